@@ -1,0 +1,99 @@
+"""A signed record <-> its one commit (docs/format.md, section 6).
+
+Rules: `render` is a pure function and the only builder of commits; `parse` takes out
+the record, the tag and what a successor needs, and checks no more than that: whoever
+verifies renders what was parsed and compares the bytes. Rebuild, don't inspect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64decode, b64encode
+
+from . import canonical, records, times
+from .errors import RuleBroken
+from .signing import Signed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .records import Record
+
+MAX_BYTES = 262_144
+FIRST_DIGEST = bytes(32)
+
+
+class Commit:
+    """One commit of a chain, taken apart. Verified only where somebody verified it."""
+
+    __slots__ = ("committed", "digest", "oid", "parent", "seq", "signed", "tree")
+
+    def __init__(
+        self,
+        oid: str,
+        tree: str,
+        parent: str | None,
+        committed: int,
+        signed: Signed,
+        seq: int,
+        digest: str,
+    ) -> None:
+        """`committed` is the committer's date in seconds since 1970."""
+        self.oid, self.tree, self.parent = oid, tree, parent
+        self.committed, self.signed, self.seq, self.digest = committed, signed, seq, digest
+
+    @property
+    def record(self) -> Record:
+        return self.signed.record
+
+
+def next_digest(before: str | None, signed: Signed) -> str:
+    """The chain's digest after a record; `before` is None ahead of the genesis record."""
+    start = bytes.fromhex(before) if before else FIRST_DIGEST
+    return hashlib.sha256(start + signed.payload + b"\n" + signed.tag).hexdigest()
+
+
+def render(parent: Commit | None, tree: str, signed: Signed, alg: str) -> bytes:
+    """The content of the one commit that puts `signed` on `parent`, with that state."""
+    r = signed.record
+    at = times.parse(r["at"]) // 1000
+    committed = max(at, parent.committed) if parent else at
+    who = f"{r['agent']}/{r['session']} <{r['agent']}@{r['ledger']}>"
+    above = f"parent {parent.oid}\n" if parent else ""
+    text = f"""tree {tree}
+{above}author {who} {at} +0000
+committer {who} {committed} +0000
+
+{records.subject(r)}
+
+{signed.payload.decode("ascii")}
+
+Coordledger-Signature: {alg} {r["agent"]}/{r["key"]} {b64encode(signed.tag).decode("ascii")}
+Coordledger-Seq: {parent.seq + 1 if parent else 0}
+Coordledger-Digest: {next_digest(parent.digest if parent else None, signed)}
+"""
+    return text.encode("ascii")
+
+
+def parse(oid: str, content: bytes) -> Commit:
+    """What `render` would have to have been given, out of the bytes of a commit.
+
+    Raises `RuleBroken`: bad-commit, too-large, and those of `canonical` and `records`.
+    """
+    if len(content) > MAX_BYTES:
+        raise RuleBroken("too-large", what="the commit", size=len(content), limit=MAX_BYTES)
+    try:
+        head, _subject, payload, trailers = content.split(b"\n\n")
+        lines = head.decode("ascii").split("\n")
+        tree = lines[0].removeprefix("tree ")
+        above = lines[1].removeprefix("parent ") if lines[1].startswith("parent ") else None
+        committed = int(lines[-1].split(" ")[-2])
+        signature, seq, digest = (line.split(b": ")[1] for line in trailers.splitlines())
+        tag = b64decode(signature.split(b" ")[2], validate=True)
+        number = int(seq)
+        digest_text = digest.decode("ascii")
+        bytes.fromhex(digest_text)
+    except (ValueError, IndexError):
+        raise RuleBroken("bad-commit", why="it has not the form of a record's commit") from None
+    record = records.check(canonical.decode(payload))
+    signed = Signed(payload, record, tag)
+    return Commit(oid, tree, above, committed, signed, number, digest_text)

@@ -1,0 +1,307 @@
+"""Every way in which coordledger says no, in one table.
+
+Rules of this file:
+- A slug is stable: people and agents script against it. Sentences may improve.
+- An error carries data; the sentence is built once, here, from the table.
+- "You misused this" and "this data is bad" differ by type: the pure core raises
+  `RuleBroken`, which knows no blame; its caller turns it into a refusal of one's own
+  request (`own`) or into an integrity failure of somebody's record (`theirs`).
+
+It does not print anything and knows nothing of the command line.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FAILED, USAGE, LOST, INTEGRITY, UNKNOWN = 1, 2, 3, 4, 5
+
+# slug: (exit code when it is one's own request, sentence, hint)
+ERRORS: dict[str, tuple[int, str, str]] = {
+    # -- the bytes of a record (docs/format.md, sections 2-4)
+    "bad-json": (FAILED, "not JSON of the format: {why}", ""),
+    "not-canonical": (FAILED, "the payload is not in canonical form", ""),
+    "too-large": (FAILED, "{what} has {size} bytes, more than {limit}", ""),
+    "bad-record": (FAILED, "{field}: {why}", ""),
+    "newer-version": (
+        INTEGRITY,
+        "made by a newer version of coordledger ({what})",
+        "upgrade coordledger",
+    ),
+    # -- the chain (sections 5, 6, 9)
+    "bad-commit": (INTEGRITY, "the commit is not what its record renders to: {why}", ""),
+    "wrong-ledger": (INTEGRITY, "the record belongs to ledger {got}, not to {expected}", ""),
+    "bad-genesis": (INTEGRITY, "bad genesis record: {why}", ""),
+    "unknown-key": (
+        FAILED,
+        "the ledger lists no valid key {agent}/{key}",
+        "an admin enrols agents with: coordledger agent add {agent}",
+    ),
+    "bad-signature": (INTEGRITY, "the MAC does not verify for {agent}/{key}", ""),
+    "no-secret": (FAILED, "the server has no secret for {agent}/{key}", ""),
+    "bad-base": (INTEGRITY, "the base is not in this chain: {why}", ""),
+    "replayed": (INTEGRITY, "{agent}'s intent {op} has landed already", ""),
+    "time-backwards": (
+        FAILED,
+        "the record's clock is {behind} behind the newest record's",
+        "check this machine's clock",
+    ),
+    # -- the rules of claims (section 9)
+    "stale-rev": (LOST, "{what} is at revision {rev}, the record makes {got}", "look again"),
+    "wrong-epoch": (LOST, "{task} is at epoch {epoch}, the record names {got}", "look again"),
+    "held": (
+        LOST,
+        "{task} is held by {agent}/{session} until {until}",
+        "it can be taken over from {claimable_at} on",
+    ),
+    "already-yours": (
+        LOST,
+        "{task} is held by this very session until {until}",
+        "another run in this worktree may be working on it; --session tells runs apart",
+    ),
+    "not-holder": (LOST, "{task} is held by {agent}/{session}, epoch {epoch}", ""),
+    "expired": (
+        LOST,
+        "the lease on {task} ran out at {until}",
+        "stop working on it, or claim it again",
+    ),
+    "not-claimed": (LOST, "{task} is not claimed", "claim it first"),
+    "done": (LOST, "{task} is done", "claim it with --reopen to do it again"),
+    "blocked": (LOST, "{task} waits for {after}", "it can be claimed once that is done"),
+    "nothing-to-claim": (LOST, "no open, unblocked task", "--wait waits for one"),
+    "not-live": (LOST, "no live claim on {task}", ""),
+    "unknown-task": (FAILED, "no task {task} in this ledger", "coordledger list shows the tasks"),
+    "task-exists": (FAILED, "{task} is there already", ""),
+    "bad-lease": (FAILED, "the lease would end before it begins", ""),
+    "ttl-above-policy": (
+        FAILED,
+        "a lease of {ttl} s is longer than the policy's max_ttl of {limit} s",
+        "use a shorter --ttl",
+    ),
+    "not-later": (FAILED, "{task} is already leased until {until}", "renew with a longer --ttl"),
+    "page-full": (FAILED, "the page of {task} is full", "use another ledger for more tasks"),
+    # -- agents, policy, messages (section 9)
+    "not-permitted": (FAILED, "{agent} may not {what}", "an admin can: coordledger agent list"),
+    "bad-key": (FAILED, "key {id} of {who}: {why}", "coordledger agent list"),
+    "last-key": (FAILED, "key {id} is the owner's last one", "rotate first"),
+    "too-many-agents": (FAILED, "the ledger has {limit} agents, the most there can be", ""),
+    "bad-policy": (FAILED, "{key}={value} is not within {least} to {most}", ""),
+    "unknown-agent": (
+        FAILED,
+        "no active agent {who} in this ledger",
+        "coordledger agent list shows them",
+    ),
+    "text-too-long": (
+        FAILED,
+        "{field} has {size} bytes in the record, more than {limit}",
+        "shorten it, or put it elsewhere and send a link",
+    ),
+    "mailbox-full": (FAILED, "{who}'s inbox is full: {why}", "{who} has to ack messages first"),
+    "too-many-channels": (FAILED, "there are {limit} channels, the most there can be", ""),
+    "bad-thread": (FAILED, "thread {thread} is not a message that you have seen", ""),
+    "not-in-inbox": (FAILED, "no message {seq} in your inbox", "coordledger inbox shows them"),
+    # -- admission by a server (section 10)
+    "clock-skew": (
+        FAILED,
+        "the record's clock is {off} {direction} the server's, more than {limit} s",
+        "check this machine's clock, then the server's: coordledger doctor",
+    ),
+    "too-early": (
+        LOST,
+        "{task} can be taken over from {claimable_at} on, by the server's clock",
+        "",
+    ),
+    "gap": (
+        FAILED,
+        "the newest record is {gap} older than the server's clock, more than {limit} allows",
+        "if the server's clock is right: git -C REPO.git config coordledger.maxGap {suggest}",
+    ),
+    "no-create": (
+        FAILED,
+        "a push cannot create a ledger",
+        "the repository's owner runs: coordledger init PATH",
+    ),
+    "no-delete": (FAILED, "a ledger cannot be deleted by a push", ""),
+    "not-fast-forward": (FAILED, "the push does not build on the ledger's head", "fetch first"),
+    "too-many-records": (FAILED, "more than {limit} records in one push", ""),
+    "bad-ref": (FAILED, "{ref} is not a ledger's ref", ""),
+    "bad-push": (FAILED, "cannot read what is pushed: {why}", ""),
+    "hook-broken": (
+        FAILED,
+        "the hook cannot work: {why}",
+        "the server's owner runs: coordledger hook install REPO.git",
+    ),
+    "try-ok": (FAILED, "a try: it would be admitted", ""),
+    # -- set-up and surroundings
+    "no-agent": (
+        FAILED,
+        "no agent is configured",
+        "git config coordledger.agent NAME, or COORDLEDGER_AGENT, or --as NAME",
+    ),
+    "bad-agent": (FAILED, "not an agent's name: {value}", "a-z, 0-9, _ and -, at most 64"),
+    "bad-session": (FAILED, "not a session's name: {value}", "a-z, 0-9, _ and -, at most 64"),
+    "bad-channel": (FAILED, "not a channel's name: {value}", "a-z, 0-9, _ and -, at most 64"),
+    "bad-ledger": (FAILED, "not a ledger's name: {value}", "a-z, 0-9, _ and -, at most 64"),
+    "bad-task": (
+        FAILED,
+        "not a task's id: {value}",
+        "1 to 200 printable ASCII characters without spaces",
+    ),
+    "bad-ttl": (FAILED, "not a lease's length: {value}", "90s, 10m, 2h, 1d; more than zero"),
+    "bad-value": (FAILED, "{what}: {why}", ""),
+    "bad-secret": (FAILED, "{where} holds no usable secret: {why}", ""),
+    "secret-exposed": (FAILED, "{path} is not safe: {why}", "{fix}"),
+    "no-secret-found": (
+        FAILED,
+        "no secret of {agent} found that fits the ledger's key",
+        "an admin's `agent add` or `agent rotate` writes it; put it into {where}",
+    ),
+    "no-key": (
+        FAILED,
+        "no key to check {agent}'s claim with",
+        "--trust-server relies on the server's hook instead",
+    ),
+    "no-master": (FAILED, "the ledger's master secret is not here", "run it where the master is"),
+    "no-git": (FAILED, "git is not there: {why}", "install git 2.36 or newer"),
+    "git-failed": (FAILED, "git failed: {why}", ""),
+    "not-a-repository": (FAILED, "{path} is not a git repository", ""),
+    "object-format": (FAILED, "{path} uses {what}, which coordledger cannot read", ""),
+    "no-remote": (
+        FAILED,
+        "no remote {remote} is configured",
+        "coordledger join URL --agent NAME, or --remote URL",
+    ),
+    "remote-unreachable": (FAILED, "cannot reach {remote}: {why}", "check the URL and the network"),
+    "timeout": (FAILED, "no answer within {seconds} s", "a longer --timeout may help"),
+    "not-a-ledger": (
+        FAILED,
+        "{remote} has no ledger {name}",
+        "its owner creates one: coordledger init PATH --agent NAME",
+    ),
+    "ledger-exists": (FAILED, "{remote} has a ledger {name} already", "join it: coordledger join"),
+    "not-joined": (
+        FAILED,
+        "this clone has not joined a ledger",
+        "coordledger join REMOTE --agent NAME",
+    ),
+    "bad-config": (FAILED, "{key}: {why}", ""),
+    "push-refused": (FAILED, "the server refused: {why}", "{hint}"),
+    "stale-lock": (
+        FAILED,
+        "the server has a stale lock: {why}",
+        "the server's owner removes that .lock file when no push is running",
+    ),
+    "local-lock": (FAILED, "another coordledger is busy in this clone", "try again"),
+    "gone": (FAILED, "record {seq} is not in this copy", "it lies below a shallow copy's edge"),
+    "doctor-failed": (FAILED, "{count} of the checks failed", ""),
+    "demo-failed": (FAILED, "the demo did not go as promised: {why}", ""),
+    "internal": (FAILED, "a fault in coordledger: {why}", "COORDLEDGER_DEBUG=1 shows where"),
+    # -- integrity
+    "rewritten": (
+        INTEGRITY,
+        "the remote's history was rewritten: it does not continue the verified head {head}",
+        "ask the server's owner; after a restored backup: coordledger join --reset",
+    ),
+    "pin-mismatch": (INTEGRITY, "the remote's ledger is not the pinned one: {why}", ""),
+    "head-differs": (INTEGRITY, "the other copy has another history: {why}", ""),
+    "from-future": (
+        INTEGRITY,
+        "record {seq} is {ahead} ahead of this machine's clock",
+        "check this machine's clock",
+    ),
+    "bad-chain": (INTEGRITY, "{count} bad records", ""),
+    "bad-copy": (INTEGRITY, "the local copy is damaged: {why}", "coordledger join --reset"),
+    # -- unknown
+    "unknown-outcome": (
+        UNKNOWN,
+        "the push may or may not have landed: {why}",
+        "coordledger resolve settles it",
+    ),
+}
+
+
+class CoordledgerError(Exception):
+    """The base of everything that coordledger raises for its users.
+
+    `code` is the stable slug, `message` one printable line, `hint` one line or "",
+    `data` what the sentence was built from, `exit_code` the command line's.
+    """
+
+    exit_code = FAILED
+
+    def __init__(self, code: str, message: str, hint: str = "", **data: Any) -> None:
+        super().__init__(message)
+        self.code, self.message, self.hint, self.data = code, message, hint, data
+
+
+class Failed(CoordledgerError):
+    """Refused or impossible; nothing was written."""
+
+
+class Lost(CoordledgerError):
+    """Somebody else has it, or the lease is over; nothing was written."""
+
+    exit_code = LOST
+
+
+class Integrity(CoordledgerError):
+    """A record does not verify, or history was rewritten."""
+
+    exit_code = INTEGRITY
+
+
+class OutcomeUnknown(CoordledgerError):
+    """The write may or may not have landed."""
+
+    exit_code = UNKNOWN
+
+
+_TYPES: dict[int, type[CoordledgerError]] = {
+    FAILED: Failed,
+    LOST: Lost,
+    INTEGRITY: Integrity,
+    UNKNOWN: OutcomeUnknown,
+}
+
+
+def printable(value: object, limit: int = 200) -> str:
+    """`value` as printable ASCII of at most `limit` characters: safe on a terminal."""
+    text = str(value)
+    if not (text.isascii() and text.isprintable()):
+        text = ascii(text)[1:-1]
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def sentence(code: str, **data: Any) -> tuple[str, str]:
+    """The line and the hint of `code`, filled in."""
+    _, message, hint = ERRORS[code]
+    shown = {name: printable(value) for name, value in data.items()}
+    return message.format(**shown), hint.format(**shown)
+
+
+def error(code: str, **data: Any) -> CoordledgerError:
+    """The exception for `code`, of the type that its exit code has."""
+    message, hint = sentence(code, **data)
+    return _TYPES[ERRORS[code][0]](code, message, hint, **data)
+
+
+class RuleBroken(Exception):
+    """A record breaks one rule of docs/format.md. Who is to blame, the caller knows."""
+
+    def __init__(self, code: str, **data: Any) -> None:
+        super().__init__(code)
+        self.code, self.data = code, data
+
+    def __str__(self) -> str:
+        return sentence(self.code, **self.data)[0]
+
+    def own(self) -> CoordledgerError:
+        """It was our own request: refused."""
+        return error(self.code, **self.data)
+
+    def theirs(self, seq: int, oid: str) -> Integrity:
+        """It is a record that somebody wrote: the chain is not to be trusted."""
+        hint = ERRORS[self.code][2] if self.code == "newer-version" else ""
+        return Integrity(self.code, f"record {seq} ({oid[:12]}): {self}", hint, seq=seq, commit=oid)

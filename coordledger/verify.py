@@ -1,0 +1,205 @@
+"""Follow a chain: the one verification behind hook, client and auditor.
+
+Rules of this file (docs/format.md, section 9):
+- `Chain.place` holds every rule but the MAC and renders the commit; writing a record
+  and judging somebody's commit both go through it, so they cannot drift apart.
+- `Chain.judge` = parse, check the MAC, place, compare the bytes; then the chain stands
+  on that commit. It raises at the first broken rule and has then not moved.
+- Objects are read through a function that is passed in; nothing is written, no clock
+  is read. Who may look at which chain when, and what a server adds, is decided above.
+"""
+
+from __future__ import annotations
+
+from . import commit, signing, times
+from .commit import Commit
+from .errors import RuleBroken
+from .state import State, apply
+from .tree import ID_LENGTHS, Tree, object_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .records import Record
+    from .signing import Keyring, Signed
+    from .tree import Objects, Read
+
+AUTHENTIC, UNVERIFIED = "authentic", "unverified"
+UNKNOWN_KEY, INVALID = "unknown-key", "invalid"
+
+MAX_BASE_DISTANCE = 1024
+_KEPT_OBJECTS = 4096
+
+
+def authenticate(state: State, signed: Signed, seq: int, keyring: Keyring) -> str:
+    """AUTHENTIC or UNVERIFIED (no secret at hand) for the record at `seq`.
+
+    `state` is the parent's, or any later one: entries of keys are never removed.
+    Raises `RuleBroken`: unknown-key, bad-signature.
+    """
+    r = signed.record
+    if r["kind"] == "genesis":  # it brings its own key
+        nonce, fingerprint = r["nonce"], r["fingerprint"]
+    else:
+        nonce = state.ledger["nonce"]
+        fingerprint = state.key(r["agent"], r["key"], seq)["fingerprint"]
+    secret = keyring.find(nonce, r["agent"], r["key"], fingerprint)
+    if secret is None:
+        return UNVERIFIED
+    if not secret.verifies(signed.payload, signed.tag):
+        raise RuleBroken("bad-signature", agent=r["agent"], key=r["key"])
+    return AUTHENTIC
+
+
+class Placed:
+    """A record in its place: the commit, the content of the commit, all new objects."""
+
+    __slots__ = ("commit", "complete", "content", "objects")
+
+    def __init__(self, commit: Commit, content: bytes, objects: Objects, complete: bool) -> None:
+        """`complete` is False if the base lies below the edge of a shallow copy."""
+        self.commit, self.content, self.objects = commit, content, objects
+        self.complete = complete
+
+
+class Chain:
+    """One position in a chain: a head that the caller trusts, and the state there."""
+
+    def __init__(self, read: Read, keyring: Keyring, head: Commit | None, algo: str) -> None:
+        """Without a head the chain is empty. `algo` is the repository's object format."""
+        self._stored, self._keyring, self._algo = read, keyring, algo
+        self._fresh: dict[str, bytes] = {}
+        self._recent: list[Commit] = []  # a run of commits that ends at the head
+        self.head: Commit | None = None
+        self.state = State(Tree(self._read, None, algo))
+        if head is not None:
+            self._stand_on(head)
+
+    def _read(self, oid: str) -> bytes:
+        found = self._fresh.get(oid)
+        return found if found is not None else self._stored(oid)
+
+    def _stand_on(self, head: Commit) -> None:
+        self.head = head
+        self.state = State(Tree(self._read, head.tree, self._algo))
+        self._recent.append(head)
+        if len(self._recent) > 2 * MAX_BASE_DISTANCE:
+            del self._recent[: -MAX_BASE_DISTANCE - 1]
+
+    def place(self, signed: Signed) -> Placed:
+        """`signed` on this head: every rule but the MAC. The chain does not move.
+
+        Raises `RuleBroken`.
+        """
+        r = signed.record
+        self._check_belongs(r)
+        complete = True
+        if self.head is None:
+            alg, seq = r["alg"], 0
+        else:
+            seq = self.head.seq + 1
+            alg = self.state.key(r["agent"], r["key"], seq)["alg"]
+            self._check_time(r, self.head)
+            complete = self._check_base(r, self.head)
+        root, objects = self.state.tree.update(apply(self.state, r, seq))
+        content = commit.render(self.head, root, signed, alg)
+        oid = object_id("commit", content, self._algo)
+        objects[oid] = ("commit", content)
+        return Placed(commit.parse(oid, content), content, objects, complete)
+
+    def judge(self, oid: str, content: bytes) -> str:
+        """Verify the commit `oid` as the next one and step onto it; its verdict.
+
+        AUTHENTIC or UNVERIFIED; raises `RuleBroken`.
+        """
+        found = commit.parse(oid, content)
+        self._check_belongs(found.record)
+        seq = self.head.seq + 1 if self.head else 0
+        verdict = authenticate(self.state, found.signed, seq, self._keyring)
+        placed = self.place(found.signed)
+        if placed.content != content:
+            raise RuleBroken("bad-commit", why=_difference(placed.content, content))
+        if placed.commit.oid != oid:
+            raise RuleBroken("bad-commit", why="its bytes are not those of its id")
+        self.advance(placed)
+        return verdict if placed.complete else UNVERIFIED
+
+    def advance(self, placed: Placed) -> None:
+        """Step onto what `place` gave."""
+        if len(self._fresh) > _KEPT_OBJECTS:
+            self._fresh.clear()  # by then they are in the store; only a cache is lost
+        self._fresh.update({oid: content for oid, (_, content) in placed.objects.items()})
+        self._stand_on(placed.commit)
+
+    # -- the rules that look at the chain rather than at the state
+
+    def _check_belongs(self, r: Record) -> None:
+        """Rule 1's second half, and what a genesis record has to certify itself."""
+        if self.head is not None:
+            if r["kind"] == "genesis":
+                raise RuleBroken("bad-genesis", why="the ledger has one already")
+            ledger = self.state.ledger["ledger"]
+            if r["ledger"] != ledger:
+                raise RuleBroken("wrong-ledger", got=r["ledger"], expected=ledger)
+        elif r["kind"] != "genesis":
+            raise RuleBroken("bad-genesis", why="the first record is none")
+        elif r["ledger"] != signing.ledger_id(r):
+            raise RuleBroken("bad-genesis", why="the ledger's id does not certify it")
+        elif r["key"] != 1:
+            raise RuleBroken("bad-genesis", why="its key is not number 1")
+
+    def _check_time(self, r: Record, parent: Commit) -> None:
+        behind = 1000 * parent.committed - times.parse(r["at"])
+        if behind > 2 * self.state.skew:
+            raise RuleBroken("time-backwards", behind=times.span(behind))
+
+    def _check_base(self, r: Record, parent: Commit) -> bool:
+        """Rules 3 and 4. False if a shallow copy does not reach down to the base."""
+        base = r["base"]
+        distance = parent.seq - base["seq"]
+        if distance < 0:
+            raise RuleBroken("bad-base", why="it is newer than the parent")
+        if distance > MAX_BASE_DISTANCE:
+            raise RuleBroken("bad-base", why=f"more than {MAX_BASE_DISTANCE} records ago")
+        reached = self._reach(base["seq"])
+        after_base = max(0, base["seq"] + 1 - self._recent[0].seq)
+        for later in self._recent[after_base:]:
+            if r["op"] == later.record["op"] and r["agent"] == later.record["agent"]:
+                raise RuleBroken("replayed", agent=r["agent"], op=r["op"])
+        if not reached:
+            return False
+        found = self._recent[base["seq"] - self._recent[0].seq]
+        if found.digest != base["digest"]:
+            raise RuleBroken("bad-base", why="another digest stands at that seq")
+        return True
+
+    def _reach(self, seq: int) -> bool:
+        """Read older commits until the one at `seq` is in `_recent`."""
+        older = []
+        below = self._recent[0]
+        while below.seq > seq and below.parent is not None:
+            try:
+                content = self._read(below.parent)
+            except KeyError:
+                break
+            below = commit.parse(below.parent, content)
+            older.append(below)
+        self._recent[:0] = reversed(older)
+        return self._recent[0].seq <= seq
+
+
+def _difference(expected: bytes, got: bytes) -> str:
+    """Where two commits differ first: for people, once they are known to differ."""
+    wanted, found = expected.split(b"\n"), got.split(b"\n")
+    names = ["tree", "parent", "author", "committer", "", "subject"]
+    if expected.startswith(b"tree ") and b"\nparent " not in expected:
+        names.remove("parent")
+    for at, (a, b) in enumerate(zip(wanted, found, strict=False)):
+        if a != b:
+            name = names[at] if at < len(names) else ""
+            return f"the {name} line differs" if name else f"line {at + 1} differs"
+    return "it is longer or shorter"
+
+
+def algorithm(oid: str) -> str:
+    """The object format that an id belongs to."""
+    return next(name for name, length in ID_LENGTHS.items() if length == len(oid))
