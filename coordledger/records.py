@@ -8,6 +8,8 @@ It decides no rule of claims (`state`) and no signature (`signing`).
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from . import canonical, times
 from .errors import RuleBroken
 
@@ -131,7 +133,7 @@ def _or_null(rule: Rule) -> Rule:
 
 
 def _ascending(values: list[Any]) -> bool:
-    return all(a < b for a, b in zip(values, values[1:], strict=False))
+    return all(a < b for a, b in pairwise(values))
 
 
 def _array(item: Rule, least: int, most: int, sort_key: Callable[[Any], Any]) -> Rule:

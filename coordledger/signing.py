@@ -16,7 +16,7 @@ from .errors import RuleBroken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any, NoReturn
 
 LEAST, MOST = 43, 512
@@ -86,17 +86,17 @@ class Keyring:
     def __init__(
         self,
         masters: Iterable[Secret] = (),
-        secrets: dict[str, list[Secret]] | None = None,
+        secrets_of: Callable[[str], Iterable[Secret]] = lambda agent: (),
     ) -> None:
-        self._masters = list(masters)
-        self._secrets = secrets or {}
+        """`secrets_of` gives the secrets that were put down for one agent."""
+        self._masters, self._secrets_of = list(masters), secrets_of
         self._found: dict[tuple[str, str, int, str], Secret | None] = {}
 
     def find(self, nonce: str, agent: str, key: int, fingerprint: str) -> Secret | None:
         """The secret that has this fingerprint, or None."""
         wanted = (nonce, agent, key, fingerprint)
         if wanted not in self._found:
-            candidates = list(self._secrets.get(agent, ()))
+            candidates = list(self._secrets_of(agent))
             candidates += [master.derive(nonce, agent, key) for master in self._masters]
             self._found[wanted] = next(
                 (

@@ -144,7 +144,9 @@ class State:
 
     def is_admin(self, name: str) -> bool:
         entry = self.agent(name)
-        return bool(entry) and (name == self.ledger["owner"] or entry["role"] == "admin")
+        if entry is None:
+            return False
+        return bool(name == self.ledger["owner"] or entry["role"] == "admin")
 
     def task(self, name: str) -> Record | None:
         lines = _lines(self.tree.get(page_path(name)))

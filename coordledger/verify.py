@@ -12,13 +12,13 @@ Rules of this file (docs/format.md, section 9):
 from __future__ import annotations
 
 from . import commit, signing, times
-from .commit import Commit
 from .errors import RuleBroken
 from .state import State, apply
 from .tree import ID_LENGTHS, Tree, object_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .commit import Commit
     from .records import Record
     from .signing import Keyring, Signed
     from .tree import Objects, Read
@@ -160,20 +160,30 @@ class Chain:
             raise RuleBroken("bad-base", why="it is newer than the parent")
         if distance > MAX_BASE_DISTANCE:
             raise RuleBroken("bad-base", why=f"more than {MAX_BASE_DISTANCE} records ago")
-        reached = self._reach(base["seq"])
-        after_base = max(0, base["seq"] + 1 - self._recent[0].seq)
-        for later in self._recent[after_base:]:
-            if r["op"] == later.record["op"] and r["agent"] == later.record["agent"]:
-                raise RuleBroken("replayed", agent=r["agent"], op=r["op"])
-        if not reached:
+        if self.find(r["agent"], r["op"], base["seq"]):
+            raise RuleBroken("replayed", agent=r["agent"], op=r["op"])
+        lowest = self._recent[0].seq
+        if lowest > base["seq"]:
             return False
-        found = self._recent[base["seq"] - self._recent[0].seq]
-        if found.digest != base["digest"]:
+        if self._recent[base["seq"] - lowest].digest != base["digest"]:
             raise RuleBroken("bad-base", why="another digest stands at that seq")
         return True
 
-    def _reach(self, seq: int) -> bool:
-        """Read older commits until the one at `seq` is in `_recent`."""
+    def find(self, agent: str, op: str, above: int) -> Commit | None:
+        """The record with this agent and op, of those with a seq above `above`."""
+        self._reach(above)
+        first = max(0, above + 1 - self._recent[0].seq)
+        return next(
+            (
+                c
+                for c in self._recent[first:]
+                if c.record["op"] == op and c.record["agent"] == agent
+            ),
+            None,
+        )
+
+    def _reach(self, seq: int) -> None:
+        """Read older commits until the one at `seq` is in `_recent`, as far as they are here."""
         older = []
         below = self._recent[0]
         while below.seq > seq and below.parent is not None:
@@ -184,7 +194,6 @@ class Chain:
             below = commit.parse(below.parent, content)
             older.append(below)
         self._recent[:0] = reversed(older)
-        return self._recent[0].seq <= seq
 
 
 def _difference(expected: bytes, got: bytes) -> str:

@@ -1,0 +1,75 @@
+"""Objects of a repository through one `git cat-file --batch`.
+
+Rules: what git sees is what is read, the quarantine of a push included; replace refs
+and grafts change nothing; an object's size is looked at before its content. It imports
+no subprocess and no dulwich: inside a hook their start costs more than the work.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .errors import RuleBroken
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+MAX_OBJECT = 67_108_864
+
+
+class CatFile:
+    """A running `git cat-file --batch` in the repository that the environment names."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        theirs_in, ours_out = os.pipe()
+        ours_in, theirs_out = os.pipe()
+        try:
+            self._pid = os.posix_spawnp(
+                "git",
+                ["git", "cat-file", "--batch"],
+                environ | {"GIT_NO_REPLACE_OBJECTS": "1"},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs_in, 0),
+                    (os.POSIX_SPAWN_DUP2, theirs_out, 1),
+                ],
+            )
+        finally:
+            os.close(theirs_in)
+            os.close(theirs_out)
+            self._ask = os.fdopen(ours_out, "wb", buffering=0)
+            self._answer = os.fdopen(ours_in, "rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ask.close()
+        self._answer.close()
+        os.waitpid(self._pid, 0)
+
+    def find(self, name: str, limit: int = MAX_OBJECT) -> tuple[str, str, bytes] | None:
+        """Id, kind and content of the object that `name` (an id or a ref) names, or None.
+
+        Raises `RuleBroken`: too-large, bad-push.
+        """
+        self._ask.write(name.encode("ascii") + b"\n")
+        header = self._answer.readline().split()
+        if header[1:] == [b"missing"]:
+            return None
+        if len(header) != 3:
+            raise RuleBroken("bad-push", why="git cat-file gave no answer")
+        oid, kind, size = header[0].decode("ascii"), header[1].decode("ascii"), int(header[2])
+        if size > limit:
+            raise RuleBroken("too-large", what=f"the {kind}", size=size, limit=limit)
+        content = self._answer.read(size)
+        if len(content) != size or self._answer.read(1) != b"\n":
+            raise RuleBroken("bad-push", why="git cat-file stopped")
+        return oid, kind, content
+
+    def read(self, oid: str) -> bytes:
+        """The content of an object; KeyError if it is not there."""
+        found = self.find(oid)
+        if found is None:
+            raise KeyError(oid)
+        return found[2]

@@ -1,0 +1,245 @@
+"""What one clone remembers of one ledger, beside git's own objects and refs.
+
+Rules of this file:
+- `trusted.json` names the newest head that this clone has verified; it only ever moves
+  forward (`adopt`), but for an explicit `reset`. The ref of the same name mirrors it, so
+  that people can read it and git keeps the objects; it is never believed.
+- `index` maps seq to commit id, fixed width: a cache, checked wherever it is used.
+- `intents/` is the journal: a write's intent is durable before it leaves the process.
+- One lock per clone and ledger; whoever holds it is the only writer.
+- Files are replaced whole; a crash at any point loses no verified head and no intent.
+
+It verifies nothing and talks to no remote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from base64 import b64decode, b64encode
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from . import canonical, commit
+from .errors import error
+from .signing import Signed
+from .tree import ID_LENGTHS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from .commit import Commit
+    from .git import Deadline
+    from .store import Store
+
+_POLL = 0.01
+LANDED, VOIDED, OPEN = "landed", "voided", "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """The verified head. `first` is the oldest seq that this copy has (0 if whole),
+    `audited` the newest one that an audit has covered.
+    """
+
+    ledger: str
+    commit: str
+    seq: int
+    digest: str
+    first: int = 0
+    audited: int = -1
+    enforcement: str = "unknown"
+    read: dict[str, list[int]] = field(default_factory=dict)  # agent/channel -> seqs read
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One write on its way: who, what for people, and the bytes that may land."""
+
+    op: str
+    base: dict[str, Any]
+    agent: str
+    session: str
+    what: str
+    payload: str = ""
+    tag: str = ""
+    outcome: str = OPEN
+    seq: int | None = None
+
+    @property
+    def signed(self) -> Signed:
+        payload = self.payload.encode("ascii")
+        return Signed(payload, canonical.decode(payload), b64decode(self.tag))
+
+    def carrying(self, signed: Signed) -> Intent:
+        tag = b64encode(signed.tag).decode("ascii")
+        return replace(self, payload=signed.payload.decode("ascii"), tag=tag)
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    """Replace `path`, durably: after a crash it has the old content or the new."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class Clone:
+    """The private side of one ledger in one repository."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store, self.name = store, name
+        self.ref = f"refs/coordledger/{name}"
+        self.incoming = f"refs/coordledger-incoming/{name}"
+        self.folder = store.common_dir / "coordledger" / name
+        self._index = self.folder / "index"
+        self._width = ID_LENGTHS[store.algo] + 1
+        self._trusted: Trusted | None = None
+        self._stamp: tuple[int, int] | None = None
+        self._locked = False
+
+    # -- the verified head
+
+    @property
+    def trusted(self) -> Trusted | None:
+        """The verified head, or None before the first one. Raises `Integrity`: bad-copy."""
+        path = self.folder / "trusted.json"
+        try:
+            facts = path.stat()
+        except FileNotFoundError:
+            return None
+        stamp = (facts.st_ino, facts.st_mtime_ns)
+        if stamp != self._stamp:
+            try:
+                self._trusted = Trusted(**json.loads(path.read_bytes()))
+            except (ValueError, TypeError):
+                raise error("bad-copy", why=f"{path} is not readable") from None
+            self._stamp = stamp
+        return self._trusted
+
+    def save(self, trusted: Trusted) -> None:
+        """Remember `trusted` (under the lock)."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write_file(self.folder / "trusted.json", json.dumps(asdict(trusted)).encode("ascii"))
+
+    def adopt(self, trusted: Trusted, passed: list[tuple[int, str]]) -> None:
+        """Move forward to `trusted`, over the verified commits `passed` (seq, id)."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.remember(passed)
+        self.store.set_ref(self.ref, trusted.commit)
+        self.save(trusted)
+
+    def reset(self) -> None:
+        """Forget the head and the index. The journal stays: its intents may still land."""
+        for name in ("trusted.json", "index"):
+            (self.folder / name).unlink(missing_ok=True)
+        self.store.set_ref(self.ref, None)
+        self._trusted = self._stamp = None
+
+    # -- seq -> commit
+
+    def remember(self, passed: list[tuple[int, str]]) -> None:
+        if not passed:
+            return
+        fd = os.open(self._index, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            for seq, oid in passed:
+                os.pwrite(fd, oid.encode("ascii") + b"\n", seq * self._width)
+        finally:
+            os.close(fd)
+
+    def commit_at(self, seq: int) -> Commit | None:
+        """The commit at `seq` of the verified chain, or None if this copy lacks it."""
+        trusted = self.trusted
+        if trusted is None or not trusted.first <= seq <= trusted.seq:
+            return None
+        try:
+            fd = os.open(self._index, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            line = os.pread(fd, self._width, seq * self._width)
+        finally:
+            os.close(fd)
+        with contextlib.suppress(KeyError, ValueError):
+            oid = line.rstrip(b"\n").decode("ascii")
+            found = commit.parse(oid, self.store.read(oid))
+            return found if found.seq == seq else None
+        return None
+
+    # -- the lock
+
+    @contextlib.contextmanager
+    def lock(self, deadline: Deadline) -> Iterator[None]:
+        """Hold the clone's lock. Re-entrant within one object. Raises `Failed`: local-lock."""
+        if self._locked:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if deadline.over():
+                        raise error("local-lock") from None
+                    time.sleep(_POLL)
+            self._locked = True
+            yield
+        finally:
+            self._locked = False
+            os.close(fd)
+
+    # -- the journal
+
+    def journal(self, intent: Intent) -> None:
+        """Make `intent` durable before its bytes leave the process."""
+        folder = self.folder / "intents"
+        folder.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(asdict(intent)).encode("ascii")
+        _write_file(folder / f"{intent.op}.json", content)
+
+    def forget(self, intent: Intent) -> None:
+        (self.folder / "intents" / f"{intent.op}.json").unlink(missing_ok=True)
+
+    def intents(self) -> list[Intent]:
+        """What the journal holds, oldest first. Raises `Integrity`: bad-copy."""
+        folder = self.folder / "intents"
+        if not folder.is_dir():
+            return []
+        found = []
+        for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
+            try:
+                found.append(Intent(**json.loads(path.read_bytes())))
+            except (ValueError, TypeError):
+                raise error("bad-copy", why=f"{path} is not readable") from None
+        return found
+
+    # -- the session of a work tree
+
+    def session(self, mint: Callable[[], str]) -> str:
+        """The token of this work tree, minted once."""
+        folder = self.store.git_dir / "coordledger"
+        path = folder / "session"
+        with contextlib.suppress(FileNotFoundError):
+            return path.read_text("ascii").strip()
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = folder / f"session.{os.getpid()}.new"
+        fresh.write_text(mint() + "\n", "ascii")
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)  # whoever is first decides
+        fresh.unlink()
+        return path.read_text("ascii").strip()

@@ -1,0 +1,202 @@
+"""Who am I, which ledger, where are secrets: flags, environment, git config -> one object.
+
+Rules: flags win over the environment, the environment over git's configuration, that
+over the defaults; it is read once, and nothing else in coordledger looks at the
+environment. Unknown keys below `coordledger.` are reported. Secrets are found here but
+judged (permissions, form) by `keyfiles`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from . import keyfiles, records
+from .errors import CoordledgerError, error
+from .git import without_password
+from .transport import local_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .git import Git
+    from .signing import Secret
+
+KEYS = frozenset({"agent", "session", "remote", "ledger", "channels", "maxgap"})
+SECRETS = "COORDINATION_SECRET"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the caller says; None where nothing was said. `timeout` in seconds."""
+
+    path: Path = Path()
+    agent: str | None = None
+    session: str | None = None
+    remote: str | None = None
+    ledger: str | None = None
+    timeout: float = 30.0
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that was decided before the first look at the ledger."""
+
+    path: Path
+    environ: Mapping[str, str] = field(repr=False)
+    agent: str | None
+    session: str | None
+    remote: str
+    remote_known: bool
+    ledger: str
+    channels: tuple[str, ...]
+    timeout: float
+    offline: bool
+    unknown_keys: tuple[str, ...]
+    config_dir: Path
+    cache_dir: Path
+
+    @property
+    def need_agent(self) -> str:
+        """The agent. Raises `Failed`: no-agent."""
+        if self.agent is None:
+            raise error("no-agent")
+        return self.agent
+
+    @property
+    def shown_remote(self) -> str:
+        return without_password(self.remote)
+
+    def but(self, **changes: object) -> Settings:
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for git: without secrets."""
+    return {name: value for name, value in environ.items() if not name.startswith(SECRETS)}
+
+
+def config_dir(environ: Mapping[str, str]) -> Path:
+    """Where the user's own files are: secrets, masters, the set-up outside of repositories."""
+    if environ.get("XDG_CONFIG_HOME"):
+        return Path(environ["XDG_CONFIG_HOME"], "coordledger")
+    return platformdirs.user_config_path("coordledger", appauthor=False)
+
+
+def cache_dir(environ: Mapping[str, str]) -> Path:
+    if environ.get("XDG_CACHE_HOME"):
+        return Path(environ["XDG_CACHE_HOME"], "coordledger")
+    return platformdirs.user_cache_path("coordledger", appauthor=False)
+
+
+def load(
+    options: Options, environ: Mapping[str, str], git: Git, *, in_repository: bool
+) -> Settings:
+    """Decide. Raises `Failed`: bad-agent, bad-session, bad-ledger, bad-channel, no-git."""
+    folder = config_dir(environ)
+    given = _git_config(git, None if in_repository else folder / "config")
+    ours = {
+        name.removeprefix("coordledger."): value
+        for name, value in given.items()
+        if name.startswith("coordledger.")
+    }
+    agent = options.agent or environ.get("COORDLEDGER_AGENT") or ours.get("agent")
+    session = options.session or environ.get("COORDLEDGER_SESSION") or ours.get("session")
+    ledger = options.ledger or environ.get("COORDLEDGER_LEDGER") or ours.get("ledger") or "main"
+    remote = options.remote or environ.get("COORDLEDGER_REMOTE") or ours.get("remote") or "origin"
+    channels = tuple((ours.get("channels") or "general").replace(",", " ").split())
+    for code, value in [("bad-agent", agent), ("bad-session", session), ("bad-ledger", ledger)]:
+        if value is not None and not records.is_identifier(value):
+            raise error(code, value=value)
+    for channel in channels:
+        if not records.is_identifier(channel):
+            raise error("bad-channel", value=channel)
+    known = f"remote.{remote}.url" in given or "/" in remote or ":" in remote
+    return Settings(
+        path=options.path,
+        environ=environ,
+        agent=agent,
+        session=session,
+        remote=remote,
+        remote_known=known or local_path(remote) is not None,
+        ledger=ledger,
+        channels=channels,
+        timeout=options.timeout,
+        offline=options.offline,
+        unknown_keys=tuple(sorted(ours.keys() - KEYS)),
+        config_dir=folder,
+        cache_dir=cache_dir(environ),
+    )
+
+
+def _git_config(git: Git, file: Path | None) -> dict[str, str]:
+    """Names (lower case) and last values of what matters to us."""
+    where = ["--file", str(file)] if file and file.exists() else []
+    ran = git.run("config", *where, "--null", "--get-regexp", r"^(coordledger\.|remote\..*\.url$)")
+    if ran.code > 1:  # 1: nothing found
+        raise error("bad-config", key="git config", why=ran.why())
+    pairs = (entry.partition("\n") for entry in ran.out.split("\0") if entry)
+    return {name: value for name, _, value in pairs}
+
+
+class SecretFinder:
+    """Where an agent's secret may be; the first place that has one decides."""
+
+    def __init__(self, settings: Settings, root: Path | None) -> None:
+        """`root` is the git work tree's, if there is one."""
+        self._environ, self._own = settings.environ, settings.agent
+        self._config_dir, self._root = settings.config_dir, root
+
+    def find(self, agent: str) -> tuple[str, list[Secret]]:
+        """The place and the secrets there (none at all: an empty list).
+
+        Raises `Failed`: secret-exposed, bad-secret.
+        """
+        names = [f"{SECRETS}_{agent.upper().replace('-', '_')}"]
+        if agent == self._own:
+            names.append(SECRETS)  # says whose it is no more than that it is ours
+        for name in names:
+            if self._environ.get(name):
+                content = self._environ[name].encode("ascii", "replace")
+                return name, keyfiles.parse(content, name)
+        for path in self._files(agent):
+            found = keyfiles.read(str(path))
+            if found is not None:
+                return str(path), found
+        return str(self.home(agent)), []
+
+    def quietly(self, agent: str) -> Iterable[Secret]:
+        """For checking others' records: what is unusable is no key, and no error."""
+        try:
+            return self.find(agent)[1]
+        except CoordledgerError:
+            return ()
+
+    def home(self, agent: str) -> Path:
+        """Where a new secret of `agent` is written: never into a work tree."""
+        given = self._environ.get(f"{SECRETS}S_DIR")
+        return Path(given or self._config_dir / "secrets", f"{agent}.secret")
+
+    def _files(self, agent: str) -> Iterable[Path]:
+        yield from [self.home(agent)] if self._environ.get(f"{SECRETS}S_DIR") else []
+        if self._root:
+            yield self._root / "secrets" / "coordination" / f"{agent}.secret"
+        yield self._config_dir / "secrets" / f"{agent}.secret"
+
+
+def masters(settings: Settings, remote_url: str, ledger_id: str | None) -> list[Secret]:
+    """The ledger's master if it is here: in a local bare repository, or in the user's files.
+
+    Raises `Failed`: secret-exposed, bad-secret.
+    """
+    path = local_path(remote_url)
+    if path and os.access(f"{path}/coordledger/master", os.R_OK):
+        return keyfiles.read(f"{path}/coordledger/master") or []
+    if ledger_id:
+        return keyfiles.read(str(settings.config_dir / "masters" / ledger_id)) or []
+    return []

@@ -1,0 +1,132 @@
+"""git's own programs, always with a deadline.
+
+Rules: every call ends: by itself, or killed with all its children when the deadline
+has passed. No prompt, no hook of the user's, messages in English (they are parsed).
+What a program prints is returned, never shown.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+ENDING = 2.0  # seconds that git gets to clean up after it was asked to stop
+
+
+class Deadline:
+    """A point on the monotonic clock by which a command has to be over."""
+
+    def __init__(self, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self._monotonic = seconds, monotonic
+        self._end = monotonic() + seconds
+
+    def left(self) -> float:
+        """The seconds that are left. Raises `Failed`: timeout."""
+        left = self._end - self._monotonic()
+        if left <= 0:
+            raise error("timeout", seconds=f"{self.seconds:g}")
+        return left
+
+    def over(self) -> bool:
+        return self._monotonic() >= self._end
+
+
+def without_password(text: str) -> str:
+    """`text` with the user's part of URLs taken out."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a program left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    def why(self) -> str:
+        """The line that says what went wrong: the last fatal one, else the last."""
+        lines = [line.strip() for line in self.err.splitlines() if line.strip()]
+        telling = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:"))]
+        found = (telling or lines or [f"exit code {self.code}"])[-1]
+        found = found.removeprefix("fatal: ").removeprefix("error: ")
+        return without_password(found)
+
+
+class Git:
+    """Runs `git` with one environment, in one place."""
+
+    def __init__(self, environ: Mapping[str, str], cwd: Path | None, deadline: Deadline) -> None:
+        self._environ = dict(environ) | {
+            "LC_ALL": "C",
+            "LANGUAGE": "",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+        }
+        self._cwd, self.deadline = cwd, deadline
+
+    def run(self, *args: str, hooks: str | None = os.devnull, **environ: str) -> Ran:
+        """Run `git ARGS` and wait for it; `hooks` None leaves the configured ones in force.
+
+        Raises `Failed`: no-git, timeout.
+        """
+        command = ["git", *(["-c", f"core.hooksPath={hooks}"] if hooks else []), *args]
+        left = self.deadline.left()
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=self._cwd,
+                env=self._environ | environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # no terminal to prompt on, and one group to kill
+            )
+        except OSError as fault:
+            if self._cwd and not self._cwd.is_dir():
+                raise error("not-a-repository", path=self._cwd) from None
+            raise error("no-git", why=fault.strerror) from None
+        try:
+            out, err = process.communicate(timeout=left)
+        except subprocess.TimeoutExpired:
+            raise error("timeout", seconds=f"{self.deadline.seconds:g}") from None
+        finally:
+            _end(process)
+        return Ran(process.returncode, _text(out), _text(err))
+
+    def output(self, *args: str) -> str:
+        """What `git ARGS` prints. Raises `Failed`: git-failed, no-git, timeout."""
+        ran = self.run(*args)
+        if ran.code:
+            raise error("git-failed", why=ran.why())
+        return ran.out
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """No process of the group outlives the call."""
+    if process.poll() is not None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.communicate(timeout=ENDING)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        return

@@ -1,0 +1,198 @@
+"""The server's side of a push (docs/format.md, section 10).
+
+Rules of this file:
+- It decides about refs/coordledger/* and refs/coordledger-try/* and about no other ref.
+- It fails closed: what it cannot read, find or finish is refused, in one line.
+- It has no side effects: git runs it for pushes that then lose the race.
+- It verifies with `verify` alone; what stands here is only what a server adds.
+- Imports are kept few: every push to a ledger starts this.
+
+What a client claims as the old value is not believed: it must be the ref's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from . import commit, keyfiles, records, times
+from .catfile import CatFile
+from .errors import CoordledgerError, RuleBroken, printable
+from .signing import Keyring, Secret
+from .verify import AUTHENTIC, Chain, algorithm
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .commit import Commit
+
+LEDGERS, TRIES = "refs/coordledger/", "refs/coordledger-try/"
+MAX_RECORDS = 1024
+MAX_BYTES = 33_554_432
+MAX_INPUT = 16_777_216
+DAY = 86_400_000
+DEFAULT_GAP = 30 * DAY
+
+
+def pre_receive(
+    pushed: bytes, objects: CatFile, keyring: Keyring, now: int, max_gap: Callable[[], int]
+) -> str:
+    """Judge a push: "" if it may pass, else the one line that refuses it.
+
+    `pushed` is the hook's standard input; `now` milliseconds since 1970; `max_gap()` the
+    milliseconds that the server may be ahead of the newest record.
+    """
+    short = "-"
+    try:
+        if not pushed.endswith(b"\n"):
+            raise RuleBroken("bad-push", why="the list of refs is cut off")
+        for line in pushed.decode("ascii", "surrogateescape").split("\n")[:-1]:
+            old, new, ref = _update(line)
+            if ref is not None:
+                short = new[:12]
+                _judge_ref(old, new, ref, _Server(objects, keyring, now, max_gap))
+    except RuleBroken as broken:
+        return refusal(short, broken.code, str(broken))
+    return ""
+
+
+def refusal(short: str, code: str, message: str) -> str:
+    return f"coordledger: refused {printable(short, 12)}: {code}: {printable(message)}"
+
+
+class _Server:
+    def __init__(
+        self, objects: CatFile, keyring: Keyring, now: int, max_gap: Callable[[], int]
+    ) -> None:
+        self.objects, self.keyring, self.now, self.max_gap = objects, keyring, now, max_gap
+
+
+def _update(line: str) -> tuple[str, str, str | None]:
+    """Old id, new id and ref of one line; ref None if it is none of ours."""
+    old, _, rest = line.partition(" ")
+    new, _, ref = rest.partition(" ")
+    if not ref or len(old) != len(new) or len(old) not in (40, 64):
+        raise RuleBroken("bad-push", why="a line of the list is not: old new ref")
+    # A file system that folds case would store refs/Coordledger/x as our ref's file.
+    folder = "/".join(ref.lower().split("/")[:2])
+    ours = folder in (LEDGERS[:-1], TRIES[:-1])
+    return old, new, ref if ours else None
+
+
+def _judge_ref(old: str, new: str, ref: str, server: _Server) -> None:
+    trying = ref.startswith(TRIES)
+    name = ref.removeprefix(TRIES if trying else LEDGERS)
+    if not records.is_identifier(name):
+        raise RuleBroken("bad-ref", ref=ref)
+    if not new.strip("0"):
+        raise RuleBroken("no-delete")
+    found = server.objects.find(LEDGERS + name, commit.MAX_BYTES)
+    if found is None:
+        raise RuleBroken("no-create")
+    head = commit.parse(found[0], found[2])
+    if not trying and old != head.oid:
+        raise RuleBroken("not-fast-forward")
+    chain = Chain(server.objects.read, server.keyring, head, algorithm(head.oid))
+    for oid, content in _new_commits(server.objects, head.oid, new):
+        _admit(chain, commit.parse(oid, content), server)
+        if chain.judge(oid, content) != AUTHENTIC:
+            record = commit.parse(oid, content).record
+            raise RuleBroken("no-secret", agent=record["agent"], key=record["key"])
+    if trying:
+        raise RuleBroken("try-ok")
+
+
+def _new_commits(objects: CatFile, head: str, new: str) -> list[tuple[str, bytes]]:
+    """The commits from `head` (exclusive) to `new`, oldest first, along raw parents."""
+    found: list[tuple[str, bytes]] = []
+    total, oid = 0, new
+    while oid != head:
+        if len(found) == MAX_RECORDS:
+            raise RuleBroken("too-many-records", limit=MAX_RECORDS)
+        got = objects.find(oid, commit.MAX_BYTES)
+        if got is None or got[1] != "commit":
+            raise RuleBroken("bad-push", why=f"no commit {oid[:12]}")
+        total += len(got[2])
+        if total > MAX_BYTES:
+            raise RuleBroken("too-large", what="the push", size=total, limit=MAX_BYTES)
+        found.append((oid, got[2]))
+        parent = commit.parse(oid, got[2]).parent
+        if parent is None:
+            raise RuleBroken("not-fast-forward")
+        oid = parent
+    if not found:
+        raise RuleBroken("bad-push", why="nothing new")
+    return found[::-1]
+
+
+def _admit(chain: Chain, found: Commit, server: _Server) -> None:
+    """What the server's clock adds; `chain` stands on the parent."""
+    r, parent, skew = found.record, chain.head, chain.state.skew
+    if parent is None:
+        raise RuleBroken("no-create")
+    off = times.parse(r["at"]) - server.now
+    if abs(off) > skew:
+        raise RuleBroken(
+            "clock-skew",
+            off=times.span(abs(off)),
+            direction="ahead of" if off > 0 else "behind",
+            limit=skew // 1000,
+        )
+    gap = server.now - 1000 * parent.committed
+    if gap > DAY and gap > server.max_gap():
+        limit = times.span(server.max_gap())
+        raise RuleBroken("gap", gap=times.span(gap), limit=limit, suggest=f"{gap // DAY + 1}d")
+    if r["kind"] == "claim":
+        for item in r["tasks"]:
+            task = chain.state.task(item["task"])
+            if task and task["status"] == "claimed" and server.now < chain.state.claimable_at(task):
+                at = times.show(chain.state.claimable_at(task))
+                raise RuleBroken("too-early", task=item["task"], claimable_at=at)
+
+
+# -- the surroundings: environment, files and clock are read below, nowhere above
+
+
+def server_keyring(folder: str) -> Keyring:
+    """The keyring of a repository's `coordledger` folder. Raises `Failed`."""
+    masters = keyfiles.read(f"{folder}/master")
+
+    def secrets_of(agent: str) -> list[Secret]:
+        return keyfiles.read(f"{folder}/{agent}.secret") or []
+
+    return Keyring(masters or [], secrets_of)
+
+
+def configured_gap() -> int:
+    """`coordledger.maxGap` of the repository, in milliseconds: `90d`, `36h`."""
+    with os.popen("git config --get coordledger.maxGap") as asked:  # noqa: S605 - no input in it
+        text = asked.read().strip()
+    units = {"d": DAY, "h": DAY // 24}
+    if not text:
+        return DEFAULT_GAP
+    if text[:-1].isdecimal() and text[-1] in units:
+        return int(text[:-1]) * units[text[-1]]
+    raise RuleBroken("hook-broken", why=f"coordledger.maxGap is {text}, not like 90d or 36h")
+
+
+def main() -> int:
+    """What `coordledger hook pre-receive` runs: 0 lets the push pass, 1 refuses it."""
+    try:
+        pushed = sys.stdin.buffer.read(MAX_INPUT + 1)
+        if len(pushed) > MAX_INPUT:
+            raise RuleBroken("too-large", what="the push", size=len(pushed), limit=MAX_INPUT)
+        keyring = server_keyring(os.path.join(os.environ.get("GIT_DIR", "."), "coordledger"))  # noqa: PTH118
+        now = time.time_ns() // 1_000_000
+        with CatFile(dict(os.environ)) as objects:
+            line = pre_receive(pushed, objects, keyring, now, configured_gap)
+    except RuleBroken as broken:
+        line = refusal("-", broken.code, str(broken))
+    except CoordledgerError as fault:
+        line = refusal("-", "hook-broken", fault.message)
+    except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
+        line = refusal("-", "hook-broken", f"{type(fault).__name__}: {fault}")
+    if line:
+        sys.stderr.write(line + "\n")
+    return 1 if line else 0

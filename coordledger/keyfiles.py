@@ -1,0 +1,78 @@
+"""Files that hold secrets: read only if nobody else can, written so that nobody can.
+
+Rules: a file is a regular file, owned by this user, mode 0600 or stricter, not a
+symlink; anything else is refused, never repaired in silence. Each line is one secret
+(the newest last), blank lines and surrounding white space are ignored. Which secret
+fits which key is decided by fingerprints, not here.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .errors import error
+from .signing import Secret
+
+MAX_BYTES = 65_536
+
+
+def read(path: str) -> list[Secret] | None:
+    """The secrets in the file, or None if there is no file.
+
+    Raises `Failed`: secret-exposed, bad-secret.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        return None
+    except OSError as fault:
+        why = "it is a symlink" if os.path.islink(path) else fault.strerror  # noqa: PTH114
+        raise error("secret-exposed", path=path, why=why, fix="use a file of your own") from None
+    with os.fdopen(fd, "rb") as file:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode):
+            raise error("secret-exposed", path=path, why="it is no file", fix="use a file")
+        if facts.st_uid != os.geteuid():
+            raise error("secret-exposed", path=path, why="it is another user's", fix="chown it")
+        if facts.st_mode & 0o077:
+            mode = f"mode {stat.S_IMODE(facts.st_mode):04o} lets others read it"
+            raise error("secret-exposed", path=path, why=mode, fix=f"chmod 600 {path}")
+        content = file.read(MAX_BYTES + 1)
+    return parse(content, path)
+
+
+def parse(content: bytes, where: str) -> list[Secret]:
+    """The secrets in `content`, one a line. Raises `Failed`: bad-secret."""
+    if len(content) > MAX_BYTES:
+        raise error("bad-secret", where=where, why="it is too large")
+    found = []
+    for line in content.split(b"\n"):
+        text = line.decode("ascii", "replace").strip()
+        if text:
+            try:
+                found.append(Secret(text))
+            except ValueError as fault:
+                raise error("bad-secret", where=where, why=fault) from None
+    if not found:
+        raise error("bad-secret", where=where, why="it is empty")
+    return found
+
+
+def append(path: str, secret: Secret) -> None:
+    """Add `secret` as the last line of a 0600 file, durably; the file appears whole."""
+    known = read(path) or []
+    lines = [old.reveal() for old in known]
+    if secret.reveal() in lines:
+        return
+    folder = os.path.dirname(path) or "."  # noqa: PTH120
+    os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+    fresh = f"{path}.{os.getpid()}.new"
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write("\n".join([*lines, secret.reveal()]) + "\n")
+        file.flush()
+        os.fsync(fd)
+    os.replace(fresh, path)  # noqa: PTH105

@@ -1,0 +1,880 @@
+"""The use cases: what an agent, an admin or an auditor does with a ledger.
+
+    with Ledger.open(agent="alice") as ledger:
+        if ledger.claim("task-1", ttl=timedelta(minutes=30)).won:
+            ...
+            ledger.complete("task-1", result="merged as 3f2c1a")
+
+Rules of this file: a use case reads the state, says which record it wants, and leaves
+signing, pushing and settling to `writing`; it makes no rule of claims of its own
+(`state` has them). Every public method ends within the timeout, or with its wait.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import time
+from dataclasses import replace
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from . import config, keyfiles, records, state, times, verify, writing
+from .clone import Clone
+from .config import Options, SecretFinder, Settings
+from .errors import Failed, Lost, RuleBroken, error
+from .git import Deadline, Git
+from .replica import Replica
+from .results import (
+    Agent,
+    Audit,
+    Claim,
+    ClaimResult,
+    Event,
+    Head,
+    Key,
+    Message,
+    Settled,
+    Status,
+    moment,
+)
+from .signing import Keyring, Secret
+from .store import Store
+from .transport import Remote, local_path
+from .writing import Identity, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from .commit import Commit
+    from .records import Record
+    from .replica import Progress
+    from .state import State
+    from .writing import Fields
+
+DEFAULT_TTL = timedelta(minutes=60)
+POLL_LEAST, POLL_MOST = 0.5, 5.0  # seconds between two looks at the remote while waiting
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _silent(what: str, done: int, of: int) -> None:
+    pass
+
+
+def milliseconds(span: timedelta) -> int:
+    return span // timedelta(milliseconds=1)
+
+
+class Ledger:
+    """One ledger as one agent's session sees it. Not for use by several threads at once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        git: Git,
+        *,
+        clock: Callable[[], int] = _now,
+        hexadecimal: Callable[[int], str] = secrets.token_hex,
+        jitter: Callable[[], float] = random.random,
+        progress: Progress = _silent,
+    ) -> None:
+        """Most callers want `open`. `clock()` gives milliseconds since 1970."""
+        self.settings, self._store, self._git, self._clock = settings, store, git, clock
+        self._hexadecimal, self._jitter = hexadecimal, jitter
+        self.finder = SecretFinder(settings, store.root)
+        self.remote = Remote(git, settings.remote, settings.shown_remote)
+        self.clone = Clone(store, settings.ledger)
+        self.replica = Replica(self.clone, self.remote, git, self._keyring, clock, progress)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path = ".",
+        agent: str | None = None,
+        *,
+        session: str | None = None,
+        remote: str | None = None,
+        ledger: str | None = None,
+        timeout: timedelta = timedelta(seconds=30),
+        offline: bool = False,
+        environ: Mapping[str, str] | None = None,
+        clock: Callable[[], int] = _now,
+        progress: Progress = _silent,
+    ) -> Self:
+        """The ledger of the clone around `path`, or the user's own outside of any.
+
+        `agent` and `remote` default to the environment's and git's configuration. Nothing
+        is fetched yet. Raises `Failed`: not-a-repository, no-remote, bad-agent, …
+        """
+        options = Options(
+            Path(path), agent, session, remote, ledger, timeout.total_seconds(), offline
+        )
+        env = os.environ if environ is None else environ
+        return cls.from_options(options, env, clock=clock, progress=progress)
+
+    @classmethod
+    def from_options(
+        cls,
+        options: Options,
+        environ: Mapping[str, str],
+        *,
+        clock: Callable[[], int] = _now,
+        progress: Progress = _silent,
+    ) -> Self:
+        settings, store, git = surroundings(options, environ)
+        if not settings.remote_known and not (settings.offline and store):
+            raise error("no-remote", remote=settings.remote)
+        if store is None:
+            store = _private_clone(settings, git)
+            git = Git(config.child_environment(environ), store.git_dir, git.deadline)
+        return cls(settings, store, git, clock=clock, progress=progress)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._store.close()
+
+    # -- surroundings
+
+    def _keyring(self, ledger_id: str | None) -> Keyring:
+        """Every secret at hand: the master where it is, and single agents'."""
+        try:
+            masters = config.masters(self.settings, self.remote_url(), ledger_id)
+        except Failed:
+            masters = []
+        return Keyring(masters, self.finder.quietly)
+
+    def remote_url(self) -> str:
+        """The URL behind a remote's name, as git resolves it."""
+        if "/" in self.settings.remote or ":" in self.settings.remote:
+            return self.settings.remote
+        ran = self._git.run("remote", "get-url", "--", self.settings.remote)
+        return ran.out.strip() if ran.code == 0 else self.settings.remote
+
+    def identity(self) -> Identity:
+        session = self.settings.session or self.clone.session(lambda: self._hexadecimal(4))
+        explicit = self.settings.session is not None
+        return Identity(self.settings.need_agent, session, explicit, self.finder)
+
+    def _writer(self) -> Writer:
+        return Writer(self.replica, self.identity(), self._clock, self._hexadecimal, self._jitter)
+
+    def _begin(self) -> None:
+        """Each public method has the whole timeout."""
+        self._git.deadline = Deadline(self.settings.timeout)
+
+    def _read(self) -> State:
+        """The newest state: the remote's, or (offline) the copy's."""
+        self._begin()
+        if self.settings.offline:
+            self.replica.trusted  # noqa: B018 - raises if there is no copy
+            return self.replica.position().state
+        return self.replica.refresh().state
+
+    def _write(self, what: str, build: writing.Build) -> Commit:
+        self._begin()
+        return self._writer().write(what, build)
+
+    # -- joining
+
+    def join(self, *, depth: int | None = None, pin: str | None = None) -> Head:
+        """Fetch, verify, remember the head."""
+        self._begin()
+        self.replica.join(depth, pin)
+        return self.head(refresh=False)
+
+    def reset(self) -> None:
+        """Forget the verified head: the only way back. The caller has asked."""
+        self._begin()
+        with self.clone.lock(self._git.deadline):
+            self.clone.reset()
+
+    def head(self, *, refresh: bool = True) -> Head:
+        if refresh:
+            self._read()
+        known = self.replica.trusted
+        return Head(known.ledger, known.seq, known.digest, known.commit)
+
+    def compare(self, line: str) -> Head:
+        """Whether another copy's `head` line belongs to this history.
+
+        Raises `Integrity`: head-differs; `Failed`: bad-value, gone.
+        """
+        ledger, _, place = line.strip().partition(" ")
+        seq, _, digest = place.partition(":")
+        if not (seq.isdecimal() and len(digest) == 64):
+            raise error("bad-value", what="--compare", why="a line that `coordledger head` printed")
+        mine = self.head()
+        if ledger != mine.ledger:
+            raise error("head-differs", why=f"it is ledger {ledger}, this is {mine.ledger}")
+        if int(seq) > mine.seq:
+            raise error("head-differs", why=f"record {seq} is not in the remote's history")
+        found = self.replica.commit_at(int(seq))
+        if found is None:
+            raise error("gone", seq=seq)
+        if found.digest != digest:
+            raise error("head-differs", why=f"at record {seq} it has another digest")
+        return mine
+
+    # -- tasks
+
+    def submit(
+        self,
+        task: str,
+        *,
+        priority: int = 0,
+        meta: Mapping[str, str] | None = None,
+        after: Iterable[str] = (),
+    ) -> Claim:
+        """Offer a task. Repeating it changes nothing."""
+        need_task(task)
+        waits = sorted(set(after))
+        for other in waits:
+            need_task(other)
+
+        def build(now: State, at: int) -> tuple[str, Fields]:
+            fields = {"priority": priority, "meta": dict(meta or {}), "after": waits}
+            return "submit", {"task": task, "rev": 1} | fields
+
+        try:
+            self._write(f"submit {task}", build)
+        except Failed as fault:
+            if fault.code != "task-exists":
+                raise
+        return self._show(task)
+
+    def claim(
+        self,
+        *tasks: str,
+        ttl: timedelta = DEFAULT_TTL,
+        wait: timedelta | None = None,
+        reopen: bool = False,
+        note: str | None = None,
+        dry_run: bool = False,
+    ) -> ClaimResult:
+        """Claim the tasks, all or none. Losing is a result, not an exception.
+
+        Raises `OutcomeUnknown`, `Failed`, `Integrity`.
+        """
+        names = sorted(set(tasks))
+        for name in names:
+            need_task(name)
+        if not 1 <= len(names) <= records.GROUP:
+            raise error("bad-value", what="TASK", why=f"1 to {records.GROUP} tasks")
+        return self._claim(lambda now, at: names, ttl, wait, note, reopen=reopen, dry_run=dry_run)
+
+    def claim_next(
+        self,
+        *,
+        ttl: timedelta = DEFAULT_TTL,
+        wait: timedelta | None = None,
+        note: str | None = None,
+        dry_run: bool = False,
+    ) -> ClaimResult:
+        """Claim the claimable task of the highest priority, of these the oldest."""
+        return self._claim(_next_task, ttl, wait, note, reopen=False, dry_run=dry_run)
+
+    def _claim(
+        self,
+        choose: Callable[[State, int], list[str]],
+        ttl: timedelta,
+        wait: timedelta | None,
+        note: str | None,
+        *,
+        reopen: bool,
+        dry_run: bool,
+    ) -> ClaimResult:
+        if ttl <= timedelta(0):
+            raise error("bad-ttl", value=ttl)
+        chosen: list[str] = []
+
+        def build(now: State, at: int) -> tuple[str, Fields]:
+            chosen[:] = choose(now, at)
+            items = []
+            for name in chosen:
+                task = now.task(name) or {"rev": 0, "epoch": 0}
+                items.append({"task": name, "rev": task["rev"] + 1, "epoch": task["epoch"] + 1})
+            until = _until(at, ttl)
+            return "claim", {"tasks": items, "until": until, "reopen": reopen, "note": note}
+
+        def attempt() -> ClaimResult:
+            try:
+                if dry_run:
+                    self._begin()
+                    self._writer().dry_run(build)
+                else:
+                    self._write(f"claim {' '.join(choose_label(chosen))}".strip(), build)
+            except Lost as lost:
+                renewable = lost.code == "already-yours" and len(chosen) == 1 and not dry_run
+                if renewable and self.settings.session is not None:
+                    return ClaimResult("renewed", (self.renew(chosen[0], ttl=ttl),))
+                return self._lost(lost, chosen)
+            now = self.replica.position().state
+            return ClaimResult("won", tuple(self._shown(now, name) for name in chosen))
+
+        return self._until_won(attempt, wait)
+
+    def _until_won(self, attempt: Callable[[], ClaimResult], wait: timedelta | None) -> ClaimResult:
+        """Try again whenever the ledger changed or a lease ran out, until `wait` is over."""
+        end = self._clock() + (milliseconds(wait) if wait else 0)
+        while True:
+            result = attempt()
+            waiting = ("held", "blocked", "nothing-to-claim", "too-early")
+            if result.won or result.code not in waiting or self._clock() >= end:
+                return result
+            free = [times_of(claim) for claim in result.claims if claim.claimable_at]
+            wake = min([end, *(at for at in free if at > self._clock())])
+            self._wait_for_change(min(wake, end))
+
+    def _lost(self, lost: Lost, tasks: list[str]) -> ClaimResult:
+        now = self.replica.position().state
+        mine = [name for name in tasks if now.task(name)]
+        way = [self._shown(now, name) for name in mine]
+        if len(way) > 1:
+            way = [
+                claim
+                for claim in way
+                if claim.status != "open" or now.waits_for(now.task(claim.task))
+            ]
+        return ClaimResult("lost", tuple(way), lost.code, lost.message, lost.hint)
+
+    def renew(self, task: str, *, ttl: timedelta = DEFAULT_TTL) -> Claim:
+        """Extend the lease that this session holds. Raises `Lost`."""
+        if ttl <= timedelta(0):
+            raise error("bad-ttl", value=ttl)
+
+        def build(now: State, at: int) -> tuple[str, Fields]:
+            return "renew", _held(now, task) | {"until": _until(at, ttl)}
+
+        return self._change(task, f"renew {task}", build)
+
+    def complete(self, task: str, *, result: str | None = None) -> Claim:
+        """Finish a task that this session holds. Repeating it is no error. Raises `Lost`."""
+        need_task(task)
+        me = self.identity()
+
+        def build(now: State, at: int) -> tuple[str, Fields]:
+            return "complete", _held(now, task) | {"result": result}
+
+        try:
+            return self._change(task, f"complete {task}", build)
+        except Lost as lost:
+            mine = lost.data.get("agent") == me.agent and lost.data.get("session") == me.session
+            if lost.code == "done" and mine:
+                return self._shown(self.replica.position().state, task)
+            raise
+
+    def release(self, task: str, *, reason: str | None = None, force: bool = False) -> Claim:
+        """Give a task back; with `force` an admin takes anybody's. Raises `Lost`."""
+
+        def build(now: State, at: int) -> tuple[str, Fields]:
+            return "release", _held(now, task) | {"reason": reason, "force": force}
+
+        return self._change(task, f"release {task}", build)
+
+    def _change(self, task: str, what: str, build: writing.Build) -> Claim:
+        need_task(task)
+        self._write(what, build)
+        return self._shown(self.replica.position().state, task)
+
+    def tasks(self) -> list[Claim]:
+        """All tasks: by priority (highest first), then by age."""
+        now = self._read()
+        found = sorted(now.tasks(), key=_urgency)
+        return [self._claim_of(now, task) for task in found]
+
+    def show(self, task: str) -> Claim:
+        """One task. Raises `Failed`: unknown-task."""
+        need_task(task)
+        self._read()
+        return self._show(task)
+
+    def _show(self, task: str) -> Claim:
+        return self._shown(self.replica.position().state, task)
+
+    def _shown(self, now: State, name: str) -> Claim:
+        task = now.task(name)
+        if task is None:
+            raise error("unknown-task", task=name)
+        return self._claim_of(now, task)
+
+    def _claim_of(self, now: State, task: Record) -> Claim:
+        newest = self.replica.commit_at(task["last_seq"])
+        claim = self.replica.commit_at(task["claim_seq"]) if task["claim_seq"] is not None else None
+        live = task["status"] == "claimed"
+        expired = live and self._clock() >= times.parse(task["until"])
+        note = claim.record.get("note") if claim and task["status"] != "open" else None
+        result = newest.record.get("result") if newest and task["status"] == "done" else None
+        return Claim(
+            task=task["task"],
+            status="expired" if expired else task["status"],
+            agent=task["agent"],
+            session=task["session"],
+            epoch=task["epoch"],
+            rev=task["rev"],
+            claimed_at=moment(times.parse(task["claimed_at"])) if task["claimed_at"] else None,
+            expires_at=moment(times.parse(task["until"])) if live else None,
+            claimable_at=moment(now.claimable_at(task)) if live else None,
+            note=note,
+            result=result,
+            priority=task["priority"],
+            meta=task["meta"],
+            after=tuple(task["after"]),
+            seq=task["last_seq"],
+            commit=newest.oid if newest else None,
+            verdict=self._verdict_of(task, newest, claim),
+        )
+
+    def _verdict_of(self, task: Record, newest: Commit | None, claim: Commit | None) -> str:
+        """Of the records that the line stands on: the newest, and the claim if it is held."""
+        needed = [newest] if task["status"] == "open" else [newest, claim]
+        if not all(needed):
+            return verify.UNVERIFIED
+        found = {self.replica.verdict_of(record) for record in needed if record}
+        if task["status"] != "open" and claim and not _claims(claim.record, task):
+            return verify.INVALID
+        order = (verify.INVALID, verify.UNKNOWN_KEY, verify.UNVERIFIED)
+        return next((bad for bad in order if bad in found), verify.AUTHENTIC)
+
+    def history(self, task: str) -> list[Event]:
+        """Every record about a task that this copy has, oldest first."""
+        need_task(task)
+        line = self._read().task(task)
+        if line is None:
+            raise error("unknown-task", task=task)
+        events = []
+        for seq in range(max(line["first_seq"], self.replica.trusted.first), line["last_seq"] + 1):
+            found = self.replica.commit_at(seq)
+            if found and task in _tasks_of(found.record):
+                events.append(self._event(found, task))
+        return events
+
+    def _event(self, found: Commit, task: str) -> Event:
+        r = found.record
+        epochs = [item["epoch"] for item in r.get("tasks", ()) if item["task"] == task]
+        at = moment(times.parse(r["at"]))
+        if at is None:
+            raise AssertionError("a record has its time")
+        return Event(
+            seq=found.seq,
+            at=at,
+            kind=r["kind"],
+            agent=r["agent"],
+            session=r["session"],
+            epoch=epochs[0] if epochs else r.get("epoch"),
+            text=r.get("note") or r.get("result") or r.get("reason"),
+            subject=records.subject(r),
+            commit=found.oid,
+            verdict=self.replica.verdict_of(found),
+        )
+
+    def require(
+        self,
+        task: str,
+        *,
+        by: str | None = None,
+        epoch: int | None = None,
+        trust_server: bool = False,
+    ) -> Claim:
+        """The live, authentic claim on a task, or an exception: a gate for scripts.
+
+        A lease counts until `max_skew` before its end, so that nobody acts on one that
+        another clock has seen end. Raises `Lost`: not-live; `Failed`: no-key, unknown-task;
+        `Integrity`: bad-signature.
+        """
+        claim = self.show(task)
+        skew = timedelta(milliseconds=self.replica.position().state.skew)
+        now = moment(self._clock())
+        live = claim.expires_at is not None and now is not None and now < claim.expires_at - skew
+        if not live or by not in (None, claim.agent) or epoch not in (None, claim.epoch):
+            raise error("not-live", task=task)
+        if claim.verdict in (verify.INVALID, verify.UNKNOWN_KEY):
+            raise error("bad-signature", agent=claim.agent, key="?")
+        if claim.verdict == verify.UNVERIFIED and not trust_server:
+            raise error("no-key", agent=claim.agent)
+        return claim
+
+    # -- messages
+
+    def send(
+        self,
+        body: str,
+        *,
+        to: str | None = None,
+        channel: str | None = None,
+        thread: int | None = None,
+        importance: str = "normal",
+    ) -> Message:
+        """Send to one agent or to one channel."""
+        if (to is None) == (channel is None):
+            raise error("bad-value", what="send", why="either to an agent or to a channel")
+        if to is not None and not records.is_identifier(to):
+            raise error("bad-agent", value=to)
+        if channel is not None:
+            need_channel(channel)
+        if not body:
+            raise error("bad-value", what="BODY", why="it is empty")
+
+        def build(now: State, at: int) -> tuple[str, Fields]:
+            where = {"to": to, "channel": channel, "thread": thread}
+            return "send", where | {"importance": importance, "body": body}
+
+        landed = self._write(f"send to {to or channel}", build)
+        return self._message(landed.record | {"seq": landed.seq}, to, channel)
+
+    def inbox(
+        self,
+        *,
+        everything: bool = False,
+        channel: str | None = None,
+        wait: timedelta | None = None,
+    ) -> list[Message]:
+        """What is addressed to this agent and not acknowledged, and what is unread in the
+        configured channels (or only in `channel`); `everything` takes read ones too.
+
+        With `wait` it blocks until there is something or the time is over.
+        """
+        me = self.settings.need_agent
+        if channel is not None:
+            need_channel(channel)
+        end = self._clock() + (milliseconds(wait) if wait else 0)
+        while True:
+            found = self._inbox(self._read(), me, channel, everything=everything)
+            if found or self._clock() >= end:
+                return found
+            self._wait_for_change(end)
+
+    def _inbox(self, now: State, me: str, only: str | None, *, everything: bool) -> list[Message]:
+        found = []
+        if only is None:
+            found += [self._message(line, me, None) for line in now.inbox(me)]
+        for channel in [only] if only else self.settings.channels:
+            read = set() if everything else set(self._read_marks(me, channel))
+            found += [
+                self._message(line, None, channel)
+                for line in now.channel(channel)
+                if line["seq"] not in read and (everything or line["agent"] != me)
+            ]
+        return sorted(found, key=lambda message: message.seq)
+
+    def _read_marks(self, me: str, channel: str) -> list[int]:
+        return self.replica.trusted.read.get(f"{me}/{channel}", [])
+
+    def messages(self, channel: str, limit: int | None = None) -> list[Message]:
+        """What a channel keeps, oldest first; the newest `limit` of it."""
+        need_channel(channel)
+        lines = self._read().channel(channel)
+        return [self._message(line, None, channel) for line in lines[-(limit or len(lines)) :]]
+
+    def ack(self, *seqs: int) -> list[int]:
+        """Acknowledge messages: direct ones by a record, channel ones in this clone only.
+
+        Raises `Failed`: not-in-inbox.
+        """
+        me = self.settings.need_agent
+        now = self._read()
+        wanted = sorted(set(seqs))
+        direct = {line["seq"] for line in now.inbox(me)}
+        kept = {name: {line["seq"] for line in now.channel(name)} for name in now.channels()}
+        for seq in wanted:
+            if seq not in direct and not any(seq in there for there in kept.values()):
+                raise error("not-in-inbox", seq=seq)
+        mine = [seq for seq in wanted if seq in direct]
+        for at in range(0, len(mine), records.MAX_ACK):
+            part = mine[at : at + records.MAX_ACK]
+            self._write("ack", lambda now, at, part=part: ("ack", {"messages": part}))  # type: ignore[misc]
+        self._mark_read(me, kept, set(wanted) - direct)
+        return wanted
+
+    def _mark_read(self, me: str, kept: dict[str, set[int]], seqs: set[int]) -> None:
+        if not seqs:
+            return
+        with self.clone.lock(self._git.deadline):
+            known = self.replica.trusted
+            marks = dict(known.read)
+            for channel, there in kept.items():
+                name = f"{me}/{channel}"
+                read = (set(marks.get(name, [])) | seqs) & there
+                if read:
+                    marks[name] = sorted(read)
+            self.clone.save(replace(known, read=marks))
+
+    def _message(self, line: Record, to: str | None, channel: str | None) -> Message:
+        found = self.replica.commit_at(line["seq"])
+        sent_at = moment(times.parse(line["at"]))
+        if sent_at is None:
+            raise AssertionError("a message has its time")
+        verdict = self.replica.verdict_of(found) if found else verify.UNVERIFIED
+        if found and not _sends(found.record, line, to, channel):
+            verdict = verify.INVALID
+        return Message(
+            seq=line["seq"],
+            sender=line["agent"],
+            session=line["session"],
+            to=to,
+            channel=channel,
+            thread=line["thread"],
+            importance=line["importance"],
+            body=line["body"],
+            sent_at=sent_at,
+            commit=found.oid if found else None,
+            verdict=verdict,
+        )
+
+    def _wait_for_change(self, until: int) -> None:
+        """Return when the remote's head has moved or the clock has reached `until`."""
+        pause = POLL_LEAST
+        while True:
+            left = (until - self._clock()) / 1000
+            if left <= 0:
+                return
+            time.sleep(min(left, pause * (0.75 + self._jitter() / 2)))
+            pause = min(POLL_MOST, pause * 1.5)
+            self._begin()
+            if self.remote.head(self.clone.ref) != self.replica.trusted.commit:
+                return
+
+    # -- agents and policy
+
+    def agents(self) -> list[Agent]:
+        now = self._read()
+        return [_agent(now, name) for name in now.agents()]
+
+    def enroll(self, who: str, *, admin: bool = False, secret: Secret | None = None) -> Path:
+        """Enrol an agent, or another key of one; the file with its secret.
+
+        The secret is derived from the master, or `secret`, which then has to be on the
+        server too. Raises `Failed`: no-master, not-permitted, bad-agent.
+        """
+        if not records.is_identifier(who):
+            raise error("bad-agent", value=who)
+        self._read()
+        ledger = self.replica.position().state.ledger
+        masters = config.masters(self.settings, self.remote_url(), ledger["ledger"])
+        if not masters and secret is None:
+            raise error("no-master")
+
+        def build(now: State, at: int) -> tuple[str, Fields]:
+            entry = now.agent(who) or {"rev": 0, "keys": [], "role": "agent"}
+            number = len(entry["keys"]) + 1
+            chosen = secret or masters[-1].derive(ledger["nonce"], who, number)
+            self._put_secret(who, chosen, on_server=secret is not None)
+            return "enroll", {
+                "who": who,
+                "rev": entry["rev"] + 1,
+                "id": number,
+                "alg": records.ALG,
+                "fingerprint": chosen.fingerprint(ledger["nonce"], who, number),
+                "role": "admin" if admin else entry["role"],
+            }
+
+        self._write(f"enroll {who}", build)
+        return self.finder.home(who)
+
+    def _put_secret(self, who: str, secret: Secret, *, on_server: bool) -> None:
+        """Files first: a record that names a secret never lands before the secret is safe."""
+        keyfiles.append(str(self.finder.home(who)), secret)
+        server = local_path(self.remote_url())
+        if on_server and server and os.path.isdir(f"{server}/coordledger"):  # noqa: PTH112
+            keyfiles.append(f"{server}/coordledger/{who}.secret", secret)
+
+    def revoke(self, who: str, key: int | None = None) -> list[int]:
+        """Revoke one key, or (without a number) every active one. Raises `Failed`."""
+        if not records.is_identifier(who):
+            raise error("bad-agent", value=who)
+        entry = self._read().agent(who)
+        if entry is None:
+            raise error("unknown-agent", who=who)
+        active = [item["id"] for item in entry["keys"] if item["until"] is None]
+        wanted = [key] if key is not None else active
+        for number in wanted:
+
+            def build(now: State, at: int, number: int = number) -> tuple[str, Fields]:
+                rev = (now.agent(who) or {"rev": 0})["rev"] + 1
+                return "revoke", {"who": who, "rev": rev, "id": number}
+
+            self._write(f"revoke {who}/{number}", build)
+        return wanted
+
+    def policy(self, **changes: int) -> dict[str, int]:
+        """The policy, after the changes if there are any (an admin's record)."""
+        if not changes:
+            return dict(self._read().ledger["policy"])
+        for key, value in changes.items():
+            if key not in records.POLICY:
+                raise error("bad-value", what=key, why="no such key of the policy")
+            if key == "max_skew":
+                raise error("bad-value", what=key, why="it is fixed when the ledger is made")
+            _, least, most = records.POLICY[key]
+            if not least <= value <= most:
+                raise error("bad-policy", key=key, value=value, least=least, most=most)
+
+        def build(now: State, at: int) -> tuple[str, Fields]:
+            return "policy", {"rev": now.ledger["policy_rev"] + 1, "set": dict(changes)}
+
+        self._write("policy", build)
+        return dict(self.replica.position().state.ledger["policy"])
+
+    # -- looking after it
+
+    def audit(self, *, full: bool = False, since: int | None = None) -> Audit:
+        """Verify what this clone has not audited yet; `full`: from the first record on."""
+        self._read()
+        known = self.replica.trusted
+        start = since if since is not None else (0 if full else known.audited + 1)
+        counts, problems, last = self.replica.audit(start)
+        if not problems and start <= known.audited + 1:
+            with self.clone.lock(self._git.deadline):
+                self.clone.save(replace(self.replica.trusted, audited=last))
+        total = sum(counts.values())
+        return Audit(known.ledger, known.commit, total, counts, tuple(problems), start)
+
+    def resolve(self) -> list[Settled]:
+        """Settle what is open: landed, or voided so that it never can; or still open."""
+        self._begin()
+        found = self._writer().resolve()
+        return [Settled(intent.what, intent.op, intent.outcome, intent.seq) for intent in found]
+
+    def status(self) -> Status:
+        now = self._read()
+        known = self.replica.trusted
+        me = self.settings.agent
+        session = self.identity().session if me else None
+        mine = [self._claim_of(now, task) for task in now.tasks() if me and task["agent"] == me]
+        live = tuple(claim for claim in mine if claim.status in ("claimed", "expired"))
+        unread = len(self._inbox(now, me, None, everything=False)) if me else 0
+        return Status(
+            known.ledger,
+            self.clone.ref,
+            self.settings.shown_remote,
+            known.commit,
+            known.seq,
+            me,
+            session,
+            known.enforcement,
+            live,
+            unread,
+        )
+
+
+# -- what the use cases share
+
+
+def surroundings(
+    options: Options, environ: Mapping[str, str]
+) -> tuple[Settings, Store | None, Git]:
+    """Settings, the repository around the path (None outside of any), and git there."""
+    if not options.path.is_dir():
+        raise error("not-a-repository", path=options.path)
+    git = Git(config.child_environment(environ), options.path, Deadline(options.timeout))
+    try:
+        store = Store.open(options.path.absolute(), discover=True)
+    except Failed as fault:
+        if fault.code != "not-a-repository":
+            raise
+        store = None
+    settings = config.load(options, environ, git, in_repository=store is not None)
+    return settings, store, git
+
+
+def _private_clone(settings: Settings, git: Git) -> Store:
+    """A bare repository in the cache: what serves outside of any repository."""
+    name = sha256(settings.remote.encode()).hexdigest()[:24]
+    path = settings.cache_dir / f"{name}.git"
+    if not (path / "HEAD").exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        git.output("init", "--quiet", "--bare", "--template=", "--", str(path))
+    return Store.open(path, discover=False)
+
+
+def need_task(value: str) -> None:
+    if not records.is_task(value):
+        raise error("bad-task", value=ascii(value))
+
+
+def need_channel(value: str) -> None:
+    if not records.is_identifier(value):
+        raise error("bad-channel", value=ascii(value))
+
+
+def choose_label(tasks: list[str]) -> list[str]:
+    return tasks or ["next"]
+
+
+def times_of(claim: Claim) -> int:
+    """The moment at which a claim can be taken over."""
+    if claim.claimable_at is None:
+        raise AssertionError("only claimed tasks are asked about")
+    return int(claim.claimable_at.timestamp() * 1000) + 1
+
+
+def _until(at: int, ttl: timedelta) -> str:
+    until = at + milliseconds(ttl)
+    if until > times.LATEST:
+        raise error("bad-ttl", value=ttl)
+    return times.show(until)
+
+
+def _urgency(task: Record) -> tuple[int, int, str]:
+    return -task["priority"], task["first_seq"], task["task"]
+
+
+def _next_task(now: State, at: int) -> list[str]:
+    for task in sorted(now.tasks(), key=_urgency):
+        free = state.standing(task, at, now.skew) in ("open", "expired")
+        if free and not now.waits_for(task):
+            return [task["task"]]
+    raise error("nothing-to-claim")
+
+
+def _held(now: State, name: str) -> Fields:
+    """What a holder's record says of the task as it stands; the rules judge it."""
+    task = now.task(name)
+    if task is None:
+        raise RuleBroken("unknown-task", task=name)
+    return {"task": name, "rev": task["rev"] + 1, "epoch": max(1, task["epoch"])}
+
+
+def _tasks_of(r: Record) -> list[str]:
+    return [item["task"] for item in r["tasks"]] if "tasks" in r else [r.get("task", "")]
+
+
+def _claims(r: Record, task: Record) -> bool:
+    """Whether a record is the claim that a task's line speaks of."""
+    return (
+        r["kind"] == "claim"
+        and (r["agent"], r["session"]) == (task["agent"], task["session"])
+        and (task["task"], task["epoch"]) in ((i["task"], i["epoch"]) for i in r["tasks"])
+    )
+
+
+def _sends(r: Record, line: Record, to: str | None, channel: str | None) -> bool:
+    """Whether a record is the message that an inbox or a channel shows."""
+    same = ("agent", "session", "at", "thread", "importance", "body")
+    return (
+        r["kind"] == "send"
+        and (r["to"], r["channel"]) == (to, channel)
+        and all(r[name] == line[name] for name in same)
+    )
+
+
+def _agent(now: State, name: str) -> Agent:
+    entry: dict[str, Any] = now.agent(name) or {}
+    keys = tuple(
+        Key(key["id"], key["alg"], key["fingerprint"], key["from"], key["until"])
+        for key in entry["keys"]
+    )
+    role = "owner" if name == now.ledger["owner"] else entry["role"]
+    active = any(key.until_seq is None for key in keys)
+    return Agent(name, role, entry["rev"], active, keys)

@@ -1,0 +1,308 @@
+"""A verified copy of the remote's ledger, that only ever moves forward.
+
+Rules of this file:
+- Everything that comes in is judged by `verify` before it is adopted; what does not
+  continue the verified head moves nothing and is an `Integrity` error.
+- Without a server that checks clocks, records from the future are refused here.
+- A first contact verifies the whole history from the genesis record (or, if asked for
+  depth 1, says that it has verified nothing below).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from . import commit, times, verify
+from .clone import Trusted
+from .errors import RuleBroken, error
+from .verify import Chain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .clone import Clone
+    from .commit import Commit
+    from .git import Git
+    from .signing import Keyring
+    from .transport import Remote
+
+    Progress = Callable[[str, int, int], None]  # what, how many are done, of how many
+
+
+class Replica:
+    """The ledger as this clone has verified it."""
+
+    def __init__(
+        self,
+        clone: Clone,
+        remote: Remote,
+        git: Git,
+        keyring_for: Callable[[str | None], Keyring],
+        clock: Callable[[], int],
+        progress: Progress,
+    ) -> None:
+        """`keyring_for(ledger id)` gives the secrets at hand; `clock()` milliseconds."""
+        self.clone, self.remote, self.git, self.clock = clone, remote, git, clock
+        self._keyring_for, self._progress = keyring_for, progress
+        self._chain: Chain | None = None
+
+    # -- where we stand
+
+    def position(self) -> Chain:
+        """The chain at the verified head. Joins the ledger if there is none yet."""
+        trusted = self.clone.trusted
+        if trusted is None:
+            return self.refresh()
+        if (
+            self._chain is None
+            or self._chain.head is None
+            or (self._chain.head.oid != trusted.commit)
+        ):
+            self._chain = self._chain_at(trusted)
+        return self._chain
+
+    @property
+    def trusted(self) -> Trusted:
+        found = self.clone.trusted
+        if found is None:
+            raise error("not-joined")
+        return found
+
+    def keyring(self) -> Keyring:
+        return self._keyring_for(self.trusted.ledger)
+
+    def _chain_at(self, trusted: Trusted) -> Chain:
+        store = self.clone.store
+        if not store.has(trusted.commit):  # somebody removed our ref, and git the objects
+            self.remote.fetch(self.clone.ref, self.clone.incoming, None)
+        try:
+            head = commit.parse(trusted.commit, store.read(trusted.commit))
+        except (KeyError, RuleBroken):
+            raise error("bad-copy", why=f"commit {trusted.commit[:12]} is missing") from None
+        if (head.seq, head.digest) != (trusted.seq, trusted.digest):
+            raise error("bad-copy", why="the head is not the one that was verified")
+        return Chain(store.read, self._keyring_for(trusted.ledger), head, store.algo)
+
+    # -- moving forward
+
+    def refresh(self) -> Chain:
+        """Bring the copy up to the remote's head, verifying what is new.
+
+        Raises `Failed` (remote-unreachable, not-a-ledger, timeout), `Integrity`.
+        """
+        with self.clone.lock(self.git.deadline):
+            trusted = self.clone.trusted
+            there = self.remote.head(self.clone.ref)
+            if there is None:
+                if trusted:
+                    raise error("rewritten", head=f"{trusted.seq}:{trusted.digest}")
+                raise error("not-a-ledger", remote=self.remote.shown, name=self.clone.name)
+            if trusted and there == trusted.commit:
+                return self.position()
+            chain = self.position() if trusted else self._empty_chain()
+            try:
+                return self._advance(chain, self._fetch(None), trusted)
+            finally:
+                self.clone.store.set_ref(self.clone.incoming, None)
+
+    def _empty_chain(self) -> Chain:
+        store = self.clone.store
+        return Chain(store.read, self._keyring_for(None), None, store.algo)
+
+    def _fetch(self, depth: int | None) -> str:
+        found = self.remote.fetch(self.clone.ref, self.clone.incoming, depth)
+        oid = self.clone.store.ref(self.clone.incoming) if found else None
+        if oid is None:
+            raise error("not-a-ledger", remote=self.remote.shown, name=self.clone.name)
+        return oid
+
+    def _advance(self, chain: Chain, head: str, trusted: Trusted | None) -> Chain:
+        """Judge what lies between the chain's head and `head`, then adopt all of it."""
+        path = self._path(head, chain.head.oid if chain.head else None)
+        if path is None:
+            at = f"{trusted.seq}:{trusted.digest[:16]}" if trusted else "-"
+            raise error("rewritten", head=at)
+        checks_clock = trusted is None or trusted.enforcement != "server"
+        passed = []
+        try:
+            for done, oid in enumerate(path):
+                self._judge(chain, oid, from_future_is_bad=checks_clock)
+                passed.append((chain.head.seq if chain.head else 0, oid))
+                if done % 100 == 99:
+                    self._progress("verifying", done + 1, len(path))
+        except BaseException:
+            self._chain = None  # it may have moved; the clone has not
+            raise
+        if chain.head is None:
+            raise error("not-a-ledger", remote=self.remote.shown, name=self.clone.name)
+        self.adopt(chain, passed)
+        return chain
+
+    def _judge(self, chain: Chain, oid: str, *, from_future_is_bad: bool) -> str:
+        seq = chain.head.seq + 1 if chain.head else 0
+        try:
+            verdict = chain.judge(oid, self.clone.store.read(oid))
+        except RuleBroken as broken:
+            raise broken.theirs(seq, oid) from None
+        except (KeyError, ValueError):
+            # Its state is not one that we built, or git gave us less than all of it.
+            raise RuleBroken("bad-commit", why="objects are missing").theirs(seq, oid) from None
+        if from_future_is_bad and chain.head:
+            ahead = times.parse(chain.head.record["at"]) - self.clock()
+            if ahead > chain.state.skew:
+                raise error("from-future", seq=seq, ahead=times.span(ahead))
+        return verdict
+
+    def _path(self, head: str, known: str | None) -> list[str] | None:
+        """The commits after `known` up to `head`, oldest first; None if it is no ancestor."""
+        found = []
+        oid: str | None = head
+        while oid is not None and oid != known:
+            found.append(oid)
+            try:
+                oid = _first_parent(self.clone.store.read(oid))
+            except KeyError:
+                return None
+        return found[::-1] if oid == known else None
+
+    def adopt(self, chain: Chain, passed: list[tuple[int, str]]) -> None:
+        """The clone moves to the chain's head, which was verified (or is our own, landed)."""
+        head = chain.head
+        if head is None:
+            raise error("not-joined")
+        before = self.clone.trusted or Trusted(head.record["ledger"], "", -1, "")
+        after = replace(before, commit=head.oid, seq=head.seq, digest=head.digest)
+        self.clone.adopt(after, passed)
+        self._chain = chain
+
+    # -- joining
+
+    def join(self, depth: int | None, pin: str | None) -> Chain:
+        """First contact, or a later visit with a pin. Raises `Integrity`: pin-mismatch."""
+        with self.clone.lock(self.git.deadline):
+            if depth and self.clone.trusted is None:
+                chain = self._join_shallow(depth)
+            else:
+                chain = self.refresh()
+            if pin:
+                self.check_pin(pin)
+            return chain
+
+    def _join_shallow(self, depth: int) -> Chain:
+        store = self.clone.store
+        try:
+            oid = self._fetch(depth)
+            head = commit.parse(oid, store.read(oid))
+            chain = Chain(store.read, self._keyring_for(head.record["ledger"]), head, store.algo)
+            if chain.state.ledger.get("ledger") != head.record["ledger"]:
+                raise RuleBroken("bad-commit", why="its state is another ledger's")
+        except RuleBroken as broken:
+            raise error("not-a-ledger", remote=self.remote.shown, name=self.clone.name) from broken
+        finally:
+            store.set_ref(self.clone.incoming, None)
+        first = Trusted(head.record["ledger"], oid, head.seq, head.digest, first=head.seq)
+        self.clone.adopt(first, [(head.seq, oid)])
+        self._chain = chain
+        return chain
+
+    def check_pin(self, pin: str) -> None:
+        """`pin` is a ledger id, or SEQ:DIGEST as `head` prints it (a prefix of the digest
+        of at least 16 digits will do). Raises `Integrity`: pin-mismatch, `Failed`: bad-value.
+        """
+        seq, colon, digest = pin.partition(":")
+        if not colon:
+            if pin != self.trusted.ledger:
+                raise error("pin-mismatch", why=f"it is {self.trusted.ledger}")
+            return
+        if not seq.isdecimal() or len(digest) < 16:
+            raise error("bad-value", what="--pin", why="LEDGER-ID or SEQ:DIGEST")
+        found = self.commit_at(int(seq))
+        if found is None:
+            raise error("pin-mismatch", why=f"this copy has no record {seq}")
+        if not found.digest.startswith(digest):
+            raise error("pin-mismatch", why=f"record {seq} has the digest {found.digest}")
+
+    # -- looking at single records
+
+    def commit_at(self, seq: int) -> Commit | None:
+        """The verified commit at `seq`, or None if this copy does not have it."""
+        found = self.clone.commit_at(seq)
+        trusted = self.clone.trusted
+        if found is None and trusted and trusted.first <= seq <= trusted.seq:
+            self._rebuild_index()  # the cache was lost or damaged; the chain was not
+            found = self.clone.commit_at(seq)
+        return found
+
+    def _rebuild_index(self) -> None:
+        trusted = self.trusted
+        passed, oid, seq = [], trusted.commit, trusted.seq
+        while seq >= trusted.first:
+            passed.append((seq, oid))
+            try:
+                above = _first_parent(self.clone.store.read(oid))
+            except KeyError:
+                break
+            if above is None:
+                break
+            oid, seq = above, seq - 1
+        self.clone.remember(passed)
+
+    def verdict(self, seq: int) -> str:
+        """Check the MAC of the record at `seq` with the keys at hand, now."""
+        found = self.commit_at(seq)
+        if found is None:
+            return verify.UNVERIFIED
+        return self.verdict_of(found)
+
+    def verdict_of(self, found: Commit) -> str:
+        chain = self.position()
+        try:
+            return verify.authenticate(chain.state, found.signed, found.seq, self.keyring())
+        except RuleBroken as broken:
+            return verify.UNKNOWN_KEY if broken.code == "unknown-key" else verify.INVALID
+
+    def audit(self, since: int) -> tuple[dict[str, int], list[dict[str, object]], int]:
+        """Judge the copy's records from `since` on again: counts, problems, last good seq."""
+        trusted, store = self.trusted, self.clone.store
+        start = max(since, trusted.first)
+        below = self.commit_at(start - 1) if start > trusted.first else None
+        counts: dict[str, int] = {}
+        problems: list[dict[str, object]] = []
+        if start == trusted.first and start > 0:
+            # The edge of a shallow copy: nothing is known about what it builds on.
+            below = self.commit_at(start)
+            counts[verify.UNVERIFIED] = 1
+        chain = Chain(store.read, self.keyring(), below, store.algo)
+        path = self._path(trusted.commit, below.oid if below else None) or []
+        for done, oid in enumerate(path):
+            seq = chain.head.seq + 1 if chain.head else 0
+            try:
+                verdict = chain.judge(oid, store.read(oid))
+            except (RuleBroken, KeyError, ValueError) as fault:
+                broken = (
+                    fault
+                    if isinstance(fault, RuleBroken)
+                    else RuleBroken("bad-commit", why="objects are missing")
+                )
+                bad = verify.UNKNOWN_KEY if broken.code == "unknown-key" else verify.INVALID
+                counts[bad] = counts.get(bad, 0) + 1
+                problems.append(
+                    {"seq": seq, "commit": oid, "code": broken.code, "message": str(broken)}
+                )
+                break
+            counts[verdict] = counts.get(verdict, 0) + 1
+            if done % 100 == 99:
+                self._progress("auditing", done + 1, len(path))
+        last = chain.head.seq if chain.head else -1
+        return counts, problems, last
+
+
+def _first_parent(content: bytes) -> str | None:
+    """The parent that a commit names first: raw, so that grafts change nothing."""
+    for line in content.split(b"\n"):
+        if line.startswith(b"parent "):
+            return line[7:].decode("ascii", "replace")
+        if not line:
+            break
+    return None

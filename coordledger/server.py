@@ -1,0 +1,193 @@
+"""Where the repository lives: create it, guard it with the hook, found the ledger.
+
+Rules: a ledger's first commit is written here, by the owner, never by a push to a guarded
+repository; nothing that exists is overwritten; a hook that was there is kept and runs
+first. Secrets are files of the repository's `coordledger` folder, outside of git's
+objects, for the one account that runs the pushes.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from base64 import b64encode
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import keyfiles, records, signing, times
+from .clone import Clone, Trusted
+from .errors import error
+from .signing import Keyring, Secret
+from .store import Store
+from .transport import UNKNOWN, UNSENT, WON
+from .verify import Chain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .git import Git
+    from .ledger import Ledger
+    from .verify import Placed
+
+HOOK = "pre-receive"
+CHAINED = "pre-receive.chained"
+MARK = "# coordledger pre-receive:"
+# What makes pushes to a busy ref cheap; said when it is set.
+SETTINGS = {"receive.autogc": "false", "core.logAllRefUpdates": "true"}
+
+
+def mint(randomness: Callable[[int], bytes] = os.urandom) -> Secret:
+    """A fresh secret: 32 random bytes in base64."""
+    return Secret(b64encode(randomness(32)).decode("ascii"))
+
+
+def genesis(
+    master: Secret, agent: str, session: str, max_skew: int, now: int, nonce: str, op: str
+) -> tuple[signing.Signed, Secret]:
+    """The signed first record of a ledger, and the owner's secret."""
+    secret = master.derive(nonce, agent, 1)
+    policy = {key: default for key, (default, _, _) in records.POLICY.items()}
+    record = {
+        "v": records.VERSION,
+        "at": times.show(now),
+        "agent": agent,
+        "key": 1,
+        "session": session,
+        "op": op,
+        "base": None,
+        "kind": "genesis",
+        "nonce": nonce,
+        "policy": policy | {"max_skew": max_skew},
+        "alg": records.ALG,
+        "fingerprint": secret.fingerprint(nonce, agent, 1),
+    }
+    record["ledger"] = signing.ledger_id(record)
+    return signing.sign(records.check(record), secret), secret
+
+
+def create_repository(path: Path, git: Git) -> Store:
+    """The bare repository at `path`, created if there is nothing yet.
+
+    Raises `Failed`: not-a-repository if something else is there.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        git.output("init", "--quiet", "--bare", "--", str(path))
+    store = Store.open(path, discover=False)
+    if store.root is not None:
+        why = "a work tree's repository: give the bare one that agents push to"
+        raise error("bad-value", what=str(path), why=why)
+    return store
+
+
+def found_here(
+    store: Store, name: str, agent: str, session: str, max_skew: int, now: int, nonce: str, op: str
+) -> tuple[Placed, Secret]:
+    """Write the first record into a bare repository; its commit and the owner's secret.
+
+    The master is minted if the repository has none. Raises `Failed`: ledger-exists.
+    """
+    clone = Clone(store, name)
+    if store.ref(clone.ref) is not None:
+        raise error("ledger-exists", remote=store.git_dir, name=name)
+    path = store.git_dir / "coordledger" / "master"
+    masters = keyfiles.read(str(path))
+    if masters is None:
+        masters = [mint()]
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        keyfiles.append(str(path), masters[0])
+    signed, secret = genesis(masters[-1], agent, session, max_skew, now, nonce, op)
+    placed = Chain(store.read, Keyring(masters), None, store.algo).place(signed)
+    store.write(placed.objects)
+    if not store.add_ref(clone.ref, placed.commit.oid):
+        raise error("ledger-exists", remote=store.git_dir, name=name)
+    return placed, secret
+
+
+def found_there(
+    ledger: Ledger, agent: str, session: str, max_skew: int, now: int, nonce: str, op: str
+) -> Secret:
+    """Push the first record to a remote without a hook; the owner's secret.
+
+    The master is kept in the user's configuration. Raises `Failed`: ledger-exists,
+    push-refused, …; `OutcomeUnknown`.
+    """
+    clone, remote = ledger.clone, ledger.remote
+    if remote.head(clone.ref) is not None:
+        raise error("ledger-exists", remote=remote.shown, name=clone.name)
+    master = mint()
+    signed, secret = genesis(master, agent, session, max_skew, now, nonce, op)
+    ledger_id = signed.record["ledger"]
+    keyfiles.append(str(ledger.settings.config_dir / "masters" / ledger_id), master)
+    placed = Chain(clone.store.read, Keyring([master]), None, clone.store.algo).place(signed)
+    clone.store.write(placed.objects)
+    push = remote.push(clone.ref, None, placed.commit.oid)
+    if push.outcome == UNKNOWN:
+        raise error("unknown-outcome", why=push.why)
+    if push.outcome == UNSENT:
+        raise error("remote-unreachable", remote=remote.shown, why=push.why)
+    if push.outcome != WON:
+        hint = "the owner of that repository creates the ledger there: coordledger init PATH"
+        raise error("push-refused", why=push.why, hint=hint if push.code == "no-create" else "")
+    head = placed.commit
+    trusted = Trusted(ledger_id, head.oid, head.seq, head.digest, enforcement="none")
+    clone.adopt(trusted, [(0, head.oid)])
+    return secret
+
+
+def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[str]:
+    """Put the hook into the bare repository at `path`; what was done, a line each.
+
+    Raises `Failed`: not-a-repository, bad-value.
+    """
+    Store.open(path, discover=False).close()
+    said = git.run("-C", str(path), "rev-parse", "--git-path", "hooks", hooks=None).out.strip()
+    folder = path / said  # follows core.hooksPath, as git does when somebody pushes
+    folder.mkdir(exist_ok=True)
+    hook, chained, done = folder / HOOK, folder / CHAINED, []
+    if hook.exists() and MARK not in hook.read_text("utf-8", "replace"):
+        if chained.exists():
+            raise error("bad-value", what=str(chained), why="is there already: merge them by hand")
+        hook.rename(chained)
+        done.append(f"kept the hook that was there as {chained}; it runs first")
+    text = _shim().read_text("utf-8")
+    package = str(Path(__file__).resolve().parent.parent)
+    real = os.path.realpath(python)
+    text = text.replace("@PYTHON@", shlex.quote(real)).replace("@PACKAGE@", shlex.quote(package))
+    fresh = folder / f"{HOOK}.{os.getpid()}.new"
+    fresh.write_text(text, "utf-8")
+    fresh.chmod(0o755)
+    fresh.replace(hook)
+    done.append(f"installed {hook}, run by {real}")
+    for name, value in SETTINGS.items():
+        if not git.run("-C", str(path), "config", "--get", name).out.strip():
+            git.output("-C", str(path), "config", name, value)
+            done.append(f"set {name}={value}")
+    return done
+
+
+def _shim() -> Path:
+    """The hook's text: beside this file in a wheel, below hooks/ in a checkout."""
+    here = Path(__file__).resolve().parent
+    found = next((p for p in (here / HOOK, here.parent / "hooks" / HOOK) if p.is_file()), None)
+    if found is None:
+        raise error("internal", why="the hook's text is missing from the installation")
+    return found
+
+
+def configure(git: Git, settings: dict[str, str], file: Path | None) -> None:
+    """Write `coordledger.*` into the clone's configuration, or into `file`."""
+    where = ["--local"]
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        where = ["--file", str(file)]
+    for name, value in settings.items():
+        git.output("config", *where, f"coordledger.{name}", value)
+
+
+def note_enforcement(ledger: Ledger, enforcement: str) -> None:
+    """Remember what a try has shown: server, none or unknown."""
+    clone = ledger.clone
+    with clone.lock(ledger.replica.git.deadline):
+        clone.save(replace(ledger.replica.trusted, enforcement=enforcement))

@@ -1,0 +1,88 @@
+"""A repository's objects and refs. Alone imports dulwich.
+
+Rules: objects are addressed by hexadecimal ids; what is written is there (loose, as
+git writes it) when the call returns. No network, no verification, no ledger.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dulwich.errors import NotGitRepository
+from dulwich.objects import ObjectID, ShaFile
+from dulwich.refs import Ref
+from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
+
+from .errors import error
+
+if TYPE_CHECKING:
+    from .tree import Objects
+
+_KINDS = {"blob": 3, "tree": 2, "commit": 1}
+
+
+class Store:
+    """One repository, bare or with a work tree, or a linked work tree of it."""
+
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
+        self.git_dir = Path(repo.controldir()).absolute()
+        self.common_dir = Path(repo.commondir()).absolute()
+        self.root = None if repo.bare else Path(repo.path).absolute()
+        self.algo = str(repo.object_format.name)
+
+    @classmethod
+    def open(cls, path: Path, *, discover: bool) -> Store:
+        """The repository at `path`, or (`discover`) around it.
+
+        Raises `Failed`: not-a-repository, object-format.
+        """
+        try:
+            return cls(Repo.discover(str(path)) if discover else Repo(str(path)))
+        except NotGitRepository:
+            raise error("not-a-repository", path=path) from None
+        except (UnsupportedExtension, UnsupportedVersion) as fault:
+            raise error("object-format", path=path, what=fault) from None
+
+    def close(self) -> None:
+        self._repo.close()
+
+    def read(self, oid: str) -> bytes:
+        """The content of an object; KeyError if it is not there."""
+        return self._repo.object_store.get_raw(_id(oid))[1]
+
+    def has(self, oid: str) -> bool:
+        return _id(oid) in self._repo.object_store
+
+    def write(self, objects: Objects) -> None:
+        """Add objects (id -> kind, content); those that are here already are left alone."""
+        store = self._repo.object_store
+        for kind, content in objects.values():
+            store.add_object(ShaFile.from_raw_string(_KINDS[kind], content))
+
+    def ref(self, name: str) -> str | None:
+        """The id that a ref points to, or None."""
+        try:
+            return self._repo.refs[_ref(name)].decode("ascii")
+        except KeyError:
+            return None
+
+    def set_ref(self, name: str, oid: str | None) -> None:
+        """Point a ref of our own to `oid`; None removes it."""
+        if oid is None:
+            self._repo.refs.remove_if_equals(_ref(name), None)
+        else:
+            self._repo.refs[_ref(name)] = _id(oid)
+
+    def add_ref(self, name: str, oid: str) -> bool:
+        """Create a ref; False if it exists."""
+        return bool(self._repo.refs.add_if_new(_ref(name), _id(oid)))
+
+
+def _id(oid: str) -> ObjectID:
+    return ObjectID(oid.encode("ascii"))
+
+
+def _ref(name: str) -> Ref:
+    return Ref(name.encode("ascii"))

@@ -1,0 +1,159 @@
+"""Talk to the remote through git's own programs, over any URL that git understands.
+
+Rules: credentials, proxies, ssh commands, CA files and insteadOf are git's business,
+so git does it. A push is a compare-and-swap of one ref. Its outcome is never guessed:
+`lost` and `refused` only on the remote's (or our own git's) complete word; `unsent`
+only if git's pre-push hook did not run, which it does before anything is sent;
+everything else is `unknown`. It knows refs and ids, and nothing of records.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import ERRORS, error
+
+if TYPE_CHECKING:
+    from .git import Git, Ran
+
+WON, LOST, REFUSED, UNSENT, UNKNOWN = "won", "lost", "refused", "unsent", "unknown"
+
+_NO_UPKEEP = ("-c", "maintenance.auto=false", "-c", "gc.auto=0")
+# How git's versions say that somebody else's push came first.
+_RACES = (
+    "stale info",
+    "fetch first",
+    "non-fast-forward",
+    "failed to update ref",
+    "incorrect old value provided",
+    "reference already exists",
+    "cannot lock ref",
+    "failed to lock",
+    "needs force",
+)
+_ABSENT = ("couldn't find remote ref", "could not find remote ref")
+_REFUSED = "coordledger: refused "
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """How a push ended. `code` is the hook's slug if the hook spoke, `why` for people."""
+
+    outcome: str
+    why: str = ""
+    code: str = ""
+    locked: bool = False
+
+
+class Remote:
+    """One remote as seen from one repository (or from none)."""
+
+    def __init__(self, git: Git, url: str, shown: str) -> None:
+        """`url` is what git is given: a remote's name, a path or a URL."""
+        self._git, self.url, self.shown = git, url, shown
+
+    def head(self, ref: str) -> str | None:
+        """The id that `ref` has there, or None. Raises `Failed`: remote-unreachable, …"""
+        ran = self._git.run("ls-remote", "--quiet", "--", self.url, ref)
+        if ran.code:
+            raise error("remote-unreachable", remote=self.shown, why=ran.why())
+        for line in ran.out.splitlines():
+            oid, _, name = line.partition("\t")
+            if name == ref:
+                return oid
+        return None
+
+    def fetch(self, ref: str, into: str, depth: int | None) -> bool:
+        """Bring `ref` here as `into`; False if there is none.
+
+        Nothing else of the repository changes: no tags, no FETCH_HEAD, no upkeep; and a
+        partial clone's filter does not keep the state away.
+        """
+        shallow = [f"--depth={depth}"] if depth else []
+        flags = "--quiet --no-tags --no-write-fetch-head --no-recurse-submodules --no-prune"
+        ran = self._git.run(
+            *_NO_UPKEEP,
+            "fetch",
+            *flags.split(),
+            "--no-filter",
+            "--refmap=",
+            *shallow,
+            "--",
+            self.url,
+            f"+{ref}:{into}",
+        )
+        if ran.code and any(text in ran.err for text in _ABSENT):
+            return False
+        if ran.code:
+            raise error("remote-unreachable", remote=self.shown, why=ran.why())
+        return True
+
+    def push(self, ref: str, old: str | None, new: str | None) -> Push:
+        """Move `ref` there from `old` to `new`; None means that it does not exist."""
+        with tempfile.TemporaryDirectory(prefix="coordledger-") as folder:
+            sent = Path(folder, "sent")
+            hook = Path(folder, "pre-push")
+            hook.write_text(f'#!/bin/sh\n: > "{sent}"\n')
+            hook.chmod(0o700)
+            flags = "--porcelain --no-follow-tags --recurse-submodules=no"
+            ran = self._git.run(
+                "push",
+                *flags.split(),
+                f"--force-with-lease={ref}:{old or ''}",
+                "--",
+                self.url,
+                f"{new or ''}:{ref}",
+                hooks=folder,
+            )
+            # Where git could not run the hook (a noexec mount), its silence proves nothing.
+            return _outcome(ran, ref, sent=sent.exists() or not os.access(hook, os.X_OK))
+
+
+def _outcome(ran: Ran, ref: str, *, sent: bool) -> Push:
+    code, why = _hook_said(ran)
+    for line in ran.out.splitlines():
+        flag, _, rest = line.partition("\t")
+        names, _, summary = rest.partition("\t")
+        if not names.endswith(f":{ref}"):
+            continue
+        if flag in (" ", "*", "+", "-", "="):
+            # The remote has it; whatever went wrong afterwards cannot undo that.
+            return Push(WON)
+        reason = summary.partition("(")[2].rpartition(")")[0] or summary
+        locked = ".lock': File exists" in ran.err
+        if code == "not-fast-forward" or any(text in reason for text in _RACES):
+            return Push(LOST, reason, locked=locked)
+        if summary.startswith(("[remote rejected]", "[rejected]", "[no match]")):
+            return Push(REFUSED, why or _remote_line(ran) or reason, code)
+    if not sent:
+        return Push(UNSENT, ran.why())
+    return Push(UNKNOWN, ran.why())
+
+
+def _remote_lines(ran: Ran) -> list[str]:
+    lines = (line.strip() for line in ran.err.splitlines())
+    return [line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:")]
+
+
+def _remote_line(ran: Ran) -> str:
+    return next((line for line in _remote_lines(ran) if line), "")
+
+
+def _hook_said(ran: Ran) -> tuple[str, str]:
+    """Slug and sentence of the hook's refusal, or two empty strings."""
+    for line in _remote_lines(ran):
+        if line.startswith(_REFUSED):
+            _, _, rest = line.removeprefix(_REFUSED).partition(": ")
+            code, _, why = rest.partition(": ")
+            return (code, why) if code in ERRORS else ("", rest)
+    return "", ""
+
+
+def local_path(url: str) -> str | None:
+    """The directory that `url` names on this machine, or None."""
+    path = url.removeprefix("file://")
+    return os.path.realpath(path) if os.path.isdir(path) else None  # noqa: PTH112

@@ -1,0 +1,315 @@
+"""Write a record: decide, sign, push as compare-and-swap, and never guess the outcome.
+
+Rules of this file:
+- An intent (op, base) is one wish of the caller. However often it is signed and pushed
+  again, it lands once or never: the chain itself refuses the second.
+- The intent is journalled before its bytes leave the process. It leaves the journal when
+  it is known to have landed, or to be unable to land.
+- Known means: the remote said so completely, or the chain shows it. An attempt without
+  an answer stays open; who still waits sends again, who gave up is voided by `resolve` or
+  by the next write of this clone.
+- "No" is decided only on the remote's newest state; "yes" by the compare-and-swap.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from . import clone, records, signing, times, transport, verify
+from .clone import Intent
+from .errors import ERRORS, LOST, CoordledgerError, Failed, Integrity, RuleBroken, error
+from .errors import Lost as LostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .commit import Commit
+    from .config import SecretFinder
+    from .replica import Replica
+    from .signing import Secret, Signed
+    from .state import State
+    from .transport import Push
+    from .verify import Chain
+
+    Fields = dict[str, Any]
+    Build = Callable[[State, int], tuple[str, Fields]]  # state, now -> kind, its fields
+
+PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
+PATIENCE = 8
+STALE_LOCK_LOSSES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who signs. `explicit` tells that the caller named the session."""
+
+    agent: str
+    session: str
+    explicit: bool
+    finder: SecretFinder
+
+    def key(self, state: State, seq: int) -> tuple[int, Secret]:
+        """The newest valid key that we have the secret of. Raises `Failed`:
+        unknown-agent, no-secret-found, secret-exposed, bad-secret.
+        """
+        entry = state.agent(self.agent)
+        if entry is None:
+            raise error("unknown-agent", who=self.agent)
+        where, secrets = self.finder.find(self.agent)
+        nonce = state.ledger["nonce"]
+        for key in reversed(entry["keys"]):
+            if key["from"] <= seq and key["until"] is None:
+                for secret in secrets:
+                    if secret.fingerprint(nonce, self.agent, key["id"]) == key["fingerprint"]:
+                        return key["id"], secret
+        raise error("no-secret-found", agent=self.agent, where=where)
+
+
+class Writer:
+    """Writes for one identity through one replica."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        identity: Identity,
+        clock: Callable[[], int],
+        hexadecimal: Callable[[int], str],
+        jitter: Callable[[], float],
+    ) -> None:
+        """`hexadecimal(n)` gives n random bytes in hex, `jitter()` a float of 0 to 1."""
+        self._replica, self._identity, self._clock = replica, identity, clock
+        self._hexadecimal, self._jitter = hexadecimal, jitter
+
+    # -- one write
+
+    def write(self, what: str, build: Build) -> Commit:
+        """Land one record and return its commit.
+
+        `build(state, now)` gives the kind and its fields, or raises; it is asked again
+        whenever the state has changed. Raises `Lost`, `Failed`, `OutcomeUnknown`, `Integrity`.
+        """
+        with self._replica.clone.lock(self._replica.git.deadline):
+            chain = self._replica.position()
+            self._settle_all()
+            intent = self._new_intent(chain, what)
+            return self._land(intent, build)
+
+    def _new_intent(self, chain: Chain, what: str) -> Intent:
+        if chain.head is None:
+            raise error("not-joined")
+        base = {"digest": chain.head.digest, "seq": chain.head.seq}
+        op = self._hexadecimal(16)
+        return Intent(op, base, self._identity.agent, self._identity.session, what)
+
+    def dry_run(self, build: Build) -> None:
+        """All of a write but the push. Raises as `write` does."""
+        chain = self._replica.refresh()
+        try:
+            chain.place(self._sign(chain, self._new_intent(chain, "dry run"), build))
+        except RuleBroken as broken:
+            raise broken.own() from None
+
+    def _land(self, intent: Intent, build: Build) -> Commit:
+        replica = self._replica
+        chain = replica.position()
+        signed: Signed | None = None
+        look = unanswered = False  # look: at the remote, before the next attempt
+        losses = locked = 0
+        while True:
+            try:
+                replica.git.deadline.left()
+                if look:
+                    chain = replica.refresh()
+                    landed = chain.find(intent.agent, intent.op, intent.base["seq"])
+                    if landed:
+                        replica.clone.forget(intent)
+                        return landed
+                signed = self._still_good(chain, signed) or self._sign(chain, intent, build)
+                placed = chain.place(signed)
+            except (RuleBroken, CoordledgerError) as fault:
+                if not look and not isinstance(fault, Integrity):
+                    look = True  # a "no" is decided on the newest state
+                    continue
+                return self._give_up(intent, fault, unanswered=unanswered)
+            look = True
+            intent = intent.carrying(signed)
+            replica.clone.journal(intent)
+            replica.clone.store.write(placed.objects)
+            push = self._push(chain, placed.commit.oid)
+            if push.outcome == transport.WON:
+                chain.advance(placed)
+                replica.adopt(chain, [(placed.commit.seq, placed.commit.oid)])
+                replica.clone.forget(intent)
+                return placed.commit
+            if push.outcome == transport.LOST:
+                losses += 1
+                locked = locked + 1 if push.locked else 0
+                if locked >= STALE_LOCK_LOSSES and not unanswered:
+                    replica.clone.forget(intent)
+                    raise error("stale-lock", why=push.why)
+                self._pause(losses)
+            elif push.outcome == transport.UNKNOWN:
+                unanswered = True
+                self._pause(1)
+            else:
+                return self._give_up(intent, _refusal(push, replica), unanswered=unanswered)
+
+    def _push(self, chain: Chain, oid: str) -> Push:
+        replica = self._replica
+        old = chain.head.oid if chain.head else None
+        try:
+            return replica.remote.push(replica.clone.ref, old, oid)
+        except Failed as fault:
+            # Our deadline ended git in the middle of it.
+            return transport.Push(transport.UNKNOWN, fault.message)
+
+    def _pause(self, losses: int) -> None:
+        time.sleep(PAUSE * min(losses, PATIENCE) * self._jitter())
+
+    def _give_up(
+        self, intent: Intent, fault: RuleBroken | CoordledgerError, *, unanswered: bool
+    ) -> Commit:
+        """No further attempt: raise, but never call lost what may still land."""
+        shown = fault.own() if isinstance(fault, RuleBroken) else fault
+        if not unanswered:
+            self._replica.clone.forget(intent)
+            raise shown
+        if isinstance(shown, LostError):
+            settled = self._settle(intent)
+            if settled.outcome == clone.LANDED and settled.seq is not None:
+                self._replica.clone.forget(intent)
+                landed = self._replica.commit_at(settled.seq)
+                if landed:
+                    return landed
+            if settled.outcome == clone.VOIDED:
+                self._replica.clone.forget(intent)
+                raise shown
+        raise error("unknown-outcome", why=shown.message) from None
+
+    # -- signing
+
+    def _sign(self, chain: Chain, intent: Intent, build: Build) -> Signed:
+        now = self._clock()
+        if chain.head is None:
+            raise error("not-joined")
+        number, secret = self._identity.key(chain.state, chain.head.seq + 1)
+        kind, fields = build(chain.state, now)
+        record = records.check(
+            {
+                "v": records.VERSION,
+                "ledger": chain.state.ledger["ledger"],
+                "at": times.show(now),
+                "agent": intent.agent,
+                "key": number,
+                "session": intent.session,
+                "op": intent.op,
+                "base": intent.base,
+                "kind": kind,
+            }
+            | fields
+        )
+        return signing.sign(record, secret)
+
+    def _still_good(self, chain: Chain, signed: Signed | None) -> Signed | None:
+        """`signed` if it fits the chain as it is now and is not about to be too old."""
+        if signed is None:
+            return None
+        if self._clock() - times.parse(signed.record["at"]) > chain.state.skew // 3:
+            return None
+        try:
+            chain.place(signed)
+        except RuleBroken:
+            return None
+        return signed
+
+    # -- settling what is open
+
+    def resolve(self) -> list[Intent]:
+        """Settle every open intent of this clone; what is settled leaves the journal."""
+        replica = self._replica
+        with replica.clone.lock(replica.git.deadline):
+            found = []
+            for intent in replica.clone.intents():
+                settled = self._settle(intent) if intent.outcome == clone.OPEN else intent
+                if settled.outcome != clone.OPEN:
+                    replica.clone.forget(settled)
+                found.append(settled)
+            return found
+
+    def _settle_all(self) -> None:
+        """Before a new write: what this agent left open is settled, and kept for `resolve`."""
+        for intent in self._replica.clone.intents():
+            if intent.outcome == clone.OPEN and intent.agent == self._identity.agent:
+                settled = self._settle(intent)
+                if settled.outcome == clone.OPEN:
+                    raise error(
+                        "unknown-outcome", why=f"an earlier one is still open: {intent.what}"
+                    )
+                self._replica.clone.journal(settled)
+
+    def _settle(self, intent: Intent) -> Intent:
+        """Landed, voided, or still open because the remote gives no answer.
+
+        An intent is dead once a record of its agent with its op is in the chain after its
+        base (the void, or the intent itself), or the chain has left its base behind.
+        """
+        replica = self._replica
+        identity = replace(
+            self._identity, agent=intent.agent, session=intent.session, explicit=True
+        )
+        voider = Writer(replica, identity, self._clock, self._hexadecimal, self._jitter)
+        for attempt in range(PATIENCE):
+            try:
+                chain = replica.refresh()
+                landed = chain.find(intent.agent, intent.op, intent.base["seq"])
+                if landed:
+                    outcome = clone.VOIDED if landed.record["kind"] == "void" else clone.LANDED
+                    return replace(intent, outcome=outcome, seq=landed.seq)
+                if chain.head and chain.head.seq - intent.base["seq"] > verify.MAX_BASE_DISTANCE:
+                    return replace(intent, outcome=clone.VOIDED)
+                placed = chain.place(voider._sign(chain, intent, lambda state, now: ("void", {})))
+                replica.clone.store.write(placed.objects)
+                push = self._push(chain, placed.commit.oid)
+            except RuleBroken:
+                return intent
+            except CoordledgerError as fault:
+                if self._key_ended(intent, fault):
+                    return replace(intent, outcome=clone.VOIDED)
+                if isinstance(fault, Integrity):
+                    raise
+                return intent
+            if push.outcome == transport.REFUSED:
+                return intent
+            if push.outcome in (transport.LOST, transport.UNKNOWN):
+                self._pause(attempt + 1)
+        return intent
+
+    def _key_ended(self, intent: Intent, fault: CoordledgerError) -> bool:
+        """Whether the very key of the intent's bytes can sign nothing any more."""
+        if fault.code not in ("no-secret-found", "unknown-agent") or not intent.payload:
+            return False
+        chain = self._replica.position()
+        key = intent.signed.record["key"]
+        try:
+            chain.state.key(intent.agent, key, chain.head.seq + 1 if chain.head else 0)
+        except RuleBroken:
+            return True
+        return False
+
+
+def _refusal(push: Push, replica: Replica) -> CoordledgerError:
+    """The server's complete "no" as an error of ours."""
+    if push.outcome == transport.UNSENT:
+        return error("remote-unreachable", remote=replica.remote.shown, why=push.why)
+    if push.code:
+        exit_code, _, hint = ERRORS[push.code]
+        kind = LostError if exit_code == LOST else Failed
+        return kind(push.code, f"the server refused: {push.why}", _plain(hint))
+    return error("push-refused", why=push.why, hint="")
+
+
+def _plain(hint: str) -> str:
+    """A hint that needs no data, or none: the server's sentence has the data already."""
+    return "" if "{" in hint else hint

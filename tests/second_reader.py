@@ -1,0 +1,704 @@
+"""A second implementation of docs/format.md, written from the page alone.
+
+It imports nothing of coordledger and is used as an oracle: it keeps the whole state in plain
+dictionaries, and derives every commit and every tree of a chain again, from scratch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import dataclasses
+import hashlib
+import hmac
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+Line = dict[str, Any]
+Check = Callable[[Any], bool]
+SecretOf = Callable[[str, str, int, str], bytes | None]
+
+MAX_INT = 2**53 - 1
+MAX_PAYLOAD = 131_072
+MAX_PAGE = 1_048_576
+MAX_DEPTH = 8
+MAX_BASE = 1_024
+MAX_AGENTS = 4_096
+MAX_KEYS = 1_024
+POLICY = {
+    "max_skew": (1, 3_600),
+    "max_ttl": (60, 2_592_000),
+    "max_body": (1, 65_536),
+    "max_text": (1, 4_096),
+    "inbox_messages": (1, 256),
+    "sender_messages": (1, 64),
+    "sender_bytes": (1_024, 262_144),
+    "channels": (1, 256),
+    "channel_messages": (1, 200),
+    "channel_bytes": (131_072, 1_048_576),
+}
+
+
+class Invalid(Exception):
+    """The named rule is broken."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
+
+
+def need(holds: bool, rule: str) -> None:
+    if not holds:
+        raise Invalid(rule)
+
+
+# Section 2: canonical form
+
+
+def canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def size(text: str) -> int:
+    return len(canonical(text)) - 2
+
+
+def parse(data: bytes) -> Any:
+    def refuse(_: str) -> None:
+        raise ValueError
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError
+        return dict(pairs)
+
+    def walk(value: Any, depth: int) -> None:
+        if isinstance(value, str):
+            value.encode()
+        elif isinstance(value, int):
+            if abs(value) > MAX_INT:
+                raise ValueError
+        elif isinstance(value, (dict, list)):
+            if depth > MAX_DEPTH:
+                raise ValueError
+            for child in [*value, *value.values()] if isinstance(value, dict) else value:
+                walk(child, depth + 1)
+
+    need(len(data) <= MAX_PAYLOAD, "canonical")
+    try:
+        hooks: Any = {"parse_float": refuse, "parse_constant": refuse, "object_pairs_hook": unique}
+        value = json.loads(data.decode("ascii"), **hooks)
+        walk(value, 1)
+    except (ValueError, RecursionError):
+        raise Invalid("canonical") from None
+    need(canonical(value) == data, "canonical")
+    return value
+
+
+# Section 3: kinds of value
+
+
+def pattern(expression: str) -> Check:
+    compiled = re.compile(expression)
+    return lambda v: isinstance(v, str) and compiled.fullmatch(v) is not None
+
+
+def integer(least: int, most: int = MAX_INT) -> Check:
+    return lambda v: type(v) is int and least <= v <= most
+
+
+def word(*words: str) -> Check:
+    return lambda v: isinstance(v, str) and v in words
+
+
+def nullable(check: Check) -> Check:
+    return lambda v: v is None or check(v)
+
+
+def members(fields: dict[str, Check]) -> Check:
+    return lambda v: (
+        isinstance(v, dict) and v.keys() == fields.keys() and all(fields[k](v[k]) for k in v)
+    )
+
+
+def array(check: Check, least: int, most: int, order: Callable[[Any], Any] = lambda v: v) -> Check:
+    def holds(value: Any) -> bool:
+        if not (isinstance(value, list) and least <= len(value) <= most):
+            return False
+        return all(map(check, value)) and all(order(a) < order(b) for a, b in pairwise(value))
+
+    return holds
+
+
+def text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def boolean(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def time(value: Any) -> bool:
+    if not pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")(value):
+        return False
+    try:
+        return milliseconds(value) >= 0
+    except ValueError:
+        return False
+
+
+def milliseconds(at: str) -> int:
+    moment = datetime.strptime(at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+identifier = pattern("[a-z0-9][a-z0-9_-]{0,63}")
+task_id = pattern("[!-~]{1,200}")
+hex32 = pattern("[0-9a-f]{32}")
+hex64 = pattern("[0-9a-f]{64}")
+count = integer(0)
+positive = integer(1)
+
+
+# Section 4: records
+
+
+def meta(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and len(value) <= 16
+        and all(identifier(name) for name in value)
+        and all(text(v) and size(v) <= 1_024 for v in value.values())
+    )
+
+
+def policy_values(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        k in POLICY and integer(*POLICY[k])(value[k]) for k in value
+    )
+
+
+COMMON: dict[str, Check] = {
+    "v": integer(1, 1),
+    "ledger": hex32,
+    "at": time,
+    "agent": identifier,
+    "key": positive,
+    "session": identifier,
+    "op": hex32,
+    "base": nullable(members({"digest": hex64, "seq": count})),
+    "kind": text,
+}
+ALG: dict[str, Check] = {"alg": word("hmac-sha256"), "fingerprint": hex64}
+ON_AGENT: dict[str, Check] = {"who": identifier, "rev": positive, "id": positive}
+ON_TASK: dict[str, Check] = {"task": task_id, "rev": positive, "epoch": positive}
+KINDS: dict[str, dict[str, Check]] = {
+    "genesis": {
+        **ALG,
+        "nonce": hex64,
+        "policy": lambda v: policy_values(v) and v.keys() == POLICY.keys(),
+    },
+    "enroll": {**ON_AGENT, **ALG, "role": word("agent", "admin")},
+    "revoke": ON_AGENT,
+    "policy": {
+        "rev": positive,
+        "set": lambda v: policy_values(v) and len(v) > 0 and "max_skew" not in v,
+    },
+    "submit": {
+        "task": task_id,
+        "rev": positive,
+        "priority": integer(-1_000_000, 1_000_000),
+        "meta": meta,
+        "after": array(task_id, 0, 16),
+    },
+    "claim": {
+        "tasks": array(members(ON_TASK), 1, 16, lambda v: v["task"]),
+        "until": time,
+        "reopen": boolean,
+        "note": nullable(text),
+    },
+    "renew": {**ON_TASK, "until": time},
+    "complete": {**ON_TASK, "result": nullable(text)},
+    "release": {**ON_TASK, "reason": nullable(text), "force": boolean},
+    "send": {
+        "to": nullable(identifier),
+        "channel": nullable(identifier),
+        "thread": nullable(count),
+        "importance": word("low", "normal", "high"),
+        "body": lambda v: text(v) and v != "",
+    },
+    "ack": {"messages": array(count, 1, 256)},
+    "void": {},
+}
+
+
+def parse_record(payload: bytes) -> Line:
+    record = parse(payload)
+    if not isinstance(record, dict):
+        raise Invalid("shape")
+    kind = record.get("kind")
+    newer = integer(2)(record.get("v"))
+    need(not newer and not (text(kind) and kind not in KINDS), "newer")
+    need(text(kind) and members(COMMON | KINDS[str(kind)])(record), "shape")
+    need((record["base"] is None) == (kind == "genesis"), "shape")
+    if kind == "send":
+        need((record["to"] is None) != (record["channel"] is None), "shape")
+    return record
+
+
+# Section 5: secrets, keys, signature
+
+
+def pae(kind: str, body: bytes) -> bytes:
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode("ascii"), len(body), body)
+
+
+def mac(secret: bytes, kind: str, body: bytes) -> bytes:
+    return hmac.digest(secret, pae(kind, body), "sha256")
+
+
+def fingerprint(secret: bytes, nonce: str, agent: str, key: int) -> str:
+    return mac(secret, "coordledger.fingerprint.v1", canonical([nonce, agent, key])).hex()
+
+
+def derived(master: bytes, nonce: str, agent: str, key: int) -> bytes:
+    return base64.b64encode(mac(master, "coordledger.key.v1", canonical([nonce, agent, key])))
+
+
+def ledger_id(genesis: Line) -> str:
+    body = canonical({k: v for k, v in genesis.items() if k != "ledger"})
+    return hashlib.sha256(pae("coordledger.genesis.v1", body)).hexdigest()[:32]
+
+
+# Section 6: commit
+
+PAYLOAD = re.compile(rb"tree ([0-9a-f]{64}|[0-9a-f]{40})\n(?:[^\n]+\n)+\n[^\n]+\n\n([^\n]+)\n\n")
+TAG = re.compile(rb"Coordledger-Signature: [^ \n]+ [^ \n]+ ([A-Za-z0-9+/]{43}=)\n")
+
+
+def subject(r: Line) -> str:
+    match r["kind"]:
+        case "genesis":
+            return f"genesis {r['agent']}"
+        case "enroll":
+            return f"enroll {r['who']} key {r['id']} as {r['role']}"
+        case "revoke":
+            return f"revoke {r['who']} key {r['id']}"
+        case "policy":
+            return " ".join(["policy", *(f"{k}={v}" for k, v in sorted(r["set"].items()))])
+        case "submit":
+            return f"submit {r['task']}"
+        case "claim":
+            first, more = r["tasks"][0], len(r["tasks"]) - 1
+            rest = f"and {more} more" if more else f"epoch {first['epoch']}"
+            return f"claim {first['task']} {rest} until {r['until']}"
+        case "renew":
+            return f"renew {r['task']} epoch {r['epoch']} until {r['until']}"
+        case "complete":
+            return f"complete {r['task']} epoch {r['epoch']}"
+        case "release":
+            return f"release {r['task']} epoch {r['epoch']}" + (" by force" if r["force"] else "")
+        case "send":
+            return f"send to {r['to']}" if r["to"] else f"send to channel {r['channel']}"
+        case "ack":
+            more = len(r["messages"]) - 1
+            return f"ack {r['messages'][0]}" + (f" and {more} more" if more else "")
+        case _:
+            return f"void {r['op']}"
+
+
+# Section 8: state
+
+
+@dataclass(frozen=True)
+class State:
+    ledger: Line
+    agents: dict[str, Line]
+    tasks: dict[str, Line] = dataclasses.field(default_factory=dict)
+    inbox: dict[str, list[Line]] = dataclasses.field(default_factory=dict)
+    channels: dict[str, list[Line]] = dataclasses.field(default_factory=dict)
+
+    def files(self) -> dict[str, bytes]:
+        files = {"ledger.json": lines([self.ledger])}
+        files |= {f"agents/{name}.json": lines([a]) for name, a in self.agents.items()}
+        files |= {f"inbox/{name}.jsonl": lines(box) for name, box in self.inbox.items() if box}
+        files |= {f"channels/{name}.jsonl": lines(c) for name, c in self.channels.items()}
+        pages: dict[str, list[Line]] = {}
+        for task in sorted(self.tasks):
+            pages.setdefault(page(task), []).append(self.tasks[task])
+        return files | {path: lines(tasks) for path, tasks in pages.items()}
+
+
+def lines(objects: Iterable[Line]) -> bytes:
+    return b"".join(canonical(o) + b"\n" for o in objects)
+
+
+def page(task: str) -> str:
+    h = hashlib.sha256(task.encode("ascii")).digest()
+    return f"tasks/{h[0] % 64:02x}/{h[1] % 64:02x}.jsonl"
+
+
+def object_id(algorithm: str, kind: bytes, data: bytes) -> str:
+    return hashlib.new(algorithm, b"%s %d\x00%s" % (kind, len(data), data)).hexdigest()
+
+
+def tree_id(algorithm: str, files: dict[str, bytes]) -> str:
+    entries: list[tuple[bytes, bytes, str]] = []
+    folders: dict[str, dict[str, bytes]] = {}
+    for path, data in files.items():
+        head, slash, rest = path.partition("/")
+        if slash:
+            folders.setdefault(head, {})[rest] = data
+        else:
+            entries.append((head.encode(), b"100644", object_id(algorithm, b"blob", data)))
+    for name, inside in folders.items():
+        entries.append((name.encode() + b"/", b"40000", tree_id(algorithm, inside)))
+    rows = (
+        b"%s %s\x00%s" % (mode, name.removesuffix(b"/"), bytes.fromhex(oid))
+        for name, mode, oid in sorted(entries)
+    )
+    return object_id(algorithm, b"tree", b"".join(rows))
+
+
+# Section 9: valid records
+
+
+@dataclass(frozen=True)
+class Step:
+    """The rule of each kind, and the state that it leads to."""
+
+    state: State
+    record: Line
+    seq: int
+
+    @property
+    def now(self) -> int:
+        return milliseconds(self.record["at"])
+
+    @property
+    def policy(self) -> Line:
+        policy: Line = self.state.ledger["policy"]
+        return policy
+
+    def check(self, holds: bool) -> None:
+        need(holds, self.record["kind"])
+
+    def check_rev(self, item: Line, old: Line | None) -> None:
+        need(item["rev"] == (old["rev"] if old else 0) + 1, "rev")
+
+    def check_text(self, value: str | None) -> None:
+        self.check(value is None or size(value) <= self.policy["max_text"])
+
+    def is_admin(self) -> bool:
+        me = self.record["agent"]
+        return bool(me == self.state.ledger["owner"] or self.state.agents[me]["role"] == "admin")
+
+    def with_agent(self, agent: Line) -> State:
+        return replace(self.state, agents=self.state.agents | {agent["agent"]: agent})
+
+    def with_tasks(self, changed: list[Line]) -> State:
+        state = replace(self.state, tasks=self.state.tasks | {t["task"]: t for t in changed})
+        grown = {page(t["task"]) for t in changed if t["task"] not in self.state.tasks}
+        files = state.files() if grown else {}
+        need(all(len(files[path]) <= MAX_PAGE for path in grown), "page")
+        return state
+
+    def enroll(self) -> State:
+        r, old = self.record, self.state.agents.get(self.record["who"])
+        self.check_rev(r, old)
+        self.check(self.is_admin())
+        owner = self.state.ledger["owner"]
+        self.check(r["who"] != owner or (r["agent"] == owner and r["role"] == "admin"))
+        keys = old["keys"] if old else []
+        self.check(r["id"] == len(keys) + 1 <= MAX_KEYS)
+        self.check(old is not None or len(self.state.agents) < MAX_AGENTS)
+        key = {"alg": r["alg"], "fingerprint": r["fingerprint"], "id": r["id"]}
+        key |= {"from": self.seq + 1, "until": None}
+        agent = {"agent": r["who"], "role": r["role"], "rev": r["rev"], "keys": [*keys, key]}
+        return self.with_agent(agent)
+
+    def revoke(self) -> State:
+        r, old = self.record, self.state.agents.get(self.record["who"])
+        self.check_rev(r, old)
+        self.check(self.is_admin())
+        owner = self.state.ledger["owner"]
+        self.check(r["who"] != owner or r["agent"] == owner)
+        live = [k["id"] for k in old["keys"] if k["until"] is None] if old else []
+        self.check(r["id"] in live and (r["who"] != owner or len(live) > 1))
+        assert old
+        keys = [k | {"until": self.seq} if k["id"] == r["id"] else k for k in old["keys"]]
+        return self.with_agent(old | {"keys": keys, "rev": r["rev"]})
+
+    def set_policy(self) -> State:
+        r, ledger = self.record, self.state.ledger
+        need(r["rev"] == ledger["policy_rev"] + 1, "rev")
+        self.check(self.is_admin())
+        changed = {"policy": ledger["policy"] | r["set"], "policy_rev": r["rev"]}
+        return replace(self.state, ledger=ledger | changed)
+
+    def new_task(self, task: str) -> Line:
+        nothing = dict.fromkeys(("agent", "session", "claimed_at", "until", "claim_seq"))
+        given = {"priority": 0, "meta": {}, "after": []}
+        line = {"task": task, "status": "open", "rev": 0, "epoch": 0, **nothing, **given}
+        return line | {"first_seq": self.seq, "last_seq": self.seq}
+
+    def submit(self) -> State:
+        r, old = self.record, self.state.tasks.get(self.record["task"])
+        self.check(old is None)
+        self.check_rev(r, old)
+        self.check(all(task in self.state.tasks for task in r["after"]))
+        given = {k: r[k] for k in ("rev", "priority", "meta", "after")}
+        return self.with_tasks([self.new_task(r["task"]) | given])
+
+    def claim(self) -> State:
+        r, tasks = self.record, self.state.tasks
+        self.check(self.now < milliseconds(r["until"]) <= self.now + 1_000 * self.policy["max_ttl"])
+        self.check_text(r["note"])
+        skew = 1_000 * self.policy["max_skew"]
+        changed = []
+        for item in r["tasks"]:
+            self.check_rev(item, tasks.get(item["task"]))
+            old = tasks.get(item["task"], self.new_task(item["task"]))
+            if old["status"] == "claimed":
+                self.check(self.now >= milliseconds(old["until"]) + skew)
+            if old["status"] == "done":
+                self.check(r["reopen"])
+            self.check(all(tasks[before]["status"] == "done" for before in old["after"]))
+            self.check(item["epoch"] == old["epoch"] + 1)
+            holder = {"agent": r["agent"], "session": r["session"], "claimed_at": r["at"]}
+            seqs = {"claim_seq": self.seq, "last_seq": self.seq}
+            changed.append(old | item | holder | seqs | {"status": "claimed", "until": r["until"]})
+        return self.with_tasks(changed)
+
+    def on_task(self, change: Line, *, force: bool = False) -> State:
+        r, old = self.record, self.state.tasks.get(self.record["task"])
+        self.check_rev(r, old)
+        if old is None or old["status"] != "claimed" or old["epoch"] != r["epoch"]:
+            raise Invalid(r["kind"])
+        if force:
+            self.check(self.is_admin())
+        else:
+            self.check(all(old[k] == r[k] for k in ("agent", "session")))
+            self.check(self.now < milliseconds(old["until"]))
+        if "until" in r:
+            longest = self.now + 1_000 * self.policy["max_ttl"]
+            self.check(milliseconds(old["until"]) < milliseconds(r["until"]) <= longest)
+        return self.with_tasks([old | change | {"rev": r["rev"], "last_seq": self.seq}])
+
+    def renew(self) -> State:
+        return self.on_task({"until": self.record["until"]})
+
+    def complete(self) -> State:
+        self.check_text(self.record["result"])
+        return self.on_task({"status": "done", "until": None})
+
+    def release(self) -> State:
+        self.check_text(self.record["reason"])
+        nobody = dict.fromkeys(("agent", "session", "claimed_at", "until"))
+        return self.on_task({"status": "open", **nobody}, force=self.record["force"])
+
+    def send(self) -> State:
+        r, policy, state = self.record, self.policy, self.state
+        self.check(size(r["body"]) <= policy["max_body"])
+        self.check(r["thread"] is None or r["thread"] <= r["base"]["seq"])
+        copied = ("agent", "session", "at", "thread", "importance", "body")
+        message = {k: r[k] for k in copied} | {"seq": self.seq}
+        if r["to"] is not None:
+            agent = state.agents.get(r["to"])
+            self.check(agent is not None and any(k["until"] is None for k in agent["keys"]))
+            box = state.inbox.get(r["to"], [])
+            mine = [m for m in box if m["agent"] == r["agent"]]
+            self.check(len(box) < policy["inbox_messages"])
+            self.check(len(mine) < policy["sender_messages"])
+            self.check(len(lines([*mine, message])) <= policy["sender_bytes"])
+            return replace(state, inbox=state.inbox | {r["to"]: [*box, message]})
+        known = r["channel"] in state.channels
+        self.check(known or len(state.channels) < policy["channels"])
+        kept = [*state.channels.get(r["channel"], []), message]
+        kept = kept[-policy["channel_messages"] :]
+        while len(lines(kept)) > policy["channel_bytes"]:
+            kept = kept[1:]
+        return replace(state, channels=state.channels | {r["channel"]: kept})
+
+    def ack(self) -> State:
+        me, read = self.record["agent"], set(self.record["messages"])
+        box = self.state.inbox.get(me, [])
+        self.check(read <= {m["seq"] for m in box})
+        left = [m for m in box if m["seq"] not in read]
+        return replace(self.state, inbox=self.state.inbox | {me: left})
+
+    def void(self) -> State:
+        return self.state
+
+
+def genesis_state(r: Line) -> State:
+    ledger = {"ledger": r["ledger"], "nonce": r["nonce"], "owner": r["agent"], "v": 1}
+    ledger |= {"policy": r["policy"], "policy_rev": 1}
+    key = {"alg": r["alg"], "fingerprint": r["fingerprint"], "from": 0, "id": 1, "until": None}
+    agent = {"agent": r["agent"], "role": "admin", "rev": 1, "keys": [key]}
+    return State(ledger, {r["agent"]: agent})
+
+
+class Reader:
+    """Reads a chain, genesis first. A refused commit leaves the reader as it was."""
+
+    def __init__(self, secret_of: SecretOf) -> None:
+        self.secret_of = secret_of
+        self.authentic = 0
+        self.unverified = 0
+        self.head = ""
+        self.committed = 0
+        self.state: State | None = None
+        self.digests: list[bytes] = []
+        self.signed: list[tuple[str, str]] = []
+
+    def step(self, raw: bytes) -> None:
+        found = PAYLOAD.match(raw)
+        if found is None:
+            raise Invalid("commit")
+        record = parse_record(found[2])
+        signature = TAG.match(raw, found.end())
+        if signature is None:
+            raise Invalid("commit")
+        tag = base64.b64decode(signature[1])
+        seq = len(self.digests)
+        if self.state is None:
+            need(record["kind"] == "genesis", "genesis")
+            need(record["ledger"] == ledger_id(record) and record["key"] == 1, "genesis")
+            parent = state = genesis_state(record)
+        else:
+            need(record["kind"] != "genesis", "genesis")
+            need(record["ledger"] == self.state.ledger["ledger"], "shape")
+            parent = self.state
+        key = self.find_key(parent, record, seq)
+        checked = self.check_tag(parent, record, key, found[2], tag)
+        if self.state is not None:
+            self.check_place(self.state, record, seq)
+            step = Step(self.state, record, seq)
+            name = "set_policy" if record["kind"] == "policy" else record["kind"]
+            state = getattr(step, name)()
+        algorithm = "sha1" if len(self.head or found[1]) == 40 else "sha256"
+        tree = tree_id(algorithm, state.files())
+        author = milliseconds(record["at"]) // 1_000
+        committed = max(author, self.committed)
+        previous = self.digests[-1] if self.digests else bytes(32)
+        digest = hashlib.sha256(previous + found[2] + b"\n" + tag).digest()
+        who = f"{record['agent']}/{record['session']} <{record['agent']}@{record['ledger']}>"
+        signer = f"{key['alg']} {record['agent']}/{record['key']}"
+        expected = [
+            f"tree {tree}",
+            *([f"parent {self.head}"] if self.head else []),
+            f"author {who} {author} +0000",
+            f"committer {who} {committed} +0000",
+            "",
+            subject(record),
+            "",
+            found[2].decode("ascii"),
+            "",
+            f"Coordledger-Signature: {signer} {base64.b64encode(tag).decode('ascii')}",
+            f"Coordledger-Seq: {seq}",
+            f"Coordledger-Digest: {digest.hex()}",
+        ]
+        need(found[1].decode("ascii") == tree, "state")
+        need(raw == "".join(line + "\n" for line in expected).encode("ascii"), "commit")
+
+        self.state, self.committed = state, committed
+        self.head = object_id(algorithm, b"commit", raw)
+        self.digests.append(digest)
+        self.signed.append((record["agent"], record["op"]))
+        self.authentic += checked
+        self.unverified += not checked
+
+    def find_key(self, state: State, record: Line, seq: int) -> Line:
+        keys: list[Line] = state.agents.get(record["agent"], {"keys": []})["keys"]
+        for key in keys:
+            ended = key["until"] is not None and key["until"] < seq
+            if key["id"] == record["key"] and key["from"] <= seq and not ended:
+                return key
+        raise Invalid("key")
+
+    def check_tag(self, state: State, record: Line, key: Line, payload: bytes, tag: bytes) -> bool:
+        name = (state.ledger["nonce"], record["agent"], record["key"])
+        secret = self.secret_of(*name, key["fingerprint"])
+        if secret is None or fingerprint(secret, *name) != key["fingerprint"]:
+            return False
+        need(hmac.compare_digest(tag, mac(secret, "coordledger.record.v1", payload)), "tag")
+        return True
+
+    def check_place(self, state: State, record: Line, seq: int) -> None:
+        base = record["base"]
+        need(base["seq"] <= seq - 1 <= base["seq"] + MAX_BASE, "base")
+        need(base["digest"] == self.digests[base["seq"]].hex(), "base")
+        need((record["agent"], record["op"]) not in self.signed[base["seq"] + 1 :], "once")
+        skew = 1_000 * state.ledger["policy"]["max_skew"]
+        need(milliseconds(record["at"]) >= 1_000 * self.committed - 2 * skew, "time")
+
+
+def read_chain(repo: Path, ref: str) -> list[tuple[str, bytes]]:
+    """Every commit of the chain, genesis first, by the raw parent lines."""
+    git = ["git", "-C", str(repo)]
+    env = os.environ | {"GIT_NO_REPLACE_OBJECTS": "1"}
+    command = [*git, "rev-parse", "--verify", "--end-of-options", ref]
+    oid = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+    oid = oid.strip()
+    chain: list[tuple[str, bytes]] = []
+    batch = [*git, "cat-file", "--batch"]
+    with subprocess.Popen(batch, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        while oid:
+            process.stdin.write(oid.encode("ascii") + b"\n")
+            process.stdin.flush()
+            answer = process.stdout.readline().split()
+            need(len(answer) == 3 and answer[1] == b"commit", "missing")
+            data = process.stdout.read(int(answer[2]) + 1)[:-1]
+            algorithm = "sha1" if len(oid) == 40 else "sha256"
+            need(object_id(algorithm, b"commit", data) == oid, "missing")
+            chain.append((oid, data))
+            header = data.partition(b"\n\n")[0]
+            parent = re.search(rb"^parent ([0-9a-f]{64}|[0-9a-f]{40})$", header, re.MULTILINE)
+            oid = parent[1].decode("ascii") if parent else ""
+    return chain[::-1]
+
+
+def secrets_of(master: bytes | None) -> SecretOf:
+    return lambda nonce, agent, key, _: derived(master, nonce, agent, key) if master else None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("repo", type=Path)
+    parser.add_argument("ref")
+    parser.add_argument("--master-file", type=Path)
+    options = parser.parse_args(arguments)
+    master = None
+    if options.master_file:
+        master = options.master_file.read_bytes().removesuffix(b"\n")
+        if not re.fullmatch(rb"[!-~]{43,512}", master):
+            parser.error("the master file holds no secret")
+    reader = Reader(secrets_of(master))
+    head, problem = None, None
+    try:
+        chain = read_chain(options.repo, options.ref)
+        head = chain[-1][0]
+        for _, data in chain:
+            reader.step(data)
+    except Invalid as error:
+        problem = {"seq": len(reader.digests) if head else None, "rule": error.rule}
+    counts = {"authentic": reader.authentic, "unverified": reader.unverified}
+    report = {"records": len(reader.digests), **counts, "head": head, "problem": problem}
+    print(json.dumps(report))
+    return 4 if problem else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

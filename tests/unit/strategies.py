@@ -1,0 +1,102 @@
+"""Values of the format for the properties: a strategy for records of each kind."""
+
+from __future__ import annotations
+
+import string
+
+from hypothesis import strategies as st
+
+from coordledger import records, times
+
+IDENTIFIERS = st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")
+TASKS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=200)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+TIMES = st.integers(0, times.LATEST).map(times.show)
+COUNTS = st.integers(0, 2**53 - 1)
+POSITIVES = st.integers(1, 2**53 - 1)
+BOOLEANS = st.booleans()
+
+
+def hexadecimal(digits: int) -> st.SearchStrategy[str]:
+    return st.text(sorted(set(string.hexdigits.lower())), min_size=digits, max_size=digits)
+
+
+def values(depth: int = 7) -> st.SearchStrategy:
+    """Whatever the canonical form can say, nested at most `depth` deep."""
+    plain = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | TEXTS
+    if depth == 0:
+        return plain
+    below = st.deferred(lambda: values(depth - 1))
+    nested = st.lists(below, max_size=3) | st.dictionaries(TEXTS, below, max_size=3)
+    return plain | nested
+
+
+_WHOLE = {key: st.integers(least, most) for key, (_, least, most) in records.POLICY.items()}
+_PATCH = {key: rule for key, rule in _WHOLE.items() if key != "max_skew"}
+_CLAIMED = st.fixed_dictionaries({"epoch": POSITIVES, "rev": POSITIVES, "task": TASKS})
+_KEY = {"alg": st.just("hmac-sha256"), "fingerprint": hexadecimal(64)}
+_ABOUT = {"who": IDENTIFIERS, "rev": POSITIVES, "id": POSITIVES}
+_HELD = {"task": TASKS, "rev": POSITIVES, "epoch": POSITIVES}
+_NOTE = st.none() | TEXTS
+
+FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
+    "genesis": {"nonce": hexadecimal(64), "policy": st.fixed_dictionaries(_WHOLE), **_KEY},
+    "enroll": {**_ABOUT, **_KEY, "role": st.sampled_from(["agent", "admin"])},
+    "revoke": _ABOUT,
+    "policy": {
+        "rev": POSITIVES,
+        "set": st.fixed_dictionaries({}, optional=_PATCH).filter(bool),
+    },
+    "submit": {
+        "task": TASKS,
+        "rev": POSITIVES,
+        "priority": st.integers(-1_000_000, 1_000_000),
+        "meta": st.dictionaries(IDENTIFIERS, TEXTS, max_size=16),
+        "after": st.lists(TASKS, max_size=16, unique=True).map(sorted),
+    },
+    "claim": {
+        "tasks": st.lists(_CLAIMED, min_size=1, max_size=16, unique_by=lambda c: c["task"]).map(
+            lambda tasks: sorted(tasks, key=lambda c: c["task"])
+        ),
+        "until": TIMES,
+        "reopen": BOOLEANS,
+        "note": _NOTE,
+    },
+    "renew": {**_HELD, "until": TIMES},
+    "complete": {**_HELD, "result": _NOTE},
+    "release": {**_HELD, "reason": _NOTE, "force": BOOLEANS},
+    "send": {
+        "to": st.none() | IDENTIFIERS,
+        "channel": IDENTIFIERS,
+        "thread": st.none() | COUNTS,
+        "importance": st.sampled_from(["low", "normal", "high"]),
+        "body": TEXTS.filter(bool),
+    },
+    "ack": {"messages": st.lists(COUNTS, min_size=1, max_size=256, unique=True).map(sorted)},
+    "void": {},
+}
+
+
+def of_kind(kind: str) -> st.SearchStrategy[records.Record]:
+    """Records of one kind: of a valid shape, whatever a chain would say to them."""
+    base = st.fixed_dictionaries({"digest": hexadecimal(64), "seq": COUNTS})
+    common = {
+        "v": st.just(1),
+        "ledger": hexadecimal(32),
+        "at": TIMES,
+        "agent": IDENTIFIERS,
+        "key": POSITIVES,
+        "session": IDENTIFIERS,
+        "op": hexadecimal(32),
+        "base": st.none() if kind == "genesis" else base,
+        "kind": st.just(kind),
+    }
+    found = st.fixed_dictionaries(common | FIELDS[kind])
+    return found.map(_one_addressee) if kind == "send" else found
+
+
+def _one_addressee(record: records.Record) -> records.Record:
+    return record | {"channel": None} if record["to"] is not None else record
+
+
+RECORDS = st.sampled_from(sorted(records.KINDS)).flatmap(of_kind)
