@@ -1,0 +1,265 @@
+"""From nothing to a working clone: `init` founds a ledger, `join` enters one.
+
+Rules: the remote is asked first and the configuration written last, so that a failure
+leaves no half-configured clone; secrets go to 0600 files before anything names them;
+what exists is detected and kept.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import commit, keyfiles, server
+from .config import child_environment
+from .errors import CoordledgerError, RuleBroken, error
+from .git import Deadline, Git
+from .ledger import Ledger, surroundings
+from .results import Head
+from .transport import local_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .config import Options
+    from .replica import Progress
+
+LEAST_SKEW, MOST_SKEW = 1, 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """What `init` made. `master` and `secret` are paths, never the secrets."""
+
+    ledger: str
+    ref: str
+    repository: str
+    agent: str
+    head: str
+    enforcement: str
+    secret: str
+    master: str
+    configured: bool
+    done: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What `join` found. `key`: ready, no-secret or not-enrolled."""
+
+    head: Head
+    remote: str
+    agent: str
+    key: str
+    whole: bool
+    configured: str
+
+
+def init(options: Options, environ: Mapping[str, str], target: str, max_skew: int) -> Founded:
+    """Found the ledger at `target`: a directory of this machine, or a URL without a hook.
+
+    `max_skew` in seconds. Raises `Failed`: no-agent, ledger-exists, bad-value, …
+    """
+    if not LEAST_SKEW <= max_skew <= MOST_SKEW:
+        why = f"{LEAST_SKEW} to {MOST_SKEW} seconds"
+        raise error("bad-value", what="--max-skew", why=why)
+    if _is_url(target):
+        return _init_there(options, environ, target, max_skew)
+    return _init_here(options, environ, target, max_skew)
+
+
+def _is_url(target: str) -> bool:
+    """As git tells them apart: a scheme, or host:path before any slash."""
+    if target.startswith("file://"):
+        return False
+    return "://" in target or (":" in target.split("/", maxsplit=1)[0] and not Path(target).exists())
+
+
+def _fresh() -> tuple[str, str, int]:
+    """Nonce, op, now."""
+    return secrets.token_hex(32), secrets.token_hex(16), time.time_ns() // 1_000_000
+
+
+def _init_here(options: Options, environ: Mapping[str, str], target: str, max_skew: int) -> Founded:
+    settings, around, git = surroundings(options, environ)
+    agent = settings.need_agent
+    path = (options.path / target.removeprefix("file://")).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store = server.create_repository(path, git)
+    done = server.install_hook(path, git)
+    nonce, op, now = _fresh()
+    session = settings.session or "init"
+    placed, secret = server.found_here(
+        store, settings.ledger, agent, session, max_skew, now, nonce, op
+    )
+    finder = Ledger(settings, store, git).finder
+    keyfiles.append(str(finder.home(agent)), secret)
+    configured = around is not None and around.git_dir != store.git_dir
+    if configured:
+        _configure(
+            Git(child_environment(environ), options.path, Deadline(options.timeout)),
+            remote=str(path),
+            agent=agent,
+            ledger=settings.ledger,
+            file=None,
+        )
+    return Founded(
+        ledger=placed.commit.record["ledger"],
+        ref=f"refs/coordledger/{settings.ledger}",
+        repository=str(path),
+        agent=agent,
+        head=placed.commit.oid,
+        enforcement="server",
+        secret=str(finder.home(agent)),
+        master=str(path / "coordledger" / "master"),
+        configured=configured,
+        done=tuple(done),
+    )
+
+
+def _init_there(
+    options: Options, environ: Mapping[str, str], target: str, max_skew: int
+) -> Founded:
+    nonce, op, now = _fresh()
+    with Ledger.from_options(replace(options, remote=target), environ) as ledger:
+        settings = ledger.settings
+        agent = settings.need_agent
+        session = settings.session or "init"
+        secret = server.found_there(ledger, agent, session, max_skew, now, nonce, op)
+        keyfiles.append(str(ledger.finder.home(agent)), secret)
+        head = ledger.head(refresh=False)
+        _configure_around(ledger, options, environ, target, agent)
+        return Founded(
+            ledger=head.ledger,
+            ref=ledger.clone.ref,
+            repository=ledger.settings.shown_remote,
+            agent=agent,
+            head=head.commit,
+            enforcement="none",
+            secret=str(ledger.finder.home(agent)),
+            master=str(settings.config_dir / "masters" / head.ledger),
+            configured=True,
+            done=(),
+        )
+
+
+def join(
+    options: Options,
+    environ: Mapping[str, str],
+    remote: str,
+    *,
+    secret_file: Path | None = None,
+    depth: int | None = None,
+    pin: str | None = None,
+    progress: Progress | None = None,
+) -> Joined:
+    """Enter the ledger at `remote` (a remote's name, a path, a URL).
+
+    Raises `Failed`: no-agent, no-remote, not-a-ledger, bad-secret, …; `Integrity`.
+    """
+    found = _absolute(options, remote)
+    extra = {"progress": progress} if progress else {}
+    with Ledger.from_options(replace(options, remote=found), environ, **extra) as ledger:
+        agent = ledger.settings.need_agent
+        given = _given_secret(secret_file)
+        head = ledger.join(depth=depth, pin=pin)
+        for secret in given:
+            keyfiles.append(str(ledger.finder.home(agent)), secret)
+        configured = _configure_around(ledger, options, environ, found, agent)
+        return Joined(
+            head=head,
+            remote=ledger.settings.shown_remote,
+            agent=agent,
+            key=_key_state(ledger),
+            whole=ledger.replica.trusted.first == 0,
+            configured=configured,
+        )
+
+
+def _absolute(options: Options, remote: str) -> str:
+    """A path as it will be understood from anywhere; everything else as it is."""
+    path = options.path / remote
+    looks_like_path = "/" in remote and "://" not in remote
+    if (looks_like_path or remote in (".", "..")) and path.is_dir():
+        return str(path.resolve())
+    return remote
+
+
+def _given_secret(path: Path | None) -> list[keyfiles.Secret]:
+    if path is None:
+        return []
+    found = keyfiles.read(str(path))
+    if found is None:
+        raise error("bad-secret", where=path, why="there is no such file")
+    return found
+
+
+def _key_state(ledger: Ledger) -> str:
+    chain = ledger.replica.position()
+    try:
+        ledger.identity().key(chain.state, chain.head.seq + 1 if chain.head else 0)
+    except CoordledgerError as fault:
+        if fault.code == "unknown-agent":
+            return "not-enrolled"
+        if fault.code == "no-secret-found":
+            return "no-secret"
+        raise
+    return "ready"
+
+
+def _configure_around(
+    ledger: Ledger, options: Options, environ: Mapping[str, str], remote: str, agent: str
+) -> str:
+    """Remember remote, agent and ledger where this directory's commands will look."""
+    _, around, git = surroundings(options, environ)
+    file = None if around else ledger.settings.config_dir / "config"
+    _configure(git, remote=remote, agent=agent, ledger=ledger.settings.ledger, file=file)
+    return str(file) if file else str(around.git_dir if around else "")
+
+
+def _configure(git: Git, *, remote: str, agent: str, ledger: str, file: Path | None) -> None:
+    server.configure(git, {"remote": remote, "agent": agent, "ledger": ledger}, file)
+
+
+def peek(ledger: Ledger) -> tuple[Head | None, Head]:
+    """The remembered head and the one that the remote has now, the latter not verified.
+
+    Raises `Failed`: not-a-ledger, remote-unreachable.
+    """
+    clone, remote = ledger.clone, ledger.remote
+    known = clone.trusted
+    if not remote.fetch(clone.ref, clone.incoming, None):
+        raise error("not-a-ledger", remote=remote.shown, name=clone.name)
+    oid = clone.store.ref(clone.incoming)
+    try:
+        there = commit.parse(str(oid), clone.store.read(str(oid)))
+    except (KeyError, RuleBroken):
+        raise error("not-a-ledger", remote=remote.shown, name=clone.name) from None
+    finally:
+        clone.store.set_ref(clone.incoming, None)
+    old = Head(known.ledger, known.seq, known.digest, known.commit) if known else None
+    return old, Head(there.record["ledger"], there.seq, there.digest, there.oid)
+
+
+def reset(ledger: Ledger, old: Head | None, new: Head) -> None:
+    """Leave `old` for `new`: the caller has shown both and was told yes. It is logged."""
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    folder = ledger.clone.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    who = os.environ.get("USER", "?")
+    with (folder / "log").open("a", encoding="utf-8") as log:
+        log.write(f"{when} reset by {who}: from {old.line() if old else '-'} to {new.line()}\n")
+    ledger.reset()
+
+
+def repository_path(url: str) -> Path:
+    """The local bare repository that `url` names. Raises `Failed`: bad-value."""
+    path = local_path(url)
+    if path is None:
+        raise error("not-a-repository", path=url)
+    return Path(path)
