@@ -63,7 +63,7 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _silent(what: str, done: int, of: int) -> None:
+def silent(what: str, done: int, of: int) -> None:
     pass
 
 
@@ -83,7 +83,7 @@ class Ledger:
         clock: Callable[[], int] = _now,
         hexadecimal: Callable[[int], str] = secrets.token_hex,
         jitter: Callable[[], float] = random.random,
-        progress: Progress = _silent,
+        progress: Progress = silent,
     ) -> None:
         """Most callers want `open`. `clock()` gives milliseconds since 1970."""
         self.settings, self._store, self._git, self._clock = settings, store, git, clock
@@ -106,7 +106,7 @@ class Ledger:
         offline: bool = False,
         environ: Mapping[str, str] | None = None,
         clock: Callable[[], int] = _now,
-        progress: Progress = _silent,
+        progress: Progress = silent,
     ) -> Self:
         """The ledger of the clone around `path`, or the user's own outside of any.
 
@@ -126,7 +126,7 @@ class Ledger:
         environ: Mapping[str, str],
         *,
         clock: Callable[[], int] = _now,
-        progress: Progress = _silent,
+        progress: Progress = silent,
     ) -> Self:
         settings, store, git = surroundings(options, environ)
         if not settings.remote_known and not (settings.offline and store):

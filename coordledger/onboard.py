@@ -19,15 +19,15 @@ from . import commit, keyfiles, server
 from .config import child_environment
 from .errors import CoordledgerError, RuleBroken, error
 from .git import Deadline, Git
-from .ledger import Ledger, surroundings
+from .ledger import Ledger, silent, surroundings
 from .results import Head
-from .transport import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .config import Options
     from .replica import Progress
+    from .signing import Secret
 
 LEAST_SKEW, MOST_SKEW = 1, 3600
 
@@ -77,7 +77,9 @@ def _is_url(target: str) -> bool:
     """As git tells them apart: a scheme, or host:path before any slash."""
     if target.startswith("file://"):
         return False
-    return "://" in target or (":" in target.split("/", maxsplit=1)[0] and not Path(target).exists())
+    return "://" in target or (
+        ":" in target.split("/", maxsplit=1)[0] and not Path(target).exists()
+    )
 
 
 def _fresh() -> tuple[str, str, int]:
@@ -156,15 +158,15 @@ def join(
     secret_file: Path | None = None,
     depth: int | None = None,
     pin: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Joined:
     """Enter the ledger at `remote` (a remote's name, a path, a URL).
 
     Raises `Failed`: no-agent, no-remote, not-a-ledger, bad-secret, …; `Integrity`.
     """
     found = _absolute(options, remote)
-    extra = {"progress": progress} if progress else {}
-    with Ledger.from_options(replace(options, remote=found), environ, **extra) as ledger:
+    options = replace(options, remote=found)
+    with Ledger.from_options(options, environ, progress=progress) as ledger:
         agent = ledger.settings.need_agent
         given = _given_secret(secret_file)
         head = ledger.join(depth=depth, pin=pin)
@@ -190,7 +192,7 @@ def _absolute(options: Options, remote: str) -> str:
     return remote
 
 
-def _given_secret(path: Path | None) -> list[keyfiles.Secret]:
+def _given_secret(path: Path | None) -> list[Secret]:
     if path is None:
         return []
     found = keyfiles.read(str(path))
@@ -255,11 +257,3 @@ def reset(ledger: Ledger, old: Head | None, new: Head) -> None:
     with (folder / "log").open("a", encoding="utf-8") as log:
         log.write(f"{when} reset by {who}: from {old.line() if old else '-'} to {new.line()}\n")
     ledger.reset()
-
-
-def repository_path(url: str) -> Path:
-    """The local bare repository that `url` names. Raises `Failed`: bad-value."""
-    path = local_path(url)
-    if path is None:
-        raise error("not-a-repository", path=url)
-    return Path(path)

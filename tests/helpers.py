@@ -149,8 +149,9 @@ class Fleet:
             record["tasks"] = [
                 self._next(item) if isinstance(item, str) else item for item in record["tasks"]
             ]
-        if kind == "genesis" and "ledger" not in given:
-            record["ledger"] = signing.ledger_id(record)
+        if kind == "genesis":
+            record |= {"base": None} | given
+            record["ledger"] = given.get("ledger", signing.ledger_id(record))
         return record
 
     def _next(self, task: str) -> dict[str, Any]:

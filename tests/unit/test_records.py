@@ -7,7 +7,7 @@ import copy
 
 import pytest
 from helpers import MASTER, NONCE, POLICY, Fleet, refused
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.strategies import RECORDS, of_kind
 
@@ -314,6 +314,7 @@ def test_the_subject_is_one_printable_line(record):
 
 
 @pytest.mark.parametrize("kind", records.KINDS)
+@settings(max_examples=12)
 @given(st.data())
 def test_a_field_of_another_type_is_never_of_a_valid_shape(kind, data):
     record = copy.deepcopy(data.draw(of_kind(kind)))

@@ -90,16 +90,16 @@ def test_a_longer_or_shorter_secret_changes_the_mac():
     assert Secret(line[:-2]).sign(SIGNED.payload) != SIGNED.tag
 
 
-@pytest.mark.parametrize("bit", range(256))
-def test_a_mac_with_one_bit_turned_is_refused(bit):
-    tag = bytearray(SIGNED.tag)
-    tag[bit // 8] ^= 1 << bit % 8
-    assert not SECRET.verifies(SIGNED.payload, bytes(tag))
+def test_a_mac_with_any_one_bit_turned_is_refused():
+    for bit in range(256):
+        tag = bytearray(SIGNED.tag)
+        tag[bit // 8] ^= 1 << bit % 8
+        assert not SECRET.verifies(SIGNED.payload, bytes(tag)), bit
 
 
-@pytest.mark.parametrize("length", [*range(32), 33, 64])
-def test_a_mac_of_another_length_is_refused(length):
-    assert not SECRET.verifies(SIGNED.payload, (SIGNED.tag * 2)[:length])
+def test_a_mac_of_another_length_is_refused():
+    for length in (*range(32), 33, 64):
+        assert not SECRET.verifies(SIGNED.payload, (SIGNED.tag * 2)[:length]), length
 
 
 def test_the_right_mac_verifies():
