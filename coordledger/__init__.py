@@ -1,1 +1,58 @@
-"""coordledger: a claim ledger for fleets of agents, kept as signed commits in git."""
+"""coordledger: a claim ledger for fleets of agents, kept as signed commits in git.
+
+    from coordledger import Ledger
+
+    with Ledger.open(agent="alice") as ledger:
+        if ledger.claim("task-1").won:
+            ledger.complete("task-1", result="merged")
+
+Names below are imported when they are first used: the hook starts from this package too,
+and has no time for dulwich.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .errors import CoordledgerError, Failed, Integrity, Lost, OutcomeUnknown
+    from .ledger import Ledger
+    from .results import Agent, Audit, Claim, ClaimResult, Event, Head, Message, Settled, Status
+
+__version__ = "0.1.0"
+
+_HOMES = (
+    {"Ledger": "ledger"}
+    | dict.fromkeys(("CoordledgerError", "Failed", "Integrity", "Lost", "OutcomeUnknown"), "errors")
+    | dict.fromkeys(
+        ("Agent", "Audit", "Claim", "ClaimResult", "Event", "Head", "Message", "Settled", "Status"),
+        "results",
+    )
+)
+
+__all__ = [
+    "Agent",
+    "Audit",
+    "Claim",
+    "ClaimResult",
+    "CoordledgerError",
+    "Event",
+    "Failed",
+    "Head",
+    "Integrity",
+    "Ledger",
+    "Lost",
+    "Message",
+    "OutcomeUnknown",
+    "Settled",
+    "Status",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - see the docstring
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
