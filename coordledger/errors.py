@@ -164,7 +164,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "--trust-server relies on the server's hook instead",
     ),
     "no-master": (FAILED, "the ledger's master secret is not here", "run it where the master is"),
-    "no-git": (FAILED, "git is not there: {why}", "install git 2.36 or newer"),
+    "no-git": (FAILED, "git is not there: {why}", "install git 2.30 or newer"),
     "git-failed": (FAILED, "git failed: {why}", ""),
     "not-a-repository": (FAILED, "{path} is not a git repository", ""),
     "object-format": (FAILED, "{path} uses {what}, which coordledger cannot read", ""),

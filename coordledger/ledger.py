@@ -167,7 +167,7 @@ class Ledger:
         explicit = self.settings.session is not None
         return Identity(self.settings.need_agent, session, explicit, self.finder)
 
-    def _writer(self) -> Writer:
+    def writer(self) -> Writer:
         return Writer(self.replica, self.identity(), self._clock, self._hexadecimal, self._jitter)
 
     def _begin(self) -> None:
@@ -184,7 +184,7 @@ class Ledger:
 
     def _write(self, what: str, build: writing.Build) -> Commit:
         self._begin()
-        return self._writer().write(what, build)
+        return self.writer().write(what, build)
 
     # -- joining
 
@@ -312,7 +312,7 @@ class Ledger:
             try:
                 if dry_run:
                     self._begin()
-                    self._writer().dry_run(build)
+                    self.writer().dry_run(build)
                 else:
                     self._write(f"claim {' '.join(choose_label(chosen))}".strip(), build)
             except Lost as lost:
@@ -743,7 +743,7 @@ class Ledger:
     def resolve(self) -> list[Settled]:
         """Settle what is open: landed, or voided so that it never can; or still open."""
         self._begin()
-        found = self._writer().resolve()
+        found = self.writer().resolve()
         return [Settled(intent.what, intent.op, intent.outcome, intent.seq) for intent in found]
 
     def status(self) -> Status:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from . import commit, keyfiles, server
 from .config import child_environment
+from .doctor import probe
 from .errors import CoordledgerError, RuleBroken, error
 from .git import Deadline, Git
 from .ledger import Ledger, silent, surroundings
@@ -56,6 +57,7 @@ class Joined:
     remote: str
     agent: str
     key: str
+    enforcement: str
     whole: bool
     configured: str
 
@@ -173,11 +175,13 @@ def join(
         for secret in given:
             keyfiles.append(str(ledger.finder.home(agent)), secret)
         configured = _configure_around(ledger, options, environ, found, agent)
+        key = _key_state(ledger)
         return Joined(
             head=head,
             remote=ledger.settings.shown_remote,
             agent=agent,
-            key=_key_state(ledger),
+            key=key,
+            enforcement=probe(ledger) if key == "ready" else ledger.replica.trusted.enforcement,
             whole=ledger.replica.trusted.first == 0,
             configured=configured,
         )

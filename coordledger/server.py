@@ -142,10 +142,9 @@ def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[
     Raises `Failed`: not-a-repository, bad-value.
     """
     Store.open(path, discover=False).close()
-    said = git.run("-C", str(path), "rev-parse", "--git-path", "hooks", hooks=None).out.strip()
-    folder = path / said  # follows core.hooksPath, as git does when somebody pushes
-    folder.mkdir(exist_ok=True)
-    hook, chained, done = folder / HOOK, folder / CHAINED, []
+    hook = hook_path(path, git)
+    hook.parent.mkdir(exist_ok=True)
+    chained, done = hook.with_name(CHAINED), []
     if hook.exists() and MARK not in hook.read_text("utf-8", "replace"):
         if chained.exists():
             raise error("bad-value", what=str(chained), why="is there already: merge them by hand")
@@ -155,7 +154,7 @@ def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[
     package = str(Path(__file__).resolve().parent.parent)
     real = os.path.realpath(python)
     text = text.replace("@PYTHON@", shlex.quote(real)).replace("@PACKAGE@", shlex.quote(package))
-    fresh = folder / f"{HOOK}.{os.getpid()}.new"
+    fresh = hook.with_name(f"{HOOK}.{os.getpid()}.new")
     fresh.write_text(text, "utf-8")
     fresh.chmod(0o755)
     fresh.replace(hook)
@@ -165,6 +164,12 @@ def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[
             git.output("-C", str(path), "config", name, value)
             done.append(f"set {name}={value}")
     return done
+
+
+def hook_path(path: Path, git: Git) -> Path:
+    """Where git looks for the hook when somebody pushes to `path`: follows core.hooksPath."""
+    said = git.run("-C", str(path), "rev-parse", "--git-path", "hooks", hooks=None).out.strip()
+    return path / said / HOOK
 
 
 def _shim() -> Path:

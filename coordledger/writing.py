@@ -111,6 +111,12 @@ class Writer:
         except RuleBroken as broken:
             raise broken.own() from None
 
+    def sample(self, chain: Chain) -> Signed:
+        """A record signed with the real secret that changes nothing and is no intent:
+        for trying out a server.
+        """
+        return self._sign(chain, self._new_intent(chain, "try"), lambda now, at: ("void", {}))
+
     def _land(self, intent: Intent, build: Build) -> Commit:
         replica = self._replica
         chain = replica.position()
