@@ -76,9 +76,33 @@ class Settings:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
+# What git tells its hooks and aliases about one repository: not for another one.
+_LOCAL = frozenset(
+    f"GIT_{name}"
+    for name in (
+        "ALTERNATE_OBJECT_DIRECTORIES",
+        "COMMON_DIR",
+        "DIR",
+        "GRAFT_FILE",
+        "INDEX_FILE",
+        "NAMESPACE",
+        "OBJECT_DIRECTORY",
+        "PREFIX",
+        "QUARANTINE_PATH",
+        "REPLACE_REF_BASE",
+        "SHALLOW_FILE",
+        "WORK_TREE",
+    )
+)
+
+
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment for git: without secrets."""
-    return {name: value for name, value in environ.items() if not name.startswith(SECRETS)}
+    """The environment for git: without secrets, and without what names a repository."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(SECRETS) and name not in _LOCAL
+    }
 
 
 def config_dir(environ: Mapping[str, str]) -> Path:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 FAILED, USAGE, LOST, INTEGRITY, UNKNOWN = 1, 2, 3, 4, 5
+INTERRUPTED = 130  # as shells count it
 
 # slug: (exit code when it is one's own request, sentence, hint)
 ERRORS: dict[str, tuple[int, str, str]] = {
@@ -86,6 +87,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "not-permitted": (FAILED, "{agent} may not {what}", "an admin can: coordledger agent list"),
     "bad-key": (FAILED, "key {id} of {who}: {why}", "coordledger agent list"),
     "last-key": (FAILED, "key {id} is the owner's last one", "rotate first"),
+    "agent-exists": (
+        FAILED,
+        "agent {who} is enrolled already",
+        "coordledger agent rotate {who} gives it a new key",
+    ),
     "too-many-agents": (FAILED, "the ledger has {limit} agents, the most there can be", ""),
     "bad-policy": (FAILED, "{key}={value} is not within {least} to {most}", ""),
     "unknown-agent": (
@@ -197,6 +203,9 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "gone": (FAILED, "record {seq} is not in this copy", "it lies below a shallow copy's edge"),
     "doctor-failed": (FAILED, "{count} of the checks failed", ""),
     "demo-failed": (FAILED, "the demo did not go as promised: {why}", ""),
+    "usage": (USAGE, "{why}", "{command} --help"),
+    "interrupted": (INTERRUPTED, "interrupted; nothing was written", ""),
+    "io": (FAILED, "{why}", ""),
     "internal": (FAILED, "a fault in coordledger: {why}", "COORDLEDGER_DEBUG=1 shows where"),
     # -- integrity
     "rewritten": (

@@ -133,7 +133,7 @@ class Ledger:
             raise error("no-remote", remote=settings.remote)
         if store is None:
             store = _private_clone(settings, git)
-            git = Git(config.child_environment(environ), store.git_dir, git.deadline)
+            git = git_in(store, environ, git.deadline)
         return cls(settings, store, git, clock=clock, progress=progress)
 
     def __enter__(self) -> Self:
@@ -157,10 +157,12 @@ class Ledger:
 
     def remote_url(self) -> str:
         """The URL behind a remote's name, as git resolves it."""
-        if "/" in self.settings.remote or ":" in self.settings.remote:
-            return self.settings.remote
-        ran = self._git.run("remote", "get-url", "--", self.settings.remote)
-        return ran.out.strip() if ran.code == 0 else self.settings.remote
+        url = self.settings.remote
+        if "/" not in url and ":" not in url:
+            ran = self._git.run("remote", "get-url", "--", url)
+            url = ran.out.strip() if ran.code == 0 else url
+        base = self._store.root or self._store.git_dir
+        return str(base / url) if "://" not in url and (base / url).is_dir() else url
 
     def identity(self) -> Identity:
         session = self.settings.session or self.clone.session(lambda: self._hexadecimal(4))
@@ -312,15 +314,15 @@ class Ledger:
             try:
                 if dry_run:
                     self._begin()
-                    self.writer().dry_run(build)
+                    now = self.writer().dry_run(build)
                 else:
                     self._write(f"claim {' '.join(choose_label(chosen))}".strip(), build)
+                    now = self.replica.position().state
             except Lost as lost:
                 renewable = lost.code == "already-yours" and len(chosen) == 1 and not dry_run
                 if renewable and self.settings.session is not None:
                     return ClaimResult("renewed", (self.renew(chosen[0], ttl=ttl),))
                 return self._lost(lost, chosen)
-            now = self.replica.position().state
             return ClaimResult("won", tuple(self._shown(now, name) for name in chosen))
 
         return self._until_won(attempt, wait)
@@ -642,7 +644,11 @@ class Ledger:
             time.sleep(min(left, pause * (0.75 + self._jitter() / 2)))
             pause = min(POLL_MOST, pause * 1.5)
             self._begin()
-            if self.remote.head(self.clone.ref) != self.replica.trusted.commit:
+            try:
+                moved = self.remote.head(self.clone.ref) != self.replica.trusted.commit
+            except Failed:
+                continue  # a remote that is away for a moment is waited for too
+            if moved:
                 return
 
     # -- agents and policy
@@ -777,15 +783,28 @@ def surroundings(
     """Settings, the repository around the path (None outside of any), and git there."""
     if not options.path.is_dir():
         raise error("not-a-repository", path=options.path)
-    git = Git(config.child_environment(environ), options.path, Deadline(options.timeout))
+    named = environ.get("GIT_DIR")
     try:
-        store = Store.open(options.path.absolute(), discover=True)
+        here = options.path.absolute()
+        store = Store.open(here / named if named else here, discover=not named)
     except Failed as fault:
-        if fault.code != "not-a-repository":
+        if fault.code != "not-a-repository" or named:
             raise
         store = None
+    git = git_in(store, environ, Deadline(options.timeout)) if store else git_at(options, environ)
     settings = config.load(options, environ, git, in_repository=store is not None)
     return settings, store, git
+
+
+def git_in(store: Store, environ: Mapping[str, str], deadline: Deadline) -> Git:
+    """Git for this very repository, whatever the directory; relative URLs are its root's."""
+    env = config.child_environment(environ) | {"GIT_DIR": str(store.git_dir)}
+    return Git(env, store.root or store.git_dir, deadline)
+
+
+def git_at(options: Options, environ: Mapping[str, str]) -> Git:
+    """Git in a directory, for repositories that are named in its arguments."""
+    return Git(config.child_environment(environ), options.path, Deadline(options.timeout))
 
 
 def _private_clone(settings: Settings, git: Git) -> Store:

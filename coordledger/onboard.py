@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import commit, keyfiles, server
-from .config import child_environment
+from .config import SecretFinder
 from .doctor import probe
-from .errors import CoordledgerError, RuleBroken, error
-from .git import Deadline, Git
-from .ledger import Ledger, silent, surroundings
+from .errors import CoordledgerError, Integrity, RuleBroken, error
+from .ledger import Ledger, git_at, silent, surroundings
 from .results import Head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .config import Options
+    from .config import Options, Settings
     from .replica import Progress
     from .signing import Secret
 
@@ -90,28 +89,24 @@ def _fresh() -> tuple[str, str, int]:
 
 
 def _init_here(options: Options, environ: Mapping[str, str], target: str, max_skew: int) -> Founded:
-    settings, around, git = surroundings(options, environ)
+    settings, around, _ = surroundings(options, environ)
     agent = settings.need_agent
     path = (options.path / target.removeprefix("file://")).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
+    git = git_at(options, environ)
     store = server.create_repository(path, git)
+    server.need_no_ledger(store, settings.ledger)
     done = server.install_hook(path, git)
     nonce, op, now = _fresh()
     session = settings.session or "init"
     placed, secret = server.found_here(
         store, settings.ledger, agent, session, max_skew, now, nonce, op
     )
-    finder = Ledger(settings, store, git).finder
+    finder = SecretFinder(settings, around.root if around else None)
     keyfiles.append(str(finder.home(agent)), secret)
     configured = around is not None and around.git_dir != store.git_dir
     if configured:
-        _configure(
-            Git(child_environment(environ), options.path, Deadline(options.timeout)),
-            remote=str(path),
-            agent=agent,
-            ledger=settings.ledger,
-            file=None,
-        )
+        _configure_around(options, environ, settings, str(path))
     return Founded(
         ledger=placed.commit.record["ledger"],
         ref=f"refs/coordledger/{settings.ledger}",
@@ -137,7 +132,7 @@ def _init_there(
         secret = server.found_there(ledger, agent, session, max_skew, now, nonce, op)
         keyfiles.append(str(ledger.finder.home(agent)), secret)
         head = ledger.head(refresh=False)
-        _configure_around(ledger, options, environ, target, agent)
+        _configure_around(options, environ, settings, target)
         return Founded(
             ledger=head.ledger,
             ref=ledger.clone.ref,
@@ -166,7 +161,7 @@ def join(
 
     Raises `Failed`: no-agent, no-remote, not-a-ledger, bad-secret, …; `Integrity`.
     """
-    found = _absolute(options, remote)
+    found = absolute(options, remote)
     options = replace(options, remote=found)
     with Ledger.from_options(options, environ, progress=progress) as ledger:
         agent = ledger.settings.need_agent
@@ -174,7 +169,7 @@ def join(
         head = ledger.join(depth=depth, pin=pin)
         for secret in given:
             keyfiles.append(str(ledger.finder.home(agent)), secret)
-        configured = _configure_around(ledger, options, environ, found, agent)
+        configured = _configure_around(options, environ, ledger.settings, found)
         key = _key_state(ledger)
         return Joined(
             head=head,
@@ -187,7 +182,7 @@ def join(
         )
 
 
-def _absolute(options: Options, remote: str) -> str:
+def absolute(options: Options, remote: str) -> str:
     """A path as it will be understood from anywhere; everything else as it is."""
     path = options.path / remote
     looks_like_path = "/" in remote and "://" not in remote
@@ -219,17 +214,14 @@ def _key_state(ledger: Ledger) -> str:
 
 
 def _configure_around(
-    ledger: Ledger, options: Options, environ: Mapping[str, str], remote: str, agent: str
+    options: Options, environ: Mapping[str, str], settings: Settings, remote: str
 ) -> str:
     """Remember remote, agent and ledger where this directory's commands will look."""
     _, around, git = surroundings(options, environ)
-    file = None if around else ledger.settings.config_dir / "config"
-    _configure(git, remote=remote, agent=agent, ledger=ledger.settings.ledger, file=file)
-    return str(file) if file else str(around.git_dir if around else "")
-
-
-def _configure(git: Git, *, remote: str, agent: str, ledger: str, file: Path | None) -> None:
-    server.configure(git, {"remote": remote, "agent": agent, "ledger": ledger}, file)
+    file = None if around else settings.config_dir / "config"
+    chosen = {"remote": remote, "agent": settings.need_agent, "ledger": settings.ledger}
+    server.configure(git, chosen, file)
+    return str(file or (around.git_dir if around else ""))
 
 
 def peek(ledger: Ledger) -> tuple[Head | None, Head]:
@@ -238,7 +230,10 @@ def peek(ledger: Ledger) -> tuple[Head | None, Head]:
     Raises `Failed`: not-a-ledger, remote-unreachable.
     """
     clone, remote = ledger.clone, ledger.remote
-    known = clone.trusted
+    try:
+        known = clone.trusted
+    except Integrity:  # a damaged copy: what `reset` gets rid of
+        known = None
     if not remote.fetch(clone.ref, clone.incoming, None):
         raise error("not-a-ledger", remote=remote.shown, name=clone.name)
     oid = clone.store.ref(clone.incoming)

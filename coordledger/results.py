@@ -5,7 +5,7 @@ Times are datetimes in UTC here and `YYYY-MM-DDTHH:MM:SS.mmmZ` in JSON.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -83,7 +83,7 @@ class Message:
     """One message. `sender` is checked on every read: see `verdict`. JSON calls it `from`."""
 
     seq: int
-    sender: str
+    sender: str = field(metadata={"json": "from"})
     session: str
     to: str | None
     channel: str | None

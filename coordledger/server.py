@@ -81,6 +81,12 @@ def create_repository(path: Path, git: Git) -> Store:
     return store
 
 
+def need_no_ledger(store: Store, name: str) -> None:
+    """Raises `Failed`: ledger-exists."""
+    if store.ref(Clone(store, name).ref) is not None:
+        raise error("ledger-exists", remote=store.git_dir, name=name)
+
+
 def found_here(
     store: Store, name: str, agent: str, session: str, max_skew: int, now: int, nonce: str, op: str
 ) -> tuple[Placed, Secret]:
@@ -88,9 +94,8 @@ def found_here(
 
     The master is minted if the repository has none. Raises `Failed`: ledger-exists.
     """
+    need_no_ledger(store, name)
     clone = Clone(store, name)
-    if store.ref(clone.ref) is not None:
-        raise error("ledger-exists", remote=store.git_dir, name=name)
     path = store.git_dir / "coordledger" / "master"
     masters = keyfiles.read(str(path))
     if masters is None:

@@ -13,6 +13,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -103,13 +104,15 @@ class Writer:
         op = self._hexadecimal(16)
         return Intent(op, base, self._identity.agent, self._identity.session, what)
 
-    def dry_run(self, build: Build) -> None:
-        """All of a write but the push. Raises as `write` does."""
+    def dry_run(self, build: Build) -> State:
+        """All of a write but the push: the state that it would make. Raises as `write` does."""
         chain = self._replica.refresh()
         try:
-            chain.place(self._sign(chain, self._new_intent(chain, "dry run"), build))
+            placed = chain.place(self._sign(chain, self._new_intent(chain, "dry run"), build))
         except RuleBroken as broken:
             raise broken.own() from None
+        chain.advance(placed)  # the replica sees that this is not its head, and starts anew
+        return chain.state
 
     def sample(self, chain: Chain) -> Signed:
         """A record signed with the real secret that changes nothing and is no intent:
@@ -145,9 +148,10 @@ class Writer:
             replica.clone.store.write(placed.objects)
             push = self._push(chain, placed.commit.oid)
             if push.outcome == transport.WON:
-                chain.advance(placed)
-                replica.adopt(chain, [(placed.commit.seq, placed.commit.oid)])
-                replica.clone.forget(intent)
+                with contextlib.suppress(OSError):  # it has landed, whatever our own disk says
+                    chain.advance(placed)
+                    replica.adopt(chain, [(placed.commit.seq, placed.commit.oid)])
+                    replica.clone.forget(intent)
                 return placed.commit
             if push.outcome == transport.LOST:
                 losses += 1

@@ -1,0 +1,200 @@
+"""What people and scripts see.
+
+Rules of this file:
+- Results go to stdout; errors, hints, warnings and progress to stderr. With `--json`
+  stdout has exactly one value, in ASCII, whatever happened.
+- A result is printed after the call that made it has returned, never before.
+- Text that somebody else wrote is shown harmless: what does not print, and what turns
+  the direction of writing, is escaped; lines of a body are indented, so that none can
+  pass for a line of ours.
+- Colour and progress only on a terminal, no colour where NO_COLOR is set; nothing is said
+  by colour alone. On a terminal tables are cut to its width, elsewhere never.
+- Who stops reading (`| head`) neither sees an error nor changes the exit code.
+
+Everything that is printed passes `Screen`; it knows no command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from typing import Any, TextIO
+
+    from coordledger.errors import CoordledgerError
+
+# Escaped whatever `str.isprintable` says in some version of Python: left-to-right and
+# right-to-left marks, embeddings, overrides and isolates.
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_ERASE = "\r\x1b[2K"
+_COLOURS = {
+    "won": "green",
+    "renewed": "green",
+    "lost": "red",
+    "claimed": "yellow",
+    "expired": "red",
+    "done": "green",
+    "invalid": "red",
+    "unknown-key": "red",
+    "unverified": "yellow",
+    "ok": "green",
+    "FAIL": "red",
+    "none": "yellow",
+    "high": "red",
+    "landed": "green",
+    "voided": "yellow",
+    "open": "cyan",
+}
+UNVERIFIED = "unverified: no key here to check it with; it relies on the server's hook"
+NOT_ENFORCED = "none; forged records are detected where the keys are, not prevented"
+
+
+def safe(text: object) -> str:
+    """`text` on one line, with everything that does not print escaped."""
+    return "".join(
+        char if char.isprintable() and char not in _BIDI else ascii(char)[1:-1]
+        for char in str(text)
+    )
+
+
+def block(text: str, indent: str = "    ") -> str:
+    """A body of several lines, each safe and indented."""
+    return "\n".join(indent + safe(line) for line in text.rstrip("\n").split("\n"))
+
+
+def when(moment: datetime | None, now: datetime) -> str:
+    """`2026-11-21 03:10:00Z (in 42 min)`."""
+    if moment is None:
+        return "-"
+    from coordledger import times  # noqa: PLC0415 - only where a time is shown
+
+    span = round((moment - now).total_seconds() * 1000)
+    about = times.span(abs(span)) if abs(span) >= 1000 else "now"
+    relative = about if about == "now" else f"in {about}" if span > 0 else f"{about} ago"
+    return f"{moment:%Y-%m-%d %H:%M:%S}Z ({relative})"
+
+
+class Screen:
+    """Both streams of one run."""
+
+    def __init__(self) -> None:
+        self.json = False
+        self._progress_shown = False
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+
+    # -- results
+
+    def line(self, text: str = "") -> None:
+        """A line for people; its free text is `safe` already."""
+        if not self.json:
+            self._write(sys.stdout, text + "\n")
+
+    def value(self, value: object) -> None:
+        """The one JSON value."""
+        import json  # noqa: PLC0415 - help needs none
+
+        if self.json:
+            self._write(sys.stdout, json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+
+    def raw(self, text: str) -> None:
+        """A text as it is: help, or a script for the shell."""
+        self._write(sys.stdout, text)
+
+    def styled(self, word: str, shown: str | None = None) -> str:
+        """`word` (shown as `shown`) in the colour that it has by its meaning."""
+        text = safe(word) if shown is None else shown
+        colour = _COLOURS.get(word)
+        return click.style(text, fg=colour) if colour and self._colour(sys.stdout) else text
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Aligned columns. Cells that name a status have its colour."""
+        if self.json or not rows:
+            return
+        from rich import box  # noqa: PLC0415 - it takes longer than most commands
+        from rich.console import Console  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        terminal, colour = self._is_terminal(sys.stdout), self._colour(sys.stdout)
+        table = Table(box=box.SIMPLE_HEAD if False else None, pad_edge=False, header_style="bold")
+        for at, name in enumerate(header):
+            table.add_column(name, no_wrap=at < len(header) - 1)
+        for row in rows:
+            cells = [
+                Text(safe(cell), _COLOURS.get(cell, ""), no_wrap=True, overflow="ellipsis")
+                for cell in row
+            ]
+            table.add_row(*cells)
+        console = Console(
+            width=None if terminal else 100_000,
+            force_terminal=colour,
+            color_system="standard" if colour else None,
+            no_color=not colour,
+        )
+        with console.capture() as captured:
+            console.print(table)
+        for line in captured.get().splitlines():
+            self.line(line.rstrip())
+
+    # -- diagnostics
+
+    def error(self, fault: CoordledgerError) -> None:
+        if self.json:
+            told = {"code": fault.code, "message": fault.message, "hint": fault.hint}
+            self.value({"error": told})
+            return
+        self._diagnostic("coordledger", fault.message, "red")
+        if fault.hint:
+            self._diagnostic("hint", fault.hint, "cyan")
+
+    def warn(self, text: str) -> None:
+        self._diagnostic("warning", text, "yellow")
+
+    def note(self, text: str) -> None:
+        """A line for people that is no result."""
+        self._write(sys.stderr, safe(text) + "\n")
+
+    def _diagnostic(self, name: str, text: str, colour: str) -> None:
+        shown = f"{name}:"
+        if self._colour(sys.stderr):
+            shown = click.style(shown, fg=colour, bold=True)
+        self._write(sys.stderr, f"{shown} {safe(text)}\n")
+
+    def progress(self, what: str, done: int, of: int) -> None:
+        """What takes long shows that it moves. The ledger calls this."""
+        if self._is_terminal(sys.stderr):
+            self._write(sys.stderr, f"{_ERASE}{safe(what)} {done} of {of}")
+            self._progress_shown = True
+
+    # -- the streams
+
+    def _is_terminal(self, stream: TextIO | Any) -> bool:
+        return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+    def _colour(self, stream: TextIO | Any) -> bool:
+        return not os.environ.get("NO_COLOR") and self._is_terminal(stream)
+
+    def _write(self, stream: TextIO | Any, text: str) -> None:
+        if stream is None:  # closed before we were started
+            return
+        if self._progress_shown:
+            self._progress_shown = False
+            text = f"{_ERASE}{text}" if stream is sys.stderr else text
+            if stream is not sys.stderr:
+                self._write(sys.stderr, _ERASE)
+        try:
+            stream.write(text)
+            stream.flush()
+        except BrokenPipeError:
+            # The rest goes nowhere, and the interpreter's own flush at the end does too.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
