@@ -47,6 +47,14 @@ def without_password(text: str) -> str:
     return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
 
+# What git adds below ssh's own reason.
+_SAYS_NOTHING = (
+    "fatal: Could not read from remote repository.",
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """What a program left behind."""
@@ -58,6 +66,7 @@ class Ran:
     def why(self) -> str:
         """The line that says what went wrong: the last fatal one, else the last."""
         lines = [line.strip() for line in self.err.splitlines() if line.strip()]
+        lines = [line for line in lines if line not in _SAYS_NOTHING] or lines
         telling = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:"))]
         found = (telling or lines or [f"exit code {self.code}"])[-1]
         found = found.removeprefix("fatal: ").removeprefix("error: ")

@@ -118,13 +118,12 @@ class Screen:
         """Aligned columns. Cells that name a status have its colour."""
         if self.json or not rows:
             return
-        from rich import box  # noqa: PLC0415 - it takes longer than most commands
-        from rich.console import Console  # noqa: PLC0415
+        from rich.console import Console  # noqa: PLC0415 - it takes longer than help itself
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
         terminal, colour = self._is_terminal(sys.stdout), self._colour(sys.stdout)
-        table = Table(box=box.SIMPLE_HEAD if False else None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for at, name in enumerate(header):
             table.add_column(name, no_wrap=at < len(header) - 1)
         for row in rows:
@@ -143,6 +142,13 @@ class Screen:
             console.print(table)
         for line in captured.get().splitlines():
             self.line(line.rstrip())
+
+    def fields(self, *pairs: tuple[str, str]) -> None:
+        """Names and values, aligned; what has no value is left out."""
+        shown = [(name, value) for name, value in pairs if value]
+        width = max((len(name) for name, _ in shown), default=0) + 2
+        for name, value in shown:
+            self.line(f"{name:<{width}}{value}")
 
     # -- diagnostics
 
@@ -171,7 +177,7 @@ class Screen:
     def progress(self, what: str, done: int, of: int) -> None:
         """What takes long shows that it moves. The ledger calls this."""
         if self._is_terminal(sys.stderr):
-            self._write(sys.stderr, f"{_ERASE}{safe(what)} {done} of {of}")
+            self._write(sys.stderr, f"{safe(what)} {done} of {of}")
             self._progress_shown = True
 
     # -- the streams
@@ -187,14 +193,15 @@ class Screen:
             return
         if self._progress_shown:
             self._progress_shown = False
-            text = f"{_ERASE}{text}" if stream is sys.stderr else text
-            if stream is not sys.stderr:
-                self._write(sys.stderr, _ERASE)
+            self._write(sys.stderr, _ERASE)
         try:
             stream.write(text)
             stream.flush()
-        except BrokenPipeError:
+        except OSError as fault:
             # The rest goes nowhere, and the interpreter's own flush at the end does too.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
+            if not isinstance(fault, BrokenPipeError):
+                self.json = False  # what is left to be said goes to stderr
+                raise

@@ -1,0 +1,231 @@
+"""What all commands share: the common options, the way to a ledger, the form of help.
+
+Rules of this file:
+- A common option is accepted before the command and after it; the last one counts.
+- Nothing is opened, and nothing heavy imported, before a command asks for its ledger.
+- Help ends with an example.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from coordledger.errors import error
+
+from . import params
+from .output import Screen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import timedelta
+
+    from coordledger.config import Options
+    from coordledger.git import Git
+    from coordledger.ledger import Ledger
+
+NAME = "coordledger"
+SECTIONS = ("Tasks", "Messages", "Set-up", "Trust")
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 96}
+
+
+class App:
+    """One run: what the common options said, and the screen it speaks to."""
+
+    def __init__(self) -> None:
+        self.screen = Screen()
+        self.path = Path()
+        self.ledger_name: str | None = None
+        self.remote: str | None = None
+        self.agent: str | None = None
+        self.session: str | None = None
+        self.timeout: timedelta | None = None
+        self.offline = False
+
+    def options(self) -> Options:
+        from coordledger.config import Options  # noqa: PLC0415 - help needs none
+
+        seconds = self.timeout.total_seconds() if self.timeout else Options.timeout
+        return Options(
+            self.path,
+            self.agent,
+            self.session,
+            self.remote,
+            self.ledger_name,
+            seconds,
+            self.offline,
+        )
+
+    def file(self, path: str) -> Path:
+        """A path that was typed: relative to `-C`, as git has it."""
+        return self.path / path
+
+    @contextlib.contextmanager
+    def ledger(self, *, writes: bool = False, remote: str | None = None) -> Iterator[Ledger]:
+        """The ledger that the options, the environment and the configuration name."""
+        from dataclasses import replace  # noqa: PLC0415
+
+        from coordledger.ledger import Ledger  # noqa: PLC0415
+
+        if writes and self.offline:
+            raise error("bad-value", what="--offline", why="writing needs the remote")
+        options = self.options()
+        if remote is not None:
+            options = replace(options, remote=remote)
+        with Ledger.from_options(options, os.environ, progress=self.screen.progress) as ledger:
+            for key in ledger.settings.unknown_keys:
+                self.screen.warn(f"unknown configuration key coordledger.{key}")
+            try:
+                yield ledger
+            except KeyboardInterrupt:
+                if any(intent.outcome == "open" for intent in ledger.clone.intents()):
+                    raise error("unknown-outcome", why="interrupted") from None
+                raise
+
+    def git(self) -> Git:
+        """Git, for what is done to a repository named on the command line."""
+        from coordledger.ledger import git_at  # noqa: PLC0415
+
+        return git_at(self.options(), os.environ)
+
+
+class Common(click.Option):
+    """An option of every command: it sets the `App`, wherever it stands."""
+
+    def __init__(self, *names: str, sets: str, **kw: Any) -> None:
+        super().__init__(list(names), expose_value=False, is_eager=True, callback=self._set, **kw)
+        self._sets = sets
+
+    def _set(self, ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        if value is None or value is False:
+            return
+        app = ctx.ensure_object(App)
+        target = app.screen if self._sets == "json" else app
+        setattr(target, self._sets, value)
+
+
+def _common() -> list[click.Parameter]:
+    return [
+        Common("--json", sets="json", is_flag=True, help="One JSON value on stdout."),
+        Common(
+            "-C",
+            sets="path",
+            metavar="DIR",
+            type=click.Path(path_type=Path),
+            help="Work as if started in DIR.",
+        ),
+        Common("--ledger", sets="ledger_name", type=params.LEDGER, help="Which ledger."),
+        Common("--remote", sets="remote", metavar="NAME-OR-URL", help="Where the ledger lives."),
+        Common("--timeout", sets="timeout", type=params.TIMEOUT, help="Give up after; 30s."),
+        Common("--as", sets="agent", type=params.AGENT, help="Who I am."),
+        Common("--session", sets="session", type=params.SESSION, help="Which run of mine."),
+        Common("--offline", sets="offline", is_flag=True, help="Answer from the local copy."),
+    ]
+
+
+class _Helpful(click.Command):
+    """Help: the own options, one line about the common ones, an example at the end."""
+
+    def __init__(
+        self, name: str | None = None, *, example: str = "", section: str = "", **kw: Any
+    ) -> None:
+        super().__init__(name, **kw)
+        self.example, self.section = example, section
+        self.params.extend(_common())
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        shared = ctx.parent is None
+        found = [
+            param.get_help_record(ctx)
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option) and isinstance(param, Common) == shared
+        ]
+        own = [param for param in self.get_params(ctx) if not isinstance(param, Common)]
+        if shared:
+            found += [param.get_help_record(ctx) for param in own]
+        records = [record for record in found if record]
+        if records:
+            with formatter.section("Options of every command" if shared else "Options"):
+                formatter.write_dl(records)
+        if not shared:
+            names = " ".join(param.opts[0] for param in _common())
+            formatter.write_paragraph()
+            formatter.write_text(f"And everywhere: {names} (see {NAME} --help).")
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write("\nExample:\n")
+        for line in self.example.splitlines():
+            formatter.write(f"  {line}\n")
+
+
+class Command(_Helpful):
+    """A command with the common options."""
+
+
+class Group(_Helpful, click.Group):
+    """A group of commands; alone it shows its help, which is a usage error nonetheless."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing and not ctx.ensure_object(App).screen.json:
+            ctx.ensure_object(App).screen.raw(ctx.get_help() + "\n")
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = list(self.commands.values())
+        width = max(len(str(command.name)) for command in commands)
+        room = formatter.width - width - 6
+        for section in SECTIONS if ctx.parent is None else ("",):
+            rows = [
+                (f"{command.name!s:<{width}}", command.get_short_help_str(room))
+                for command in commands
+                if not section or getattr(command, "section", "") == section
+            ]
+            with formatter.section(section or "Commands"):
+                formatter.write_dl(rows)
+
+
+def group(name: str, *, parent: click.Group, section: str, example: str, doc: str) -> Group:
+    """An empty group below `parent`."""
+    made = Group(
+        name,
+        section=section,
+        example=example,
+        help=doc,
+        no_args_is_help=False,
+        context_settings=_HELP,
+    )
+    parent.add_command(made)
+    return made
+
+
+def command(
+    name: str, *, parent: click.Group, example: str, section: str = ""
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function that takes the `App` a command of `parent`; its docstring is the help."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        made = click.command(
+            name, cls=Command, section=section, example=example, context_settings=_HELP
+        )(click.pass_obj(function))
+        parent.add_command(made)
+        return made
+
+    return decorate
+
+
+root = Group(
+    NAME,
+    help="Claim tasks without colliding: a ledger of signed records in git.",
+    example=f"{NAME} claim task-1 --ttl 30m && {NAME} complete task-1",
+    no_args_is_help=False,
+    context_settings=_HELP,
+)

@@ -1,0 +1,142 @@
+"""What is typed, turned into values: durations, names, texts, pairs.
+
+Rules: a value that cannot be meant is refused here, with the same slug as anywhere else
+and before anything is opened; a misspelt command or option is click's usage error.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from coordledger.errors import error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+MAX_STDIN = 1_048_576
+MAX_TIMEOUT = timedelta(days=1)
+_DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "": "minutes"}
+
+
+def _duration(text: str) -> timedelta | None:
+    found = _DURATION.fullmatch(text)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
+
+
+def _told(param: click.Parameter | None) -> str:
+    """What a parameter is called where it is typed."""
+    if isinstance(param, click.Option):
+        return param.opts[-1]
+    return param.human_readable_name if param else "value"
+
+
+class Lease(click.ParamType):
+    """A lease's length: more than zero, or `bad-ttl`."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = _duration(value)
+        if not found:
+            raise error("bad-ttl", value=ascii(value))
+        return found
+
+
+class Span(click.ParamType):
+    """Any other duration, or `bad-value`."""
+
+    name = "duration"
+
+    def __init__(self, least: timedelta = timedelta(0), most: timedelta = timedelta.max) -> None:
+        self.least, self.most = least, most
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = _duration(value)
+        if found is None or not self.least <= found <= self.most:
+            why = "a duration is like 90s, 10m, 2h, 1d" if found is None else "out of bounds"
+            raise error("bad-value", what=_told(param), why=f"{why}, not {ascii(value)}")
+        return found
+
+
+class Name(click.ParamType):
+    """An identifier or a task's id, as the format has it."""
+
+    def __init__(self, name: str, code: str) -> None:
+        self.name, self._code = name, code
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from coordledger import records  # noqa: PLC0415 - help needs none
+
+        good = records.is_task if self._code == "bad-task" else records.is_identifier
+        if not good(value):
+            raise error(self._code, value=ascii(value))
+        return str(value)
+
+
+class Text(click.ParamType):
+    """Free text, which has to be UTF-8."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise error("bad-value", what=_told(param), why="not UTF-8") from None
+        return str(value)
+
+
+class Pair(Text):
+    """`KEY=VALUE`."""
+
+    def __init__(self, read: Callable[[str], Any] = str) -> None:
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        key, equals, given = super().convert(value, param, ctx).partition("=")
+        if not key or not equals:
+            raise error("bad-value", what=_told(param), why=f"KEY=VALUE, not {ascii(value)}")
+        try:
+            return key, self._read(given)
+        except ValueError:
+            raise error("bad-value", what=key, why=f"not a whole number: {ascii(given)}") from None
+
+
+LEASE, SPAN, TEXT = Lease(), Span(), Text()
+TIMEOUT = Span(timedelta(seconds=1), MAX_TIMEOUT)
+TASK = Name("task", "bad-task")
+AGENT = Name("agent", "bad-agent")
+CHANNEL = Name("channel", "bad-channel")
+SESSION = Name("session", "bad-session")
+LEDGER = Name("ledger", "bad-ledger")
+
+
+def read_body(body: str) -> str:
+    """A message's body: as given, or for `-` what stands on stdin."""
+    if body != "-":
+        return body
+    import sys  # noqa: PLC0415
+
+    data = sys.stdin.buffer.read(MAX_STDIN + 1) if sys.stdin else b""
+    if len(data) > MAX_STDIN:
+        raise error("too-large", what="BODY", size=f"over {MAX_STDIN}", limit=MAX_STDIN)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise error("bad-value", what="BODY", why="not UTF-8") from None

@@ -1,0 +1,276 @@
+"""Real git servers on loopback ports, each serving one directory of bare repositories.
+
+Rules: every server has its own configuration, keys and port below one directory, is
+started by the test session and stopped by its process id; nothing of the machine's own
+servers is used or changed. `start(kind, …)` gives a `Host` or raises `Absent` if the
+machine lacks what it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+KINDS = ("path", "daemon", "http", "ssh", "gitolite")
+PASSWORD = "correct-horse"  # of the basic auth that these tests set up
+_SECONDS = 15
+
+
+class Absent(Exception):
+    """What this kind of server needs is not on this machine."""
+
+
+@dataclass
+class Host:
+    """A running server. `url` is the repository's, `path` where it lies on the server;
+    `env` is what a client needs, `wrong` the same with wrong credentials (None: it has none)."""
+
+    kind: str
+    url: str
+    path: Path
+    env: dict[str, str] = field(default_factory=dict)
+    wrong: dict[str, str] | None = None
+    port: int = 0
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def stop(self) -> None:
+        for process in reversed(self.processes):
+            try:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait(_SECONDS)
+            except ProcessLookupError:
+                pass
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(_SECONDS)
+
+
+def start(kind: str, root: Path, env: dict[str, str], package: Path) -> Host:
+    """A server of this kind with an empty place for `ledger.git`.
+
+    `package` is the directory that holds coordledger, which the server's account must reach.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    return _STARTERS[kind](root, env)
+
+
+def _need(*programs: str) -> list[str]:
+    found = []
+    for program in programs:
+        path = shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/usr/lib/git-core")
+        if path is None:
+            raise Absent(program)
+        found.append(path)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    end = time.monotonic() + _SECONDS
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"nothing listens on port {port}")
+
+
+def _spawn(root: Path, env: dict[str, str], *argv: str) -> subprocess.Popen[bytes]:
+    log = (root / "server.log").open("ab")
+    return subprocess.Popen(
+        argv,
+        cwd=root,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+
+
+def _path(root: Path, env: dict[str, str]) -> Host:
+    path = root / "ledger.git"
+    return Host("path", str(path), path)
+
+
+def _daemon(root: Path, env: dict[str, str]) -> Host:
+    _need("git-daemon")
+    port = free_port()
+    daemon = _spawn(
+        root,
+        env,
+        *("git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all"),
+        *("--enable=receive-pack", "--reuseaddr", f"--base-path={root}", str(root)),
+    )
+    _wait_for(port)
+    url = f"git://127.0.0.1:{port}/ledger.git"
+    return Host("daemon", url, root / "ledger.git", port=port, processes=[daemon])
+
+
+_NGINX = """
+daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log; user {user};
+events {{ worker_connections 256; }}
+http {{
+  access_log off; client_max_body_size 0;
+  client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3;
+  uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      auth_basic "git"; auth_basic_user_file {root}/passwd;
+      fastcgi_pass unix:{root}/cgi.sock;
+      fastcgi_param SCRIPT_FILENAME {backend};
+      fastcgi_param GIT_PROJECT_ROOT {root};
+      fastcgi_param GIT_HTTP_EXPORT_ALL "";
+      fastcgi_param PATH_INFO $uri;
+      fastcgi_param QUERY_STRING $query_string;
+      fastcgi_param REQUEST_METHOD $request_method;
+      fastcgi_param CONTENT_TYPE $content_type;
+      fastcgi_param CONTENT_LENGTH $content_length;
+      fastcgi_param REMOTE_USER $remote_user;
+      fastcgi_param REMOTE_ADDR $remote_addr;
+      fastcgi_param HTTP_CONTENT_ENCODING $http_content_encoding;
+      fastcgi_param GIT_PROTOCOL $http_git_protocol;
+    }}
+  }}
+}}
+"""
+
+
+def _credentials(root: Path, name: str, port: int, password: str) -> dict[str, str]:
+    """A client's configuration with a credential helper: git's own way to a password."""
+    config, store = root / f"{name}.gitconfig", root / f"{name}.credentials"
+    store.write_text(f"http://agent:{password}@127.0.0.1:{port}\n")
+    config.write_text(f"[credential]\n\thelper = store --file={store}\n")
+    return {"GIT_CONFIG_GLOBAL": str(config)}
+
+
+def _http(root: Path, env: dict[str, str]) -> Host:
+    nginx, fcgiwrap, htpasswd, backend = _need("nginx", "fcgiwrap", "htpasswd", "git-http-backend")
+    port = free_port()
+    user = "root" if os.geteuid() == 0 else "nobody"
+    config = root / "nginx.conf"
+    config.write_text(_NGINX.format(root=root, port=port, backend=backend, user=user))
+    subprocess.run(
+        [htpasswd, "-bcB", str(root / "passwd"), "agent", PASSWORD], check=True, capture_output=True
+    )
+    cgi = _spawn(root, env, fcgiwrap, "-c", "4", "-s", f"unix:{root}/cgi.sock")
+    web = _spawn(root, env, nginx, "-p", str(root), "-c", str(config))
+    _wait_for(port)
+    return Host(
+        "http",
+        f"http://127.0.0.1:{port}/ledger.git",
+        root / "ledger.git",
+        env=_credentials(root, "right", port, PASSWORD),
+        wrong=_credentials(root, "wrong", port, "battery-staple"),
+        port=port,
+        processes=[cgi, web],
+    )
+
+
+def _keypair(root: Path, name: str) -> Path:
+    path = root / name
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)], check=True
+    )
+    return path
+
+
+def _sshd(root: Path, env: dict[str, str], keys: Path, extra: str) -> tuple[int, list[str], object]:
+    (sshd, *_) = _need("sshd", "ssh", "ssh-keygen", "git-shell")
+    if os.geteuid() != 0:
+        raise Absent("root, for sshd")
+    Path("/run/sshd").mkdir(exist_ok=True)
+    port, host_key = free_port(), _keypair(root, "host_key")
+    config = root / "sshd_config"
+    config.write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {host_key}\nPidFile {root}/sshd.pid\n"
+        f"AuthorizedKeysFile {keys}\nStrictModes no\nPasswordAuthentication no\nUsePAM no\n"
+        f"PermitRootLogin yes\nMaxStartups 100\nLogLevel ERROR\n{extra}\n"
+    )
+    server = _spawn(root, env, sshd, "-D", "-e", "-f", str(config))
+    _wait_for(port)
+    known = root / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{port} {host_key.with_suffix('.pub').read_text()}")
+    options = ["-F", "none", "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes"]
+    return port, ["ssh", *options, "-o", "IdentitiesOnly=yes"], server
+
+
+def _ssh(root: Path, env: dict[str, str]) -> Host:
+    key, stranger = _keypair(root, "agent_key"), _keypair(root, "stranger_key")
+    keys = root / "authorized_keys"
+    keys.write_text(key.with_suffix(".pub").read_text())
+    (shell,) = _need("git-shell")
+    force = f'ForceCommand {shell} -c "$SSH_ORIGINAL_COMMAND"'
+    port, ssh, server = _sshd(root, env, keys, force)
+    return Host(
+        "ssh",
+        f"ssh://root@127.0.0.1:{port}{root}/ledger.git",
+        root / "ledger.git",
+        env={"GIT_SSH_COMMAND": " ".join([*ssh, "-i", str(key)])},
+        wrong={"GIT_SSH_COMMAND": " ".join([*ssh, "-i", str(stranger)])},
+        port=port,
+        processes=[server],  # type: ignore[list-item]
+    )
+
+
+_GITOLITE = """
+repo gitolite-admin
+    RW+ = admin
+
+repo ledger
+    RW refs/coordledger/ = admin
+    RW refs/coordledger-try/ = admin
+    RW+ refs/heads/ = admin
+"""
+
+
+def _gitolite(root: Path, env: dict[str, str]) -> Host:
+    _need("gitolite")
+    key, stranger = _keypair(root, "admin"), _keypair(root, "stranger_key")
+    home = root / "home"
+    (home / ".ssh").mkdir(parents=True, mode=0o700)
+    there = env | {"HOME": str(home), "USER": "root", "GIT_CONFIG_GLOBAL": os.devnull}
+    identity = ("-c", "user.name=admin", "-c", "user.email=admin@example.org")
+
+    def run(*argv: str, cwd: Path = home) -> None:
+        done = subprocess.run(argv, cwd=cwd, env=there, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+
+    run("gitolite", "setup", "-pk", str(key.with_suffix(".pub")))
+    admin = root / "admin-clone"
+    run("git", "clone", "-q", str(home / "repositories" / "gitolite-admin.git"), str(admin))
+    (admin / "conf" / "gitolite.conf").write_text(_GITOLITE)
+    run("git", *identity, "commit", "-qam", "the ledger's repository", cwd=admin)
+    run("gitolite", "push", "-q", "origin", "HEAD:master", cwd=admin)
+    keys = home / ".ssh" / "authorized_keys"
+    port, ssh, server = _sshd(root, env, keys, f"SetEnv HOME={home}")
+    return Host(
+        "gitolite",
+        f"ssh://root@127.0.0.1:{port}/ledger",
+        home / "repositories" / "ledger.git",
+        env={"GIT_SSH_COMMAND": " ".join([*ssh, "-i", str(key)])},
+        wrong={"GIT_SSH_COMMAND": " ".join([*ssh, "-i", str(stranger)])},
+        port=port,
+        processes=[server],  # type: ignore[list-item]
+    )
+
+
+_STARTERS = {
+    "path": _path,
+    "daemon": _daemon,
+    "http": _http,
+    "ssh": _ssh,
+    "gitolite": _gitolite,
+}
