@@ -52,6 +52,13 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Any:
     return value
 
 
+def read(line: bytes) -> Any:
+    """The value of a line that `encode` has written: of a state, whose bytes the tree's id
+    vouches for. ValueError if it is none after all.
+    """
+    return _plain.decode(line.decode("ascii"))
+
+
 def _integer(digits: str) -> int:
     value = int(digits) if len(digits) <= 17 else MAX_INTEGER + 1
     if abs(value) > MAX_INTEGER:
@@ -70,6 +77,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+_plain = json.JSONDecoder()
 _decoder = json.JSONDecoder(
     parse_int=_integer,
     parse_float=_no_float,

@@ -204,7 +204,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "doctor-failed": (FAILED, "{count} of the checks failed", ""),
     "demo-failed": (FAILED, "the demo did not go as promised: {why}", ""),
     "usage": (USAGE, "{why}", "{command} --help"),
-    "interrupted": (INTERRUPTED, "interrupted; nothing was written", ""),
+    "interrupted": (INTERRUPTED, "interrupted", ""),
     "io": (FAILED, "{why}", ""),
     "internal": (FAILED, "a fault in coordledger: {why}", "COORDLEDGER_DEBUG=1 shows where"),
     # -- integrity
@@ -240,9 +240,11 @@ class CoordledgerError(Exception):
 
     exit_code = FAILED
 
-    def __init__(self, code: str, message: str, hint: str = "", **data: Any) -> None:
+    def __init__(
+        self, code: str, message: str, hint: str = "", data: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
-        self.code, self.message, self.hint, self.data = code, message, hint, data
+        self.code, self.message, self.hint, self.data = code, message, hint, data or {}
 
 
 class Failed(CoordledgerError):
@@ -293,7 +295,10 @@ def sentence(code: str, **data: Any) -> tuple[str, str]:
 def error(code: str, **data: Any) -> CoordledgerError:
     """The exception for `code`, of the type that its exit code has."""
     message, hint = sentence(code, **data)
-    return _TYPES[ERRORS[code][0]](code, message, hint, **data)
+    exit_code = ERRORS[code][0]
+    made = _TYPES.get(exit_code, Failed)(code, message, hint, data)
+    made.exit_code = exit_code
+    return made
 
 
 class RuleBroken(Exception):

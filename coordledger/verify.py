@@ -27,7 +27,7 @@ AUTHENTIC, UNVERIFIED = "authentic", "unverified"
 UNKNOWN_KEY, INVALID = "unknown-key", "invalid"
 
 MAX_BASE_DISTANCE = 1024
-_KEPT_OBJECTS = 4096
+_KEPT_BYTES = 33_554_432
 
 
 def authenticate(state: State, signed: Signed, seq: int, keyring: Keyring) -> str:
@@ -68,6 +68,7 @@ class Chain:
         """Without a head the chain is empty. `algo` is the repository's object format."""
         self._stored, self._keyring, self._algo = read, keyring, algo
         self._fresh: dict[str, bytes] = {}
+        self._fresh_bytes = 0
         self._recent: list[Commit] = []  # a run of commits that ends at the head
         self.head: Commit | None = None
         self.state = State(Tree(self._read, None, algo))
@@ -125,9 +126,12 @@ class Chain:
 
     def advance(self, placed: Placed) -> None:
         """Step onto what `place` gave."""
-        if len(self._fresh) > _KEPT_OBJECTS:
+        if self._fresh_bytes > _KEPT_BYTES:
             self._fresh.clear()  # by then they are in the store; only a cache is lost
-        self._fresh.update({oid: content for oid, (_, content) in placed.objects.items()})
+            self._fresh_bytes = 0
+        for oid, (_, content) in placed.objects.items():
+            self._fresh[oid] = content
+            self._fresh_bytes += len(content)
         self._stand_on(placed.commit)
 
     # -- the rules that look at the chain rather than at the state

@@ -159,7 +159,7 @@ class Fleet:
         return {"task": task, "rev": found["rev"] + 1, "epoch": found["epoch"] + 1}
 
     def _usual(self, agent: str, kind: str, given: dict[str, Any]) -> dict[str, Any]:
-        later = times.show(self.now + LEASE)
+        later = times.show(min(self.now + LEASE, times.LATEST))
         if kind in ("enroll", "revoke"):
             who = given["who"]
             entry = self.state.agent(who) or {"rev": 0, "keys": []}

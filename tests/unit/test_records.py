@@ -243,7 +243,9 @@ def test_the_limits_themselves_are_within():
         ("ack", "messages"): list(range(256)),
         ("void", "session"): "0" + "z_-" * 21,
         ("void", "key"): 2**53 - 1,
-        ("policy", "set"): {k: most for k, (_, _, most) in records.POLICY.items() if k != "max_skew"},
+        ("policy", "set"): {
+            k: most for k, (_, _, most) in records.POLICY.items() if k != "max_skew"
+        },
     }
     for (kind, field), value in widest.items():
         records.check(GOOD[kind] | {field: value})

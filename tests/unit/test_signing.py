@@ -38,7 +38,7 @@ def other(value):
     if isinstance(value, str):
         return value[:-1] + ("0" if value[-1:] != "0" else "1")
     if isinstance(value, dict):
-        name = sorted(value)[-1]
+        name = max(value)
         return value | {name: other(value[name])}
     return [*value[:-1], other(value[-1])]
 
@@ -78,7 +78,9 @@ def test_each_field_that_changes_changes_the_mac(field):
 
 def test_each_character_of_the_secret_changes_the_mac():
     line = SECRET.reveal()
-    secrets = {line[:at] + chr((ord(line[at]) ^ 1) or 1) + line[at + 1 :] for at in range(len(line))}
+    secrets = {
+        line[:at] + chr((ord(line[at]) ^ 1) or 1) + line[at + 1 :] for at in range(len(line))
+    }
     tags = {Secret(other_line).sign(SIGNED.payload) for other_line in secrets}
     assert len(tags) == len(line)
     assert SIGNED.tag not in tags
@@ -129,7 +131,9 @@ def test_the_four_uses_of_a_secret_are_kept_apart():
 def test_a_fingerprint_is_the_mac_that_the_specification_says():
     body = json.dumps([NONCE, "bob", 1], separators=(",", ":")).encode()
     key = SECRET.reveal().encode()
-    assert SECRET.fingerprint(NONCE, "bob", 1) == mac(key, b"coordledger.fingerprint.v1", body).hex()
+    assert (
+        SECRET.fingerprint(NONCE, "bob", 1) == mac(key, b"coordledger.fingerprint.v1", body).hex()
+    )
 
 
 def test_a_derived_secret_is_the_mac_that_the_specification_says():
@@ -172,7 +176,13 @@ def test_secrets_of_43_to_512_characters_are_taken():
 
 def test_a_secret_never_shows_itself():
     line = SECRET.reveal()
-    shown = [repr(SECRET), str(SECRET), f"{SECRET}", repr([SECRET]), repr(vars(Keyring([SECRET], own_secrets)))]
+    shown = [
+        repr(SECRET),
+        str(SECRET),
+        f"{SECRET}",
+        repr([SECRET]),
+        repr(vars(Keyring([SECRET], own_secrets))),
+    ]
     assert not any(line in text for text in shown)
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(SECRET)

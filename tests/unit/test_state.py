@@ -277,24 +277,25 @@ class TestTheWholeState:
         assert files_of(fleet.state) == before
 
 
+REVS = [
+    ("bob", "claim", {"tasks": [{"task": "t", "rev": 3, "epoch": 2}]}),
+    ("bob", "claim", {"tasks": [{"task": "new", "rev": 1, "epoch": 1}]}),
+    ("alice", "enroll", {"who": "bob", "rev": 2}),
+    ("alice", "enroll", {"who": "erin", "rev": 1}),
+    ("alice", "revoke", {"who": "bob", "rev": 2}),
+    ("alice", "policy", {"set": {"channels": 9}, "rev": 2}),
+    ("bob", "submit", {"task": "new", "rev": 1}),
+    ("bob", "renew", {"task": "h", "rev": 2, "until": "2026-11-21T03:40:00.000Z"}),
+    ("bob", "complete", {"task": "h", "rev": 2}),
+    ("bob", "release", {"task": "h", "rev": 2}),
+    ("alice", "release", {"task": "h", "rev": 2, "force": True}),
+]
+
+
 class TestRev:
     """Rule 6."""
 
-    ROWS = [
-        ("bob", "claim", {"tasks": [{"task": "t", "rev": 3, "epoch": 2}]}),
-        ("bob", "claim", {"tasks": [{"task": "new", "rev": 1, "epoch": 1}]}),
-        ("alice", "enroll", {"who": "bob", "rev": 2}),
-        ("alice", "enroll", {"who": "erin", "rev": 1}),
-        ("alice", "revoke", {"who": "bob", "rev": 2}),
-        ("alice", "policy", {"set": {"channels": 9}, "rev": 2}),
-        ("bob", "submit", {"task": "new", "rev": 1}),
-        ("bob", "renew", {"task": "h", "rev": 2, "until": "2026-11-21T03:40:00.000Z"}),
-        ("bob", "complete", {"task": "h", "rev": 2}),
-        ("bob", "release", {"task": "h", "rev": 2}),
-        ("alice", "release", {"task": "h", "rev": 2, "force": True}),
-    ]
-
-    @pytest.mark.parametrize(("agent", "kind", "fields"), ROWS)
+    @pytest.mark.parametrize(("agent", "kind", "fields"), REVS)
     def test_is_the_next_one_and_no_other(self, agent, kind, fields):
         fleet = Fleet("bob")
         fleet.put("bob", "claim", tasks=["h", "t"])

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from coordledger.tree import Tree, object_id
 
-NAMES = st.sampled_from(["a", "b", "a-b", "a.b", "a0", "a_b", "z", "a.json", "a-b.json", "00", "3f"])
+NAMES = st.sampled_from(
+    ["a", "b", "a-b", "a.b", "a0", "a_b", "z", "a.json", "a-b.json", "00", "3f"]
+)
 # a leading letter for each depth: a path is never both a file and a folder
 PATHS = st.one_of(
     NAMES.map(lambda name: f"f{name}"),

@@ -233,7 +233,9 @@ class TestMangling:
             for turn in (1, 2, 4, 0x10, 0x20, 0x80) if kind == "claim" else (1, 0x20):
                 payload = bytearray(right.payload)
                 payload[at] ^= turn
-                codes.add(refused(reader.judge, *self.around(fleet, seq, bytes(payload), right.tag)))
+                codes.add(
+                    refused(reader.judge, *self.around(fleet, seq, bytes(payload), right.tag))
+                )
         unread = {"bad-json", "not-canonical", "bad-record", "newer-version", "bad-commit"}
         assert "bad-signature" in codes
         assert codes <= unread | {"bad-signature", "unknown-key", "wrong-ledger"}

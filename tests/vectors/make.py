@@ -1,0 +1,1041 @@
+"""Write the vectors: PYTHONPATH=.:tests python -m vectors.make (see README.md here).
+
+Rules: deterministic, so that a test can see whether the files are still what this writes.
+The bad commits are put together line by line here, not by the code that they test.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import hmac
+import json
+import re
+from base64 import b64encode
+from pathlib import Path
+
+from helpers import MASTER, SECOND, SKEW, START, Fleet, refused
+
+from coordledger import canonical, commit, records, signing, state, times
+from coordledger.errors import RuleBroken
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+HERE = Path(__file__).parent
+SMALL = {
+    "channel_messages": 2,
+    "channels": 2,
+    "inbox_messages": 3,
+    "max_body": 600,
+    "max_text": 100,
+    "max_ttl": 3600,
+    "sender_bytes": 1024,
+    "sender_messages": 2,
+}
+
+
+# -- the valid chain
+
+
+def valid() -> tuple[Fleet, dict[str, int]]:
+    """The chain, and its moments: name -> how many records there are by then."""
+    fleet = Fleet("bob")
+    moments: dict[str, int] = {}
+
+    def now(moment: str) -> None:
+        moments[moment] = len(fleet.log)
+
+    fleet.put("alice", "enroll", who="carol", role="admin")
+    fleet.put("alice", "enroll", who="dave")
+    now("enrolled")
+    fleet.put("alice", "policy", set=SMALL)
+    now("small")
+    meta = {"note": 'caf\xe9 "\\ \U0001f600', "url": "https://example.org/1"}
+    fleet.put("bob", "submit", task="plan#1", priority=5, meta=meta)
+    fleet.put("bob", "submit", task="plan#2", after=["plan#1"], priority=-1_000_000)
+    now("submitted")
+    fleet.put("bob", "claim", tasks=["plan#1"])
+    now("held")
+    until = times.show(fleet.now + 60 * SECOND)
+    note = "three at once:\n\t\x7f\u2028"
+    fleet.put("dave", "claim", tasks=["x/1", "x/2", "x/3"], until=until, note=note, session="s2")
+    fleet.put("bob", "renew", task="plan#1", until=times.show(fleet.now + 3600 * SECOND))
+    now("renewed")
+    fleet.put("bob", "send", to="alice", body="x" * 400)
+    now("one message")
+    fleet.put("carol", "send", channel="general", body="first", importance="low")
+    thread = fleet.head.seq
+    fleet.put("bob", "send", channel="general", body="second", thread=thread, importance="high")
+    fleet.put("dave", "send", channel="general", body="third: the first one is shed")
+    fleet.put("bob", "send", to="alice")
+    now("two from bob")
+    fleet.put("carol", "send", to="alice", thread=thread)
+    now("inbox full")
+    inbox = [message["seq"] for message in fleet.state.inbox("alice")]
+    fleet.put("alice", "ack", messages=inbox[:1])
+    now("acked")
+    fleet.put("alice", "ack", messages=inbox[1:])
+    fleet.put("bob", "complete", task="plan#1", result="merged as 0123abc")
+    now("done")
+    fleet.put("carol", "claim", tasks=["plan#2"])
+    fleet.put("carol", "release", task="plan#2", reason="no time")
+    now("released")
+    fleet.put("bob", "claim", tasks=["plan#2"])
+    fleet.put("alice", "release", task="plan#2", force=True, reason="bob's machine is gone")
+    same = fleet.put("bob", "void").commit.record["op"]
+    fleet.put("carol", "void", op=same)  # another agent's intent may have the same number
+    now("before takeover")
+    fleet.now = times.parse(until) + SKEW
+    fleet.put("bob", "claim", tasks=["x/1"])
+    fleet.put("dave", "claim", tasks=["plan#1"], reopen=True)
+    fleet.put("alice", "enroll", who="alice")
+    fleet.put("alice", "revoke", who="alice", id=1)  # a key can sign its own revocation
+    fleet.put("alice", "enroll", who="bob", role="admin", key=2)
+    fleet.put("bob", "void", key=2)
+    fleet.put("alice", "revoke", who="dave", key=2)
+    now("revoked")
+    fleet.put("bob", "send", channel="ops")
+    now("channels full")
+    behind = times.show(SECOND * fleet.head.committed - 2 * SKEW)
+    fleet.put("bob", "void", at=behind)  # just not too late, and its author's date falls
+    old = commit.parse(*fleet.log[moments["enrolled"]])
+    fleet.put("bob", "void", base={"digest": old.digest, "seq": old.seq})
+    fleet.put("carol", "ack", messages=_sent_to("carol", fleet))
+    now("end")
+    return fleet, moments
+
+
+def _sent_to(agent: str, fleet: Fleet) -> list[int]:
+    return [fleet.put("bob", "send", to=agent).commit.seq]
+
+
+def _in_sha256(fleet: Fleet) -> Fleet:
+    other = Fleet(algo="sha256").at(0)
+    for it in fleet.log:
+        other.land(commit.parse(*it).signed)
+    return other
+
+
+def chain_file(fleet: Fleet) -> dict[str, Any]:
+    other = _in_sha256(fleet)
+    rows = []
+    for seq, (it, in_256) in enumerate(zip(fleet.log, other.log, strict=True)):
+        found = commit.parse(*it)
+        changes = state.apply(fleet.at(seq).state, found.record, seq)
+        row: dict[str, Any] = {
+            "seq": seq,
+            "payload": found.signed.payload.decode(),
+            "tag": b64encode(found.signed.tag).decode(),
+            "digest": found.digest,
+            "files": {path: c and c.decode() for path, c in sorted(changes.items())},
+        }
+        for algo, (oid, content) in (("sha1", it), ("sha256", in_256)):
+            tree = commit.parse(oid, content).tree
+            row[algo] = {"tree": tree, "oid": oid, "commit": content.decode().split("\n")}
+        rows.append(row)
+    numbers = {(r["agent"], r["key"]) for r in (commit.parse(*it).record for it in fleet.log)}
+    numbers |= {(name, k["id"]) for name in fleet.state.agents() for k in _keys(fleet, name)}
+    secrets = {
+        f"{agent}/{key}": fleet.secret(agent, key).reveal() for agent, key in sorted(numbers)
+    }
+    return {"master": MASTER.reveal(), "secrets": secrets, "records": rows}
+
+
+def _keys(fleet: Fleet, agent: str) -> list[dict[str, Any]]:
+    entry = fleet.state.agent(agent)
+    assert entry
+    keys: list[dict[str, Any]] = entry["keys"]
+    return keys
+
+
+# -- the bad commits
+
+
+def _unchanged(content: bytes) -> bytes:
+    return content
+
+
+class Draft:
+    """The parts of one commit, as they ought to be; a case changes one of them.
+
+    `good` is a record that could stand here; `broken` what the bad one says instead.
+    """
+
+    def __init__(self, then: Fleet, agent: str, kind: str, **given: Any) -> None:
+        broken = given.pop("broken", {})
+        self.then = then
+        self.good = then.record(agent, kind, **given)
+        self.record = self.good | broken
+        self.payload = canonical.encode(self.record)
+        self.tag: bytes | None = None
+        self.lines: dict[str, str | None] = {}
+        self.edit: Callable[[bytes], bytes] = _unchanged
+        self.oid: str | None = None
+        self.voids = 0
+
+    def without(self, *names: str) -> Draft:
+        self.record = {name: v for name, v in self.record.items() if name not in names}
+        if self.record.get("kind") == "genesis" and "ledger" not in names:
+            self.record["ledger"] = signing.ledger_id(self.record)
+        self.payload = canonical.encode(self.record)
+        return self
+
+    def spelled(self, old: str, new: str) -> Draft:
+        """Another spelling of the payload, and signed as such."""
+        assert self.payload.count(old.encode()) == 1, (old, self.payload)
+        return self.saying(self.payload.replace(old.encode(), new.encode()))
+
+    def saying(self, payload: bytes) -> Draft:
+        self.payload = payload
+        return self
+
+    def signed(self, tag: Callable[[bytes], bytes]) -> Draft:
+        self.tag = tag(self.payload)
+        return self
+
+    def line(self, **lines: str | None) -> Draft:
+        self.lines = lines
+        return self
+
+    def edited(self, edit: Callable[[bytes], bytes]) -> Draft:
+        self.edit = edit
+        return self
+
+    def tree(self) -> str:
+        head = self.then.chain.head
+        none = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+        before = self.then.state.tree.root or none
+        if refused(records.check, self.record):
+            return before
+        changes: list[state.Changes] = []
+        seq = head.seq + 1 if head else 0
+        if refused(lambda: changes.append(state.apply(self.then.state, self.record, seq))):
+            return before
+        return self.then.state.tree.update(changes[0])[0]
+
+    def was_right(self) -> bool:
+        """Whether the good record makes a valid commit, and that very one."""
+        fine = copy.copy(self)
+        fine.record, fine.payload = self.good, canonical.encode(self.good)
+        fine.tag, fine.lines, fine.edit = None, {}, _unchanged
+        try:
+            placed = self.then.chain.place(self.then.sign(self.good))
+        except RuleBroken:
+            return False
+        return placed.content == fine.content()
+
+    def changed(self) -> bool:
+        """Whether anything was changed about the good record or its commit."""
+        whole = self.payload == canonical.encode(self.good) and self.tag is None
+        return not whole or bool(self.lines or self.oid) or self.edit is not _unchanged
+
+    def subject(self) -> str:
+        for record in (self.record, self.good):
+            try:
+                return records.subject(record)
+            except (KeyError, TypeError, IndexError, AttributeError):
+                continue
+        raise AssertionError("a good record has a subject")
+
+    def content(self) -> bytes:
+        says = self.good | self.record
+        head = self.then.chain.head
+        try:
+            at = times.parse(says["at"]) // 1000
+        except ValueError:
+            at = times.parse(self.good["at"]) // 1000
+        tag = self.tag
+        if tag is None:
+            tag = self.then.secret(self.good["agent"], self.good["key"]).sign(self.payload)
+        before = bytes.fromhex(head.digest) if head else bytes(32)
+        who = f"{says['agent']}/{says['session']} <{says['agent']}@{says['ledger']}>"
+        key = f"{says['agent']}/{json.dumps(says['key'])}"
+        signature = f"hmac-sha256 {key} {b64encode(tag).decode()}"
+        digest = hashlib.sha256(before + self.payload + b"\n" + tag).hexdigest()
+        lines: dict[str, str | None] = {
+            "tree": f"tree {self.tree()}",
+            "parent": f"parent {head.oid}" if head else None,
+            "author": f"author {who} {at} +0000",
+            "committer": f"committer {who} {max(at, head.committed) if head else at} +0000",
+            "empty": "",
+            "subject": self.subject(),
+            "empty2": "",
+            "payload": self.payload.decode("latin-1"),
+            "empty3": "",
+            "signature": f"Coordledger-Signature: {signature}",
+            "seq": f"Coordledger-Seq: {head.seq + 1 if head else 0}",
+            "digest": f"Coordledger-Digest: {digest}",
+            "end": "",
+        }
+        assert self.lines.keys() <= lines.keys()
+        lines |= self.lines
+        text = "\n".join(line for line in lines.values() if line is not None)
+        return self.edit(text.encode("latin-1"))
+
+
+def _compact(line: str) -> str | list[Any]:
+    parts: list[Any] = []
+    at = 0
+    for run in re.finditer(r"(.)\1{999,}", line):
+        parts += [line[at : run.start()], [run[1], len(run[0])]]
+        at = run.end()
+    return [*parts, line[at:]] if parts else line
+
+
+class Cases:
+    """The malformed vectors, collected by name."""
+
+    def __init__(self, fleet: Fleet, moments: dict[str, int]) -> None:
+        self.fleet, self.moments = fleet, moments
+        self.files: dict[str, dict[str, Any]] = {}
+
+    def at(self, moment: str, voids: int = 0) -> Fleet:
+        then = self.fleet.at(self.moments.get(moment, 0))
+        then.intents = 0xBAD0000
+        for _ in range(voids):
+            seq = then.head.seq + 1
+            then.put("alice", "void", at=then.head.record["at"], op=f"{seq:032x}")
+        return then
+
+    def draft(self, moment: str, agent: str, kind: str, **given: Any) -> Draft:
+        return Draft(self.at(moment), agent, kind, **given)
+
+    def add(self, section: str, name: str, rule: str, code: str, draft: Draft) -> None:
+        assert name not in self.files, name
+        assert draft.was_right() or not draft.changed(), name  # so it is wrong in one way only
+        content = draft.content()
+        lines = [_compact(line) for line in content.decode("latin-1").split("\n")]
+        found: dict[str, Any] = {"rule": rule, "section": section, "code": code}
+        found["after"] = len(draft.then.log) - draft.voids
+        if draft.voids:
+            found["voids"] = draft.voids
+        found["commit"] = lines
+        if draft.oid:
+            found["oid"] = draft.oid
+        self.files[name] = found
+
+
+def malformed(fleet: Fleet, moments: dict[str, int]) -> dict[str, dict[str, Any]]:
+    cases = Cases(fleet, moments)
+    for section in (_canonical, _values, _kinds, _signatures, _commits, _chain, _agents, _tasks):
+        section(cases)
+    _messages(cases)
+    return cases.files
+
+
+def _canonical(cases: Cases) -> None:
+    def claim(note: str = "n") -> Draft:
+        return cases.draft("submitted", "bob", "claim", tasks=["plan#1"], note=note)
+
+    def submit(**more: Any) -> Draft:
+        return cases.draft("submitted", "bob", "submit", task="new", **more)
+
+    def add(name: str, rule: str, code: str, draft: Draft) -> None:
+        cases.add("2", f"json-{name}", rule, code, draft)
+
+    add("space", "there is no white space", "not-canonical", claim().spelled('"v":1', '"v": 1'))
+    unsorted = claim()
+    members = list(reversed(unsorted.record.items()))
+    text = json.dumps(dict(members), separators=(",", ":")).encode()
+    add("unsorted", "members are sorted", "not-canonical", unsorted.saying(text))
+    twice = claim().spelled('"v":1', '"v":1,"v":1')
+    add("name-twice", "no name stands twice in an object", "bad-json", twice)
+    deep = claim().spelled('"rev":2', '"rev":2,"rev":2')
+    add("name-twice-below", "no name stands twice in an object below", "bad-json", deep)
+    spelled = [
+        ("fraction", "there are no fractions", "bad-json", "0.0"),
+        ("exponent", "there are no exponents", "bad-json", "0e0"),
+        ("minus-zero", "zero has no sign", "not-canonical", "-0"),
+        ("leading-zero", "numbers have no leading zero", "bad-json", "00"),
+        ("too-large-integer", "integers end at 2^53 - 1", "bad-json", "9007199254740992"),
+        ("too-small-integer", "integers begin at -2^53 + 1", "bad-json", "-9007199254740992"),
+        ("nan", "NaN is no number", "bad-json", "NaN"),
+        ("infinity", "Infinity is no number", "bad-json", "Infinity"),
+    ]
+    for name, rule, code, spelling in spelled:
+        draft = submit().spelled('"priority":0', f'"priority":{spelling}')
+        add(name, rule, code, draft)
+    notes = [
+        ("raw-utf-8", "beyond ASCII everything is escaped", "bad-json", "\xe9"),
+        ("raw-control", "control characters are escaped", "bad-json", "\x01"),
+        ("raw-tab", "a tab is escaped", "bad-json", "\t"),
+        ("raw-delete", "U+007F is escaped", "not-canonical", "\x7f"),
+        ("upper-case-escape", "escapes are in lower case", "not-canonical", "\\u00E9"),
+        ("needless-escape", "no printable ASCII is escaped", "not-canonical", "\\u0041"),
+        ("escaped-slash", "a slash is not escaped", "not-canonical", "\\/"),
+        ("long-escape", "U+000A is written \\n", "not-canonical", "\\u000a"),
+        ("unknown-escape", "there is no escape \\x", "bad-json", "\\x41"),
+        ("lone-surrogate", "surrogates come in pairs", "bad-json", "\\ud83d"),
+        ("turned-surrogates", "the high surrogate comes first", "bad-json", "\\ude00\\ud83d"),
+    ]
+    for name, rule, code, spelling in notes:
+        add(name, rule, code, claim("@").spelled('"@"', f'"{spelling}"'))
+    surrogate = submit(meta={"at": "x"}).spelled('"at":"x"', '"\\ud83d":"x"')
+    add("lone-surrogate-name", "surrogates in names come in pairs", "bad-json", surrogate)
+    nested = submit(meta={"x": "@"}).spelled('"@"', "[[[[[[[]]]]]]]")
+    add("nested", "values are nested at most 8 deep", "bad-json", nested)
+    large = cases.draft("enrolled", "bob", "send", to="alice", body="x")
+    spare = canonical.MAX_BYTES + 1 - len(large.payload)
+    large = large.spelled('"body":"x"', f'"body":"{"x" * (spare + 1)}"')
+    add("too-large", "a payload has at most 131,072 bytes", "too-large", large)
+    add("broken-off", "the payload is JSON", "bad-json", claim().spelled('"v":1}', '"v":1'))
+    add("two-values", "the payload is one value", "bad-json", claim().spelled('"v":1}', '"v":1}{}'))
+    add("array", "a record is an object", "bad-record", claim().saying(b"[]"))
+
+
+def _values(cases: Cases) -> None:
+    def add(name: str, rule: str, draft: Draft) -> None:
+        cases.add("3", name, rule, "bad-record", draft)
+
+    names = {
+        "upper-case": "Bob",
+        "leading-dash": "-s1",
+        "leading-underscore": "_s1",
+        "dot": "s.1",
+        "too-long": "s" * 65,
+        "empty": "",
+        "space": "s 1",
+    }
+    for name, value in names.items():
+        draft = cases.draft("small", "bob", "void", broken={"session": value})
+        add(f"identifier-{name}", "an identifier is [a-z0-9][a-z0-9_-]{0,63}", draft)
+    tasks = {
+        "space": "a b",
+        "too-long": "x" * 201,
+        "empty": "",
+        "delete": "a\x7f",
+        "accent": "\xe9",
+    }
+    for name, value in tasks.items():
+        broken = {"task": value}
+        draft = cases.draft("small", "bob", "submit", task="a", broken=broken)
+        add(f"task-{name}", "a task id is 1-200 characters, each U+0021-U+007E", draft)
+    moments = {
+        "without-milliseconds": "2026-11-21T03:12:00Z",
+        "microseconds": "2026-11-21T03:12:00.000000Z",
+        "offset": "2026-11-21T03:12:00.000+00:00",
+        "lower-case": "2026-11-21t03:12:00.000z",
+        "no-such-day": "2026-02-29T03:12:00.000Z",
+        "leap-second": "2026-12-31T23:59:60.000Z",
+        "hour-24": "2026-11-21T24:00:00.000Z",
+        "before-1970": "1969-12-31T23:59:59.999Z",
+    }
+    for name, value in moments.items():
+        rule = "a time is YYYY-MM-DDTHH:MM:SS.mmmZ and real, of 1970-9999, seconds 00-59"
+        add(f"time-{name}", rule, cases.draft("small", "bob", "void", broken={"at": value}))
+    rule = "an op is 32 hexadecimal digits, in lower case"
+    for name, value in (("upper-case", "AB" * 16), ("short", "ab" * 15), ("dashes", "ab-" * 11)):
+        draft = cases.draft("small", "bob", "void", broken={"op": value})
+        add(f"op-{name}", rule, draft)
+    rule = "a digest is 64 hexadecimal digits, in lower case"
+    base = cases.draft("small", "bob", "void").good["base"]
+    for name, value in (("upper-case", base["digest"].upper()), ("short", base["digest"][:40])):
+        broken = {"base": base | {"digest": value}}
+        add(f"digest-{name}", rule, cases.draft("small", "bob", "void", broken=broken))
+    given = {"to": "alice"}
+    for name, value in (("negative", -1), ("boolean", True), ("text", "1")):
+        draft = cases.draft("small", "bob", "send", **given, broken={"thread": value})
+        add(f"count-{name}", "a count is an integer from 0", draft)
+    broken = {"rev": 0}
+    draft = cases.draft("small", "bob", "submit", task="a", broken=broken)
+    add("positive-zero", "a positive number begins at 1", draft)
+    draft = cases.draft("small", "bob", "claim", tasks=["a"], broken={"reopen": 1})
+    add("boolean-one", "1 is not true", draft)
+    draft = cases.draft("small", "bob", "void", broken={"key": True})
+    add("key-true", "true is not 1", draft)
+
+
+def _kinds(cases: Cases) -> None:
+    inbox = cases.at("inbox full").state.inbox("alice")
+    given: dict[str, dict[str, Any]] = {
+        "enroll": {"who": "erin"},
+        "revoke": {"who": "bob"},
+        "policy": {"set": {"channels": 3}},
+        "submit": {"task": "new"},
+        "claim": {"tasks": ["new"]},
+        "renew": {"task": "plan#1"},
+        "complete": {"task": "plan#1"},
+        "release": {"task": "plan#1"},
+        "send": {"to": "carol"},
+        "ack": {"messages": [inbox[0]["seq"]]},
+    }
+
+    def draft(kind: str, /, **broken: Any) -> Draft:
+        if kind == "genesis":
+            made = cases.draft("", "alice", "genesis", broken=broken)
+            if "ledger" not in broken:
+                made.record["ledger"] = signing.ledger_id(made.record)
+                made.payload = canonical.encode(made.record)
+            return made
+        agent = "alice" if kind in ("enroll", "revoke", "policy", "ack") else "bob"
+        moment = "held" if kind == "renew" else "inbox full"
+        return cases.draft(moment, agent, kind, **given.get(kind, {}), broken=broken)
+
+    def add(name: str, rule: str, made: Draft, code: str = "bad-record") -> None:
+        cases.add("4", name, rule, code, made)
+
+    every = "a record has exactly the common fields and the fields of its kind"
+    for kind in records.KINDS:
+        last = next(reversed(records.COMMON | records.KINDS[kind]))
+        last = "session" if kind == "void" else last
+        add(f"{kind}-misses-{last}", f"{every}: {last} is missing", draft(kind).without(last))
+        add(f"{kind}-says-more", f"{every}: none has color", draft(kind, color=None))
+    add("v-zero", "v is 1", draft("void", v=0))
+    add("v-text", "v is an integer", draft("void", v="1"))
+    newer = "a v above 1 is made by a newer version"
+    add("newer-v", newer, draft("void", v=2), "newer-version")
+    unknown = "an unknown kind is made by a newer version"
+    add("newer-kind", unknown, draft("void", kind="merge"), "newer-version")
+    add("newer-upgrade", "upgrade is reserved", draft("void", kind="upgrade"), "newer-version")
+    add("kind-null", "a kind is a name", draft("void", kind=None))
+    add("base-null", "only a genesis record has no base", draft("void", base=None))
+    base = draft("void").good["base"]
+    add("genesis-base", "a genesis record has no base", draft("genesis", base=base))
+    add("base-says-more", "a base is a digest and a seq", draft("void", base=base | {"x": 1}))
+    wrong: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("genesis-alg", "the algorithm is hmac-sha256", "genesis", {"alg": "hmac-sha1"}),
+        ("enroll-alg", "the algorithm is hmac-sha256", "enroll", {"alg": "none"}),
+        ("enroll-role", "a role is agent or admin", "enroll", {"role": "owner"}),
+        ("policy-empty", "a policy record sets a key or more", "policy", {"set": {}}),
+        ("policy-skew", "max_skew never changes", "policy", {"set": {"max_skew": 30}}),
+        ("policy-unknown", "it sets keys of section 7", "policy", {"set": {"color": 1}}),
+        ("priority-low", "a priority is at least -1,000,000", "submit", {"priority": -1_000_001}),
+        ("priority-high", "a priority is at most 1,000,000", "submit", {"priority": 1_000_001}),
+        (
+            "meta-many",
+            "meta has at most 16 members",
+            "submit",
+            {"meta": {f"m{n:02}": "" for n in range(17)}},
+        ),
+        ("meta-name", "names in meta are identifiers", "submit", {"meta": {"A": ""}}),
+        ("meta-number", "values in meta are texts", "submit", {"meta": {"a": 1}}),
+        ("meta-long", "a value in meta has size 1,024", "submit", {"meta": {"a": "\xe9" * 171}}),
+        (
+            "after-many",
+            "after has at most 16 ids",
+            "submit",
+            {"after": [f"t{n:02}" for n in range(17)]},
+        ),
+        ("after-unsorted", "after is sorted", "submit", {"after": ["plan#2", "plan#1"]}),
+        ("after-bytes", "after is sorted by bytes", "submit", {"after": ["plan#1", "X/1"]}),
+        ("after-twice", "after has no duplicates", "submit", {"after": ["plan#1", "plan#1"]}),
+        ("claim-nothing", "a claim names a task or more", "claim", {"tasks": []}),
+        ("claim-many", "a claim names at most 16 tasks", "claim", {"tasks": _claimed(17)}),
+        ("claim-unsorted", "tasks are sorted", "claim", {"tasks": _claimed(2)[::-1]}),
+        ("claim-twice", "no task is claimed twice", "claim", {"tasks": _claimed(1) * 2}),
+        ("claim-item", "a claimed task is exactly 3 fields", "claim", {"tasks": [{"task": "a"}]}),
+        ("note-number", "a note is a text or null", "claim", {"note": 1}),
+        ("result-number", "a result is a text or null", "complete", {"result": 1}),
+        ("reason-object", "a reason is a text or null", "release", {"reason": {}}),
+        ("force-null", "force is a boolean", "release", {"force": None}),
+        ("send-to-both", "a message has one addressee", "send", {"channel": "general"}),
+        ("send-to-nobody", "a message has an addressee", "send", {"to": None}),
+        ("send-importance", "importance is one of three", "send", {"importance": "urgent"}),
+        ("send-empty", "a body is not empty", "send", {"body": ""}),
+        ("ack-nothing", "an ack names a message or more", "ack", {"messages": []}),
+        ("ack-many", "an ack names at most 256 messages", "ack", {"messages": [*range(257)]}),
+        ("ack-unsorted", "messages are ascending", "ack", {"messages": [14, 10]}),
+        ("ack-twice", "messages have no duplicates", "ack", {"messages": [10, 10]}),
+    ]
+    for name, rule, kind, broken in wrong:
+        add(name, rule, draft(kind, **broken))
+    policy = draft("genesis").good["policy"]
+    some = {key: value for key, value in policy.items() if key != "channels"}
+    add("genesis-policy-misses", "a policy has every key", draft("genesis", policy=some))
+    for key, (_, least, most) in records.POLICY.items():
+        for name, value in (("low", least - 1), ("high", most + 1)):
+            rule = f"{key} is {least} to {most}"
+            made = draft("genesis", policy=policy | {key: value})
+            if key != "max_skew":
+                made = draft("policy", set={key: value})
+            cases.add("7", f"policy-{key}-{name}", rule, "bad-record", made)
+
+
+def _claimed(count: int) -> list[dict[str, Any]]:
+    return [{"task": f"t{n:02}", "rev": 1, "epoch": 1} for n in range(count)]
+
+
+def _signatures(cases: Cases) -> None:
+    def void(agent: str = "bob") -> Draft:
+        return cases.draft("small", agent, "void")
+
+    def add(name: str, rule: str, draft: Draft, code: str = "bad-signature") -> None:
+        cases.add("5", f"tag-{name}", rule, code, draft)
+
+    right = void().then.secret("bob").sign
+    add("turned", "the tag is the payload's MAC", void().signed(lambda p: _turned(right(p))))
+    add("truncated", "a tag has all its 32 bytes", void().signed(lambda p: right(p)[:16]))
+    add("one-byte-less", "a tag has all its 32 bytes", void().signed(lambda p: right(p)[:31]))
+    add("longer", "a tag has 32 bytes", void().signed(lambda p: right(p) + b"\0"))
+    add("empty", "a tag has 32 bytes", void().signed(lambda _: b""))
+    add("zero", "the tag is the payload's MAC", void().signed(lambda _: bytes(32)))
+    add(
+        "anothers",
+        "the tag is by the signer's secret",
+        void().signed(void().then.secret("dave").sign),
+    )
+    add("masters", "the tag is not by the master secret", void().signed(MASTER.sign))
+    add("next-key", "the tag is by the named key", void().signed(void().then.secret("bob", 2).sign))
+    key = void().then.secret("bob")
+    plain = key.reveal().encode()
+
+    def framed(kind: str) -> Callable[[bytes], bytes]:
+        return lambda payload: key._mac(kind, payload)
+
+    def bare(payload: bytes) -> bytes:
+        return hmac.digest(plain, payload, "sha256")
+
+    add("bare", "the MAC is over PAE(type, payload)", void().signed(bare))
+    add("other-type", "the type is that of records", void().signed(framed("coordledger.key.v1")))
+    other = void()
+    other.payload = canonical.encode(other.record | {"op": "0" * 32})
+    tag = right(other.payload)
+    add("of-another-record", "the tag is of this payload", void().signed(lambda _: tag))
+    made = cases.draft("", "alice", "genesis")
+    made.signed(made.then.secret("bob").sign)
+    add("genesis", "a genesis record's tag is by its own key", made)
+
+    def respelled(edit: Callable[[str], str]) -> Draft:
+        draft = void()
+        line = next(
+            line
+            for line in draft.content().decode().split("\n")
+            if line.startswith("Coordledger-Signature")
+        )
+        return draft.line(signature=edit(line))
+
+    spelled = {
+        "missing": ("the signature line has a tag", lambda line: line.rsplit(" ", 1)[0]),
+        "unpadded": ("base64 is padded", lambda line: line[:-1]),
+        "url-base64": ("base64 is of RFC 4648 section 4", lambda line: line[:-5] + "_-_-="),
+        "not-base64": ("the tag is base64", lambda line: line[:-5] + "!!!!="),
+        "spare-bits": ("base64 has no stray bits", lambda line: line[:-2] + _next(line[-2]) + "="),
+    }
+    for name, (rule, edit) in spelled.items():
+        add(name, rule, respelled(edit), "bad-commit")
+    line = "Coordledger-Signature: hmac-sha256 bob/1 "
+    upper = respelled(lambda text: text.replace("hmac-sha256", "HMAC-SHA256"))
+    cases.add("6", "line-alg", "the alg is that of the key's entry", "bad-commit", upper)
+    for name, who in (("agent", "dave/1"), ("key", "bob/2")):
+        edited = respelled(lambda text, who=who: text.replace(line, line.replace("bob/1", who)))
+        cases.add("6", f"line-{name}", "the line names the record's key", "bad-commit", edited)
+
+
+def _turned(tag: bytes) -> bytes:
+    return tag[:31] + bytes([tag[31] ^ 1])
+
+
+def _next(char: str) -> str:
+    """The base64 character whose last bit differs."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    return alphabet[alphabet.index(char) ^ 1]
+
+
+def _commits(cases: Cases) -> None:
+    def void(**given: Any) -> Draft:
+        return cases.draft("small", "bob", "void", **given)
+
+    def add(name: str, rule: str, draft: Draft, code: str = "bad-commit") -> None:
+        cases.add("6", f"commit-{name}", rule, code, draft)
+
+    def replaced(old: bytes, new: bytes) -> Draft:
+        draft = void()
+        content = draft.content()
+        assert content.count(old) >= 1, old
+        return draft.edited(lambda content: content.replace(old, new, 1))
+
+    then = void().then
+    whole = void().content().decode()
+    lines = {line.split(" ")[0].rstrip(":"): line for line in whole.split("\n")}
+    at = times.parse(void().good["at"]) // 1000
+    other = cases.at("enrolled").head
+    add("tree", "the tree is the state after the record", void().line(tree=f"tree {other.tree}"))
+    add("parent", "the parent is the newest commit", void().line(parent=f"parent {other.oid}"))
+    add("no-parent", "only the genesis commit has no parent", void().line(parent=None))
+    two = f"{lines['parent']}\nparent {other.oid}"
+    add("two-parents", "a commit has one parent", void().line(parent=two))
+    genesis = cases.draft("", "alice", "genesis").line(parent=f"parent {other.oid}")
+    add("genesis-parent", "the genesis commit has no parent", genesis)
+    for name in ("author", "committer"):
+        for what, old, new in (
+            ("name", "bob/s1", "bob/s2"),
+            ("mail", "<bob@", "<dave@"),
+            ("date", f"> {at} ", f"> {at + 1} "),
+            ("zone", "+0000", "+0100"),
+            ("minus-zone", "+0000", "-0000"),
+        ):
+            rule = f"the {name} line is derived from the record"
+            add(f"{name}-{what}", rule, void().line(**{name: lines[name].replace(old, new)}))
+    late = cases.draft("small", "bob", "void", at=times.show(then.now - 20 * SECOND))
+    falls = late.content().decode().split("\n")[2].replace("author", "committer")
+    add("date-falls", "the committer's date never falls", late.line(committer=falls))
+    parts = cases.draft("small", "bob", "void", at=times.show(then.now + 999))
+    up = parts.content().decode().split("\n")[2].replace(f"> {at} ", f"> {at + 1} ")
+    add("date-rounded-up", "a date is rounded down", parts.line(author=up))
+    add("subject", "the subject is the record's", void().line(subject="void"))
+    add("no-subject", "there is a subject", void().line(subject=None, empty2=None))
+    add("seq", "the seq is the parent's + 1", void().line(seq="Coordledger-Seq: 6"))
+    add("seq-zeros", "integers are in decimal", void().line(seq="Coordledger-Seq: 05"))
+    again = lines["Coordledger-Digest"].split(" ")
+    digest = {"upper-case": again[1].upper(), "short": again[1][:-2], "parents": then.head.digest}
+    for name, value in digest.items():
+        rule = "the digest is of the parent's digest, payload and tag"
+        add(f"digest-{name}", rule, void().line(digest=f"{again[0]} {value}"))
+    header = {"encoding": "encoding UTF-8", "gpgsig": "gpgsig none", "mergetag": "mergetag x"}
+    for name, line in header.items():
+        made = void().line(committer=f"{lines['committer']}\n{line}")
+        add(f"header-{name}", "there is no other header", made)
+    missing = ("Signature", "Seq", "Digest")
+    for name in missing:
+        made = void().line(**{name.lower(): None})
+        add(f"no-{name.lower()}", f"there is a {name.lower()} line", made)
+    turned = f"{lines['Coordledger-Seq']}\n{lines['Coordledger-Signature']}"
+    add("order", "the lines have their order", void().line(signature=turned, seq=None))
+    more = f"{lines['Coordledger-Digest']}\nSigned-off-by: bob"
+    add("trailer", "there are three lines after the payload", void().line(digest=more))
+    add("no-end", "the last line ends too", void().line(end=None))
+    add("more-end", "nothing comes after the last line", void().line(end="\n"))
+    add("no-empty-line", "empty lines set the parts apart", void().line(empty3=None))
+    add("cr", "a line ends with one U+000A", replaced(b"\n", b"\r\n"))
+    add("space-at-end", "the lines are just these bytes", replaced(b"\n\n", b" \n\n"))
+    add("nul", "the lines are just these bytes", replaced(b"void ", b"void\0"))
+    add("empty", "a commit has its lines", void().edited(lambda _: b""))
+    add("trailer-name", "the names of the lines are these", replaced(b"-Seq:", b"-seq:"))
+    made = void()
+    made.oid = other.oid
+    add("id", "an object's id is the hash of its bytes", made)
+    add("tree-word", "the first word is tree", replaced(b"tree ", b""))
+    wide = void().edited(lambda content: content + b"x" * 262_144)
+    add("too-large", "no valid commit has more than 262,144 bytes", wide, "too-large")
+
+
+def _chain(cases: Cases) -> None:
+    def add(section: str, name: str, rule: str, code: str, draft: Draft) -> None:
+        cases.add(section, name, rule, code, draft)
+
+    def void(moment: str, agent: str = "bob", **given: Any) -> Draft:
+        return cases.draft(moment, agent, "void", **given)
+
+    def genesis(**given: Any) -> Draft:
+        return cases.draft("", "alice", "genesis", **given)
+
+    # 5 and 9, genesis
+    draft = genesis(ledger="0" * 32)
+    add("5", "genesis-ledger", "the ledger id is certified by the record", "bad-genesis", draft)
+    add("9", "genesis-key", "a genesis record's key is 1", "bad-genesis", genesis(key=2))
+    again = cases.draft("small", "alice", "genesis")
+    add("9", "genesis-again", "there is one genesis record", "bad-genesis", again)
+    first = cases.draft("small", "bob", "void")
+    first.then = cases.at("")
+    add("9", "genesis-missing", "the first record is a genesis record", "bad-genesis", first)
+    other = Fleet("bob", policy={"channels": 7}).state.ledger["ledger"]
+    add(
+        "9.1",
+        "another-ledgers",
+        "the ledger is the chain's",
+        "wrong-ledger",
+        void("small", ledger=other),
+    )
+    # rule 2
+    rule = "the signer is enrolled"
+    add("9.2", "key-of-nobody", rule, "unknown-key", void("small", "erin"))
+    rule = "the signer's file lists the key"
+    add("9.2", "key-not-enrolled", rule, "unknown-key", void("small", key=2))
+    rule = "a key does not sign after its revocation"
+    add("9.2", "key-revoked", rule, "unknown-key", void("revoked", "dave"))
+    add("9.2", "key-revoked-owners", rule, "unknown-key", void("revoked", "alice"))
+    # rule 3
+    then = cases.at("small")
+    base = {"digest": then.head.digest, "seq": then.head.seq}
+    newer = void("small", base=base | {"seq": then.head.seq + 1})
+    add("9.3", "base-newer", "the base is not newer than the parent", "bad-base", newer)
+    wrong = void("small", base=base | {"digest": "0" * 64})
+    add("9.3", "base-digest", "the base has the chain's digest", "bad-base", wrong)
+    shifted = void("small", base=base | {"seq": then.head.seq - 1})
+    add("9.3", "base-shifted", "the digest is the one at that seq", "bad-base", shifted)
+    far = Draft(cases.at("small", 1025), "bob", "void", base=base)
+    far.voids = 1025
+    add("9.3", "base-far", "the base is at most 1,024 records back", "bad-base", far)
+    # rule 4
+    for moment, name in (("held", "claim"), ("one message", "send"), ("done", "complete")):
+        then = cases.at(moment)
+        found = then.head.record
+        again = Draft(then, found["agent"], "void")
+        again.record = again.good = found
+        again.payload = then.head.signed.payload
+        rule = f"the same record does not come again: a {name}"
+        add("9.4", f"replay-{name}", rule, "replayed", again)
+        given = {"op": found["op"], "base": found["base"], "session": "s9"}
+        rule = f"an intent lands once, signed again or not: a {name}"
+        draft = void(moment, found["agent"], **given)
+        add("9.4", f"replay-{name}-signed-again", rule, "replayed", draft)
+    # rule 5
+    then = cases.at("revoked")
+    edge = SECOND * then.head.committed - 2 * SKEW
+    rule = "time falls back by at most two skews"
+    add("9.5", "time", rule, "time-backwards", void("revoked", at=times.show(edge - 1)))
+
+
+def _agents(cases: Cases) -> None:
+    def add(
+        name: str, rule: str, code: str, moment: str, agent: str, kind: str, **given: Any
+    ) -> None:
+        cases.add("9", name, rule, code, cases.draft(moment, agent, kind, **given))
+
+    small = "small"
+    for rev, word in ((1, "same"), (3, "skipped")):
+        rule = "rev is the one before + 1: agents"
+        given = {"who": "bob", "rev": rev}
+        add(f"rev-enroll-{word}", rule, "stale-rev", small, "alice", "enroll", **given)
+        add(f"rev-revoke-{word}", rule, "stale-rev", small, "alice", "revoke", **given)
+        given = {"set": {"channels": 3}, "rev": rev + 1}
+        rule = "rev is the one before + 1: the policy"
+        add(f"rev-policy-{word}", rule, "stale-rev", small, "alice", "policy", **given)
+    add(
+        "rev-enroll-new",
+        "an absent agent's rev is 0",
+        "stale-rev",
+        small,
+        "alice",
+        "enroll",
+        who="erin",
+        rev=2,
+    )
+    rule = "it takes an admin"
+    denied = "not-permitted"
+    add("enroll-by-agent", rule, denied, small, "bob", "enroll", who="erin")
+    add("enroll-oneself", rule, denied, small, "bob", "enroll", who="bob", role="admin")
+    add("revoke-by-agent", rule, denied, small, "bob", "revoke", who="dave")
+    add("revoke-oneself", rule, denied, small, "bob", "revoke", who="bob")
+    add("policy-by-agent", rule, denied, small, "bob", "policy", set={"channels": 3})
+    rule = "only the owner changes the owner's keys"
+    add("enroll-the-owner", rule, denied, small, "carol", "enroll", who="alice")
+    add("revoke-the-owner", rule, denied, small, "carol", "revoke", who="alice")
+    rule = "the owner stays an admin"
+    add("enroll-owner-as-agent", rule, denied, small, "alice", "enroll", who="alice", role="agent")
+    rule = "a new key has the next number"
+    for number, word in ((1, "same"), (3, "skipped")):
+        add(f"enroll-{word}-id", rule, "bad-key", small, "alice", "enroll", who="bob", id=number)
+    add("enroll-new-id", rule, "bad-key", small, "alice", "enroll", who="erin", id=2)
+    rule = "the revoked key exists"
+    add("revoke-no-key", rule, "bad-key", small, "alice", "revoke", who="bob", id=2)
+    add("revoke-nobody", rule, "bad-key", small, "alice", "revoke", who="erin", id=1)
+    rule = "a key is revoked once"
+    add("revoke-twice", rule, "bad-key", "revoked", "alice", "revoke", who="dave", key=2)
+    rule = "the owner's last key stays"
+    add("revoke-last", rule, "last-key", small, "alice", "revoke", who="alice")
+    given = {"who": "alice", "id": 2, "key": 2}
+    add("revoke-last-of-two", rule, "last-key", "revoked", "alice", "revoke", **given)
+
+
+def _tasks(cases: Cases) -> None:
+    def add(
+        name: str, rule: str, code: str, moment: str, agent: str, kind: str, **given: Any
+    ) -> None:
+        cases.add("9", name, rule, code, cases.draft(moment, agent, kind, **given))
+
+    def until(moment: str, milliseconds: int) -> str:
+        return times.show(cases.at(moment).now + milliseconds)
+
+    def lease_end(moment: str, task: str) -> int:
+        found = cases.at(moment).state.task(task)
+        assert found
+        return times.parse(found["until"])
+
+    plan1, plan2 = "plan#1", "plan#2"
+    long = "\xe9" * 17  # 102 bytes in a record
+    # submit
+    add(
+        "submit-twice",
+        "a task is submitted once",
+        "task-exists",
+        "held",
+        "bob",
+        "submit",
+        task=plan2,
+    )
+    rule = "what a task waits for exists"
+    add("submit-after", rule, "unknown-task", "held", "bob", "submit", task="n", after=["m"])
+    add("submit-after-itself", rule, "unknown-task", "held", "bob", "submit", task="n", after=["n"])
+    add(
+        "rev-submit",
+        "an absent task's rev is 0",
+        "stale-rev",
+        "held",
+        "bob",
+        "submit",
+        task="n",
+        rev=2,
+    )
+    # claim
+    now, early = "submitted", "held"
+    rule = "a lease ends after it begins"
+    add(
+        "claim-ends-at-once",
+        rule,
+        "bad-lease",
+        now,
+        "bob",
+        "claim",
+        tasks=[plan1],
+        until=until(now, 0),
+    )
+    end = until(now, 3_600_001)
+    rule = "a lease is at most max_ttl long"
+    add("claim-ttl", rule, "ttl-above-policy", now, "bob", "claim", tasks=[plan1], until=end)
+    rule = "a note is within max_text"
+    add("claim-note", rule, "text-too-long", now, "bob", "claim", tasks=[plan1], note=long)
+    for rev, word in ((1, "same"), (3, "skipped")):
+        item = {"task": plan1, "rev": rev, "epoch": 1}
+        rule = "rev is the one before + 1: tasks"
+        add(f"rev-claim-{word}", rule, "stale-rev", now, "bob", "claim", tasks=[item])
+        given = {"task": plan1, "rev": rev + 1}
+        for kind in ("renew", "complete", "release"):
+            add(f"rev-{kind}-{word}", rule, "stale-rev", early, "bob", kind, **given)
+    rule = "a claim raises the epoch by one"
+    for epoch, word in ((1, "same"), (3, "skipped")):
+        item = {"task": plan2, "rev": 4, "epoch": epoch}
+        add(f"epoch-claim-{word}", rule, "wrong-epoch", "released", "bob", "claim", tasks=[item])
+    item = {"task": "n", "rev": 1, "epoch": 2}
+    add("epoch-claim-new", rule, "wrong-epoch", now, "bob", "claim", tasks=[item])
+    rule = "nobody claims a held task"
+    add("claim-held", rule, "held", early, "dave", "claim", tasks=[plan1])
+    add("claim-held-reopen", rule, "held", early, "dave", "claim", tasks=[plan1], reopen=True)
+    add("claim-held-own-session", rule, "already-yours", early, "bob", "claim", tasks=[plan1])
+    given = {"tasks": [plan1], "session": "s2"}
+    add("claim-held-other-session", rule, "held", early, "bob", "claim", **given)
+    rule = "a group is claimed as a whole"
+    add("claim-group", rule, "held", early, "dave", "claim", tasks=["a", plan1, "z"])
+    take = times.show(lease_end("before takeover", "x/1") + SKEW - 1)
+    rule = "an expired task can be taken over a skew after its end"
+    given = {"tasks": ["x/1"], "at": take}
+    add("claim-too-early", rule, "held", "before takeover", "bob", "claim", **given)
+    rule = "a done task is claimed with reopen alone"
+    add("claim-done", rule, "done", "done", "dave", "claim", tasks=[plan1])
+    rule = "what a task waits for is done"
+    add("claim-blocked", rule, "blocked", early, "dave", "claim", tasks=[plan2])
+    add("claim-blocked-reopen", rule, "blocked", early, "dave", "claim", tasks=[plan2], reopen=True)
+    # held
+    over = times.show(lease_end("renewed", "x/1"))
+    later = times.show(times.parse(over) + 60_000)
+    more = {"renew": {"until": later}, "complete": {}, "release": {}}
+    for kind, extra in more.items():
+        add(f"{kind}-unknown", "the task exists", "unknown-task", early, "bob", kind, task="n")
+        add(
+            f"{kind}-open",
+            "the task is claimed",
+            "not-claimed",
+            now,
+            "bob",
+            kind,
+            task=plan1,
+            epoch=1,
+        )
+        add(f"{kind}-done", "the task is not done", "done", "done", "bob", kind, task=plan1)
+        rule = "the signer holds the task"
+        add(f"{kind}-by-another", rule, "not-holder", "renewed", "dave", kind, task=plan1)
+        rule = "the signer's session holds the task"
+        given = {"task": plan1, "session": "s2"}
+        add(f"{kind}-by-session", rule, "not-holder", "renewed", "bob", kind, **given)
+        rule = "the lease is not over"
+        given = {"task": "x/1", "session": "s2", "at": over, **extra}
+        add(f"{kind}-expired", rule, "expired", "before takeover", "dave", kind, **given)
+        rule = "the epoch is the task's"
+        given = {"task": plan1, "epoch": 2}
+        add(f"epoch-{kind}", rule, "wrong-epoch", early, "bob", kind, **given)
+    rule = "a renewal ends later"
+    given = {"task": plan1, "until": times.show(lease_end(early, plan1))}
+    add("renew-not-later", rule, "not-later", early, "bob", "renew", **given)
+    rule = "a renewal is at most max_ttl long"
+    given = {"task": plan1, "until": until(early, 3_600_001)}
+    add("renew-ttl", rule, "ttl-above-policy", early, "bob", "renew", **given)
+    rule = "a result is within max_text"
+    add("complete-result", rule, "text-too-long", early, "bob", "complete", task=plan1, result=long)
+    rule = "a reason is within max_text"
+    add("release-reason", rule, "text-too-long", early, "bob", "release", task=plan1, reason=long)
+    given = {"task": plan1, "force": True}
+    rule = "force takes an admin"
+    add("force-by-holder", rule, "not-permitted", early, "bob", "release", **given)
+    rule = "only a claimed task is released by force"
+    add("force-open", rule, "not-claimed", now, "carol", "release", **given, epoch=1)
+    add("force-done", rule, "done", "done", "carol", "release", **given)
+    add("force-unknown", rule, "unknown-task", now, "carol", "release", task="n", force=True)
+    rule = "the epoch is the task's"
+    add("epoch-force", rule, "wrong-epoch", early, "carol", "release", **given, epoch=2)
+    rule = "rev is the one before + 1: tasks"
+    add("rev-force", rule, "stale-rev", early, "carol", "release", **given, rev=2)
+    rule = "a reason is within max_text"
+    add("force-reason", rule, "text-too-long", early, "carol", "release", **given, reason=long)
+
+
+def _messages(cases: Cases) -> None:
+    def add(
+        name: str, rule: str, code: str, moment: str, agent: str, kind: str, **given: Any
+    ) -> None:
+        cases.add("9", name, rule, code, cases.draft(moment, agent, kind, **given))
+
+    body = "\xe9" * 100 + "x"  # 601 bytes in a record
+    rule = "a body is within max_body"
+    add("send-body", rule, "text-too-long", "small", "bob", "send", to="alice", body=body)
+    add("send-body-channel", rule, "text-too-long", "small", "bob", "send", channel="c", body=body)
+    rule = "a thread is a seq that the signer had read"
+    thread = cases.at("small").head.seq + 1
+    add("send-thread", rule, "bad-thread", "small", "bob", "send", to="alice", thread=thread)
+    old = cases.at("small").record("bob", "void")["base"]
+    given = {"to": "alice", "thread": old["seq"] + 1, "base": old}
+    add("send-thread-unread", rule, "bad-thread", "held", "bob", "send", **given)
+    rule = "the addressee is enrolled"
+    add("send-to-unknown", rule, "unknown-agent", "small", "bob", "send", to="erin")
+    rule = "the addressee has an active key"
+    add("send-to-revoked", rule, "unknown-agent", "revoked", "bob", "send", to="dave")
+    full = "mailbox-full"
+    rule = "an inbox has at most inbox_messages lines"
+    add("send-inbox", rule, full, "inbox full", "dave", "send", to="alice")
+    rule = "a sender has at most sender_messages lines in an inbox"
+    add("send-sender-messages", rule, full, "two from bob", "bob", "send", to="alice")
+    rule = "a sender has at most sender_bytes bytes in an inbox"
+    then = cases.at("one message")
+    size = len(then.state.tree.get("inbox/alice.jsonl") or b"")
+    room = 1024 - size - (size - 400 + len(f"{then.head.seq + 1}") - len(f"{then.head.seq}"))
+    body = "y" * (room + 1)
+    add("send-sender-bytes", rule, full, "one message", "bob", "send", to="alice", body=body)
+    rule = "there are at most channels channels"
+    add("send-channels", rule, "too-many-channels", "channels full", "bob", "send", channel="more")
+    rule = "an ack names messages in the signer's inbox"
+    moment = "inbox full"
+    inbox = [message["seq"] for message in cases.at(moment).state.inbox("alice")]
+    missing = "not-in-inbox"
+    add("ack-anothers", rule, missing, moment, "bob", "ack", messages=inbox[:1])
+    add("ack-acked", rule, missing, "acked", "alice", "ack", messages=inbox[:1])
+    add("ack-channel", rule, missing, moment, "alice", "ack", messages=[inbox[0] + 1])
+    add("ack-one-of-two", rule, missing, moment, "alice", "ack", messages=[0, inbox[0]])
+
+
+# -- files
+
+
+def build() -> dict[str, str]:
+    """Every file: its path below this folder -> its text."""
+    fleet, moments = valid()
+    found = {"valid/chain.json": chain_file(fleet)}
+    cases = malformed(fleet, moments)
+    found |= {f"malformed/{name}.json": case for name, case in cases.items()}
+    return {path: json.dumps(value, indent=1) + "\n" for path, value in found.items()}
+
+
+def main() -> None:
+    files = build()
+    for folder in ("valid", "malformed"):
+        (HERE / folder).mkdir(exist_ok=True)
+        for old in (HERE / folder).glob("*.json"):
+            old.unlink()
+    for path, text in files.items():
+        (HERE / path).write_text(text)
+    print(f"{len(files)} files, from {times.show(START)} on")
+
+
+if __name__ == "__main__":
+    main()
