@@ -318,4 +318,5 @@ class RuleBroken(Exception):
     def theirs(self, seq: int, oid: str) -> Integrity:
         """It is a record that somebody wrote: the chain is not to be trusted."""
         hint = ERRORS[self.code][2] if self.code == "newer-version" else ""
-        return Integrity(self.code, f"record {seq} ({oid[:12]}): {self}", hint, seq=seq, commit=oid)
+        where = f"record {seq} ({oid[:12]})"
+        return Integrity(self.code, f"{where}: {self}", hint, {"seq": seq, "commit": oid})
