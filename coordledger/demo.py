@@ -59,18 +59,21 @@ class _Stage:
         }
 
     def start(self, host: str, *argv: str) -> subprocess.Popen[str]:
-        folder = self.root / "hosts" / host
-        folder.mkdir(parents=True, exist_ok=True)
-        where = folder / "clone"
         return subprocess.Popen(
             argv,
-            cwd=where if where.is_dir() else folder,
+            cwd=self._where(host),
             env=self._environ(host),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def _where(self, host: str) -> Path:
+        """The host's clone, or its home before there is one."""
+        home = self.root / "hosts" / host
+        home.mkdir(parents=True, exist_ok=True)
+        return home / "clone" if (home / "clone").is_dir() else home
 
     def cl(self, host: str, *argv: str) -> subprocess.Popen[str]:
         return self.start(host, sys.executable, "-m", "coordledger", *argv, "--json")
@@ -86,10 +89,9 @@ class _Stage:
         return said
 
     def git(self, host: str, *argv: str, stdin: str | None = None, fails: bool = False) -> _Said:
-        folder = self.root / "hosts" / host
         done = subprocess.run(
             ["git", *argv],
-            cwd=folder / "clone" if (folder / "clone").is_dir() else folder,
+            cwd=self._where(host),
             env=self._environ(host),
             input=stdin,
             capture_output=True,
@@ -149,10 +151,12 @@ def _race(stage: _Stage) -> None:
     stage.title("2. Every agent wants every task at the same moment")
     for task in TASKS:
         stage.must("alice", "submit", task)
+    for agent in AGENTS:
+        stage.must(agent, "list")  # nobody starts with an older copy
     racing = [
         (agent, task, stage.cl(agent, "claim", task, "--ttl", "30m"))
-        for task in TASKS
-        for agent in AGENTS
+        for turn, task in enumerate(TASKS)
+        for agent in AGENTS[turn % 3 :] + AGENTS[: turn % 3]  # none is always the first
     ]
     ended = [(agent, task, stage.said(process)) for agent, task, process in racing]
     for task in TASKS:

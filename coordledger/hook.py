@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .commit import Commit
+    from .records import Record
+    from .state import State
 
 LEDGERS, TRIES = "refs/coordledger/", "refs/coordledger-try/"
 MAX_RECORDS = 1024
@@ -96,10 +98,14 @@ def _judge_ref(old: str, new: str, ref: str, server: _Server) -> None:
         raise RuleBroken("not-fast-forward")
     chain = Chain(server.objects.read, server.keyring, head, algorithm(head.oid))
     for oid, content in _new_commits(server.objects, head.oid, new):
-        _admit(chain, commit.parse(oid, content), server)
-        if chain.judge(oid, content) != AUTHENTIC:
-            record = commit.parse(oid, content).record
-            raise RuleBroken("no-secret", agent=record["agent"], key=record["key"])
+        parent, before = chain.head, chain.state
+        verdict = chain.judge(oid, content)
+        if parent is None or chain.head is None:
+            raise RuleBroken("no-create")
+        if verdict != AUTHENTIC:
+            r = chain.head.record
+            raise RuleBroken("no-secret", agent=r["agent"], key=r["key"])
+        _admit(chain.head.record, parent, before, server)
     if trying:
         raise RuleBroken("try-ok")
 
@@ -127,11 +133,9 @@ def _new_commits(objects: CatFile, head: str, new: str) -> list[tuple[str, bytes
     return found[::-1]
 
 
-def _admit(chain: Chain, found: Commit, server: _Server) -> None:
-    """What the server's clock adds; `chain` stands on the parent."""
-    r, parent, skew = found.record, chain.head, chain.state.skew
-    if parent is None:
-        raise RuleBroken("no-create")
+def _admit(r: Record, parent: Commit, state: State, server: _Server) -> None:
+    """What the server's clock adds; `state` is the parent's."""
+    skew = state.skew
     off = times.parse(r["at"]) - server.now
     if abs(off) > skew:
         raise RuleBroken(
@@ -146,9 +150,9 @@ def _admit(chain: Chain, found: Commit, server: _Server) -> None:
         raise RuleBroken("gap", gap=times.span(gap), limit=limit, suggest=f"{gap // DAY + 1}d")
     if r["kind"] == "claim":
         for item in r["tasks"]:
-            task = chain.state.task(item["task"])
-            if task and task["status"] == "claimed" and server.now < chain.state.claimable_at(task):
-                at = times.show(chain.state.claimable_at(task))
+            task = state.task(item["task"])
+            if task and task["status"] == "claimed" and server.now < state.claimable_at(task):
+                at = times.show(state.claimable_at(task))
                 raise RuleBroken("too-early", task=item["task"], claimable_at=at)
 
 

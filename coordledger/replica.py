@@ -86,19 +86,16 @@ class Replica:
 
     # -- moving forward
 
-    def refresh(self) -> Chain:
+    def refresh(self, *, moved: bool = False) -> Chain:
         """Bring the copy up to the remote's head, verifying what is new.
 
-        Raises `Failed` (remote-unreachable, not-a-ledger, timeout), `Integrity`.
+        `moved` tells that the head is known to be another one, so that it is fetched
+        without asking first. Raises `Failed` (remote-unreachable, not-a-ledger, timeout),
+        `Integrity`.
         """
         with self.clone.lock(self.git.deadline):
             trusted = self.clone.trusted
-            there = self.remote.head(self.clone.ref)
-            if there is None:
-                if trusted:
-                    raise error("rewritten", head=f"{trusted.seq}:{trusted.digest}")
-                raise error("not-a-ledger", remote=self.remote.shown, name=self.clone.name)
-            if trusted and there == trusted.commit:
+            if trusted and not moved and self.remote.head(self.clone.ref) == trusted.commit:
                 return self.position()
             chain = self.position() if trusted else self._empty_chain()
             try:
@@ -114,6 +111,9 @@ class Replica:
         found = self.remote.fetch(self.clone.ref, self.clone.incoming, depth)
         oid = self.clone.store.ref(self.clone.incoming) if found else None
         if oid is None:
+            trusted = self.clone.trusted
+            if trusted:
+                raise error("rewritten", head=f"{trusted.seq}:{trusted.digest[:16]}")
             raise error("not-a-ledger", remote=self.remote.shown, name=self.clone.name)
         return oid
 

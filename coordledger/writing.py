@@ -124,13 +124,13 @@ class Writer:
         replica = self._replica
         chain = replica.position()
         signed: Signed | None = None
-        look = unanswered = False  # look: at the remote, before the next attempt
+        look = unanswered = moved = False  # look: at the remote, before the next attempt
         losses = locked = 0
         while True:
             try:
                 replica.git.deadline.left()
                 if look:
-                    chain = replica.refresh()
+                    chain = replica.refresh(moved=moved)
                     landed = chain.find(intent.agent, intent.op, intent.base["seq"])
                     if landed:
                         replica.clone.forget(intent)
@@ -147,6 +147,7 @@ class Writer:
             replica.clone.journal(intent)
             replica.clone.store.write(placed.objects)
             push = self._push(chain, placed.commit.oid)
+            moved = push.outcome == transport.LOST and not push.locked
             if push.outcome == transport.WON:
                 with contextlib.suppress(OSError):  # it has landed, whatever our own disk says
                     chain.advance(placed)
