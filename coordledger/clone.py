@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from . import canonical, commit
-from .errors import error
+from .errors import RuleBroken, error
 from .signing import Signed
 from .tree import ID_LENGTHS
 
@@ -98,9 +98,11 @@ def _write_file(path: Path, content: bytes) -> None:
 class Clone:
     """The private side of one ledger in one repository."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, name: str, branch: str | None = None) -> None:
+        """`branch`: where the remote keeps the ledger if it cannot be a ref of its own."""
         self.store, self.name = store, name
         self.ref = f"refs/coordledger/{name}"
+        self.there = f"refs/heads/{branch}" if branch else self.ref
         self.incoming = f"refs/coordledger-incoming/{name}"
         self.folder = store.common_dir / "coordledger" / name
         self._index = self.folder / "index"
@@ -172,11 +174,18 @@ class Clone:
             line = os.pread(fd, self._width, seq * self._width)
         finally:
             os.close(fd)
-        with contextlib.suppress(KeyError, ValueError):
+        with contextlib.suppress(KeyError, ValueError, RuleBroken):
             oid = line.rstrip(b"\n").decode("ascii")
             found = commit.parse(oid, self.store.read(oid))
             return found if found.seq == seq else None
         return None
+
+    def log(self, line: str) -> None:
+        """Note what an operator did to this copy or through it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with (self.folder / "log").open("a", encoding="utf-8") as log:
+            log.write(f"{when} {line}\n")
 
     # -- the lock
 

@@ -12,7 +12,7 @@ from base64 import b64decode, b64encode
 
 from . import canonical, records, times
 from .errors import RuleBroken
-from .signing import Signed
+from .signing import TAG_BYTES, Signed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,5 +95,7 @@ def parse(oid: str, content: bytes) -> Commit:
     except (ValueError, IndexError):
         raise RuleBroken("bad-commit", why="it has not the form of a record's commit") from None
     record = records.check(canonical.decode(payload))
+    if len(tag) != TAG_BYTES:  # who has no secret sees that much
+        raise RuleBroken("bad-signature", agent=record["agent"], key=record["key"])
     signed = Signed(payload, record, tag)
     return Commit(oid, tree, above, committed, signed, number, digest_text)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .git import Git
     from .signing import Secret
 
-KEYS = frozenset({"agent", "session", "remote", "ledger", "channels", "maxgap"})
+KEYS = frozenset({"agent", "session", "remote", "ledger", "branch", "channels", "maxgap"})
 SECRETS = "COORDINATION_SECRET"
 
 
@@ -39,6 +39,7 @@ class Options:
     session: str | None = None
     remote: str | None = None
     ledger: str | None = None
+    branch: str | None = None
     timeout: float = 30.0
     offline: bool = False
 
@@ -54,6 +55,7 @@ class Settings:
     remote: str
     remote_known: bool
     ledger: str
+    branch: str | None
     channels: tuple[str, ...]
     timeout: float
     offline: bool
@@ -149,6 +151,7 @@ def load(
         remote=remote,
         remote_known=known or local_path(remote) is not None,
         ledger=ledger,
+        branch=_branch(options.branch or ours.get("branch"), git),
         channels=channels,
         timeout=options.timeout,
         offline=options.offline,
@@ -156,6 +159,13 @@ def load(
         config_dir=folder,
         cache_dir=cache_dir(environ),
     )
+
+
+def _branch(name: str | None, git: Git) -> str | None:
+    """Raises `Failed`: bad-value."""
+    if name and git.run("check-ref-format", f"refs/heads/{name}").code:
+        raise error("bad-value", what="--branch", why=f"{name} is no branch's name")
+    return name or None
 
 
 def _git_config(git: Git, file: Path | None) -> dict[str, str]:

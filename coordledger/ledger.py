@@ -22,7 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from . import config, keyfiles, records, state, times, verify, writing
+from . import config, keyfiles, records, state, times, transport, verify, writing
 from .clone import Clone
 from .config import Options, SecretFinder, Settings
 from .errors import Failed, Lost, RuleBroken, error
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from .commit import Commit
     from .records import Record
-    from .replica import Progress
+    from .replica import Damage, Progress
     from .state import State
     from .writing import Fields
 
@@ -90,7 +90,7 @@ class Ledger:
         self._hexadecimal, self._jitter = hexadecimal, jitter
         self.finder = SecretFinder(settings, store.root)
         self.remote = Remote(git, settings.remote, settings.shown_remote)
-        self.clone = Clone(store, settings.ledger)
+        self.clone = Clone(store, settings.ledger, settings.branch)
         self.replica = Replica(self.clone, self.remote, git, self._keyring, clock, progress)
 
     @classmethod
@@ -114,7 +114,13 @@ class Ledger:
         is fetched yet. Raises `Failed`: not-a-repository, no-remote, bad-agent, …
         """
         options = Options(
-            Path(path), agent, session, remote, ledger, timeout.total_seconds(), offline
+            path=Path(path),
+            agent=agent,
+            session=session,
+            remote=remote,
+            ledger=ledger,
+            timeout=timeout.total_seconds(),
+            offline=offline,
         )
         env = os.environ if environ is None else environ
         return cls.from_options(options, env, clock=clock, progress=progress)
@@ -274,7 +280,10 @@ class Ledger:
             need_task(name)
         if not 1 <= len(names) <= records.GROUP:
             raise error("bad-value", what="TASK", why=f"1 to {records.GROUP} tasks")
-        return self._claim(lambda now, at: names, ttl, wait, note, reopen=reopen, dry_run=dry_run)
+        what = f"claim {' '.join(names)}"
+        return self._claim(
+            what, lambda now, at: names, ttl, wait, note, reopen=reopen, dry_run=dry_run
+        )
 
     def claim_next(
         self,
@@ -285,10 +294,12 @@ class Ledger:
         dry_run: bool = False,
     ) -> ClaimResult:
         """Claim the claimable task of the highest priority, of these the oldest."""
-        return self._claim(_next_task, ttl, wait, note, reopen=False, dry_run=dry_run)
+        what = "claim --next"
+        return self._claim(what, _next_task, ttl, wait, note, reopen=False, dry_run=dry_run)
 
     def _claim(
         self,
+        what: str,
         choose: Callable[[State, int], list[str]],
         ttl: timedelta,
         wait: timedelta | None,
@@ -316,7 +327,7 @@ class Ledger:
                     self._begin()
                     now = self.writer().dry_run(build)
                 else:
-                    self._write(f"claim {' '.join(choose_label(chosen))}".strip(), build)
+                    self._write(what, build)
                     now = self.replica.position().state
             except Lost as lost:
                 renewable = lost.code == "already-yours" and len(chosen) == 1 and not dry_run
@@ -645,7 +656,7 @@ class Ledger:
             pause = min(POLL_MOST, pause * 1.5)
             self._begin()
             try:
-                moved = self.remote.head(self.clone.ref) != self.replica.trusted.commit
+                moved = self.remote.head(self.clone.there) != self.replica.trusted.commit
             except Failed:
                 continue  # a remote that is away for a moment is waited for too
             if moved:
@@ -746,6 +757,24 @@ class Ledger:
         total = sum(counts.values())
         return Audit(known.ledger, known.commit, total, counts, tuple(problems), start)
 
+    def damage(self) -> Damage | None:
+        """Where the remote's history stops being valid; None if it does not."""
+        self._begin()
+        return self.replica.damage()
+
+    def repair(self, found: Damage) -> Head:
+        """Cut the remote back to the last valid record: what follows it is given up.
+
+        For remotes without a hook; the caller has shown it and was told yes. It is logged.
+        Raises `Failed`: push-refused, …
+        """
+        self._begin()
+        self.clone.log(f"repair: from {found.head} to {found.last.seq}:{found.last.digest}")
+        push = self.remote.push(self.clone.there, found.head, found.last.oid)
+        if push.outcome != transport.WON:
+            raise error("push-refused", why=push.why, hint="")
+        return self.head()
+
     def resolve(self) -> list[Settled]:
         """Settle what is open: landed, or voided so that it never can; or still open."""
         self._begin()
@@ -757,7 +786,8 @@ class Ledger:
         known = self.replica.trusted
         me = self.settings.agent
         session = self.identity().session if me else None
-        mine = [self._claim_of(now, task) for task in now.tasks() if me and task["agent"] == me]
+        held = sorted((t for t in now.tasks() if me and t["agent"] == me), key=_urgency)
+        mine = [self._claim_of(now, task) for task in held]
         live = tuple(claim for claim in mine if claim.status in ("claimed", "expired"))
         unread = len(self._inbox(now, me, None, everything=False)) if me else 0
         return Status(
@@ -825,10 +855,6 @@ def need_task(value: str) -> None:
 def need_channel(value: str) -> None:
     if not records.is_identifier(value):
         raise error("bad-channel", value=ascii(value))
-
-
-def choose_label(tasks: list[str]) -> list[str]:
-    return tasks or ["next"]
 
 
 def times_of(claim: Claim) -> int:

@@ -7,11 +7,9 @@ what exists is detected and kept.
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -220,6 +218,7 @@ def _configure_around(
     _, around, git = surroundings(options, environ)
     file = None if around else settings.config_dir / "config"
     chosen = {"remote": remote, "agent": settings.need_agent, "ledger": settings.ledger}
+    chosen |= {"branch": settings.branch} if settings.branch else {}
     server.configure(git, chosen, file)
     return str(file or (around.git_dir if around else ""))
 
@@ -234,7 +233,7 @@ def peek(ledger: Ledger) -> tuple[Head | None, Head]:
         known = clone.trusted
     except Integrity:  # a damaged copy: what `reset` gets rid of
         known = None
-    if not remote.fetch(clone.ref, clone.incoming, None):
+    if not remote.fetch(clone.there, clone.incoming, None):
         raise error("not-a-ledger", remote=remote.shown, name=clone.name)
     oid = clone.store.ref(clone.incoming)
     try:
@@ -249,10 +248,5 @@ def peek(ledger: Ledger) -> tuple[Head | None, Head]:
 
 def reset(ledger: Ledger, old: Head | None, new: Head) -> None:
     """Leave `old` for `new`: the caller has shown both and was told yes. It is logged."""
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    folder = ledger.clone.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    who = os.environ.get("USER", "?")
-    with (folder / "log").open("a", encoding="utf-8") as log:
-        log.write(f"{when} reset by {who}: from {old.line() if old else '-'} to {new.line()}\n")
+    ledger.clone.log(f"reset: from {old.line() if old else '-'} to {new.line()}")
     ledger.reset()

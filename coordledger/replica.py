@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from . import commit, times, verify
 from .clone import Trusted
-from .errors import RuleBroken, error
+from .errors import CoordledgerError, RuleBroken, error
 from .verify import Chain
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from .transport import Remote
 
     Progress = Callable[[str, int, int], None]  # what, how many are done, of how many
+
+
+class Damage:
+    """A remote's head below which a record is bad, why, and the last valid commit."""
+
+    def __init__(self, head: str, fault: Integrity, last: Commit) -> None:
+        self.head, self.fault, self.last = head, fault, last
 
 
 class Replica:
@@ -75,7 +82,7 @@ class Replica:
     def _chain_at(self, trusted: Trusted) -> Chain:
         store = self.clone.store
         if not store.has(trusted.commit):  # somebody removed our ref, and git the objects
-            self.remote.fetch(self.clone.ref, self.clone.incoming, None)
+            self.remote.fetch(self.clone.there, self.clone.incoming, None)
         try:
             head = commit.parse(trusted.commit, store.read(trusted.commit))
         except (KeyError, RuleBroken):
@@ -95,7 +102,7 @@ class Replica:
         """
         with self.clone.lock(self.git.deadline):
             trusted = self.clone.trusted
-            if trusted and not moved and self.remote.head(self.clone.ref) == trusted.commit:
+            if trusted and not moved and self.remote.head(self.clone.there) == trusted.commit:
                 return self.position()
             chain = self.position() if trusted else self._empty_chain()
             try:
@@ -108,7 +115,7 @@ class Replica:
         return Chain(store.read, self._keyring_for(None), None, store.algo)
 
     def _fetch(self, depth: int | None) -> str:
-        found = self.remote.fetch(self.clone.ref, self.clone.incoming, depth)
+        found = self.remote.fetch(self.clone.there, self.clone.incoming, depth)
         oid = self.clone.store.ref(self.clone.incoming) if found else None
         if oid is None:
             trusted = self.clone.trusted
@@ -176,17 +183,43 @@ class Replica:
         self.clone.adopt(after, passed)
         self._chain = chain
 
+    # -- when somebody let a bad record in
+
+    def damage(self) -> Damage | None:
+        """Where the remote's chain stops being valid, or None if all of it is.
+
+        Raises `Integrity`: rewritten, where there is nothing to cut back to.
+        """
+        with self.clone.lock(self.git.deadline):
+            chain = self.position() if self.clone.trusted else self._empty_chain()
+            trusted = self.clone.trusted
+            try:
+                there = self._fetch(None)
+                self._advance(chain, there, trusted)
+            except Integrity as fault:
+                last = chain.head
+                if last is None or fault.code in ("rewritten", "newer-version", "from-future"):
+                    raise
+                return Damage(there, fault, last)
+            finally:
+                self.clone.store.set_ref(self.clone.incoming, None)
+            return None
+
     # -- joining
 
     def join(self, depth: int | None, pin: str | None) -> Chain:
         """First contact, or a later visit with a pin. Raises `Integrity`: pin-mismatch."""
         with self.clone.lock(self.git.deadline):
-            if depth and self.clone.trusted is None:
-                chain = self._join_shallow(depth)
-            else:
-                chain = self.refresh()
-            if pin:
-                self.check_pin(pin)
+            first = self.clone.trusted is None
+            chain = self._join_shallow(depth) if depth and first else self.refresh()
+            try:
+                if pin:
+                    self.check_pin(pin)
+            except CoordledgerError:
+                if first:  # what a pin refuses is not remembered
+                    self.clone.reset()
+                    self._chain = None
+                raise
             return chain
 
     def _join_shallow(self, depth: int) -> Chain:

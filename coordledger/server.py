@@ -119,7 +119,7 @@ def found_there(
     push-refused, …; `OutcomeUnknown`.
     """
     clone, remote = ledger.clone, ledger.remote
-    if remote.head(clone.ref) is not None:
+    if remote.head(clone.there) is not None:
         raise error("ledger-exists", remote=remote.shown, name=clone.name)
     master = mint()
     signed, secret = genesis(master, agent, session, max_skew, now, nonce, op)
@@ -127,7 +127,7 @@ def found_there(
     keyfiles.append(str(ledger.settings.config_dir / "masters" / ledger_id), master)
     placed = Chain(clone.store.read, Keyring([master]), None, clone.store.algo).place(signed)
     clone.store.write(placed.objects)
-    push = remote.push(clone.ref, None, placed.commit.oid)
+    push = remote.push(clone.there, None, placed.commit.oid)
     if push.outcome == UNKNOWN:
         raise error("unknown-outcome", why=push.why)
     if push.outcome == UNSENT:

@@ -170,7 +170,7 @@ class State:
 
     def claimable_at(self, task: Record) -> int:
         """The moment from which a claimed task can be taken over."""
-        return times.parse(task["until"]) + self.skew
+        return min(times.parse(task["until"]) + self.skew, times.LATEST)
 
     def waits_for(self, task: Record | None) -> list[str]:
         """The ids in the task's `after` that are not done."""

@@ -15,10 +15,12 @@ from dulwich.refs import Ref
 from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
 
 from .errors import error
+from .tree import ID_LENGTHS
 
 if TYPE_CHECKING:
     from .tree import Objects
 
+_HEX = frozenset("0123456789abcdef")
 _KINDS = {"blob": 3, "tree": 2, "commit": 1}
 
 
@@ -49,11 +51,16 @@ class Store:
         self._repo.close()
 
     def read(self, oid: str) -> bytes:
-        """The content of an object; KeyError if it is not there."""
+        """The content of an object; KeyError if it is not there, or if that is no id."""
+        if not self._is_id(oid):
+            raise KeyError(oid)
         return self._repo.object_store.get_raw(_id(oid))[1]
 
     def has(self, oid: str) -> bool:
-        return _id(oid) in self._repo.object_store
+        return self._is_id(oid) and _id(oid) in self._repo.object_store
+
+    def _is_id(self, oid: str) -> bool:
+        return len(oid) == ID_LENGTHS[self.algo] and _HEX.issuperset(oid)
 
     def write(self, objects: Objects) -> None:
         """Add objects (id -> kind, content); those that are here already are left alone."""

@@ -171,7 +171,7 @@ class Writer:
         replica = self._replica
         old = chain.head.oid if chain.head else None
         try:
-            return replica.remote.push(replica.clone.ref, old, oid)
+            return replica.remote.push(replica.clone.there, old, oid)
         except Failed as fault:
             # Our deadline ended git in the middle of it.
             return transport.Push(transport.UNKNOWN, fault.message)

@@ -1,1 +1,89 @@
-"""The command line."""
+"""The command line: what is typed in, one exit code out.
+
+Rules: no input gives a traceback; every "no" is one line and at most one hint on stderr, or
+one JSON value on stdout; the exit code is the error table's. Only this package imports
+click, and rich only where a table is drawn. It decides nothing about ledgers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from coordledger import __version__
+from coordledger.errors import CoordledgerError, error
+
+from . import admin, audit, messages, tasks  # noqa: F401 - they enter their commands
+from .common import NAME, App, root
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+TERMINATED = 143  # as shells count it
+COMPLETE = "_COORDLEDGER_COMPLETE"
+
+click.version_option(__version__, prog_name=NAME, message="%(prog)s %(version)s")(root)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: who stops us learns as much as who presses ^C."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    args = sys.argv[1:] if argv is None else argv
+    if COMPLETE in os.environ:
+        from click.shell_completion import shell_complete  # noqa: PLC0415
+
+        return shell_complete(root, {}, NAME, COMPLETE, os.environ[COMPLETE])
+    app = App()
+    app.screen.json = "--json" in args[: args.index("--")] if "--" in args else "--json" in args
+    try:
+        with contextlib.suppress(ValueError):  # not the main thread: no signals there
+            signal.signal(signal.SIGTERM, _terminate)
+        return _run(app, args)
+    except CoordledgerError as fault:
+        return _complain(app, fault)
+    except click.ClickException as fault:
+        ctx = getattr(fault, "ctx", None)
+        where = ctx.command_path if ctx else NAME
+        return _complain(app, error("usage", why=fault.format_message(), command=where))
+    except (KeyboardInterrupt, click.Abort) as fault:
+        stopped = _complain(app, error("interrupted"))
+        return TERMINATED if isinstance(fault, _Terminated) else stopped
+    except OSError as fault:
+        return _complain(app, error("io", why=_why(fault)))
+    except Exception as fault:  # noqa: BLE001 - whatever it is, no traceback
+        return _complain(app, error("internal", why=f"{type(fault).__name__}: {fault}"))
+
+
+def _run(app: App, args: list[str]) -> int:
+    try:
+        with root.make_context(NAME, list(args), obj=app) as ctx:
+            code = root.invoke(ctx)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _why(fault: OSError) -> str:
+    what = fault.strerror or type(fault).__name__
+    return f"{what}: {fault.filename}" if fault.filename else what
+
+
+def _complain(app: App, fault: CoordledgerError) -> int:
+    if os.environ.get("COORDLEDGER_DEBUG") == "1":
+        import traceback  # noqa: PLC0415
+
+        traceback.print_exc()
+    app.screen.error(fault)
+    return fault.exit_code

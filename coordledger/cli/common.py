@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +22,7 @@ from .output import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import timedelta
+    from pathlib import Path
 
     from coordledger.config import Options
     from coordledger.git import Git
@@ -38,31 +38,32 @@ class App:
 
     def __init__(self) -> None:
         self.screen = Screen()
-        self.path = Path()
+        self.path = "."
         self.ledger_name: str | None = None
         self.remote: str | None = None
         self.agent: str | None = None
         self.session: str | None = None
-        self.timeout: timedelta | None = None
+        self.timeout = timedelta(seconds=30)
         self.offline = False
 
     def options(self) -> Options:
-        from coordledger.config import Options  # noqa: PLC0415 - help needs none
+        from pathlib import Path  # noqa: PLC0415 - help needs none
 
-        seconds = self.timeout.total_seconds() if self.timeout else Options.timeout
+        from coordledger.config import Options  # noqa: PLC0415
+
         return Options(
-            self.path,
-            self.agent,
-            self.session,
-            self.remote,
-            self.ledger_name,
-            seconds,
-            self.offline,
+            path=Path(self.path),
+            agent=self.agent,
+            session=self.session,
+            remote=self.remote,
+            ledger=self.ledger_name,
+            timeout=self.timeout.total_seconds(),
+            offline=self.offline,
         )
 
     def file(self, path: str) -> Path:
         """A path that was typed: relative to `-C`, as git has it."""
-        return self.path / path
+        return self.options().path / path
 
     @contextlib.contextmanager
     def ledger(self, *, writes: bool = False, remote: str | None = None) -> Iterator[Ledger]:
@@ -97,8 +98,11 @@ class Common(click.Option):
     """An option of every command: it sets the `App`, wherever it stands."""
 
     def __init__(self, *names: str, sets: str, **kw: Any) -> None:
-        super().__init__(list(names), expose_value=False, is_eager=True, callback=self._set, **kw)
         self._sets = sets
+        unique = f"common_{sets}"  # `join` has an argument named remote, too
+        super().__init__(
+            [*names, unique], expose_value=False, is_eager=True, callback=self._set, **kw
+        )
 
     def _set(self, ctx: click.Context, param: click.Parameter, value: Any) -> None:
         if value is None or value is False:
@@ -108,23 +112,16 @@ class Common(click.Option):
         setattr(target, self._sets, value)
 
 
-def _common() -> list[click.Parameter]:
-    return [
-        Common("--json", sets="json", is_flag=True, help="One JSON value on stdout."),
-        Common(
-            "-C",
-            sets="path",
-            metavar="DIR",
-            type=click.Path(path_type=Path),
-            help="Work as if started in DIR.",
-        ),
-        Common("--ledger", sets="ledger_name", type=params.LEDGER, help="Which ledger."),
-        Common("--remote", sets="remote", metavar="NAME-OR-URL", help="Where the ledger lives."),
-        Common("--timeout", sets="timeout", type=params.TIMEOUT, help="Give up after; 30s."),
-        Common("--as", sets="agent", type=params.AGENT, help="Who I am."),
-        Common("--session", sets="session", type=params.SESSION, help="Which run of mine."),
-        Common("--offline", sets="offline", is_flag=True, help="Answer from the local copy."),
-    ]
+_COMMON: tuple[click.Parameter, ...] = (
+    Common("--json", sets="json", is_flag=True, help="One JSON value on stdout."),
+    Common("-C", sets="path", metavar="DIR", help="Work as if started in DIR."),
+    Common("--ledger", sets="ledger_name", type=params.LEDGER, help="Which ledger."),
+    Common("--remote", sets="remote", metavar="NAME-OR-URL", help="Where the ledger lives."),
+    Common("--timeout", sets="timeout", type=params.TIMEOUT, help="How long it may take; 30s."),
+    Common("--as", sets="agent", type=params.AGENT, help="Who I am."),
+    Common("--session", sets="session", type=params.SESSION, help="Which run of mine."),
+    Common("--offline", sets="offline", is_flag=True, help="Answer from the local copy."),
+)
 
 
 class _Helpful(click.Command):
@@ -135,26 +132,21 @@ class _Helpful(click.Command):
     ) -> None:
         super().__init__(name, **kw)
         self.example, self.section = example, section
-        self.params.extend(_common())
+        self.params.extend(_COMMON)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        shared = ctx.parent is None
-        found = [
+        outermost = ctx.parent is None
+        shown = [
             param.get_help_record(ctx)
             for param in self.get_params(ctx)
-            if isinstance(param, click.Option) and isinstance(param, Common) == shared
+            if isinstance(param, click.Option) and (outermost or not isinstance(param, Common))
         ]
-        own = [param for param in self.get_params(ctx) if not isinstance(param, Common)]
-        if shared:
-            found += [param.get_help_record(ctx) for param in own]
-        records = [record for record in found if record]
-        if records:
-            with formatter.section("Options of every command" if shared else "Options"):
-                formatter.write_dl(records)
-        if not shared:
-            names = " ".join(param.opts[0] for param in _common())
+        with formatter.section("Options of every command" if outermost else "Options"):
+            formatter.write_dl([record for record in shown if record])
+        if not outermost:
+            names = " ".join(param.opts[0] for param in _COMMON)
             formatter.write_paragraph()
-            formatter.write_text(f"And everywhere: {names} (see {NAME} --help).")
+            formatter.write_text(f"Everywhere: {names} (see {NAME} --help).")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write("\nExample:\n")

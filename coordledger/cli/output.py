@@ -16,6 +16,8 @@ Everything that is printed passes `Screen`; it knows no command.
 
 from __future__ import annotations
 
+import io
+import math
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -69,15 +71,16 @@ def block(text: str, indent: str = "    ") -> str:
 
 
 def when(moment: datetime | None, now: datetime) -> str:
-    """`2026-11-21 03:10:00Z (in 42 min)`."""
+    """`03:10:00Z (in 42 min)`, with the date if that is not today's."""
     if moment is None:
         return "-"
     from coordledger import times  # noqa: PLC0415 - only where a time is shown
 
-    span = round((moment - now).total_seconds() * 1000)
-    about = times.span(abs(span)) if abs(span) >= 1000 else "now"
-    relative = about if about == "now" else f"in {about}" if span > 0 else f"{about} ago"
-    return f"{moment:%Y-%m-%d %H:%M:%S}Z ({relative})"
+    seconds = math.ceil((moment - now).total_seconds())  # a lease of 2 h just begun: in 2 h
+    about = times.span(abs(seconds) * 1000)
+    relative = f"in {about}" if seconds > 0 else f"{about} ago" if seconds else "now"
+    date = "" if moment.date() == now.date() else f"{moment:%Y-%m-%d} "
+    return f"{date}{moment:%H:%M:%S}Z ({relative})"
 
 
 class Screen:
@@ -104,6 +107,20 @@ class Screen:
         if self.json:
             self._write(sys.stdout, json.dumps(value, indent=2, ensure_ascii=True) + "\n")
 
+    def value_of(self, result: object, *, several: bool = True, **more: object) -> None:
+        """A result of the Python interface; `more` joins each object of it.
+
+        A sequence is printed as its only item where not `several` were asked for.
+        """
+        from coordledger.results import to_json  # noqa: PLC0415 - help needs none
+
+        value = to_json(result)
+        if not isinstance(value, list):
+            self.value(value | more)
+            return
+        values = [item | more for item in value]
+        self.value(values if several else values[0])
+
     def raw(self, text: str) -> None:
         """A text as it is: help, or a script for the shell."""
         self._write(sys.stdout, text)
@@ -118,11 +135,20 @@ class Screen:
         """Aligned columns. Cells that name a status have its colour."""
         if self.json or not rows:
             return
-        from rich.console import Console  # noqa: PLC0415 - it takes longer than help itself
+        from shutil import get_terminal_size  # noqa: PLC0415
+
+        from rich.cells import cell_len  # noqa: PLC0415 - rich takes longer than help itself
+        from rich.console import Console  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
-        terminal, colour = self._is_terminal(sys.stdout), self._colour(sys.stdout)
+        # Only the last column is cut; a terminal that is too narrow for the others wraps.
+        columns = zip(*([header, *rows]), strict=True)
+        needed = [max(cell_len(safe(cell)) for cell in column) + 2 for column in columns]
+        width = sum(needed)
+        if self._is_terminal(sys.stdout):
+            width = min(width, max(get_terminal_size().columns, width - needed[-1] + 10))
+        colour = self.colourful
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for at, name in enumerate(header):
             table.add_column(name, no_wrap=at < len(header) - 1)
@@ -132,15 +158,16 @@ class Screen:
                 for cell in row
             ]
             table.add_row(*cells)
+        drawn = io.StringIO()
         console = Console(
-            width=None if terminal else 100_000,
+            file=drawn,
+            width=width,
             force_terminal=colour,
             color_system="standard" if colour else None,
             no_color=not colour,
         )
-        with console.capture() as captured:
-            console.print(table)
-        for line in captured.get().splitlines():
+        console.print(table)
+        for line in drawn.getvalue().splitlines():
             self.line(line.rstrip())
 
     def fields(self, *pairs: tuple[str, str]) -> None:
@@ -182,6 +209,10 @@ class Screen:
 
     # -- the streams
 
+    @property
+    def colourful(self) -> bool:
+        return self._colour(sys.stdout)
+
     def _is_terminal(self, stream: TextIO | Any) -> bool:
         return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -204,4 +235,5 @@ class Screen:
             os.close(nowhere)
             if not isinstance(fault, BrokenPipeError):
                 self.json = False  # what is left to be said goes to stderr
-                raise
+                why = f"cannot write the output: {fault.strerror}"
+                raise OSError(fault.errno, why) from fault

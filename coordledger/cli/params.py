@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    ParamType = click.ParamType[Any]  # generic only in newer versions of click
+else:
+    ParamType = click.ParamType
+
 MAX_STDIN = 1_048_576
 MAX_TIMEOUT = timedelta(days=1)
 _DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")
@@ -36,7 +40,7 @@ def _told(param: click.Parameter | None) -> str:
     return param.human_readable_name if param else "value"
 
 
-class Lease(click.ParamType):
+class Lease(ParamType):
     """A lease's length: more than zero, or `bad-ttl`."""
 
     name = "duration"
@@ -52,7 +56,7 @@ class Lease(click.ParamType):
         return found
 
 
-class Span(click.ParamType):
+class Span(ParamType):
     """Any other duration, or `bad-value`."""
 
     name = "duration"
@@ -68,11 +72,11 @@ class Span(click.ParamType):
         found = _duration(value)
         if found is None or not self.least <= found <= self.most:
             why = "a duration is like 90s, 10m, 2h, 1d" if found is None else "out of bounds"
-            raise error("bad-value", what=_told(param), why=f"{why}, not {ascii(value)}")
+            raise error("bad-value", what=_told(param), why=f"{why}, not {value!a}")
         return found
 
 
-class Name(click.ParamType):
+class Name(ParamType):
     """An identifier or a task's id, as the format has it."""
 
     def __init__(self, name: str, code: str) -> None:
@@ -87,7 +91,7 @@ class Name(click.ParamType):
         return str(value)
 
 
-class Text(click.ParamType):
+class Text(ParamType):
     """Free text, which has to be UTF-8."""
 
     name = "text"
@@ -111,11 +115,11 @@ class Pair(Text):
             return value
         key, equals, given = super().convert(value, param, ctx).partition("=")
         if not key or not equals:
-            raise error("bad-value", what=_told(param), why=f"KEY=VALUE, not {ascii(value)}")
+            raise error("bad-value", what=_told(param), why=f"KEY=VALUE, not {value!a}")
         try:
             return key, self._read(given)
         except ValueError:
-            raise error("bad-value", what=key, why=f"not a whole number: {ascii(given)}") from None
+            raise error("bad-value", what=key, why=f"not a whole number: {given!a}") from None
 
 
 LEASE, SPAN, TEXT = Lease(), Span(), Text()
@@ -135,7 +139,7 @@ def read_body(body: str) -> str:
 
     data = sys.stdin.buffer.read(MAX_STDIN + 1) if sys.stdin else b""
     if len(data) > MAX_STDIN:
-        raise error("too-large", what="BODY", size=f"over {MAX_STDIN}", limit=MAX_STDIN)
+        raise error("too-large", what="BODY", size=f"at least {len(data)}", limit=MAX_STDIN)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

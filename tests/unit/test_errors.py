@@ -10,6 +10,7 @@ import string
 from pathlib import Path
 
 import pytest
+
 from coordledger import errors
 from coordledger.errors import ERRORS
 

@@ -669,6 +669,13 @@ class TestInbox:
         assert fleet.refusal("bob", "send", to="alice", body="x" * room) == ""
         assert fleet.refusal("bob", "send", to="alice", body="x" * (room + 1)) == "mailbox-full"
 
+    def test_tells_senders_apart_whose_names_begin_alike(self):
+        fleet = Fleet("bob", "bobby", "bo", policy={"sender_messages": 1})
+        fleet.put("bobby", "send", to="alice", body='{"agent":"bob",')
+        fleet.put("bo", "send", to="alice")
+        assert fleet.refusal("bob", "send", to="alice") == ""
+        assert fleet.refusal("bobby", "send", to="alice") == "mailbox-full"
+
     def test_is_an_active_agents(self):
         fleet = Fleet("bob")
         assert fleet.refusal("alice", "send", to="erin") == "unknown-agent"
@@ -747,6 +754,15 @@ class TestChannels:
         assert len(fleet.state.channel("general")) == 5
         fleet.put("alice", "send", channel="general", body="last")
         assert [m["body"] for m in fleet.state.channel("general")] == ["last"]
+
+    def test_shed_as_many_small_lines_as_a_large_one_needs(self):
+        fleet = Fleet(policy={"channel_bytes": 131_072})
+        for _ in range(7):
+            fleet.put("alice", "send", channel="general", body="x" * 18_000)
+        assert len(fleet.state.channel("general")) == 7
+        fleet.put("alice", "send", channel="general", body="y" * 60_000)
+        assert [m["seq"] for m in fleet.state.channel("general")] == [5, 6, 7, 8]
+        assert len(fleet.state.tree.get("channels/general.jsonl")) <= 131_072
 
     def test_are_limited_in_number(self):
         fleet = Fleet(policy={"channels": 2})
@@ -834,3 +850,11 @@ def test_no_two_sessions_ever_work_under_one_lease(steps):
             until = end if kind in ("claim", "renew") else until
             done = verb == "complete"
             fleet.now = now + SECOND
+
+
+def test_a_refusal_near_the_end_of_time_is_a_refusal():
+    fleet = Fleet("bob", "dave")
+    fleet.put("bob", "void", at="9999-12-31T23:59:00.000Z")
+    fleet.now = times.parse("9999-12-31T23:59:10.000Z")
+    fleet.put("bob", "claim", tasks=["t"], until="9999-12-31T23:59:59.999Z")
+    assert fleet.refusal("dave", "claim", tasks=["t"]) == "held"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from coordledger import canonical, commit, records, signing, times, verify
 from coordledger.signing import Keyring, Secret, Signed
+from coordledger.tree import object_id
 from coordledger.verify import AUTHENTIC, UNVERIFIED
 
 
@@ -87,6 +88,13 @@ class TestVerdicts:
         before = dict(fleet.store)
         judged(fleet.fresh_verifier(), fleet.log)
         assert fleet.store == before
+
+    def test_a_reader_may_forget_what_is_in_the_store(self, monkeypatch):
+        monkeypatch.setattr(verify, "_KEPT_BYTES", 2000)
+        fleet, _ = everything()
+        reader = fleet.fresh_verifier()
+        assert set(judged(reader, fleet.log)) == {AUTHENTIC}
+        assert len(reader._fresh) < len(fleet.store) / 2
 
     def test_a_reader_needs_the_commits_alone(self):
         fleet, _ = everything()
@@ -167,8 +175,10 @@ class TestSignatures:
 
 def honest(fleet, signed):
     """The commit with the tree that belongs to it: nothing is wrong but the signature."""
-    placed = fleet.chain.place(signed)
-    return placed.commit.oid, placed.content
+    right = Signed(signed.payload, signed.record, bytes(32))
+    tree = fleet.chain.place(right).commit.tree
+    content = commit.render(fleet.chain.head, tree, signed, records.ALG)
+    return object_id("commit", content, "sha1"), content
 
 
 def tag_of(fleet, signed):
@@ -664,3 +674,12 @@ def test_a_keyring_that_lies_about_a_secret_is_told_by_the_fingerprint():
     signed = fleet.sign(fleet.record("bob", "void"))
     reader = fleet.verifier_at(2, Keyring([signing.Secret("N" * 43)], lambda _: [OWN]))
     assert reader.judge(*honest(fleet, signed)) == UNVERIFIED
+
+
+@pytest.mark.parametrize("tag", [b"", bytes(16), bytes(33)], ids=["none", "half", "longer"])
+def test_a_tag_of_another_length_is_refused_by_who_has_no_secret_too(tag):
+    fleet = Fleet("bob")
+    record = fleet.record("bob", "void")
+    made = honest(fleet, Signed(canonical.encode(record), record, tag))
+    reader = fleet.verifier_at(2, Keyring())
+    assert refused(reader.judge, *made) == "bad-signature"

@@ -1,0 +1,348 @@
+"""Commands that set things up: ledgers, agents, the policy, the hook.
+
+Rules: a secret is never printed, only the path of its file; what cannot be undone is asked
+about, and where nobody can be asked it has to be said with a flag.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from coordledger.errors import FAILED, Failed, error
+
+from . import params
+from .common import NAME, command, group, root
+from .output import NOT_ENFORCED, safe
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from pathlib import Path
+
+    from coordledger.ledger import Ledger
+    from coordledger.results import Agent, Head
+    from coordledger.signing import Secret
+
+    from .common import App
+
+agent_option = click.option("--agent", "me", type=params.AGENT, metavar="AGENT", help="Who I am.")
+who_argument = click.argument("who", type=params.AGENT, metavar="AGENT")
+secret_option = click.option("--secret-file", metavar="FILE", help="Take the secret from FILE.")
+
+
+@command(
+    "init",
+    parent=root,
+    section="Set-up",
+    example="coordledger init /srv/git/project.git --agent alice",
+)
+@click.argument("path")
+@agent_option
+@click.option(
+    "--max-skew",
+    type=params.SPAN,
+    default="30s",
+    show_default=True,
+    help="How far clocks may be apart; for ever.",
+)
+def init(app: App, path: str, me: str | None, max_skew: timedelta) -> None:
+    """Found a ledger in a bare repository.
+
+    Run it where the repository lives; PATH is created if absent, and AGENT owns it. A URL
+    without a hook is taken too: the ledger works there, but nothing enforces it.
+    """
+    from coordledger import onboard  # noqa: PLC0415 - help needs none
+
+    app.agent = me or app.agent
+    whole = max_skew.total_seconds()
+    founded = onboard.init(app.options(), os.environ, path, int(whole))
+    joining = f"in a clone: {NAME} join {founded.repository} --agent {founded.agent}"
+    app.screen.value_of(founded)
+    for line in founded.done:
+        app.screen.line(safe(line))
+    app.screen.fields(
+        ("ledger", founded.ledger),
+        ("in", safe(f"{founded.repository} {founded.ref}")),
+        ("owner", founded.agent),
+        ("secret", f"{safe(founded.secret)} (0600)"),
+        ("master", f"{safe(founded.master)} (0600): whoever reads it can sign for everybody"),
+        ("enforcement", NOT_ENFORCED if founded.enforcement == "none" else founded.enforcement),
+        ("next", f"{NAME} agent add NAME" if founded.configured else safe(joining)),
+    )
+
+
+@command(
+    "join",
+    parent=root,
+    section="Set-up",
+    example="coordledger join git@host:project.git --agent bob --secret-file bob.secret",
+)
+@click.argument("remote")
+@agent_option
+@secret_option
+@click.option("--depth", type=click.IntRange(min=1), metavar="N", help="Only the newest records.")
+@click.option("--pin", metavar="LEDGER-ID|SEQ:DIGEST", help="Refuse any other history.")
+@click.option("--reset", is_flag=True, help="Leave the verified history for the remote's.")
+@click.option("--yes", is_flag=True, help="Answer yes to what --reset asks.")
+def join(
+    app: App,
+    remote: str,
+    me: str | None,
+    secret_file: str | None,
+    depth: int | None,
+    pin: str | None,
+    reset: bool,
+    yes: bool,
+) -> None:
+    """Enter a ledger: fetch it, verify it, remember its head."""
+    from coordledger import onboard  # noqa: PLC0415 - help needs none
+
+    app.agent = me or app.agent
+    if reset:
+        _reset(app, onboard.absolute(app.options(), remote), yes=yes)
+    joined = onboard.join(
+        app.options(),
+        os.environ,
+        remote,
+        secret_file=app.file(secret_file) if secret_file else None,
+        depth=depth,
+        pin=pin,
+        progress=app.screen.progress,
+    )
+    key = {
+        "ready": "ready",
+        "no-secret": f"none: put the secret that `{NAME} agent add` wrote where --secret-file says",
+        "not-enrolled": f"none: an admin runs `{NAME} agent add {joined.agent}`",
+    }
+    app.screen.value_of(joined)
+    app.screen.fields(
+        ("ledger", joined.head.ledger),
+        ("at", safe(joined.remote)),
+        ("head", f"{joined.head.seq}:{joined.head.digest}"),
+        ("history", "" if joined.whole else "only the newest records; older ones are unverified"),
+        ("agent", joined.agent),
+        ("key", key[joined.key]),
+        ("enforcement", NOT_ENFORCED if joined.enforcement == "none" else ""),
+    )
+
+
+def _reset(app: App, remote: str, *, yes: bool) -> None:
+    """Show both heads, ask, and forget the old one."""
+    from coordledger import onboard  # noqa: PLC0415 - help needs none
+
+    if not yes and not (sys.stdin and sys.stdin.isatty()):
+        raise error("bad-value", what="--reset", why="needs --yes: nobody can be asked")
+    with app.ledger(remote=remote) as ledger:
+        old, new = onboard.peek(ledger)
+        app.screen.note(f"verified here: {_line(old)}")
+        app.screen.note(f"remote's head: {_line(new)}")
+        question = "Give up the verified history for the remote's?"
+        if not yes and not click.confirm(question, err=True):
+            raise error("bad-value", what="--reset", why="not confirmed")
+        onboard.reset(ledger, old, new)
+
+
+def _line(head: Head | None) -> str:
+    return head.line() if head else "nothing readable"
+
+
+# -- agents
+
+agents = group(
+    "agent",
+    parent=root,
+    section="Set-up",
+    example="coordledger agent add bob",
+    doc="Enrol agents, list them, change and revoke their keys.",
+)
+
+
+def _known(ledger: Ledger, who: str) -> Agent | None:
+    """The agent, if it has a valid key."""
+    return next((one for one in ledger.agents() if one.agent == who and one.active), None)
+
+
+def _given(app: App, file: str | None) -> Secret | None:
+    from coordledger import keyfiles  # noqa: PLC0415 - help needs none
+
+    if file is None:
+        return None
+    found = keyfiles.read(str(app.file(file)))
+    if not found:
+        raise error("bad-secret", where=file, why="there is no such file")
+    return found[-1]
+
+
+def _wrote(app: App, done: str, who: str, path: Path) -> None:
+    app.screen.value({"agent": who, "secret": str(path)})
+    app.screen.line(f"{done} {who}; its secret: {safe(path)} (0600)")
+    app.screen.line(f"carry that file to {who}'s host by another way than git")
+
+
+@command("add", parent=agents, example="coordledger agent add bob")
+@who_argument
+@click.option("--admin", is_flag=True, help="It may enrol and revoke, too.")
+@secret_option
+def add(app: App, who: str, admin: bool, secret_file: str | None) -> None:
+    """Enrol AGENT and write its secret to a file."""
+    secret = _given(app, secret_file)
+    with app.ledger(writes=True) as ledger:
+        if _known(ledger, who):
+            raise error("agent-exists", who=who)
+        path = ledger.enroll(who, admin=admin, secret=secret)
+    _wrote(app, "enrolled", who, path)
+
+
+@command("rotate", parent=agents, example="coordledger agent rotate bob")
+@who_argument
+@secret_option
+def rotate(app: App, who: str, secret_file: str | None) -> None:
+    """Give AGENT a new key. The old one stays valid until it is revoked."""
+    secret = _given(app, secret_file)
+    with app.ledger(writes=True) as ledger:
+        if not _known(ledger, who):
+            raise error("unknown-agent", who=who)
+        path = ledger.enroll(who, secret=secret)
+    _wrote(app, "rotated", who, path)
+
+
+@command("revoke", parent=agents, example="coordledger agent revoke bob --key 1")
+@who_argument
+@click.option("--key", type=int, metavar="N", help="Only this key; else all of them.")
+def revoke(app: App, who: str, key: int | None) -> None:
+    """Revoke AGENT's keys. What they have signed stays valid."""
+    with app.ledger(writes=True) as ledger:
+        revoked = ledger.revoke(who, key)
+    app.screen.value({"agent": who, "revoked": revoked})
+    names = " ".join(f"{who}/{number}" for number in revoked)
+    app.screen.line(f"revoked {names}" if revoked else f"{who} has no valid key")
+
+
+@command("list", parent=agents, example="coordledger agent list")
+def list_(app: App) -> None:
+    """List the agents and their keys."""
+    with app.ledger() as ledger:
+        found = ledger.agents()
+    app.screen.value_of(found)
+    rows = []
+    for one in found:
+        keys = [
+            f"{key.id}" if key.until_seq is None else f"{key.id} (revoked at {key.until_seq})"
+            for key in one.keys
+        ]
+        rows.append([one.agent, one.role, "active" if one.active else "revoked", ", ".join(keys)])
+    app.screen.table(["AGENT", "ROLE", "STATUS", "KEYS"], rows)
+
+
+@command(
+    "policy",
+    parent=root,
+    section="Set-up",
+    example="coordledger policy max_ttl=7200",
+)
+@click.argument("changes", type=params.Pair(int), nargs=-1, metavar="[KEY=VALUE]...")
+def policy(app: App, changes: tuple[tuple[str, int], ...]) -> None:
+    """Show the ledger's limits, or change them (as an admin). Times are seconds."""
+    with app.ledger(writes=bool(changes)) as ledger:
+        found = ledger.policy(**dict(changes))
+    app.screen.value(found)
+    app.screen.fields(*((key, str(value)) for key, value in sorted(found.items())))
+
+
+# -- the hook
+
+hooks = group(
+    "hook",
+    parent=root,
+    section="Set-up",
+    example="coordledger hook install /srv/git/project.git",
+    doc="The server's side: what verifies every push.",
+)
+
+
+@command("install", parent=hooks, example="coordledger hook install /srv/git/project.git")
+@click.argument("repository", metavar="REPO.git")
+def install(app: App, repository: str) -> None:
+    """Put the hook into a bare repository. One that is there is kept and runs first."""
+    from coordledger import server  # noqa: PLC0415 - help needs none
+
+    path = app.file(repository).absolute()
+    done = server.install_hook(path, app.git())
+    app.screen.value({"repository": str(path), "done": done})
+    for line in done:
+        app.screen.line(safe(line))
+
+
+@command(
+    "pre-receive",
+    parent=hooks,
+    example="coordledger hook pre-receive < list-of-refs    # git runs it",
+)
+def pre_receive(app: App) -> int:
+    """Judge a push, as git's pre-receive hook."""
+    from coordledger import hook  # noqa: PLC0415 - help needs none
+
+    return hook.main()
+
+
+# -- trying it out
+
+
+@command("doctor", parent=root, section="Set-up", example="coordledger doctor")
+def doctor(app: App) -> int:
+    """Check the set-up by doing, with tries that the server has to refuse."""
+    from coordledger import doctor as examiner  # noqa: PLC0415 - help needs none
+    from coordledger.results import to_json  # noqa: PLC0415
+
+    screen = app.screen
+    checks = examiner.examine(app.options(), os.environ)
+    failed = sum(check.ok is False for check in checks)
+    screen.value({"ok": not failed, "checks": to_json(checks)})
+    for check in checks:
+        word = {True: "ok", False: "FAIL", None: "-"}[check.ok]
+        advice = f" -> {safe(check.do)}" if check.do and check.ok is False else ""
+        mark = screen.styled(word, f"{word:<4}")
+        screen.line(f"{mark} {safe(check.name)}: {safe(check.found)}{advice}")
+    if failed and not screen.json:
+        screen.error(error("doctor-failed", count=failed))
+    return FAILED if failed else 0
+
+
+@command("demo", parent=root, section="Set-up", example="coordledger demo")
+def demo(app: App) -> None:
+    """Watch agents race, talk and forge, on a remote of its own."""
+    from coordledger import demo as stage  # noqa: PLC0415 - help needs none
+
+    stage.run(app.screen.line, colour=app.screen.colourful)
+    app.screen.value({"ok": True})
+
+
+@command("bench", parent=root, section="Set-up", example="coordledger bench --json")
+def bench(app: App) -> int:
+    """Measure how long claims take on this machine."""
+    from coordledger import bench as ground  # noqa: PLC0415 - help needs none
+
+    return ground.main(as_json=app.screen.json)
+
+
+@command(
+    "completion",
+    parent=root,
+    section="Set-up",
+    example='eval "$(coordledger completion bash)"',
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)
+def completion(app: App, shell: str | None) -> None:
+    """Print a shell's completion script."""
+    from click.shell_completion import get_completion_class  # noqa: PLC0415
+
+    name = shell or os.environ.get("SHELL", "bash").rsplit("/", maxsplit=1)[-1]
+    found = get_completion_class(name)
+    if found is None:
+        raise Failed("bad-value", f"no completion for {safe(name)}", "bash, zsh or fish")
+    script = found(root, {}, NAME, "_COORDLEDGER_COMPLETE").source()
+    app.screen.value({"shell": name, "script": script})
+    app.screen.line(script)

@@ -1,0 +1,107 @@
+"""Commands about trust: where this copy stands, and whether what it has holds.
+
+Rules: a bad record is told as an integrity failure (exit 4), an unknown outcome as one (5),
+each after everything that is known has been printed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from coordledger.errors import INTEGRITY, LOST, UNKNOWN, error
+
+from .common import command, root
+from .output import NOT_ENFORCED, UNVERIFIED, safe
+from .tasks import claims_table
+
+if TYPE_CHECKING:
+    from .common import App
+
+_ENFORCEMENT = {
+    "server": "server: its hook refuses forged records",
+    "none": NOT_ENFORCED,
+    "unknown": "unknown; coordledger doctor tries it",
+}
+
+
+@command("status", parent=root, section="Trust", example="coordledger status")
+def status(app: App) -> None:
+    """Where the ledger stands, what I hold, what is unread."""
+    with app.ledger() as ledger:
+        found = ledger.status()
+    app.screen.value_of(found)
+    app.screen.fields(
+        ("ledger", f"{found.ledger} ({safe(found.ref)})"),
+        ("remote", safe(found.remote)),
+        ("head", f"{found.seq} {found.head}"),
+        ("agent", f"{found.agent}/{found.session}" if found.agent else "none configured"),
+        ("enforcement", _ENFORCEMENT.get(found.enforcement, found.enforcement)),
+        ("unread", str(found.unread)),
+        ("claims", "" if found.claims else "none"),
+    )
+    if found.claims:
+        app.screen.line()
+    claims_table(app.screen, found.claims)
+
+
+@command("audit", parent=root, section="Trust", example="coordledger audit --full --json")
+@click.option("--full", is_flag=True, help="From the first record on.")
+@click.option("--since", type=click.IntRange(min=0), metavar="SEQ", help="From this record on.")
+def audit(app: App, full: bool, since: int | None) -> int:
+    """Verify what this clone has not audited yet, or everything."""
+    with app.ledger() as ledger:
+        found = ledger.audit(full=full, since=since)
+    screen = app.screen
+    screen.value_of(found)
+    for problem in found.problems:
+        place = f"{problem['seq']} {problem['commit'][:12]}"
+        screen.line(f"{screen.styled('invalid')}  {place}  {safe(problem['message'])}")
+    counts = ", ".join(f"{count} {screen.styled(name)}" for name, count in found.verdicts.items())
+    screen.line(f"{found.records} records from {found.since} on{': ' if counts else ''}{counts}")
+    if found.verdicts.get("unverified"):
+        screen.line(UNVERIFIED)
+    if not found.problems:
+        return 0
+    if not screen.json:
+        screen.error(error("bad-chain", count=len(found.problems)))
+    return INTEGRITY
+
+
+@command(
+    "head",
+    parent=root,
+    section="Trust",
+    example="coordledger head\n"
+    'coordledger head --compare "$(ssh other-host coordledger -C clone head)"',
+)
+@click.option("--compare", metavar="LINE", help="What `coordledger head` printed elsewhere.")
+def head(app: App, compare: str | None) -> None:
+    """The verified head in one line, to compare with another's."""
+    from coordledger.results import to_json  # noqa: PLC0415 - help needs none
+
+    with app.ledger() as ledger:
+        found = ledger.head() if compare is None else ledger.compare(compare)
+    app.screen.value(to_json(found) | {"line": found.line()})
+    app.screen.line(found.line() if compare is None else f"same history, up to {found.seq} here")
+
+
+@command("resolve", parent=root, section="Trust", example="coordledger resolve")
+def resolve(app: App) -> int:
+    """Settle writes whose outcome is unknown.
+
+    Each has landed (0), or is voided so that it never will (3), or is still open (5).
+    """
+    with app.ledger(writes=True) as ledger:
+        found = ledger.resolve()
+    screen = app.screen
+    screen.value_of(found)
+    for one in found:
+        at = f"  as record {one.seq}" if one.seq is not None and one.outcome == "landed" else ""
+        word = "still open" if one.outcome == "open" else one.outcome
+        screen.line(f"{screen.styled(one.outcome, word)}  {safe(one.what)}{at}")
+    if not found:
+        screen.line("nothing is open")
+    outcomes = {one.outcome for one in found}
+    return UNKNOWN if "open" in outcomes else LOST if "voided" in outcomes else 0

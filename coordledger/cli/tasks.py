@@ -1,0 +1,315 @@
+"""Commands about tasks: offer, claim, keep, finish, give back, look.
+
+Rules: a command says what it wants of the ledger and prints what came back; whether it may
+is the ledger's decision. Losing a claim prints who is in the way and exits with 3.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from coordledger.errors import LOST, Lost
+
+from . import params
+from .common import command, root
+from .output import UNVERIFIED, block, safe, when
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from coordledger.results import Claim, ClaimResult
+
+    from .common import App
+    from .output import Screen
+
+_HOUR = "60m"
+task_argument = click.argument("task", type=params.TASK)
+ttl_option = click.option(
+    "--ttl", type=params.LEASE, default=_HOUR, show_default=True, help="The lease's length."
+)
+
+
+# -- in words
+
+
+def _holder(claim: Claim) -> str:
+    return f"{claim.agent}/{claim.session}" if claim.agent else ""
+
+
+def _doubt(screen: Screen, verdict: str) -> str:
+    """The verdict, where it is not the good one."""
+    return "" if verdict == "authentic" else f"  [{screen.styled(verdict)}]"
+
+
+def _said(screen: Screen, done: str, claim: Claim, *facts: str) -> None:
+    shown = "".join(f"  {fact}" for fact in facts if fact)
+    screen.line(f"{screen.styled(done)} {safe(claim.task)}{shown}")
+
+
+def _lease(claim: Claim) -> str:
+    return f"until {when(claim.expires_at, datetime.now(UTC))}" if claim.expires_at else ""
+
+
+def footer(screen: Screen, verdicts: Sequence[str]) -> None:
+    if "unverified" in verdicts:
+        screen.line(UNVERIFIED)
+
+
+def claims_table(screen: Screen, claims: Sequence[Claim]) -> None:
+    """A line each; the verdict only where one is not authentic."""
+    now = datetime.now(UTC)
+    doubtful = any(claim.verdict != "authentic" for claim in claims)
+    header = [
+        "TASK",
+        "STATUS",
+        "PRIO",
+        "HOLDER",
+        "UNTIL",
+        *(["VERDICT"] if doubtful else ""),
+        "NOTE",
+    ]
+    rows = []
+    for claim in claims:
+        until = when(claim.expires_at, now) if claim.expires_at else ""
+        words = claim.result if claim.status == "done" else claim.note
+        if claim.status == "open" and claim.after:
+            words = f"after {' '.join(claim.after)}"
+        verdict = "" if claim.verdict == "authentic" else claim.verdict
+        row = [claim.task, claim.status, str(claim.priority or ""), _holder(claim), until]
+        rows.append([*row, *([verdict] if doubtful else ""), words or ""])
+    screen.table(header, rows)
+    footer(screen, [claim.verdict for claim in claims])
+
+
+def print_claim(screen: Screen, claim: Claim, page: str) -> None:
+    """All of one task."""
+    now = datetime.now(UTC)
+    screen.fields(
+        ("task", safe(claim.task)),
+        ("status", screen.styled(claim.status)),
+        ("holder", _holder(claim)),
+        ("epoch", str(claim.epoch)),
+        ("claimed", when(claim.claimed_at, now) if claim.claimed_at else ""),
+        ("until", when(claim.expires_at, now) if claim.expires_at else ""),
+        ("free from", when(claim.claimable_at, now) if claim.claimable_at else ""),
+        ("priority", str(claim.priority or "")),
+        ("after", safe(" ".join(claim.after))),
+        ("meta", safe(" ".join(f"{key}={value}" for key, value in claim.meta.items()))),
+        ("record", f"{claim.seq} {claim.commit or '(not in this copy)'}"),
+        ("page", page),
+        ("verdict", screen.styled(claim.verdict)),
+    )
+    for name, text in (("note", claim.note), ("result", claim.result)):
+        if text:
+            screen.line(name)
+            screen.line(block(text))
+    footer(screen, [claim.verdict])
+
+
+# -- commands
+
+
+@command("submit", parent=root, section="Tasks", example="coordledger submit task-1 --priority 5")
+@task_argument
+@click.option("--priority", type=int, default=0, metavar="N", help="Higher is claimed first.")
+@click.option("--meta", type=params.Pair(), multiple=True, metavar="KEY=VALUE", help="A fact.")
+@click.option("--after", type=params.TASK, multiple=True, metavar="TASK", help="Wait for TASK.")
+def submit(
+    app: App, task: str, priority: int, meta: tuple[tuple[str, str], ...], after: tuple[str, ...]
+) -> None:
+    """Offer a task. Repeating it changes nothing."""
+    with app.ledger(writes=True) as ledger:
+        claim = ledger.submit(task, priority=priority, meta=dict(meta), after=after)
+    app.screen.value_of(claim)
+    prio = f"priority {claim.priority}" if claim.priority else ""
+    app.screen.line(f"{safe(task)} is {app.screen.styled(claim.status)}  {prio}".rstrip())
+
+
+@command(
+    "claim",
+    parent=root,
+    section="Tasks",
+    example="coordledger claim task-1 --ttl 30m --note 'on branch fix-7'\n"
+    "coordledger claim --next --wait 10m",
+)
+@click.argument("tasks", type=params.TASK, nargs=-1, metavar="[TASK]...")
+@click.option("--next", "next_", is_flag=True, help="The most urgent claimable task.")
+@ttl_option
+@click.option("--wait", type=params.SPAN, metavar="DURATION", help="Wait for it to be free.")
+@click.option("--reopen", is_flag=True, help="Even if it is done.")
+@click.option("--note", type=params.TEXT, metavar="TEXT", help="Said to everybody.")
+@click.option("--dry-run", is_flag=True, help="Only tell how it would end now.")
+def claim(
+    app: App,
+    tasks: tuple[str, ...],
+    next_: bool,
+    ttl: timedelta,
+    wait: timedelta | None,
+    reopen: bool,
+    note: str | None,
+    dry_run: bool,
+) -> int:
+    """Claim tasks: first writer wins. Several are won together or not at all."""
+    if next_ == bool(tasks):
+        raise click.UsageError("either TASK... or --next")
+    if next_ and reopen:
+        raise click.UsageError("--next takes no task that is done: no --reopen")
+    with app.ledger(writes=True) as ledger:
+        if next_:
+            result = ledger.claim_next(ttl=ttl, wait=wait, note=note, dry_run=dry_run)
+        else:
+            result = ledger.claim(
+                *tasks, ttl=ttl, wait=wait, reopen=reopen, note=note, dry_run=dry_run
+            )
+    if result.won:
+        _claimed(app.screen, result, several=len(tasks) > 1, dry_run=dry_run)
+        return 0
+    _lost(app.screen, result, several=len(tasks) > 1)
+    return LOST
+
+
+def _claimed(screen: Screen, result: ClaimResult, *, several: bool, dry_run: bool) -> None:
+    screen.value_of(result.claims, several=several, outcome=result.outcome)
+    for one in result.claims:
+        done = "would be won:" if dry_run else result.outcome
+        _said(screen, done, one, f"epoch {one.epoch}", _lease(one))
+
+
+def _lost(screen: Screen, result: ClaimResult, *, several: bool) -> None:
+    if screen.json and result.claims:
+        screen.value_of(result.claims, several=several, outcome="lost", code=result.code)
+    else:
+        screen.error(Lost(result.code, result.message, result.hint))
+
+
+@command("renew", parent=root, section="Tasks", example="coordledger renew task-1 --ttl 2h")
+@task_argument
+@ttl_option
+def renew(app: App, task: str, ttl: timedelta) -> None:
+    """Extend the lease that this session holds."""
+    with app.ledger(writes=True) as ledger:
+        claim = ledger.renew(task, ttl=ttl)
+    app.screen.value_of(claim)
+    _said(app.screen, "renewed", claim, _lease(claim))
+
+
+@command(
+    "complete",
+    parent=root,
+    section="Tasks",
+    example="coordledger complete task-1 --result 'merged as 3f2c1a'",
+)
+@task_argument
+@click.option("--result", type=params.TEXT, metavar="TEXT", help="What came of it.")
+def complete(app: App, task: str, result: str | None) -> None:
+    """Finish a task that this session holds. Repeating it is no error."""
+    with app.ledger(writes=True) as ledger:
+        claim = ledger.complete(task, result=result)
+    app.screen.value_of(claim)
+    _said(app.screen, "done", claim)
+
+
+@command(
+    "release",
+    parent=root,
+    section="Tasks",
+    example="coordledger release task-1 --reason 'needs a GPU'",
+)
+@task_argument
+@click.option("--reason", type=params.TEXT, metavar="TEXT", help="Why.")
+@click.option("--force", is_flag=True, help="Anybody's claim, as an admin.")
+def release(app: App, task: str, reason: str | None, force: bool) -> None:
+    """Give a task back: it is open again."""
+    with app.ledger(writes=True) as ledger:
+        claim = ledger.release(task, reason=reason, force=force)
+    app.screen.value_of(claim)
+    _said(app.screen, "released", claim)
+
+
+@command("list", parent=root, section="Tasks", example="coordledger list --open --limit 10")
+@click.option("--open", is_flag=True, help="Nobody has it.")
+@click.option("--claimed", is_flag=True, help="Its lease runs.")
+@click.option("--expired", is_flag=True, help="Its lease is over.")
+@click.option("--done", is_flag=True, help="Completed.")
+@click.option("--mine", is_flag=True, help="Claimed or completed by this agent.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N.")
+def list_(app: App, mine: bool, limit: int | None, **wanted: bool) -> None:
+    """List tasks: the highest priority first, then the oldest.
+
+    Several statuses mean any of them; --mine narrows them down.
+    """
+    statuses = [status for status, asked in wanted.items() if asked]
+    with app.ledger() as ledger:
+        me = ledger.settings.need_agent if mine else None
+        found = [
+            claim
+            for claim in ledger.tasks()
+            if (not statuses or claim.status in statuses) and me in (None, claim.agent)
+        ]
+    shown = found[:limit]
+    app.screen.value_of(shown)
+    claims_table(app.screen, shown)
+    if len(shown) < len(found):
+        app.screen.line(f"and {len(found) - len(shown)} more")
+    if not found:
+        app.screen.line("no tasks")
+
+
+@command("show", parent=root, section="Tasks", example="coordledger show task-1")
+@task_argument
+def show(app: App, task: str) -> None:
+    """Show one task, and its page in the ledger's tree."""
+    from coordledger.state import page_path  # noqa: PLC0415 - help needs none
+
+    with app.ledger() as ledger:
+        claim = ledger.show(task)
+    page = page_path(task)
+    app.screen.value_of(claim, page=page)
+    print_claim(app.screen, claim, page)
+
+
+@command("history", parent=root, section="Tasks", example="coordledger history task-1")
+@task_argument
+def history(app: App, task: str) -> None:
+    """Every record about a task that this copy has, oldest first."""
+    with app.ledger() as ledger:
+        events = ledger.history(task)
+    app.screen.value_of(events)
+    now = datetime.now(UTC)
+    rows = [
+        [
+            str(event.seq),
+            when(event.at, now),
+            event.kind,
+            f"{event.agent}/{event.session}",
+            str(event.epoch or ""),
+            event.verdict,
+            event.text or "",
+        ]
+        for event in events
+    ]
+    app.screen.table(["SEQ", "AT", "WHAT", "BY", "EPOCH", "VERDICT", "NOTE"], rows)
+    footer(app.screen, [event.verdict for event in events])
+
+
+@command(
+    "require",
+    parent=root,
+    section="Trust",
+    example="coordledger require task-1 --by alice && ./deploy",
+)
+@task_argument
+@click.option("--by", type=params.AGENT, metavar="AGENT", help="Held by this agent.")
+@click.option("--epoch", type=int, metavar="N", help="In this epoch.")
+@click.option("--trust-server", is_flag=True, help="Rely on the hook where no key is here.")
+def require(app: App, task: str, by: str | None, epoch: int | None, trust_server: bool) -> None:
+    """A gate: exit 0 only if the claim is live and authentic."""
+    with app.ledger() as ledger:
+        claim = ledger.require(task, by=by, epoch=epoch, trust_server=trust_server)
+    app.screen.value_of(claim)
+    doubt = _doubt(app.screen, claim.verdict)
+    _said(app.screen, "ok", claim, _holder(claim), f"epoch {claim.epoch}", _lease(claim) + doubt)
