@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from . import server, transport
 from .errors import CoordledgerError, RuleBroken, error, printable
-from .ledger import Ledger, surroundings
+from .ledger import Ledger, git_at, surroundings
 from .signing import Signed
 from .transport import local_path
 
@@ -46,7 +46,8 @@ def examine(options: Options, environ: Mapping[str, str]) -> list[Check]:
     """All checks, in the order in which a fault would hide the next ones."""
     found: list[Check] = []
     try:
-        settings, _, git = surroundings(options, environ)
+        settings, _, _ = surroundings(options, environ)
+        git = git_at(options, environ)  # not bound to this clone: it looks at the server's too
         found.append(_git_version(git))
         unknown = [f"coordledger.{key}" for key in settings.unknown_keys]
         who = f"agent {settings.agent or '-'}, remote {settings.shown_remote}"

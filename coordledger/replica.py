@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from . import commit, times, verify
 from .clone import Trusted
-from .errors import Integrity, RuleBroken, error
+from .errors import CoordledgerError, Integrity, RuleBroken, error
 from .verify import Chain
 
 if TYPE_CHECKING:
