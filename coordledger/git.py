@@ -53,6 +53,7 @@ _SAYS_NOTHING = (
     "Please make sure you have the correct access rights",
     "and the repository exists.",
 )
+_TELLING = ("fatal:", "FATAL:", "error:", "ssh:")  # the second is gitolite's
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,10 @@ class Ran:
         """The line that says what went wrong: the last fatal one, else the last."""
         lines = [line.strip() for line in self.err.splitlines() if line.strip()]
         lines = [line for line in lines if line not in _SAYS_NOTHING] or lines
-        telling = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:"))]
+        telling = [line for line in lines if line.startswith(_TELLING)]
         found = (telling or lines or [f"exit code {self.code}"])[-1]
-        found = found.removeprefix("fatal: ").removeprefix("error: ")
+        for prefix in ("fatal: ", "FATAL: ", "error: "):
+            found = found.removeprefix(prefix)
         return without_password(found)
 
 

@@ -89,6 +89,9 @@ def _fresh() -> tuple[str, str, int]:
 def _init_here(options: Options, environ: Mapping[str, str], target: str, max_skew: int) -> Founded:
     settings, around, _ = surroundings(options, environ)
     agent = settings.need_agent
+    if settings.branch:
+        why = "for hosts without hooks: the hook guards refs/coordledger/* alone"
+        raise error("bad-value", what="--branch", why=why)
     path = (options.path / target.removeprefix("file://")).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     git = git_at(options, environ)

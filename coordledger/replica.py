@@ -115,6 +115,7 @@ class Replica:
         return Chain(store.read, self._keyring_for(None), None, store.algo)
 
     def _fetch(self, depth: int | None) -> str:
+        self.clone.store.set_ref(self.clone.incoming, None)  # and the lock of a killed process
         found = self.remote.fetch(self.clone.there, self.clone.incoming, depth)
         oid = self.clone.store.ref(self.clone.incoming) if found else None
         if oid is None:

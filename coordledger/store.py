@@ -1,15 +1,19 @@
 """A repository's objects and refs. Alone imports dulwich.
 
 Rules: objects are addressed by hexadecimal ids; what is written is there (loose, as
-git writes it) when the call returns. No network, no verification, no ledger.
+git writes it) when the call returns. A lock file that a killed process left behind stops
+nobody for longer than `LOCK_SECONDS`. No network, no verification, no ledger.
 """
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dulwich.errors import NotGitRepository
+from dulwich.file import FileLocked
 from dulwich.objects import ObjectID, ShaFile
 from dulwich.refs import Ref
 from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
@@ -18,8 +22,14 @@ from .errors import error
 from .tree import ID_LENGTHS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .tree import Objects
 
+_T = TypeVar("_T")
+
+LOCK_SECONDS = 1.0
+_POLL = 0.01
 _HEX = frozenset("0123456789abcdef")
 _KINDS = {"blob": 3, "tree": 2, "commit": 1}
 
@@ -66,7 +76,8 @@ class Store:
         """Add objects (id -> kind, content); those that are here already are left alone."""
         store = self._repo.object_store
         for kind, content in objects.values():
-            store.add_object(ShaFile.from_raw_string(_KINDS[kind], content))
+            made = ShaFile.from_raw_string(_KINDS[kind], content)
+            _patiently(lambda made=made: store.add_object(made))  # type: ignore[misc]
 
     def ref(self, name: str) -> str | None:
         """The id that a ref points to, or None."""
@@ -77,14 +88,45 @@ class Store:
 
     def set_ref(self, name: str, oid: str | None) -> None:
         """Point a ref of our own to `oid`; None removes it."""
+        refs = self._repo.refs
         if oid is None:
-            self._repo.refs.remove_if_equals(_ref(name), None)
+            _patiently(lambda: refs.remove_if_equals(_ref(name), None))
         else:
-            self._repo.refs[_ref(name)] = _id(oid)
+            _patiently(lambda: refs.set_if_equals(_ref(name), None, _id(oid)))
 
     def add_ref(self, name: str, oid: str) -> bool:
         """Create a ref; False if it exists."""
-        return bool(self._repo.refs.add_if_new(_ref(name), _id(oid)))
+        refs = self._repo.refs
+        return bool(_patiently(lambda: refs.add_if_new(_ref(name), _id(oid))))
+
+
+def _patiently(act: Callable[[], _T]) -> _T:
+    """`act`, which takes a lock file: waited for, and removed if its holder has died.
+
+    Whoever holds one of these writes a line and lets go. The same file after a whole
+    second is nobody's.
+    """
+    seen, since = None, 0.0
+    while True:
+        try:
+            return act()
+        except FileLocked as held:
+            lock = os.fsdecode(held.lockfilename)
+            mark = _mark(lock)
+            if mark is None or mark != seen:
+                seen, since = mark, time.monotonic()
+            elif time.monotonic() - since > LOCK_SECONDS:
+                Path(lock).unlink(missing_ok=True)
+            time.sleep(_POLL)
+
+
+def _mark(path: str) -> tuple[int, int] | None:
+    """Tells one file at `path` from the next; None if there is none."""
+    try:
+        facts = Path(path).stat()
+    except FileNotFoundError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns
 
 
 def _id(oid: str) -> ObjectID:

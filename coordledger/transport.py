@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import ERRORS, error
+from .errors import ERRORS, Failed, error
+from .git import Ran
 
 if TYPE_CHECKING:
-    from .git import Git, Ran
+    from .git import Git
 
 WON, LOST, REFUSED, UNSENT, UNKNOWN = "won", "lost", "refused", "unsent", "unknown"
 
@@ -100,15 +101,18 @@ class Remote:
             hook.write_text(f'#!/bin/sh\n: > "{sent}"\n')
             hook.chmod(0o700)
             flags = "--porcelain --no-follow-tags --recurse-submodules=no"
-            ran = self._git.run(
-                "push",
-                *flags.split(),
-                f"--force-with-lease={ref}:{old or ''}",
-                "--",
-                self.url,
-                f"{new or ''}:{ref}",
-                hooks=folder,
-            )
+            try:
+                ran = self._git.run(
+                    "push",
+                    *flags.split(),
+                    f"--force-with-lease={ref}:{old or ''}",
+                    "--",
+                    self.url,
+                    f"{new or ''}:{ref}",
+                    hooks=folder,
+                )
+            except Failed as fault:  # our deadline ended git in the middle of it
+                ran = Ran(-1, "", fault.message)
             # Where git could not run the hook (a noexec mount), its silence proves nothing.
             return _outcome(ran, ref, sent=sent.exists() or not os.access(hook, os.X_OK))
 

@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
 
         return shell_complete(root, {}, NAME, COMPLETE, os.environ[COMPLETE])
     app = App()
-    app.screen.json = "--json" in args[: args.index("--")] if "--" in args else "--json" in args
+    # What cannot be parsed is refused in the form that was meant, as far as that can be told.
+    app.screen.json = "--json" in (args[: args.index("--")] if "--" in args else args)
     try:
         with contextlib.suppress(ValueError):  # not the main thread: no signals there
             signal.signal(signal.SIGTERM, _terminate)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from .common import App
 
+branch_option = click.option(
+    "--branch", metavar="NAME", help="Keep the ledger on this branch, so that a host's rules hold."
+)
 agent_option = click.option("--agent", "me", type=params.AGENT, metavar="AGENT", help="Who I am.")
 who_argument = click.argument("who", type=params.AGENT, metavar="AGENT")
 secret_option = click.option("--secret-file", metavar="FILE", help="Take the secret from FILE.")
@@ -41,6 +44,7 @@ secret_option = click.option("--secret-file", metavar="FILE", help="Take the sec
 )
 @click.argument("path")
 @agent_option
+@branch_option
 @click.option(
     "--max-skew",
     type=params.SPAN,
@@ -48,7 +52,7 @@ secret_option = click.option("--secret-file", metavar="FILE", help="Take the sec
     show_default=True,
     help="How far clocks may be apart; for ever.",
 )
-def init(app: App, path: str, me: str | None, max_skew: timedelta) -> None:
+def init(app: App, path: str, me: str | None, branch: str | None, max_skew: timedelta) -> None:
     """Found a ledger in a bare repository.
 
     Run it where the repository lives; PATH is created if absent, and AGENT owns it. A URL
@@ -56,7 +60,7 @@ def init(app: App, path: str, me: str | None, max_skew: timedelta) -> None:
     """
     from coordledger import onboard  # noqa: PLC0415 - help needs none
 
-    app.agent = me or app.agent
+    app.agent, app.branch = me or app.agent, branch
     whole = max_skew.total_seconds()
     founded = onboard.init(app.options(), os.environ, path, int(whole))
     joining = f"in a clone: {NAME} join {founded.repository} --agent {founded.agent}"
@@ -83,6 +87,7 @@ def init(app: App, path: str, me: str | None, max_skew: timedelta) -> None:
 @click.argument("remote")
 @agent_option
 @secret_option
+@branch_option
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", help="Only the newest records.")
 @click.option("--pin", metavar="LEDGER-ID|SEQ:DIGEST", help="Refuse any other history.")
 @click.option("--reset", is_flag=True, help="Leave the verified history for the remote's.")
@@ -92,6 +97,7 @@ def join(
     remote: str,
     me: str | None,
     secret_file: str | None,
+    branch: str | None,
     depth: int | None,
     pin: str | None,
     reset: bool,
@@ -100,7 +106,7 @@ def join(
     """Enter a ledger: fetch it, verify it, remember its head."""
     from coordledger import onboard  # noqa: PLC0415 - help needs none
 
-    app.agent = me or app.agent
+    app.agent, app.branch = me or app.agent, branch
     if reset:
         _reset(app, onboard.absolute(app.options(), remote), yes=yes)
     joined = onboard.join(
@@ -133,16 +139,47 @@ def _reset(app: App, remote: str, *, yes: bool) -> None:
     """Show both heads, ask, and forget the old one."""
     from coordledger import onboard  # noqa: PLC0415 - help needs none
 
-    if not yes and not (sys.stdin and sys.stdin.isatty()):
-        raise error("bad-value", what="--reset", why="needs --yes: nobody can be asked")
+    _need_somebody(yes, "--reset")
     with app.ledger(remote=remote) as ledger:
         old, new = onboard.peek(ledger)
         app.screen.note(f"verified here: {_line(old)}")
         app.screen.note(f"remote's head: {_line(new)}")
-        question = "Give up the verified history for the remote's?"
-        if not yes and not click.confirm(question, err=True):
-            raise error("bad-value", what="--reset", why="not confirmed")
+        _ask(yes, "--reset", "Give up the verified history for the remote's?")
         onboard.reset(ledger, old, new)
+
+
+@command("repair", parent=root, section="Trust", example="coordledger repair")
+@click.option("--yes", is_flag=True, help="Answer yes to what it asks.")
+def repair(app: App, yes: bool) -> None:
+    """Cut a remote without a hook back to the last valid record.
+
+    Whatever follows the first bad record is given up; every clone that has verified no
+    further goes on as if it had never been there.
+    """
+    _need_somebody(yes, "repair")
+    with app.ledger(writes=True) as ledger:
+        found = ledger.damage()
+        if found is None:
+            app.screen.value({"repaired": False, "head": ledger.head(refresh=False).line()})
+            app.screen.line("nothing to repair: every record of the remote is valid")
+            return
+        app.screen.note(f"bad: {found.fault.message}")
+        app.screen.note(f"last valid record: {found.last.seq}:{found.last.digest}")
+        _ask(yes, "repair", "Give up everything on the remote after that?")
+        head = ledger.repair(found)
+    app.screen.value({"repaired": True, "head": head.line()})
+    app.screen.line(f"the remote ends at {head.seq}:{head.digest}")
+
+
+def _need_somebody(yes: bool, option: str) -> None:
+    """Before any work: what is going to be asked can be answered."""
+    if not yes and not (sys.stdin and sys.stdin.isatty()):
+        raise error("bad-value", what=option, why="needs --yes: nobody can be asked")
+
+
+def _ask(yes: bool, option: str, question: str) -> None:
+    if not yes and not click.confirm(question, err=True):
+        raise error("bad-value", what=option, why="not confirmed")
 
 
 def _line(head: Head | None) -> str:
@@ -227,14 +264,19 @@ def list_(app: App) -> None:
     with app.ledger() as ledger:
         found = ledger.agents()
     app.screen.value_of(found)
-    rows = []
-    for one in found:
-        keys = [
-            f"{key.id}" if key.until_seq is None else f"{key.id} (revoked at {key.until_seq})"
-            for key in one.keys
+    rows = [
+        [
+            one.agent,
+            one.role,
+            f"{key.id}",
+            "valid" if key.until_seq is None else f"revoked at {key.until_seq}",
+            f"{key.from_seq}",
+            key.fingerprint[:16],
         ]
-        rows.append([one.agent, one.role, "active" if one.active else "revoked", ", ".join(keys)])
-    app.screen.table(["AGENT", "ROLE", "STATUS", "KEYS"], rows)
+        for one in found
+        for key in one.keys
+    ]
+    app.screen.table(["AGENT", "ROLE", "KEY", "STATUS", "FROM", "FINGERPRINT"], rows)
 
 
 @command(

@@ -9,6 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -38,11 +39,13 @@ class App:
 
     def __init__(self) -> None:
         self.screen = Screen()
+        self.json = False
         self.path = "."
         self.ledger_name: str | None = None
         self.remote: str | None = None
         self.agent: str | None = None
         self.session: str | None = None
+        self.branch: str | None = None
         self.timeout = timedelta(seconds=30)
         self.offline = False
 
@@ -57,6 +60,7 @@ class App:
             session=self.session,
             remote=self.remote,
             ledger=self.ledger_name,
+            branch=self.branch,
             timeout=self.timeout.total_seconds(),
             offline=self.offline,
         )
@@ -107,9 +111,7 @@ class Common(click.Option):
     def _set(self, ctx: click.Context, param: click.Parameter, value: Any) -> None:
         if value is None or value is False:
             return
-        app = ctx.ensure_object(App)
-        target = app.screen if self._sets == "json" else app
-        setattr(target, self._sets, value)
+        setattr(ctx.ensure_object(App), self._sets, value)
 
 
 _COMMON: tuple[click.Parameter, ...] = (
@@ -205,9 +207,15 @@ def command(
     """Make a function that takes the `App` a command of `parent`; its docstring is the help."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
+        @functools.wraps(function)
+        def run(**given: Any) -> Any:
+            app = click.get_current_context().find_object(App) or App()
+            app.screen.json = app.json  # all is parsed: no longer a guess
+            return function(app, **given)
+
         made = click.command(
             name, cls=Command, section=section, example=example, context_settings=_HELP
-        )(click.pass_obj(function))
+        )(run)
         parent.add_command(made)
         return made
 

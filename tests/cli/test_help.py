@@ -1,0 +1,85 @@
+"""Every command explains itself, quickly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from coordledger import cli
+from coordledger.cli.common import SECTIONS, root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEAVY = ("dulwich", "rich", "platformdirs", "subprocess")
+
+
+def commands(group: click.Group = root, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command and group, as it is typed."""
+    yield above
+    for name, one in group.commands.items():
+        if isinstance(one, click.Group):
+            yield from commands(one, (*above, name))
+        else:
+            yield (*above, name)
+
+
+@pytest.mark.parametrize("argv", list(commands()), ids=" ".join)
+def test_help_ends_with_an_example(argv, capsys):
+    assert cli.main([*argv, "--help"]) == 0
+    said = capsys.readouterr().out
+    *_, last = said.strip().split("\n\n")
+    assert last.startswith("Example:\n  ")
+    assert f"coordledger {' '.join(argv)}".strip() in last
+    assert max(map(len, said.splitlines())) <= 96
+
+
+def test_every_command_stands_in_a_section_of_the_first_help():
+    assert {command.section for command in root.commands.values()} == set(SECTIONS)
+
+
+def test_the_common_options_are_everywhere(capsys):
+    for argv in commands():
+        assert cli.main([*argv, "--json", "-C", "/", "--as", "x", "--offline", "--help"]) == 0, argv
+    capsys.readouterr()
+
+
+def test_help_and_completion_import_nothing_heavy():
+    lines = [
+        "import os, sys",
+        "from coordledger import cli",
+        f"for argv in {list(commands())!r}:",
+        "    assert cli.main([*argv, '--help']) == 0",
+        "assert cli.main(['completion', 'zsh']) == 0",
+        "os.environ.update(_COORDLEDGER_COMPLETE='zsh_complete', COMP_WORDS='', COMP_CWORD='0')",
+        "assert cli.main([]) == 0",
+        f"print({HEAVY!r} and [m for m in {HEAVY!r} if m in sys.modules])",
+    ]
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_group_alone_shows_its_help_and_is_a_usage_error(capsys):
+    for argv in ([], ["agent"], ["hook"]):
+        assert cli.main(argv) == 2
+        assert capsys.readouterr().out.startswith(f"Usage: {' '.join(['coordledger', *argv])}")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_the_shells_script(shell, capsys):
+    assert cli.main(["completion", shell]) == 0
+    assert "_COORDLEDGER_COMPLETE" in capsys.readouterr().out
+
+
+def test_completion_knows_commands_and_options(capsys, monkeypatch):
+    monkeypatch.setenv("_COORDLEDGER_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "coordledger claim --dr")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert cli.main([]) == 0
+    assert "--dry-run" in capsys.readouterr().out

@@ -1,0 +1,105 @@
+"""What others wrote is shown harmless, and nothing else changes it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from coordledger.cli import output, params
+from coordledger.errors import CoordledgerError
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+BIDI = [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [*range(0x20), *range(0x7F, 0xA0), *BIDI, 0x2028, 0x2029, 0xFEFF, 0x200B, 0xD800, 0xE000],
+    ids=hex,
+)
+def test_what_does_not_print_is_escaped(code):
+    shown = output.safe(f"a{chr(code)}b")
+    assert shown == f"a{ascii(chr(code))[1:-1]}b"
+    assert shown.isascii()
+
+
+def test_what_prints_stays():
+    text = "gr\u00fc\u00dfe \u65e5\u672c \U0001f600 [bold]x[/bold] :smile: a\\b"
+    assert output.safe(text) == text
+
+
+def test_no_line_of_a_body_can_pass_for_one_of_ours():
+    body = "hello\n17  alice -> you\r\n\u2028x\n\n"
+    assert output.block(body).split("\n") == [
+        "    hello",
+        r"    17  alice -> you\r",
+        r"    \u2028x",
+    ]
+
+
+def test_a_table_is_never_cut_elsewhere_than_on_a_terminal(capsys):
+    screen = output.Screen()
+    long = "x" * 500 + "[red]\x1b[0m"
+    screen.table(["TASK", "NOTE"], [["t", long], ["\u65e5\u672c", ""]])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["TASK  NOTE", f"t     {output.safe(long)}", "\u65e5\u672c"]
+
+
+def test_colour_needs_a_terminal_and_no_wish_against_it(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    screen = output.Screen()
+    assert screen.styled("done") == "\x1b[32mdone\x1b[0m"
+    screen.table(["STATUS"], [["done"]])
+    assert "\x1b[32mdone" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert screen.styled("done") == "done"
+    screen.table(["STATUS"], [["done"]])
+    assert capsys.readouterr().out == "STATUS\ndone\n"
+
+
+def test_progress_is_for_terminals_and_is_wiped_before_the_next_line(capsys, monkeypatch):
+    screen = output.Screen()
+    screen.progress("verifying", 100, 300)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    screen.progress("verifying", 100, 300)
+    screen.progress("verifying", 200, 300)
+    screen.line("done")
+    wipe = "\r\x1b[2K"
+    said = capsys.readouterr()
+    assert said.err == f"verifying 100 of 300{wipe}verifying 200 of 300{wipe}"
+    assert said.out == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "12:00:00Z (now)"),
+        (7199.9, "13:59:59Z (in 2 h)"),
+        (-90, "11:58:30Z (90 s ago)"),
+        (86_400 * 3, "2026-11-24 12:00:00Z (in 3 d)"),
+    ],
+)
+def test_times_are_told_both_ways(seconds, shown):
+    assert output.when(NOW + timedelta(seconds=seconds), NOW) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86_400), ("5", 300)]
+)
+def test_durations(text, seconds):
+    assert params.LEASE.convert(text, None, None).total_seconds() == seconds
+    assert params.SPAN.convert(text, None, None).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "1w", "1.5h", "-1m", "1 m", "1e3", "\u0661m", "9" * 10])
+def test_no_durations(text):
+    with pytest.raises(CoordledgerError, match="lease's length"):
+        params.LEASE.convert(text, None, None)
+    with pytest.raises(CoordledgerError, match="90s, 10m, 2h, 1d"):
+        params.SPAN.convert(text, None, None)

@@ -1,0 +1,138 @@
+"""A fleet on one machine: a bare repository with the real hook, and a clone per agent.
+
+Rules: everything is real (git, the hook, the secrets' files) and lives below one
+directory; alice owns the ledger; nothing of the user's own configuration is seen.
+What runs as a process is `python -m coordledger`, as users start it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from coordledger import onboard
+from coordledger.config import Options
+from coordledger.ledger import Ledger
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
+OWNER = "alice"
+LEDGER_REF = "refs/coordledger/main"
+
+
+def hermetic(root: Path) -> dict[str, str]:
+    """An environment that knows no user, no system configuration and no secret."""
+    dropped = ("COORDLEDGER_", "COORDINATION_", "GIT_", "XDG_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    home = root / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    return env | {
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "PYTHONWARNINGS": "error",
+    }
+
+
+class Fleet:
+    """A founded ledger. `env` is what its processes see; `remote` the bare repository."""
+
+    def __init__(
+        self, root: Path, env: dict[str, str], *, max_skew: int = 30, name: str = "ledger.git"
+    ) -> None:
+        self.root, self.env = root, env
+        self.remote = root / name
+        self._clones: dict[str, Path] = {}
+        self._open: list[Ledger] = []
+        root.mkdir(parents=True, exist_ok=True)
+        options = Options(path=root, agent=OWNER)
+        self.founded = onboard.init(options, env, str(self.remote), max_skew)
+
+    def close(self) -> None:
+        while self._open:
+            self._open.pop().close()
+
+    # -- agents
+
+    def enroll(self, agent: str, *, admin: bool = False) -> Path:
+        """Enrol `agent` (another key, if it is enrolled already); the file of its secret."""
+        return self.ledger(OWNER).enroll(agent, admin=admin)
+
+    def clone(self, agent: str) -> Path:
+        """The agent's clone, made and joined when first asked for; it need not be enrolled."""
+        if agent not in self._clones:
+            path = self.root / agent
+            self.git("clone", "--quiet", str(self.remote), str(path))
+            onboard.join(Options(path=path, agent=agent), self.env, "origin")
+            self._clones[agent] = path
+        return self._clones[agent]
+
+    def ledger(self, agent: str, session: str | None = None, **kw: Any) -> Ledger:
+        """A `Ledger` in the agent's clone; closed with the fleet."""
+        found = Ledger.open(
+            self.clone(agent), agent, session=session, **({"environ": self.env} | kw)
+        )
+        self._open.append(found)
+        return found
+
+    # -- processes
+
+    def run(
+        self,
+        *argv: str | Path,
+        agent: str | None = None,
+        cwd: Path | None = None,
+        stdin: str | None = None,
+        env: Mapping[str, str | None] | None = None,
+        check: int | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """`coordledger ARGV` in the agent's clone, in `cwd`, or in the fleet's directory.
+
+        `env` changes the fleet's environment (None removes a name); `check` is the exit
+        code that it must have. Bytes that are no UTF-8 are surrogates, both ways.
+        """
+        changed = self.env | (env or {})
+        where = cwd or (self.clone(agent) if agent else self.root)
+        ran = subprocess.run(
+            [sys.executable, "-m", "coordledger", *map(str, argv)],
+            cwd=where,
+            env={name: value for name, value in changed.items() if value is not None},
+            input=stdin or "",
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=60,
+            check=False,
+        )
+        if check is not None:
+            assert ran.returncode == check, f"{argv}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
+        return ran
+
+    def git(self, *args: str | Path, cwd: Path | None = None) -> str:
+        """What `git ARGS` prints, in `cwd` or in the bare repository; it has to succeed."""
+        where = cwd or (self.remote if self.remote.exists() else self.root)
+        ran = subprocess.run(
+            ["git", *map(str, args)],
+            cwd=where,
+            env=self.env,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=60,
+            check=False,
+        )
+        assert ran.returncode == 0, f"git {args}: {ran.stderr}"
+        return ran.stdout
+
+    def head(self, ref: str = LEDGER_REF) -> str:
+        """The id that `ref` has on the remote."""
+        return self.git("rev-parse", ref).strip()
