@@ -2,35 +2,36 @@
 
 Rules: `encode` is the only encoder and `decode` the only decoder; whatever `decode`
 returns, `encode` turns back into the very same bytes. It knows nothing of records.
+
+The standard library's JSON does the work, called at its C functions where they are: the
+package around them imports `re` and more, which would be a quarter of the hook's time.
 """
 
 from __future__ import annotations
-
-import json
 
 from .errors import RuleBroken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
+
+    ToText = Callable[[Any], str]
+    FromText = Callable[[str], Any]
 
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 8
 MAX_BYTES = 131_072
 
-_encoder = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-)
-
 
 def encode(value: Any) -> bytes:
     """`value` (dict, list, str, int, bool, None) in canonical form."""
-    return _encoder.encode(value).encode("ascii")
+    return _to_text(value).encode("ascii")
 
 
 def size(text: str) -> int:
     """The bytes that `text` takes in a record, without its quotation marks."""
-    return len(_encoder.encode(text)) - 2
+    return len(_to_text(text)) - 2
 
 
 def decode(data: bytes, limit: int = MAX_BYTES) -> Any:
@@ -41,7 +42,7 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Any:
     if len(data) > limit:
         raise RuleBroken("too-large", what="the payload", size=len(data), limit=limit)
     try:
-        value = _decoder.decode(data.decode("ascii"))
+        value = _from_text(data.decode("ascii"))
     except RecursionError:
         raise RuleBroken("bad-json", why="nested too deeply") from None
     except ValueError:
@@ -56,7 +57,7 @@ def read(line: bytes) -> Any:
     """The value of a line that `encode` has written: of a state, whose bytes the tree's id
     vouches for. ValueError if it is none after all.
     """
-    return _plain.decode(line.decode("ascii"))
+    return _from_trusted_text(line.decode("ascii"))
 
 
 def _integer(digits: str) -> int:
@@ -77,13 +78,60 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-_plain = json.JSONDecoder()
-_decoder = json.JSONDecoder(
-    parse_int=_integer,
-    parse_float=_no_float,
-    parse_constant=_no_float,
-    object_pairs_hook=_members,
-)
+class _Rules:
+    """How the scanner makes values: of a payload strictly, of a line of our own plainly."""
+
+    strict = True
+    object_hook = None
+
+    def __init__(self, *, strictly: bool) -> None:
+        self.object_pairs_hook = _members if strictly else None
+        self.parse_int = _integer if strictly else int
+        self.parse_float = self.parse_constant = _no_float
+
+
+def _with_c() -> tuple[ToText, FromText, FromText]:
+    import _json as c  # noqa: PLC0415
+
+    named: Any = c  # its stubs ask for more than it does
+    escape = named.encode_basestring_ascii
+    chunks = named.make_encoder(None, None, escape, None, ":", ",", True, False, False)
+
+    def reader(*, strictly: bool) -> FromText:
+        scan = named.make_scanner(_Rules(strictly=strictly))
+
+        def from_text(text: str) -> Any:
+            bare = text.strip(" \t\n\r")
+            try:
+                value, end = scan(bare, 0)
+            except StopIteration:
+                raise ValueError("no value") from None
+            if end != len(bare):
+                raise ValueError("more than one value")
+            return value
+
+        return from_text
+
+    return lambda value: "".join(chunks(value, 0)), reader(strictly=True), reader(strictly=False)
+
+
+def _with_package() -> tuple[ToText, FromText, FromText]:
+    import json  # noqa: PLC0415
+
+    encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+    strict = json.JSONDecoder(
+        parse_int=_integer,
+        parse_float=_no_float,
+        parse_constant=_no_float,
+        object_pairs_hook=_members,
+    )
+    return encoder.encode, strict.decode, json.JSONDecoder().decode
+
+
+try:
+    _to_text, _from_text, _from_trusted_text = _with_c()
+except ImportError:  # not every Python has them
+    _to_text, _from_text, _from_trusted_text = _with_package()
 
 
 def _check(value: Any, depth: int) -> None:

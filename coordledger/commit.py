@@ -8,7 +8,7 @@ verifies renders what was parsed and compares the bytes. Rebuild, don't inspect.
 from __future__ import annotations
 
 import hashlib
-from base64 import b64decode, b64encode
+from binascii import a2b_base64, b2a_base64  # base64 around them imports re
 
 from . import canonical, records, times
 from .errors import RuleBroken
@@ -59,6 +59,7 @@ def render(parent: Commit | None, tree: str, signed: Signed, alg: str) -> bytes:
     committed = max(at, parent.committed) if parent else at
     who = f"{r['agent']}/{r['session']} <{r['agent']}@{r['ledger']}>"
     above = f"parent {parent.oid}\n" if parent else ""
+    tag = b2a_base64(signed.tag, newline=False).decode("ascii")
     text = f"""tree {tree}
 {above}author {who} {at} +0000
 committer {who} {committed} +0000
@@ -67,7 +68,7 @@ committer {who} {committed} +0000
 
 {signed.payload.decode("ascii")}
 
-Coordledger-Signature: {alg} {r["agent"]}/{r["key"]} {b64encode(signed.tag).decode("ascii")}
+Coordledger-Signature: {alg} {r["agent"]}/{r["key"]} {tag}
 Coordledger-Seq: {parent.seq + 1 if parent else 0}
 Coordledger-Digest: {next_digest(parent.digest if parent else None, signed)}
 """
@@ -88,7 +89,7 @@ def parse(oid: str, content: bytes) -> Commit:
         above = lines[1].removeprefix("parent ") if lines[1].startswith("parent ") else None
         committed = int(lines[-1].split(" ")[-2])
         signature, seq, digest = (line.split(b": ")[1] for line in trailers.splitlines())
-        tag = b64decode(signature.split(b" ")[2], validate=True)
+        tag = a2b_base64(signature.split(b" ")[2], strict_mode=True)
         number = int(seq)
         digest_text = digest.decode("ascii")
         bytes.fromhex(digest_text)

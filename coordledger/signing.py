@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from base64 import b64encode
+from binascii import b2a_base64
 
 from . import canonical
 from .errors import RuleBroken
@@ -68,8 +68,8 @@ class Secret:
 
     def derive(self, nonce: str, agent: str, key: int) -> Secret:
         """As the master: the secret of an agent's key."""
-        line = b64encode(self._mac("coordledger.key.v1", canonical.encode([nonce, agent, key])))
-        return Secret(line.decode("ascii"))
+        tag = self._mac("coordledger.key.v1", canonical.encode([nonce, agent, key]))
+        return Secret(b2a_base64(tag, newline=False).decode("ascii"))
 
     def reveal(self) -> str:
         """The line itself, to be written to a secret file and nowhere else."""

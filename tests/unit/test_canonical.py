@@ -1,6 +1,8 @@
 """Section 2: bytes <-> value."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from helpers import refused
@@ -148,3 +150,17 @@ def test_the_size_of_a_text_is_what_it_takes_between_its_quotation_marks(text):
 
 def test_the_size_counts_escapes_rather_than_characters():
     assert canonical.size("aé\n😀") == 1 + 6 + 2 + 12
+
+
+def test_a_python_without_the_c_functions_reads_and_writes_the_same():
+    options = ["-q", "-p", "no:cacheprovider", "-k", "not c_functions", __file__]
+    code = (
+        "import sys; sys.modules['_json'] = None\n"
+        "import pytest, coordledger.canonical as c\n"
+        "assert c._to_text.__self__.__class__.__module__ == 'json.encoder'\n"
+        f"sys.exit(pytest.main({options!r}))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
