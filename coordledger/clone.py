@@ -4,7 +4,8 @@ Rules of this file:
 - `trusted.json` names the newest head that this clone has verified; it only ever moves
   forward (`adopt`), but for an explicit `reset`. The ref of the same name mirrors it, so
   that people can read it and git keeps the objects; it is never believed.
-- `index` maps seq to commit id, fixed width: a cache, checked wherever it is used.
+- `index` maps seq (from the copy's oldest one on) to commit id, fixed width: a cache, checked
+  wherever it is used.
 - `intents/` is the journal: a write's intent is durable before it leaves the process.
 - One lock per clone and ledger; whoever holds it is the only writer.
 - Files are replaced whole; a crash at any point loses no verified head and no intent.
@@ -81,8 +82,12 @@ class Intent:
 
 
 def _write_file(path: Path, content: bytes) -> None:
-    """Replace `path`, durably: after a crash it has the old content or the new."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    """Replace `path`, durably: after a crash it has the old content or the new.
+
+    Under the lock there is one writer, so that one name does: what a crash leaves behind is
+    written over by the next.
+    """
+    fresh = path.with_name("new")
     with fresh.open("wb") as file:
         file.write(content)
         file.flush()
@@ -138,9 +143,13 @@ class Clone:
     def adopt(self, trusted: Trusted, passed: list[tuple[int, str]]) -> None:
         """Move forward to `trusted`, over the verified commits `passed` (seq, id)."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.remember(passed)
+        self.remember(passed, trusted.first)
         self.store.set_ref(self.ref, trusted.commit)
         self.save(trusted)
+
+    def hold(self, trusted: Trusted) -> None:
+        """`trusted` could not be written down: this process goes on from it all the same."""
+        self._trusted = trusted
 
     def reset(self) -> None:
         """Forget the head and the index. The journal stays: its intents may still land."""
@@ -151,13 +160,14 @@ class Clone:
 
     # -- seq -> commit
 
-    def remember(self, passed: list[tuple[int, str]]) -> None:
+    def remember(self, passed: list[tuple[int, str]], first: int) -> None:
+        """Note the ids of verified commits; `first` is the copy's oldest seq."""
         if not passed:
             return
         fd = os.open(self._index, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             for seq, oid in passed:
-                os.pwrite(fd, oid.encode("ascii") + b"\n", seq * self._width)
+                os.pwrite(fd, oid.encode("ascii") + b"\n", (seq - first) * self._width)
         finally:
             os.close(fd)
 
@@ -171,7 +181,7 @@ class Clone:
         except FileNotFoundError:
             return None
         try:
-            line = os.pread(fd, self._width, seq * self._width)
+            line = os.pread(fd, self._width, (seq - trusted.first) * self._width)
         finally:
             os.close(fd)
         with contextlib.suppress(KeyError, ValueError, RuleBroken):

@@ -102,7 +102,7 @@ def _examine_ledger(ledger: Ledger, git: Git) -> Iterator[Check]:
     else:
         yield Check("enforcement", ok=None, found="not tried without a key")
     yield _open_intents(ledger)
-    yield _clone_files(ledger)
+    yield _clone_files(ledger, git)
     path = local_path(ledger.remote_url())
     if path and Path(path, "HEAD").exists():
         yield _attempt("server's files", lambda: _server_files(Path(path), ledger, git))
@@ -195,13 +195,12 @@ def _open_intents(ledger: Ledger) -> Check:
     return Check("writes", not still, found, "coordledger resolve")
 
 
-def _clone_files(ledger: Ledger) -> Check:
+def _clone_files(ledger: Ledger, git: Git) -> Check:
     """Locks that nobody holds, and what makes git show other objects than there are."""
     common = ledger.clone.store.common_dir
     lock = common / f"{ledger.clone.ref}.lock"
     odd = [f"{lock} is there" for _ in [0] if lock.exists()]
-    replaced = common / "refs" / "replace"
-    if replaced.is_dir() and any(replaced.iterdir()):
+    if git.output(f"--git-dir={common}", "for-each-ref", "--count=1", "refs/replace/"):
         odd.append("refs/replace changes what plain git shows")
     grafts = common / "info" / "grafts"
     if grafts.exists():

@@ -301,6 +301,12 @@ def error(code: str, **data: Any) -> CoordledgerError:
     return made
 
 
+def disk_error(fault: OSError) -> CoordledgerError:
+    """What the system says of a file, as an error of ours: io."""
+    what = fault.strerror or type(fault).__name__
+    return error("io", why=f"{what}: {fault.filename}" if fault.filename else what)
+
+
 class RuleBroken(Exception):
     """A record breaks one rule of docs/format.md. Who is to blame, the caller knows."""
 

@@ -43,8 +43,8 @@ class Deadline:
 
 
 def without_password(text: str) -> str:
-    """`text` with the user's part of URLs taken out."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+    """`text` with the user's part of URLs taken out: up to the last @ before a slash."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 # What git adds below ssh's own reason.

@@ -46,7 +46,7 @@ def pre_receive(
     `pushed` is the hook's standard input; `now` milliseconds since 1970; `max_gap()` the
     milliseconds that the server may be ahead of the newest record.
     """
-    short = "-"
+    short, seen = "-", set()
     try:
         if not pushed.endswith(b"\n"):
             raise RuleBroken("bad-push", why="the list of refs is cut off")
@@ -54,6 +54,9 @@ def pre_receive(
             old, new, ref = _update(line)
             if ref is not None:
                 short = new[:12]
+                if ref in seen:  # no client of git's does that; each would cost a full check
+                    raise RuleBroken("bad-push", why="a ref stands twice in the list")
+                seen.add(ref)
                 _judge_ref(old, new, ref, _Server(objects, keyring, now, max_gap))
     except RuleBroken as broken:
         return refusal(short, broken.code, str(broken))

@@ -467,7 +467,8 @@ class Ledger:
         if line is None:
             raise error("unknown-task", task=task)
         events = []
-        for seq in range(max(line["first_seq"], self.replica.trusted.first), line["last_seq"] + 1):
+        known = self.replica.trusted  # a shallow copy's state may say anything
+        for seq in range(max(line["first_seq"], known.first), min(line["last_seq"], known.seq) + 1):
             found = self.replica.commit_at(seq)
             if found and task in _tasks_of(found.record):
                 events.append(self._event(found, task))
@@ -821,6 +822,10 @@ def surroundings(
         if fault.code != "not-a-repository" or named:
             raise
         store = None
+    if store and not named and not store.is_ours():
+        store.close()  # where GIT_DIR is set, as below, git does not look whose it is
+        git_at(options, environ).output("rev-parse", "--git-dir")
+        store = Store.open(here, discover=True)
     git = git_in(store, environ, Deadline(options.timeout)) if store else git_at(options, environ)
     settings = config.load(options, environ, git, in_repository=store is not None)
     return settings, store, git

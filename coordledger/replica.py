@@ -10,6 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -179,10 +180,18 @@ class Replica:
         head = chain.head
         if head is None:
             raise error("not-joined")
-        before = self.clone.trusted or Trusted(head.record["ledger"], "", -1, "")
-        after = replace(before, commit=head.oid, seq=head.seq, digest=head.digest)
-        self.clone.adopt(after, passed)
+        self.clone.adopt(self._trusted_at(head), passed)
         self._chain = chain
+
+    def hold(self, chain: Chain) -> None:
+        """As `adopt`, for this process alone: the clone's disk takes nothing."""
+        if chain.head is not None:
+            self.clone.hold(self._trusted_at(chain.head))
+        self._chain = chain
+
+    def _trusted_at(self, head: Commit) -> Trusted:
+        before = self.clone.trusted or Trusted(head.record["ledger"], "", -1, "")
+        return replace(before, commit=head.oid, seq=head.seq, digest=head.digest)
 
     # -- when somebody let a bad record in
 
@@ -231,8 +240,11 @@ class Replica:
             chain = Chain(store.read, self._keyring_for(head.record["ledger"]), head, store.algo)
             if chain.state.ledger.get("ledger") != head.record["ledger"]:
                 raise RuleBroken("bad-commit", why="its state is another ledger's")
-        except RuleBroken as broken:
-            raise error("not-a-ledger", remote=self.remote.shown, name=self.clone.name) from broken
+            base = head.record["base"] or {"seq": -1}
+            if not 0 <= head.seq - 1 - base["seq"] <= verify.MAX_BASE_DISTANCE:
+                raise RuleBroken("bad-base", why="it does not fit the record's seq")
+        except (RuleBroken, LookupError, ValueError, AttributeError, RecursionError) as fault:
+            raise error("not-a-ledger", remote=self.remote.shown, name=self.clone.name) from fault
         finally:
             store.set_ref(self.clone.incoming, None)
         first = Trusted(head.record["ledger"], oid, head.seq, head.digest, first=head.seq)
@@ -280,7 +292,8 @@ class Replica:
             if above is None:
                 break
             oid, seq = above, seq - 1
-        self.clone.remember(passed)
+        with contextlib.suppress(OSError):  # a cache
+            self.clone.remember(passed, trusted.first)
 
     def verdict(self, seq: int) -> str:
         """Check the MAC of the record at `seq` with the keys at hand, now."""

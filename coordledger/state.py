@@ -95,16 +95,15 @@ def _value(line: bytes) -> Record:
     return value
 
 
-def _task_of(line: bytes) -> str:
-    return str(_value(line)["task"])
-
-
 class State:
     """What the ledger says at one commit, read from its tree as it is asked for."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self._ledger: Record | None = None
+        # A claim of 16 tasks that each wait for 16 looks 272 times, maybe all into one page.
+        self._pages: dict[str, list[bytes]] = {}
+        self._names: dict[bytes, str] = {}
 
     def _file(self, path: str) -> Record | None:
         content = self.tree.get(path)
@@ -145,9 +144,21 @@ class State:
             return False
         return bool(name == self.ledger["owner"] or entry["role"] == "admin")
 
+    def page(self, path: str) -> list[bytes]:
+        """The lines of a page of tasks."""
+        if path not in self._pages:
+            self._pages[path] = _lines(self.tree.get(path))
+        return self._pages[path]
+
+    def name_of(self, line: bytes) -> str:
+        """The id of the task that a line is about."""
+        if line not in self._names:
+            self._names[line] = str(_value(line)["task"])
+        return self._names[line]
+
     def task(self, name: str) -> Record | None:
-        lines = _lines(self.tree.get(page_path(name)))
-        at = bisect_left(lines, name, key=_task_of)
+        lines = self.page(page_path(name))
+        at = bisect_left(lines, name, key=self.name_of)
         task = _value(lines[at]) if at < len(lines) else None
         return task if task and task["task"] == name else None
 
@@ -306,10 +317,10 @@ def _pages(state: State, changed: list[Record]) -> Changes:
     for task in changed:
         path = page_path(task["task"])
         if path not in pages:
-            pages[path] = _lines(state.tree.get(path))
+            pages[path] = list(state.page(path))
         lines = pages[path]
-        at = bisect_left(lines, task["task"], key=_task_of)
-        if at < len(lines) and _task_of(lines[at]) == task["task"]:
+        at = bisect_left(lines, task["task"], key=state.name_of)
+        if at < len(lines) and state.name_of(lines[at]) == task["task"]:
             lines[at] = _line(task)
         else:
             lines.insert(at, _line(task))

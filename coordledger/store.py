@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from dulwich.errors import NotGitRepository
+from dulwich.errors import ChecksumMismatch, FileFormatException, NotGitRepository
 from dulwich.file import FileLocked
 from dulwich.objects import ObjectID, ShaFile
 from dulwich.refs import Ref
 from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
 
 from .errors import error
-from .tree import ID_LENGTHS
+from .tree import ID_LENGTHS, object_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ LOCK_SECONDS = 1.0
 _POLL = 0.01
 _HEX = frozenset("0123456789abcdef")
 _KINDS = {"blob": 3, "tree": 2, "commit": 1}
+_NAMES = {number: name for name, number in _KINDS.items()} | {4: "tag"}
 
 
 class Store:
@@ -57,14 +59,29 @@ class Store:
         except (UnsupportedExtension, UnsupportedVersion) as fault:
             raise error("object-format", path=path, what=fault) from None
 
+    def is_ours(self) -> bool:
+        """Whether it belongs to this user: its configuration may name programs to start."""
+        places = {self.git_dir, self.common_dir}
+        places |= {self.root, self.root / ".git"} if self.root else set()
+        return all(place.lstat().st_uid == os.geteuid() for place in places)
+
     def close(self) -> None:
         self._repo.close()
 
     def read(self, oid: str) -> bytes:
-        """The content of an object; KeyError if it is not there, or if that is no id."""
+        """The content of an object; KeyError if it is not there, or if that is no id.
+
+        Raises `Integrity`: bad-copy. dulwich does not look whether the content is the id's.
+        """
         if not self._is_id(oid):
             raise KeyError(oid)
-        return self._repo.object_store.get_raw(_id(oid))[1]
+        try:
+            number, content = self._repo.object_store.get_raw(_id(oid))
+        except (FileFormatException, ChecksumMismatch, zlib.error):
+            number, content = 0, b""
+        if number not in _NAMES or object_id(_NAMES[number], content, self.algo) != oid:
+            raise error("bad-copy", why=f"object {oid[:12]} is not what its id says")
+        return content
 
     def has(self, oid: str) -> bool:
         return self._is_id(oid) and _id(oid) in self._repo.object_store
@@ -74,9 +91,9 @@ class Store:
 
     def write(self, objects: Objects) -> None:
         """Add objects (id -> kind, content); those that are here already are left alone."""
-        store = self._repo.object_store
+        store, form = self._repo.object_store, self._repo.object_format
         for kind, content in objects.values():
-            made = ShaFile.from_raw_string(_KINDS[kind], content)
+            made = ShaFile.from_raw_string(_KINDS[kind], content, object_format=form)
             _patiently(lambda made=made: store.add_object(made))  # type: ignore[misc]
 
     def ref(self, name: str) -> str | None:

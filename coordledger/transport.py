@@ -19,11 +19,13 @@ from .errors import ERRORS, Failed, error
 from .git import Ran
 
 if TYPE_CHECKING:
+    from .errors import CoordledgerError
     from .git import Git
 
 WON, LOST, REFUSED, UNSENT, UNKNOWN = "won", "lost", "refused", "unsent", "unknown"
 
 _NO_UPKEEP = ("-c", "maintenance.auto=false", "-c", "gc.auto=0")
+_NO_OPTIONS = ("-c", "push.pushOption=")  # the user's are for code; most servers take none
 # How git's versions say that somebody else's push came first.
 _RACES = (
     "stale info",
@@ -61,7 +63,7 @@ class Remote:
         """The id that `ref` has there, or None. Raises `Failed`: remote-unreachable, …"""
         ran = self._git.run("ls-remote", "--quiet", "--", self.url, ref)
         if ran.code:
-            raise error("remote-unreachable", remote=self.shown, why=ran.why())
+            raise self._unreachable(ran)
         for line in ran.out.splitlines():
             oid, _, name = line.partition("\t")
             if name == ref:
@@ -90,12 +92,23 @@ class Remote:
         if ran.code and any(text in ran.err for text in _ABSENT):
             return False
         if ran.code:
-            raise error("remote-unreachable", remote=self.shown, why=ran.why())
+            raise self._unreachable(ran)
         return True
 
+    def _unreachable(self, ran: Ran) -> CoordledgerError:
+        if "mismatched algorithms" in ran.err:
+            what = f"another object format than this clone ({ran.why()})"
+            return error("object-format", path=self.shown, what=what)
+        return error("remote-unreachable", remote=self.shown, why=ran.why())
+
     def push(self, ref: str, old: str | None, new: str | None) -> Push:
-        """Move `ref` there from `old` to `new`; None means that it does not exist."""
-        with tempfile.TemporaryDirectory(prefix="coordledger-") as folder:
+        """Move `ref` there from `old` to `new`; None means that it does not exist.
+
+        An OSError of our own disk is raised before anything is sent, and never afterwards.
+        """
+        with tempfile.TemporaryDirectory(
+            prefix="coordledger-", ignore_cleanup_errors=True
+        ) as folder:
             sent = Path(folder, "sent")
             hook = Path(folder, "pre-push")
             hook.write_text(f'#!/bin/sh\n: > "{sent}"\n')
@@ -103,6 +116,7 @@ class Remote:
             flags = "--porcelain --no-follow-tags --recurse-submodules=no"
             try:
                 ran = self._git.run(
+                    *_NO_OPTIONS,
                     "push",
                     *flags.split(),
                     f"--force-with-lease={ref}:{old or ''}",

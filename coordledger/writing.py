@@ -13,14 +13,23 @@ Rules of this file:
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import clone, records, signing, times, transport, verify
 from .clone import Intent
-from .errors import ERRORS, LOST, CoordledgerError, Failed, Integrity, RuleBroken, error
+from .errors import (
+    ERRORS,
+    LOST,
+    CoordledgerError,
+    Failed,
+    Integrity,
+    RuleBroken,
+    disk_error,
+    error,
+    printable,
+)
 from .errors import Lost as LostError
 
 if TYPE_CHECKING:
@@ -39,7 +48,7 @@ if TYPE_CHECKING:
 
 PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
 PATIENCE = 8
-STALE_LOCK_LOSSES = 6
+STUCK_LOSSES = 6  # on one and the same head: nobody won these races
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +100,14 @@ class Writer:
         `build(state, now)` gives the kind and its fields, or raises; it is asked again
         whenever the state has changed. Raises `Lost`, `Failed`, `OutcomeUnknown`, `Integrity`.
         """
-        with self._replica.clone.lock(self._replica.git.deadline):
-            chain = self._replica.position()
-            self._settle_all()
-            intent = self._new_intent(chain, what)
-            return self._land(intent, build)
+        try:
+            with self._replica.clone.lock(self._replica.git.deadline):
+                chain = self._replica.position()
+                self._settle_all()
+                intent = self._new_intent(chain, what)
+                return self._land(intent, build)
+        except OSError as fault:  # before the first attempt: `_land` lets none out
+            raise disk_error(fault) from None
 
     def _new_intent(self, chain: Chain, what: str) -> Intent:
         if chain.head is None:
@@ -125,7 +137,8 @@ class Writer:
         chain = replica.position()
         signed: Signed | None = None
         look = unanswered = moved = False  # look: at the remote, before the next attempt
-        losses = locked = 0
+        losses = stuck = 0
+        beaten = None
         while True:
             try:
                 replica.git.deadline.left()
@@ -142,24 +155,31 @@ class Writer:
                     look = True  # a "no" is decided on the newest state
                     continue
                 return self._give_up(intent, fault, unanswered=unanswered)
+            except OSError as fault:
+                return self._give_up(intent, disk_error(fault), unanswered=unanswered)
             look = True
             intent = intent.carrying(signed)
-            replica.clone.journal(intent)
-            replica.clone.store.write(placed.objects)
-            push = self._push(chain, placed.commit.oid)
+            try:
+                replica.clone.journal(intent)
+                replica.clone.store.write(placed.objects)
+                push = self._push(chain, placed.commit.oid)
+            except OSError as fault:  # of our own disk, and before anything was sent
+                return self._give_up(intent, disk_error(fault), unanswered=unanswered)
             moved = push.outcome == transport.LOST and not push.locked
             if push.outcome == transport.WON:
-                with contextlib.suppress(OSError):  # it has landed, whatever our own disk says
-                    chain.advance(placed)
+                chain.advance(placed)
+                try:
                     replica.adopt(chain, [(placed.commit.seq, placed.commit.oid)])
                     replica.clone.forget(intent)
+                except OSError:  # it has landed, whatever our own disk says
+                    replica.hold(chain)
                 return placed.commit
             if push.outcome == transport.LOST:
                 losses += 1
-                locked = locked + 1 if push.locked else 0
-                if locked >= STALE_LOCK_LOSSES and not unanswered:
-                    replica.clone.forget(intent)
-                    raise error("stale-lock", why=push.why)
+                stuck = stuck + 1 if placed.commit.parent == beaten else 1
+                beaten = placed.commit.parent
+                if stuck >= STUCK_LOSSES:
+                    return self._give_up(intent, _stuck(push), unanswered=unanswered)
                 self._pause(losses)
             elif push.outcome == transport.UNKNOWN:
                 unanswered = True
@@ -283,7 +303,7 @@ class Writer:
                 placed = chain.place(voider._sign(chain, intent, lambda state, now: ("void", {})))
                 replica.clone.store.write(placed.objects)
                 push = self._push(chain, placed.commit.oid)
-            except RuleBroken:
+            except (RuleBroken, OSError):
                 return intent
             except CoordledgerError as fault:
                 if self._key_ended(intent, fault):
@@ -310,6 +330,13 @@ class Writer:
         return False
 
 
+def _stuck(push: Push) -> CoordledgerError:
+    """The server says "lost" again and again, and nobody has won."""
+    if push.locked:
+        return error("stale-lock", why=push.why)
+    return error("push-refused", why=push.why, hint="")
+
+
 def _refusal(push: Push, replica: Replica) -> CoordledgerError:
     """The server's complete "no" as an error of ours."""
     if push.outcome == transport.UNSENT:
@@ -317,7 +344,7 @@ def _refusal(push: Push, replica: Replica) -> CoordledgerError:
     if push.code:
         exit_code, _, hint = ERRORS[push.code]
         kind = LostError if exit_code == LOST else Failed
-        return kind(push.code, f"the server refused: {push.why}", _plain(hint))
+        return kind(push.code, f"the server refused: {printable(push.why)}", _plain(hint))
     return error("push-refused", why=push.why, hint="")
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from coordledger import __version__
-from coordledger.errors import CoordledgerError, error
+from coordledger.errors import CoordledgerError, disk_error, error
 
 from . import admin, audit, messages, tasks  # noqa: F401 - they enter their commands
 from .common import NAME, App, root
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         stopped = _complain(app, error("interrupted"))
         return TERMINATED if isinstance(fault, _Terminated) else stopped
     except OSError as fault:
-        return _complain(app, error("io", why=_why(fault)))
+        return _complain(app, disk_error(fault))
     except Exception as fault:  # noqa: BLE001 - whatever it is, no traceback
         return _complain(app, error("internal", why=f"{type(fault).__name__}: {fault}"))
 
@@ -74,11 +74,6 @@ def _run(app: App, args: list[str]) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     return code if isinstance(code, int) else 0
-
-
-def _why(fault: OSError) -> str:
-    what = fault.strerror or type(fault).__name__
-    return f"{what}: {fault.filename}" if fault.filename else what
 
 
 def _complain(app: App, fault: CoordledgerError) -> int:

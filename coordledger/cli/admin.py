@@ -291,7 +291,7 @@ def policy(app: App, changes: tuple[tuple[str, int], ...]) -> None:
     with app.ledger(writes=bool(changes)) as ledger:
         found = ledger.policy(**dict(changes))
     app.screen.value(found)
-    app.screen.fields(*((key, str(value)) for key, value in sorted(found.items())))
+    app.screen.fields(*((safe(key), safe(value)) for key, value in sorted(found.items())))
 
 
 # -- the hook

@@ -33,14 +33,14 @@ def _where(message: Message) -> str:
 def print_messages(screen: Screen, messages: Sequence[Message]) -> None:
     now = datetime.now(UTC)
     for message in messages:
-        thread = f"  thread {message.thread}" if message.thread is not None else ""
+        thread = safe(f"  thread {message.thread}") if message.thread is not None else ""
         importance = ""
         if message.importance != "normal":
             importance = f"  {screen.styled(message.importance)}"
         doubt = "" if message.verdict == "authentic" else f"  [{screen.styled(message.verdict)}]"
         who = f"{message.sender}/{message.session} -> {_where(message)}"
         at = when(message.sent_at, now)
-        screen.line(f"{message.seq}  {safe(who)}  {at}{importance}{thread}{doubt}")
+        screen.line(f"{safe(message.seq)}  {safe(who)}  {at}{importance}{thread}{doubt}")
         screen.line(block(message.body))
     if any(message.verdict == "unverified" for message in messages):
         screen.line(UNVERIFIED)

@@ -37,7 +37,7 @@ ttl_option = click.option(
 
 
 def _holder(claim: Claim) -> str:
-    return f"{claim.agent}/{claim.session}" if claim.agent else ""
+    return safe(f"{claim.agent}/{claim.session}") if claim.agent else ""
 
 
 def _doubt(screen: Screen, verdict: str) -> str:
@@ -48,6 +48,10 @@ def _doubt(screen: Screen, verdict: str) -> str:
 def _said(screen: Screen, done: str, claim: Claim, *facts: str) -> None:
     shown = "".join(f"  {fact}" for fact in facts if fact)
     screen.line(f"{screen.styled(done)} {safe(claim.task)}{shown}")
+
+
+def _epoch(claim: Claim) -> str:
+    return safe(f"epoch {claim.epoch}")
 
 
 def _lease(claim: Claim) -> str:
@@ -92,14 +96,14 @@ def print_claim(screen: Screen, claim: Claim, page: str) -> None:
         ("task", safe(claim.task)),
         ("status", screen.styled(claim.status)),
         ("holder", _holder(claim)),
-        ("epoch", str(claim.epoch)),
+        ("epoch", safe(claim.epoch)),
         ("claimed", when(claim.claimed_at, now) if claim.claimed_at else ""),
         ("until", when(claim.expires_at, now) if claim.expires_at else ""),
         ("free from", when(claim.claimable_at, now) if claim.claimable_at else ""),
-        ("priority", str(claim.priority or "")),
+        ("priority", safe(claim.priority or "")),
         ("after", safe(" ".join(claim.after))),
         ("meta", safe(" ".join(f"{key}={value}" for key, value in claim.meta.items()))),
-        ("record", f"{claim.seq} {claim.commit or '(not in this copy)'}"),
+        ("record", safe(f"{claim.seq} {claim.commit or '(not in this copy)'}")),
         ("page", page),
         ("verdict", screen.styled(claim.verdict)),
     )
@@ -176,7 +180,7 @@ def _claimed(screen: Screen, result: ClaimResult, *, several: bool, dry_run: boo
     screen.value_of(result.claims, several=several, outcome=result.outcome)
     for one in result.claims:
         done = "would be won:" if dry_run else result.outcome
-        _said(screen, done, one, f"epoch {one.epoch}", _lease(one))
+        _said(screen, done, one, _epoch(one), _lease(one))
 
 
 def _lost(screen: Screen, result: ClaimResult, *, several: bool) -> None:
@@ -312,4 +316,4 @@ def require(app: App, task: str, by: str | None, epoch: int | None, trust_server
         claim = ledger.require(task, by=by, epoch=epoch, trust_server=trust_server)
     app.screen.value_of(claim)
     doubt = _doubt(app.screen, claim.verdict)
-    _said(app.screen, "ok", claim, _holder(claim), f"epoch {claim.epoch}", _lease(claim) + doubt)
+    _said(app.screen, "ok", claim, _holder(claim), _epoch(claim), _lease(claim) + doubt)

@@ -16,10 +16,19 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KINDS = ("path", "daemon", "http", "ssh", "gitolite")
 PASSWORD = "correct-horse"  # of the basic auth that these tests set up
+WRONG_PASSWORD = "battery-staple"
+ALIAS = "ledgerhost"  # by which ssh knows the server, whatever the port
 _SECONDS = 15
+
+
+Processes = list[subprocess.Popen[bytes]]
 
 
 class Absent(Exception):
@@ -37,27 +46,51 @@ class Host:
     env: dict[str, str] = field(default_factory=dict)
     wrong: dict[str, str] | None = None
     port: int = 0
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: Processes = field(default_factory=list)
+    tls_port: int = 0  # http also speaks TLS there, with a certificate that only `ca` vouches for
+    ca: Path | None = None
+    key: Path | None = None  # of ssh, the agent's; `known` is its known_hosts file
+    known: Path | None = None
+
+    def through(self, port: int) -> str:
+        """The URL by way of another port."""
+        return self.url.replace(f":{self.port}/", f":{port}/")
+
+    def alone(self) -> dict[str, str]:
+        """`env` for connections of one's own."""
+        return {
+            name: f"{value} -S none" if name == "GIT_SSH_COMMAND" else value
+            for name, value in self.env.items()
+        }
 
     def stop(self) -> None:
-        for process in reversed(self.processes):
-            try:
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait(_SECONDS)
-            except ProcessLookupError:
-                pass
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(_SECONDS)
+        _stop(self.processes)
 
 
-def start(kind: str, root: Path, env: dict[str, str], package: Path) -> Host:
-    """A server of this kind with an empty place for `ledger.git`.
+_spawned: Processes = []  # by this process, ever
 
-    `package` is the directory that holds coordledger, which the server's account must reach.
-    """
+
+def _stop(processes: Processes) -> None:
+    for process in reversed(processes):
+        try:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(_SECONDS)
+        except ProcessLookupError:
+            pass
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(_SECONDS)
+
+
+def start(kind: str, root: Path, env: dict[str, str]) -> Host:
+    """A server of this kind with an empty place for `ledger.git`. Raises `Absent`."""
     root.mkdir(parents=True, exist_ok=True)
-    return _STARTERS[kind](root, env)
+    before = len(_spawned)
+    try:
+        return _STARTERS[kind](root, env)
+    except BaseException:
+        _stop(_spawned[before:])
+        raise
 
 
 def _need(*programs: str) -> list[str]:
@@ -76,27 +109,34 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(port: int) -> None:
+def _wait_until(happened: Callable[[], bool], why: str) -> None:
     end = time.monotonic() + _SECONDS
-    while time.monotonic() < end:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+    while not happened():
+        assert time.monotonic() < end, why
         time.sleep(0.02)
-    raise AssertionError(f"nothing listens on port {port}")
+
+
+def _wait_for(port: int) -> None:
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    _wait_until(listens, f"nothing listens on port {port}")
 
 
 def _spawn(root: Path, env: dict[str, str], *argv: str) -> subprocess.Popen[bytes]:
-    log = (root / "server.log").open("ab")
-    return subprocess.Popen(
-        argv,
-        cwd=root,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
+    with (root / "server.log").open("ab") as log:
+        process = subprocess.Popen(
+            argv,
+            cwd=root,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    _spawned.append(process)
+    return process
 
 
 def _path(root: Path, env: dict[str, str]) -> Host:
@@ -127,6 +167,8 @@ http {{
   uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
   server {{
     listen 127.0.0.1:{port};
+    listen 127.0.0.1:{tls_port} ssl;
+    ssl_certificate {root}/tls.crt; ssl_certificate_key {root}/tls.key;
     location / {{
       auth_basic "git"; auth_basic_user_file {root}/passwd;
       fastcgi_pass unix:{root}/cgi.sock;
@@ -148,20 +190,43 @@ http {{
 """
 
 
-def _credentials(root: Path, name: str, port: int, password: str) -> dict[str, str]:
-    """A client's configuration with a credential helper: git's own way to a password."""
-    config, store = root / f"{name}.gitconfig", root / f"{name}.credentials"
-    store.write_text(f"http://agent:{password}@127.0.0.1:{port}\n")
-    config.write_text(f"[credential]\n\thelper = store --file={store}\n")
+def helper(path: Path, password: str) -> Path:
+    """A credential helper, git's own way to a password; each question is a line of its log."""
+    path.write_text(
+        f'#!/bin/sh\necho "$1" >> {path}.log\n'
+        f'[ "$1" != get ] || printf "username=agent\\npassword={password}\\n"\n'
+    )
+    path.chmod(0o700)
+    return path
+
+
+def _credentials(root: Path, name: str, password: str) -> dict[str, str]:
+    """A client's configuration with a credential helper."""
+    config = root / f"{name}.gitconfig"
+    config.write_text(f"[credential]\n\thelper = {helper(root / name, password)}\n")
     return {"GIT_CONFIG_GLOBAL": str(config)}
 
 
+def _certificate(root: Path, openssl: str) -> Path:
+    path = root / "tls.crt"
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(root / "tls.key"), "-out", str(path)]
+    subprocess.run([openssl, *options.split(), *names, *files], check=True, capture_output=True)
+    return path
+
+
 def _http(root: Path, env: dict[str, str]) -> Host:
-    nginx, fcgiwrap, htpasswd, backend = _need("nginx", "fcgiwrap", "htpasswd", "git-http-backend")
-    port = free_port()
+    nginx, fcgiwrap, htpasswd, backend, openssl = _need(
+        "nginx", "fcgiwrap", "htpasswd", "git-http-backend", "openssl"
+    )
+    port, tls_port = free_port(), free_port()
+    ca = _certificate(root, openssl)
     user = "root" if os.geteuid() == 0 else "nobody"
     config = root / "nginx.conf"
-    config.write_text(_NGINX.format(root=root, port=port, backend=backend, user=user))
+    config.write_text(
+        _NGINX.format(root=root, port=port, tls_port=tls_port, backend=backend, user=user)
+    )
     subprocess.run(
         [htpasswd, "-bcB", str(root / "passwd"), "agent", PASSWORD], check=True, capture_output=True
     )
@@ -172,9 +237,11 @@ def _http(root: Path, env: dict[str, str]) -> Host:
         "http",
         f"http://127.0.0.1:{port}/ledger.git",
         root / "ledger.git",
-        env=_credentials(root, "right", port, PASSWORD),
-        wrong=_credentials(root, "wrong", port, "battery-staple"),
+        env=_credentials(root, "right", PASSWORD),
+        wrong=_credentials(root, "wrong", WRONG_PASSWORD),
         port=port,
+        tls_port=tls_port,
+        ca=ca,
         processes=[cgi, web],
     )
 
@@ -187,7 +254,14 @@ def _keypair(root: Path, name: str) -> Path:
     return path
 
 
-def _sshd(root: Path, env: dict[str, str], keys: Path, extra: str) -> tuple[int, list[str], object]:
+def _sshd(
+    root: Path, env: dict[str, str], keys: Path, key: Path, extra: str
+) -> tuple[int, str, Processes]:
+    """Port, ssh's command line without a key, and what to stop.
+
+    A connection of the tests' own, with `key`, is kept open for who gives `-S mux`: most
+    tests are not about connecting, which costs more than all the rest.
+    """
     (sshd, *_) = _need("sshd", "ssh", "ssh-keygen", "git-shell")
     if os.geteuid() != 0:
         raise Absent("root, for sshd")
@@ -202,9 +276,14 @@ def _sshd(root: Path, env: dict[str, str], keys: Path, extra: str) -> tuple[int,
     server = _spawn(root, env, sshd, "-D", "-e", "-f", str(config))
     _wait_for(port)
     known = root / "known_hosts"
-    known.write_text(f"[127.0.0.1]:{port} {host_key.with_suffix('.pub').read_text()}")
-    options = ["-F", "none", "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes"]
-    return port, ["ssh", *options, "-o", "IdentitiesOnly=yes"], server
+    known.write_text(f"{ALIAS} {host_key.with_suffix('.pub').read_text()}")
+    options = f"-F none -o UserKnownHostsFile={known} -o HostKeyAlias={ALIAS}"
+    quick = "-o KexAlgorithms=curve25519-sha256 -o IdentitiesOnly=yes -o BatchMode=yes"
+    ssh = f"ssh {options} {quick}"
+    master = [*ssh.split(), "-i", str(key), "-p", str(port), "-M", "-N", "-S", str(root / "mux")]
+    shared = _spawn(root, env, *master, "root@127.0.0.1")
+    _wait_until((root / "mux").exists, "no connection to sshd")
+    return port, ssh, [server, shared]
 
 
 def _ssh(root: Path, env: dict[str, str]) -> Host:
@@ -212,16 +291,19 @@ def _ssh(root: Path, env: dict[str, str]) -> Host:
     keys = root / "authorized_keys"
     keys.write_text(key.with_suffix(".pub").read_text())
     (shell,) = _need("git-shell")
-    force = f'ForceCommand {shell} -c "$SSH_ORIGINAL_COMMAND"'
-    port, ssh, server = _sshd(root, env, keys, force)
+    # A home of its own: the login shell reads none of the user's files.
+    extra = f'SetEnv HOME={root}\nForceCommand {shell} -c "$SSH_ORIGINAL_COMMAND"'
+    port, ssh, processes = _sshd(root, env, keys, key, extra)
     return Host(
         "ssh",
         f"ssh://root@127.0.0.1:{port}{root}/ledger.git",
         root / "ledger.git",
-        env={"GIT_SSH_COMMAND": " ".join([*ssh, "-i", str(key)])},
-        wrong={"GIT_SSH_COMMAND": " ".join([*ssh, "-i", str(stranger)])},
+        env={"GIT_SSH_COMMAND": f"{ssh} -i {key} -S {root}/mux"},
+        wrong={"GIT_SSH_COMMAND": f"{ssh} -i {stranger}"},
         port=port,
-        processes=[server],  # type: ignore[list-item]
+        key=key,
+        known=root / "known_hosts",
+        processes=processes,
     )
 
 
@@ -242,28 +324,28 @@ def _gitolite(root: Path, env: dict[str, str]) -> Host:
     home = root / "home"
     (home / ".ssh").mkdir(parents=True, mode=0o700)
     there = env | {"HOME": str(home), "USER": "root", "GIT_CONFIG_GLOBAL": os.devnull}
-    identity = ("-c", "user.name=admin", "-c", "user.email=admin@example.org")
 
-    def run(*argv: str, cwd: Path = home) -> None:
-        done = subprocess.run(argv, cwd=cwd, env=there, capture_output=True, text=True, check=False)
+    def run(*argv: str) -> None:
+        done = subprocess.run(
+            argv, cwd=home, env=there, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
 
     run("gitolite", "setup", "-pk", str(key.with_suffix(".pub")))
-    admin = root / "admin-clone"
-    run("git", "clone", "-q", str(home / "repositories" / "gitolite-admin.git"), str(admin))
-    (admin / "conf" / "gitolite.conf").write_text(_GITOLITE)
-    run("git", *identity, "commit", "-qam", "the ledger's repository", cwd=admin)
-    run("gitolite", "push", "-q", "origin", "HEAD:master", cwd=admin)
+    (home / ".gitolite" / "conf" / "gitolite.conf").write_text(_GITOLITE)
+    run("gitolite", "setup")
     keys = home / ".ssh" / "authorized_keys"
-    port, ssh, server = _sshd(root, env, keys, f"SetEnv HOME={home}")
+    port, ssh, processes = _sshd(root, env, keys, key, f"SetEnv HOME={home}")
     return Host(
         "gitolite",
         f"ssh://root@127.0.0.1:{port}/ledger",
         home / "repositories" / "ledger.git",
-        env={"GIT_SSH_COMMAND": " ".join([*ssh, "-i", str(key)])},
-        wrong={"GIT_SSH_COMMAND": " ".join([*ssh, "-i", str(stranger)])},
+        env={"GIT_SSH_COMMAND": f"{ssh} -i {key} -S {root}/mux"},
+        wrong={"GIT_SSH_COMMAND": f"{ssh} -i {stranger}"},
         port=port,
-        processes=[server],  # type: ignore[list-item]
+        key=key,
+        known=root / "known_hosts",
+        processes=processes,
     )
 
 

@@ -1,0 +1,617 @@
+"""What a clone believes: everything is verified first, and it never goes back."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from fleet import LEDGER_REF
+
+from coordledger import onboard
+from coordledger.config import Options
+from coordledger.errors import CoordledgerError, Failed, Integrity
+from coordledger.server import mint
+
+from .forge import opened, plain, second_opinion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import Any
+
+    from fleet import Fleet
+
+    from .forge import Forge
+
+INCOMING = "refs/coordledger-incoming/main"
+
+
+def remembered(clone: Path, fleet: Fleet) -> tuple[bytes, str]:
+    """What a clone believes, on disk."""
+    trusted = clone / ".git/coordledger/main/trusted.json"
+    refs = fleet.git("for-each-ref", "refs/coordledger", "refs/coordledger-incoming", cwd=clone)
+    return trusted.read_bytes() if trusted.exists() else b"", refs
+
+
+def unguard(fleet: Fleet) -> Fleet:
+    """A server that lets everything in."""
+    (fleet.remote / "hooks/pre-receive").unlink()
+    return fleet
+
+
+@pytest.fixture(scope="module")
+def open_town(founded: Callable[..., Fleet]) -> Fleet:
+    """Alice's ledger on a server without a hook, with bob, and a little history."""
+    fleet = unguard(founded())
+    fleet.enroll("bob")
+    for task in ("one", "two", "held"):
+        fleet.ledger("alice").claim(task)
+    return fleet
+
+
+@pytest.fixture
+def open_fleet(open_town: Fleet) -> Iterator[Fleet]:
+    """The same, and afterwards the server is put back to where it was."""
+    head, code = open_town.head(), open_town.git("for-each-ref", "refs/tags")
+    memory = open_town.clone("alice") / ".git/coordledger/main/trusted.json"
+    believed = memory.read_bytes()
+    yield open_town
+    assert code == ""
+    open_town.git("update-ref", "-d", "refs/tags/x")
+    (open_town.remote / LEDGER_REF).write_text(head + "\n")
+    memory.write_bytes(believed)
+    open_town.git("update-ref", LEDGER_REF, head, cwd=open_town.clone("alice"))
+
+
+@pytest.fixture
+def open_forge(open_fleet: Fleet, forge_for: Callable[[Fleet], Forge]) -> Forge:
+    return forge_for(open_fleet)
+
+
+def fresh(fleet: Fleet, name: str, *args: str) -> Path:
+    """A clone that has not joined anything."""
+    path = fleet.root / name
+    fleet.git("clone", "--quiet", *args, fleet.remote, path)
+    return path
+
+
+def join(fleet: Fleet, path: Path, agent: str = "bob", **kw: Any) -> onboard.Joined:
+    return onboard.join(Options(path=path, agent=agent), fleet.env, "origin", **kw)
+
+
+def integrity(act: Callable[..., Any], *args: Any, **kw: Any) -> str:
+    """The slug of the integrity error that `act` raises."""
+    with pytest.raises(Integrity) as caught:
+        act(*args, **kw)
+    assert caught.value.exit_code == 4
+    assert caught.value.message.isascii()
+    assert caught.value.message.isprintable()
+    return caught.value.code
+
+
+# -- first contact and later ones
+
+
+def test_a_first_contact_verifies_everything_and_later_ones_what_is_new(town: Fleet) -> None:
+    bob = town.ledger("bob")
+    bob.submit("seen-first")
+    path = fresh(town, "newcomer")
+    assert join(town, path).head.commit == town.head()
+    newcomer = opened(town, path, "bob")
+    assert newcomer.show("seen-first").verdict == "authentic"
+    bob.submit("seen-later")
+    progress: list[int] = []
+    watched = opened(town, path, "bob", progress=lambda *a: progress.append(1))
+    assert watched.show("seen-later").verdict == "authentic"
+    assert watched.head(refresh=False).commit == town.head()
+    assert progress == []
+    assert town.git("rev-parse", LEDGER_REF, cwd=path).strip() == town.head()
+    assert town.git("for-each-ref", INCOMING, cwd=path) == ""
+
+
+def _void(forge: Forge) -> str:
+    return forge.place(forge.signed("bob", "void"))
+
+
+# Each makes one bad commit on the head of a server that does not look.
+BAD: dict[str, tuple[Callable[[Forge], str], str]] = {
+    "a wrong secret": (
+        lambda f: f.place(f.sign(f.record("bob", "void"), mint())),
+        "bad-signature",
+    ),
+    "an unknown agent": (lambda f: f.render(f.signed("mallory", "void")), "unknown-key"),
+    "a state that the record does not make": (
+        lambda f: f.render(f.signed("bob", "submit", task="x"), tree=f.head.tree),
+        "bad-commit",
+    ),
+    "a subject that lies": (
+        lambda f: f.changed(_void(f), b"void", b"nil "),
+        "bad-commit",
+    ),
+    "a replay": (lambda f: f.render(f.head.signed), "replayed"),
+    "a commit of ordinary work": (
+        lambda f: f.add("commit", f.raw(_void(f)).split(b"\n\n")[0] + b"\n\nhello\n"),
+        "bad-commit",
+    ),
+    "a newer version": (lambda f: f.render(f.signed("bob", "void", v=2)), "newer-version"),
+    "a claim of a held task": (
+        lambda f: f.render(f.signed("bob", "claim", tasks=["held"])),
+        "held",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_record_that_a_server_let_in_stops_every_reader_before_it(
+    open_fleet: Fleet, open_forge: Forge, case: str
+) -> None:
+    make, slug = BAD[case]
+    alice = open_fleet.ledger("alice")
+    path = open_fleet.clone("alice")
+    before = remembered(path, open_fleet)
+    bad = make(open_forge)
+    assert open_forge.push(bad).slug == ""
+    for act in (alice.tasks, lambda: alice.claim("next"), lambda: alice.submit("more")):
+        assert integrity(act) == slug
+        assert remembered(path, open_fleet) == before
+    assert open_fleet.head() == bad  # nobody built on it
+    newcomer = fresh(open_fleet, f"newcomer to {case}")
+    assert integrity(join, open_fleet, newcomer) == slug
+    assert remembered(newcomer, open_fleet) == (b"", "")
+    assert alice.clone.intents() == []
+    offline = opened(open_fleet, path, "alice", offline=True)
+    assert offline.show("held").verdict == "authentic"  # what was verified still is
+
+
+def test_a_bad_record_below_good_ones_is_found_on_first_contact(
+    open_fleet: Fleet, open_forge: Forge
+) -> None:
+    bad = open_forge.place(open_forge.sign(open_forge.record("bob", "void"), mint()))
+    good = open_forge.place(open_forge.signed("bob", "void", on=bad), on=bad)
+    assert open_forge.push(good).slug == ""
+    path = fresh(open_fleet, "late newcomer")
+    assert integrity(join, open_fleet, path) == "bad-signature"
+    assert remembered(path, open_fleet) == (b"", "")
+
+
+# -- history that does not continue
+
+
+def _rolled_back(forge: Forge) -> None:
+    forge.fleet.git("update-ref", LEDGER_REF, f"{LEDGER_REF}~1")
+
+
+def _forked(forge: Forge) -> None:
+    """Another line of perfectly good records, and longer."""
+    parent = forge.fleet.git("rev-parse", f"{LEDGER_REF}~1").strip()
+    oid = parent
+    for _ in range(3):
+        oid = forge.place(forge.signed("bob", "void", on=oid), on=oid)
+    assert forge.push(oid).slug == ""
+
+
+def _refounded(forge: Forge) -> None:
+    forge.found(days_ago=0)
+
+
+def _to_a_branch(forge: Forge) -> None:
+    who = "x <x@x> 1 +0000"
+    raw = f"tree {forge.tree()}\nauthor {who}\ncommitter {who}\n\nx\n"
+    assert forge.push(forge.add("commit", raw.encode())).slug == ""
+
+
+def _deleted(forge: Forge) -> None:
+    assert forge.push(f":{LEDGER_REF}").slug == ""
+
+
+def _to_a_blob(forge: Forge) -> None:
+    blob = forge.add("blob", b"x")
+    assert forge.push(f"{blob}:refs/tags/x").slug == ""
+    (forge.fleet.remote / LEDGER_REF).write_text(blob + "\n")
+
+
+REWRITTEN = [_rolled_back, _forked, _refounded, _to_a_branch, _deleted, _to_a_blob]
+
+
+@pytest.mark.parametrize("rewrite", REWRITTEN)
+def test_a_history_that_does_not_continue_is_an_error_and_moves_nothing(
+    open_fleet: Fleet, open_forge: Forge, rewrite: Callable[[Forge], None]
+) -> None:
+    alice = open_fleet.ledger("alice")
+    path = open_fleet.clone("alice")
+    before = remembered(path, open_fleet)
+    rewrite(open_forge)
+    after = open_fleet.git("for-each-ref", "refs/coordledger")
+    for act in (alice.tasks, lambda: alice.claim("three"), alice.join, alice.audit, alice.head):
+        assert integrity(act) == "rewritten"
+        assert remembered(path, open_fleet) == before
+    again = open_fleet.ledger("alice")  # nor does a new process forget
+    assert integrity(again.status) == "rewritten"
+    assert open_fleet.git("for-each-ref", "refs/coordledger") == after
+
+
+def test_a_rolled_back_server_is_noticed_by_a_write_before_anything_is_sent(
+    open_fleet: Fleet, open_forge: Forge
+) -> None:
+    """Its compare-and-swap fails, and then the writer looks."""
+    alice = open_fleet.ledger("alice")
+    _rolled_back(open_forge)
+    head = open_fleet.head()
+    assert integrity(alice.release, "one") == "rewritten"
+    assert open_fleet.head() == head
+
+
+def test_without_a_hook_a_writer_behind_the_others_overwrites_nothing(
+    open_fleet: Fleet,
+) -> None:
+    """The compare-and-swap is the client's own; a fast-forward is all that such a server asks."""
+    alice, bob = open_fleet.ledger("alice"), open_fleet.ledger("bob")
+    bob.tasks()
+    assert alice.claim("by-alice").outcome == "won"
+    assert bob.claim("by-bob").outcome == "won"  # its copy has not seen alice's yet
+    assert bob.claim("by-alice").outcome == "lost"
+    assert [claim.agent for claim in map(alice.show, ("by-alice", "by-bob"))] == ["alice", "bob"]
+    assert not alice.audit(full=True).problems
+
+
+def test_records_from_the_future_are_refused_where_no_hook_checks_clocks(
+    open_fleet: Fleet, open_forge: Forge
+) -> None:
+    alice = open_fleet.ledger("alice")
+    before = remembered(open_fleet.clone("alice"), open_fleet)
+    open_forge.later = 600_000
+    oid = open_forge.place(open_forge.signed("bob", "claim", tasks=["tomorrow"]))
+    assert open_forge.push(oid).slug == ""
+    assert integrity(alice.tasks) == "from-future"
+    assert integrity(join, open_fleet, fresh(open_fleet, "newcomer of today")) == "from-future"
+    assert remembered(open_fleet.clone("alice"), open_fleet) == before
+    path = open_fleet.clone("alice")
+    late = opened(open_fleet, path, "alice", clock=lambda: open_forge.now + 1000)
+    assert late.show("tomorrow").agent == "bob"  # by then it is no future any more
+
+
+# -- a shallow first contact
+
+
+def test_a_shallow_copy_says_what_it_has_not_verified(town: Fleet) -> None:
+    bob = town.ledger("bob")
+    bob.submit("deep")
+    bob.submit("edge")
+    path = fresh(town, "shallow", "--no-local")  # a local clone copies all objects
+    joined = join(town, path, "carol", depth=1)
+    assert not joined.whole
+    assert joined.head.commit == town.head()
+    carol = opened(town, path, "carol")
+    assert town.git("rev-list", "--count", LEDGER_REF, cwd=path).strip() == "1"
+    assert carol.show("deep").verdict == "unverified"
+    assert carol.show("deep").commit is None
+    assert carol.audit(full=True).verdicts == {"unverified": 1}
+
+    bob.submit("above")
+    assert carol.show("above").verdict == "authentic"
+    won = carol.claim("deep")
+    assert won.claim
+    assert (won.outcome, won.claim.verdict) == ("won", "authentic")
+    assert carol.audit(full=True).verdicts == {"unverified": 1, "authentic": 2}
+    assert carol.complete("deep").status == "done"
+    assert [event.kind for event in carol.history("deep")] == ["claim", "complete"]
+    # A copy that is whole later knows what the shallow one could not.
+    assert town.ledger("carol").show("edge").verdict == "authentic"
+
+
+def test_a_shallow_copy_does_not_accept_a_history_beside_it(
+    open_fleet: Fleet, open_forge: Forge
+) -> None:
+    path = fresh(open_fleet, "shallow", "--no-local")
+    join(open_fleet, path, depth=1)
+    before = remembered(path, open_fleet)
+    _forked(open_forge)
+    shallow = opened(open_fleet, path, "bob")
+    assert integrity(shallow.tasks) == "rewritten"
+    assert remembered(path, open_fleet) == before
+
+
+def test_a_record_whose_base_lies_below_the_edge_is_unverified(town: Fleet, forge: Forge) -> None:
+    delayed = forge.signed("bob", "submit", task="based-below")
+    town.ledger("bob").submit("between")
+    path = fresh(town, "shallow2", "--no-local")
+    join(town, path, "carol", depth=1)
+    assert forge.push(forge.place(delayed)).slug == ""
+    carol = opened(town, path, "carol")
+    assert carol.show("based-below").status == "open"
+    assert carol.audit(full=True).verdicts == {"unverified": 2}
+
+
+# -- pins and reset
+
+
+def test_a_pin_lets_only_its_own_history_in(fleet: Fleet) -> None:
+    fleet.enroll("bob")
+    head = fleet.ledger("alice").head()
+    pins = [head.ledger, f"{head.seq}:{head.digest}", f"{head.seq}:{head.digest[:16]}"]
+    for number, pin in enumerate(pins):
+        joined = join(fleet, fresh(fleet, f"right{number}"), pin=pin)
+        assert joined.head.commit == head.commit
+    wrong = ["0" * 32, f"{head.seq}:{'0' * 64}", f"{head.seq - 1}:{head.digest}", f"99:{'0' * 64}"]
+    for number, pin in enumerate(wrong):
+        path = fresh(fleet, f"wrong{number}")
+        assert integrity(join, fleet, path, pin=pin) == "pin-mismatch"
+        assert remembered(path, fleet) == (b"", "")
+    path = fresh(fleet, "mistyped")
+    for bad in ("1:abc", ":", "x:y"):
+        with pytest.raises(Failed) as refused:
+            join(fleet, path, pin=bad)
+        assert refused.value.code == "bad-value"
+        assert remembered(path, fleet) == (b"", "")
+    joined = fleet.ledger("alice")
+    assert integrity(joined.join, pin="0" * 32) == "pin-mismatch"
+    assert joined.tasks() == []  # a later visit with a wrong pin forgets nothing
+
+
+def test_reset_is_the_only_way_back_and_is_logged(open_fleet: Fleet, open_forge: Forge) -> None:
+    alice = open_fleet.ledger("alice")
+    alice.claim("lost")
+    _rolled_back(open_forge)
+    assert integrity(alice.tasks) == "rewritten"
+    old, new = onboard.peek(alice)
+    assert old
+    assert (old.seq, new.seq) == (new.seq + 1, old.seq - 1)
+    assert integrity(alice.tasks) == "rewritten"  # looking was not leaving
+    onboard.reset(alice, old, new)
+    assert alice.join().commit == new.commit == open_fleet.head()
+    assert alice.claim("lost").outcome == "won"
+    log = (open_fleet.clone("alice") / ".git/coordledger/main/log").read_text()
+    assert old.line() in log
+    assert new.line() in log
+
+
+# -- damage at home
+
+
+def test_a_lost_or_damaged_index_is_built_again(town: Fleet) -> None:
+    bob = town.ledger("bob")
+    bob.submit("indexed")
+    bob.claim("indexed")
+    index = town.clone("bob") / ".git/coordledger/main/index"
+    good = index.read_bytes()
+    for damage in (
+        None,
+        b"",
+        b"\0" * len(good),
+        good[:-50],
+        b"x" * 41 + good[41:],
+        b"".join(sorted(good.splitlines(keepends=True))),  # right ids in wrong places
+    ):
+        index.unlink() if damage is None else index.write_bytes(damage)
+        events = town.ledger("bob").history("indexed")
+        assert [event.kind for event in events] == ["submit", "claim"]
+        assert {event.verdict for event in events} == {"authentic"}
+
+
+def test_a_removed_ref_and_collected_objects_are_fetched_again(town: Fleet) -> None:
+    path = fresh(town, "careless")
+    join(town, path)
+    careless = opened(town, path, "bob")
+    careless.submit("kept")
+    careless.close()
+    town.git("update-ref", "-d", LEDGER_REF, cwd=path)
+    town.git("reflog", "expire", "--expire=now", "--all", cwd=path)
+    town.git("gc", "--quiet", "--prune=now", cwd=path)
+    ran = plain("git", "cat-file", "-e", town.head(), cwd=path, env=town.env)
+    assert ran.returncode != 0
+    again = opened(town, path, "bob")
+    assert again.claim("kept").outcome == "won"
+    assert again.show("kept").verdict == "authentic"
+    assert [event.kind for event in again.history("kept")] == ["submit", "claim"]
+    assert town.git("rev-parse", LEDGER_REF, cwd=path).strip() == town.head()
+
+
+def test_a_local_ref_that_somebody_moved_is_not_believed(town: Fleet) -> None:
+    path = fresh(town, "moved")
+    join(town, path)
+    town.git("update-ref", LEDGER_REF, f"{LEDGER_REF}~1", cwd=path)
+    moved = opened(town, path, "bob")
+    assert moved.claim("after-the-move").outcome == "won"
+    assert town.git("rev-parse", LEDGER_REF, cwd=path).strip() == town.head()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b'{"ledger": 1}', b"\xff", b'{"x": 1}', b"7"]
+)
+def test_a_damaged_memory_of_the_head_is_a_clear_error(fleet: Fleet, content: bytes) -> None:
+    alice = fleet.ledger("alice")
+    (fleet.clone("alice") / ".git/coordledger/main/trusted.json").write_bytes(content)
+    for act in (alice.tasks, lambda: alice.claim("x"), alice.head):
+        assert integrity(act) == "bad-copy"
+
+
+def test_a_memory_that_names_another_head_is_a_clear_error(fleet: Fleet) -> None:
+    alice = fleet.ledger("alice")
+    alice.submit("t")
+    known = alice.replica.trusted
+    for wrong in (
+        replace(known, seq=known.seq + 1),
+        replace(known, digest="0" * 64),
+        replace(known, commit="0" * 40),
+        replace(known, commit="no id"),
+        replace(known, commit="x" * 40),
+        replace(known, commit=fleet.git("rev-parse", f"{LEDGER_REF}~1").strip()),
+    ):
+        alice.clone.save(wrong)
+        again = opened(fleet, fleet.clone("alice"), "alice", offline=True)
+        assert integrity(again.tasks) in ("bad-copy", "rewritten")
+
+
+# -- where a clone may be
+
+
+def test_two_worktrees_of_a_clone_are_two_sessions(town: Fleet) -> None:
+    path = fresh(town, "trees")
+    join(town, path)
+    town.git(
+        *("-c", "user.name=x", "-c", "user.email=x@x"),
+        *("commit", "--quiet", "--allow-empty", "-m", "x"),
+        cwd=path,
+    )
+    town.git("worktree", "add", "--quiet", town.root / "second", cwd=path)
+    first = opened(town, path, "bob")
+    second = opened(town, town.root / "second", "bob")
+    sessions = [ledger.identity().session for ledger in (first, second)]
+    assert len(set(sessions)) == 2
+    assert opened(town, path, "bob").identity().session == sessions[0]
+    assert first.claim("of-one-tree").outcome == "won"
+    assert (second.claim("of-one-tree").code, first.claim("of-one-tree").code) == (
+        "held",
+        "already-yours",
+    )
+    with pytest.raises(CoordledgerError) as lost:
+        second.complete("of-one-tree")
+    assert lost.value.code == "not-holder"
+    assert second.head().commit == first.head(refresh=False).commit  # one copy serves both
+    assert first.complete("of-one-tree").status == "done"
+
+
+def test_code_and_ledger_share_a_remote_without_touching_each_other(town: Fleet) -> None:
+    path = fresh(town, "coder")
+    who = ("-c", "user.name=x", "-c", "user.email=x@x")
+    town.git(*who, "commit", "--quiet", "--allow-empty", "-m", "code", cwd=path)
+    town.git("push", "--quiet", "origin", "HEAD:refs/heads/main", cwd=path)
+    join(town, path)
+    coder = opened(town, path, "bob")
+    before = [town.git(*show, cwd=path) for show in (("log", "HEAD"), ("status", "--porcelain"))]
+    assert coder.claim("of-the-coder").outcome == "won"
+    assert [
+        town.git(*show, cwd=path) for show in (("log", "HEAD"), ("status", "--porcelain"))
+    ] == before
+    assert not (path / ".git/FETCH_HEAD").exists()
+    other = fresh(town, "other-coder")
+    assert "coordledger" not in town.git("for-each-ref", cwd=other)
+    town.git("fetch", "--quiet", "--prune", "origin", cwd=path)
+    assert LEDGER_REF in town.git("for-each-ref", cwd=path)
+    town.git(*who, "commit", "--quiet", "--allow-empty", "-m", "more", cwd=path)
+    town.git("push", "--quiet", "origin", "HEAD:refs/heads/main", cwd=path)
+
+
+def test_outside_of_any_repository_a_private_clone_serves(town: Fleet, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    nowhere.mkdir()
+    url = str(town.remote)
+    first = opened(town, nowhere, "bob", remote=url)
+    assert first.claim("from-nowhere").outcome == "won"
+    assert list(nowhere.iterdir()) == []
+    script = "import sys; from coordledger import Ledger\n"
+    script += "l = Ledger.open('.', 'bob', remote=sys.argv[1]); print(l.claim('from-nowhere').code)"
+    ran = plain(sys.executable, "-c", script, url, cwd=nowhere, env=town.env)
+    assert ran.stdout.decode().strip() == "already-yours", ran.stderr
+    with pytest.raises(Failed) as refused:
+        opened(town, nowhere, "bob")
+    assert refused.value.code == "no-remote"
+    joined = onboard.join(Options(path=nowhere, agent="bob"), town.env, url)
+    assert joined.configured.endswith("coordledger/config")
+    try:
+        assert opened(town, nowhere, None).show("from-nowhere").agent == "bob"
+    finally:
+        (town.root.parent / "home/config/coordledger/config").unlink()
+
+
+@pytest.mark.parametrize(
+    "how", [["--filter=blob:none"], ["--filter=tree:0"], ["--depth=1"], ["--bare"], ["--no-local"]]
+)
+def test_any_kind_of_clone_of_the_code_serves(town: Fleet, how: list[str]) -> None:
+    name = how[0].strip("-").replace(":", "-")
+    if not town.git("for-each-ref", "refs/heads/main"):
+        commit = town.git(
+            *("-c", "user.name=x", "-c", "user.email=x@x"),
+            *("commit-tree", "-m", "x", _empty(town)),
+        ).strip()
+        town.git("update-ref", "refs/heads/main", commit)
+    town.git("config", "uploadpack.allowFilter", "true")
+    path = town.root / f"clone-{name}"
+    town.git("clone", "--quiet", *how, f"file://{town.remote}", path)
+    join(town, path)
+    ledger = opened(town, path, "bob")
+    assert ledger.claim(f"in-{name}").outcome == "won"
+    town.ledger("carol").submit(f"more-{name}")
+    assert ledger.show(f"more-{name}").verdict == "authentic"
+    audit = ledger.audit(full=True)
+    assert (audit.problems, set(audit.verdicts)) == ((), {"authentic"})
+
+
+def _empty(town: Fleet) -> str:
+    return town.git("hash-object", "-t", "tree", "-w", "/dev/null").strip()
+
+
+def test_what_a_surrounding_git_left_in_the_environment_changes_nothing(town: Fleet) -> None:
+    """As when a command runs inside of somebody's git hook."""
+    odd = str(town.root / "odd")
+    for name in (
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_NAMESPACE",
+        "GIT_WORK_TREE",
+        "GIT_COMMON_DIR",
+        "GIT_QUARANTINE_PATH",
+    ):
+        within = opened(town, town.clone("bob"), "bob", environ=town.env | {name: odd})
+        assert within.claim(f"within-{name}").outcome == "won"
+        town.ledger("carol").submit(f"more-{name}")
+        assert within.show(f"more-{name}").verdict == "authentic"
+
+
+def test_git_resolves_the_url_as_the_user_configured_it(town: Fleet) -> None:
+    path = fresh(town, "aliased")
+    town.git("config", f"url.{town.root}/.insteadOf", "team:", cwd=path)
+    town.git("remote", "add", "team", "team:ledger.git", cwd=path)
+    ledger = opened(town, path, "bob", remote="team")
+    assert ledger.claim("by-alias").outcome == "won"
+    direct = opened(town, path, "carol", remote="team:ledger.git")
+    assert direct.show("by-alias").agent == "bob"
+
+
+def test_a_reader_without_the_others_secrets_says_so_and_follows(town: Fleet) -> None:
+    """As on another host: the master is not readable through this URL."""
+    env = town.env | elsewhere(town)
+    path = fresh(town, "far")
+    town.git("remote", "set-url", "origin", f"host:{town.remote}", cwd=path)
+    secrets = town.root / "far-secrets"
+    secrets.mkdir()
+    config = secrets / "coordledger/secrets"
+    config.mkdir(parents=True)
+    home = town.root.parent / "home/config/coordledger/secrets"
+    shutil.copy(home / "bob.secret", config / "bob.secret")
+    far = env | {"XDG_CONFIG_HOME": str(secrets)}
+    joined = onboard.join(Options(path=path, agent="bob"), far, "origin")
+    assert (joined.key, joined.enforcement) == ("ready", "server")
+    bob = opened(town, path, "bob", environ=far)
+    town.ledger("carol").claim("from-afar", ttl=timedelta(minutes=5))
+    assert bob.show("from-afar").verdict == "unverified"
+    with pytest.raises(Failed) as refused:
+        bob.require("from-afar")
+    assert refused.value.code == "no-key"
+    assert bob.require("from-afar", trust_server=True).agent == "carol"
+    won = bob.claim("own-from-afar")
+    assert won.claim
+    assert (won.outcome, won.claim.verdict) == ("won", "authentic")
+    verdicts = bob.audit(full=True).verdicts
+    assert verdicts["authentic"] >= 1
+    assert verdicts["unverified"] >= 3
+    with pytest.raises(Failed) as refused:
+        bob.enroll("mallory")
+    assert refused.value.code == "no-master"
+
+
+def elsewhere(fleet: Fleet) -> dict[str, str]:
+    """An ssh that leads to this very machine."""
+    script = fleet.root / "ssh"
+    script.write_text('#!/bin/sh\nshift\nexec sh -c "$*"\n')
+    script.chmod(0o755)
+    return {"GIT_SSH_COMMAND": str(script), "GIT_SSH_VARIANT": "simple"}
+
+
+def test_the_second_implementation_agrees_with_what_landed(town: Fleet) -> None:
+    count = int(town.git("rev-list", "--count", LEDGER_REF))
+    assert second_opinion(town.remote) == count

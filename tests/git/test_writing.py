@@ -1,0 +1,474 @@
+"""How a write ends: won, lost or unknown; and what is unknown is settled for good."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fleet import LEDGER_REF
+
+from coordledger.errors import Failed, OutcomeUnknown
+
+from .forge import opened, second_opinion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fleet import Fleet
+
+    from coordledger.ledger import Ledger
+    from coordledger.signing import Signed
+
+    from .forge import Forge
+
+WORKER = Path(__file__).with_name("worker.py")
+
+# What happens to the next push, in the server's hooks: a file says what, and is taken away.
+BEFORE = """#!/bin/sh
+cat > /dev/null
+cd "$GATE" || exit 1
+if mv hold holding 2> /dev/null; then
+	n=0
+	while [ -e holding ] && [ $n -lt 600 ]; do sleep 0.02; n=$((n + 1)); done
+elif ! mv now once 2> /dev/null; then
+	exit 0
+fi
+if mv vanish vanished 2> /dev/null; then mv "$REMOTE" "$REMOTE.away"; fi
+if mv kill killed 2> /dev/null; then kill -9 $(ps -o ppid= -p $PPID); fi
+if mv refuse refused 2> /dev/null; then exit 1; fi
+"""
+LANDED = """#!/bin/sh
+grep refs/coordledger/ > /dev/null || exit 0
+[ "$1" = committed ] || exit 0
+cd "$GATE" || exit 0
+if mv hold-landed holding 2> /dev/null; then
+	n=0
+	while [ -e holding ] && [ $n -lt 600 ]; do sleep 0.02; n=$((n + 1)); done
+fi
+if mv vanish-landed vanished 2> /dev/null; then mv "$REMOTE" "$REMOTE.away"; fi
+if mv kill-landed killed 2> /dev/null; then kill -9 $PPID; fi
+"""
+
+
+class Gate:
+    """Decides what happens to the next push of a fleet on its way."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet, self.folder = fleet, fleet.root / "gate"
+        self.folder.mkdir(exist_ok=True)
+        hooks = fleet.remote / "hooks"
+        facts = f'GATE="{self.folder}" REMOTE="{fleet.remote}"\n'
+        for name, text in (("pre-receive.chained", BEFORE), ("reference-transaction", LANDED)):
+            (hooks / name).write_text(text.replace("\n", "\n" + facts, 1))
+            (hooks / name).chmod(0o755)
+
+    def set(self, *names: str) -> None:
+        for name in names:
+            (self.folder / name).touch()
+
+    def wait_for(self, name: str) -> None:
+        end = time.monotonic() + 15
+        while not (self.folder / name).exists():
+            assert time.monotonic() < end, f"nothing made {name}"
+            time.sleep(0.005)
+
+    def open(self) -> None:
+        (self.folder / "holding").unlink()
+
+    def clear(self) -> None:
+        """Whoever is held goes on, and no next push is."""
+        for path in self.folder.iterdir():
+            path.unlink()
+
+    def bring_back(self) -> None:
+        Path(f"{self.fleet.remote}.away").rename(self.fleet.remote)
+
+
+@pytest.fixture(scope="module")
+def town(founded: Callable[..., Fleet]) -> Fleet:
+    """Alice and bob, each with a clone, and the gate before the server."""
+    fleet = founded("bob")
+    fleet.clone("bob")
+    Gate(fleet)
+    return fleet
+
+
+@pytest.fixture
+def fleet(town: Fleet) -> Fleet:
+    assert [name for who in ("alice", "bob") for name in town.ledger(who).clone.intents()] == []
+    return town
+
+
+@pytest.fixture
+def gate(fleet: Fleet) -> Iterator[Gate]:
+    gate = Gate(fleet)
+    yield gate
+    gate.clear()
+
+
+@pytest.fixture
+def forge(fleet: Fleet, forge_for: Callable[[Fleet], Forge]) -> Forge:
+    return forge_for(fleet)
+
+
+@pytest.fixture
+def t(request: pytest.FixtureRequest) -> str:
+    """A task of the test's own."""
+    return request.node.name
+
+
+def start(fleet: Fleet, agent: str, *tasks: str) -> subprocess.Popen[bytes]:
+    """A process that claims the tasks at once."""
+    argv = [sys.executable, str(WORKER), "claim", str(fleet.clone(agent)), agent, "", "/", *tasks]
+    return subprocess.Popen(
+        argv, env=fleet.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL for the client alone: its git lives on, as after a crash."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=20)
+
+
+def ended(process: subprocess.Popen[bytes]) -> dict:
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    return json.loads(out)
+
+
+def eventually(check: Callable[[], object]) -> None:
+    end = time.monotonic() + 15
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def only_intent(ledger: Ledger) -> Signed:
+    [intent] = ledger.clone.intents()
+    return intent.signed
+
+
+def ops(forge: Forge) -> list[str]:
+    """The ops of all records, newest first."""
+    return [
+        forge.stolen(oid).record["op"] for oid in forge.fleet.git("rev-list", LEDGER_REF).split()
+    ]
+
+
+def git_is_gone(folder: Path) -> bool:
+    """Whether no push is under way any more: the gate's script has left the folder."""
+    return not any(
+        link.resolve() == folder
+        for link in Path("/proc").glob("[0-9]*/cwd")
+        if os.access(link, os.R_OK)
+    )
+
+
+# -- the client dies
+
+
+def test_killed_before_its_push_lands_and_then_it_lands(
+    t: str, fleet: Fleet, gate: Gate, forge: Forge
+) -> None:
+    gate.set("hold")
+    process = start(fleet, "alice", t)
+    gate.wait_for("holding")
+    kill(process)
+    head = fleet.head()
+    alice = fleet.ledger("alice")
+    signed = only_intent(alice)
+    gate.open()
+    eventually(lambda: fleet.head() != head)
+    [settled] = alice.resolve()
+    assert (settled.what, settled.outcome, settled.op) == (
+        f"claim {t}",
+        "landed",
+        signed.record["op"],
+    )
+    assert settled.seq == forge.head.seq
+    assert forge.head.signed.payload == signed.payload
+    assert alice.show(t).agent == "alice"
+    assert alice.resolve() == []
+
+
+def test_killed_before_its_push_is_refused_it_is_voided_for_good(
+    t: str, fleet: Fleet, gate: Gate, forge: Forge
+) -> None:
+    gate.set("hold", "refuse")
+    process = start(fleet, "alice", t)
+    gate.wait_for("holding")
+    kill(process)
+    alice = fleet.ledger("alice")
+    signed = only_intent(alice)
+    gate.open()
+    gate.wait_for("refused")
+    [settled] = alice.resolve()
+    assert (settled.outcome, settled.seq) == ("voided", forge.head.seq)
+    assert forge.head.record["kind"] == "void"
+    assert forge.refusal(forge.render(signed)) == "replayed"
+    assert fleet.ledger("bob").claim(t).outcome == "won"
+    assert forge.refusal(forge.render(signed)) == "replayed"
+
+
+def test_voided_while_its_push_is_still_under_way_it_does_not_land(
+    t: str, fleet: Fleet, gate: Gate, forge: Forge
+) -> None:
+    gate.set("hold")
+    process = start(fleet, "alice", t)
+    gate.wait_for("holding")
+    kill(process)
+    alice = fleet.ledger("alice")
+    op = only_intent(alice).record["op"]
+    assert [settled.outcome for settled in alice.resolve()] == ["voided"]
+    gate.open()
+    eventually(lambda: git_is_gone(gate.folder))
+    time.sleep(0.1)
+    assert forge.head.record["kind"] == "void"
+    assert ops(forge).count(op) == 1
+    assert fleet.ledger("bob").claim(t).outcome == "won"
+
+
+def test_killed_after_its_push_landed(t: str, fleet: Fleet, gate: Gate, forge: Forge) -> None:
+    gate.set("hold-landed")
+    process = start(fleet, "alice", t)
+    gate.wait_for("holding")
+    kill(process)
+    gate.open()
+    alice = fleet.ledger("alice")
+    [settled] = alice.resolve()
+    assert (settled.outcome, settled.seq) == ("landed", forge.head.seq)
+    assert alice.complete(t).status == "done"  # the same session holds it
+
+
+def test_the_next_write_settles_what_a_dead_process_left_open(
+    t: str, fleet: Fleet, gate: Gate, forge: Forge
+) -> None:
+    gate.set("hold", "refuse")
+    process = start(fleet, "alice", t)
+    gate.wait_for("holding")
+    kill(process)
+    alice = fleet.ledger("alice")
+    signed = only_intent(alice)
+    gate.open()
+    gate.wait_for("refused")
+    assert alice.claim(f"{t}-other").outcome == "won"
+    kinds = [forge.stolen(oid).record["kind"] for oid in fleet.git("rev-list", LEDGER_REF).split()]
+    assert kinds[:2] == ["claim", "void"]
+    assert forge.refusal(forge.render(signed)) == "replayed"
+    [settled] = fleet.ledger("alice").resolve()  # and it can still be asked for
+    assert (settled.outcome, settled.op) == ("voided", signed.record["op"])
+    assert fleet.ledger("alice").resolve() == []
+
+
+# -- the answer is lost
+
+
+def test_a_lost_answer_to_a_push_that_landed_is_won_and_not_doubled(
+    t: str, fleet: Fleet, gate: Gate, forge: Forge
+) -> None:
+    gate.set("kill-landed")
+    before = len(ops(forge))
+    result = fleet.ledger("alice").claim(t)
+    assert (gate.folder / "killed").exists()
+    assert result.claim
+    assert (result.outcome, result.claim.epoch) == ("won", 1)
+    assert len(ops(forge)) == before + 1
+    assert fleet.ledger("alice").clone.intents() == []
+
+
+def test_a_lost_answer_to_a_push_that_did_not_land_is_sent_again(
+    fleet: Fleet, gate: Gate, forge: Forge
+) -> None:
+    gate.set("now", "kill")
+    before = len(ops(forge))
+    sent = fleet.ledger("alice").send("once", channel="general")
+    assert (gate.folder / "killed").exists()
+    assert sent.seq == forge.head.seq
+    assert len(ops(forge)) == before + 1
+    assert fleet.ledger("alice").clone.intents() == []
+
+
+def test_without_an_answer_and_beaten_by_another_it_is_lost_and_voided(
+    t: str, fleet: Fleet, gate: Gate, forge: Forge
+) -> None:
+    gate.set("hold", "kill")
+    process = start(fleet, "alice", t)
+    gate.wait_for("holding")
+    assert fleet.ledger("bob").claim(t).outcome == "won"
+    signed = only_intent(fleet.ledger("alice"))
+    gate.open()
+    assert ended(process) == {"task": t, "outcome": "lost", "code": "held", "epoch": 1}
+    assert forge.head.record["kind"] == "void"
+    assert forge.head.record["op"] == signed.record["op"]
+    assert fleet.ledger("alice").clone.intents() == []
+    fleet.ledger("bob").release(t)
+    assert forge.refusal(forge.render(signed)) == "replayed"
+
+
+@pytest.mark.parametrize(
+    ("what", "outcome"), [(("vanish-landed", "kill-landed"), "landed"),
+                          (("now", "vanish", "kill"), "voided")]
+)  # fmt: skip
+def test_if_the_server_is_gone_before_it_answered_the_outcome_is_unknown(
+    t: str, fleet: Fleet, gate: Gate, forge: Forge, what: tuple[str, ...], outcome: str
+) -> None:
+    gate.set(*what)
+    alice = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(seconds=2))
+    with pytest.raises(OutcomeUnknown) as unknown:
+        alice.claim(t)
+    assert (unknown.value.code, unknown.value.exit_code) == ("unknown-outcome", 5)
+    signed = only_intent(alice)
+    assert signed.record["kind"] == "claim"
+    assert [settled.outcome for settled in alice.resolve()] == ["open"]  # still no server
+    with pytest.raises(OutcomeUnknown):
+        alice.claim(f"{t}-other")
+    assert only_intent(alice).payload == signed.payload
+
+    gate.bring_back()
+    [settled] = alice.resolve()
+    assert settled.outcome == outcome
+    assert ops(forge).count(signed.record["op"]) == 1
+    landed = forge.head
+    assert landed.record["op"] == signed.record["op"]
+    assert (landed.signed.payload == signed.payload) == (outcome == "landed")
+    assert (landed.record["kind"] == "void") == (outcome == "voided")
+    assert forge.refusal(forge.render(signed)) == "replayed"
+    assert fleet.ledger("bob").claim(t).outcome == ("lost" if outcome == "landed" else "won")
+
+
+# -- a plain no
+
+
+def test_a_server_that_is_away_costs_nothing_and_leaves_nothing_open(
+    t: str, fleet: Fleet, gate: Gate
+) -> None:
+    alice = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(seconds=3))
+    fleet.remote.rename(f"{fleet.remote}.away")
+    for act in (lambda: alice.claim(t), alice.tasks, lambda: alice.send("x", to="bob")):
+        with pytest.raises(Failed) as failed:
+            act()
+        assert (failed.value.code, failed.value.exit_code) == ("remote-unreachable", 1)
+        assert alice.clone.intents() == []
+    assert alice.resolve() == []
+    gate.bring_back()
+    assert alice.claim(t).outcome == "won"
+
+
+def test_a_refusal_by_somebody_elses_hook_is_final_and_leaves_nothing_open(
+    t: str, fleet: Fleet, gate: Gate
+) -> None:
+    gate.set("now", "refuse")
+    with pytest.raises(Failed) as refused:
+        fleet.ledger("alice").claim(t)
+    assert refused.value.code == "push-refused"
+    assert fleet.ledger("alice").clone.intents() == []
+
+
+def test_a_stale_lock_is_reported_as_what_it_is(t: str, fleet: Fleet, forge: Forge) -> None:
+    alice = fleet.ledger("alice")
+    lock = fleet.remote / f"{LEDGER_REF}.lock"
+    lock.touch()
+    with pytest.raises(Failed) as failed:
+        alice.claim(t)
+    assert failed.value.code == "stale-lock"
+    assert alice.clone.intents() == []
+    lock.unlink()
+    assert alice.claim(t).outcome == "won"
+
+
+def test_a_busy_clone_is_not_waited_for_beyond_the_timeout(t: str, fleet: Fleet) -> None:
+    alice = fleet.ledger("alice")
+    hasty = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(milliseconds=300))
+    began = time.monotonic()
+    with alice.clone.lock(alice._git.deadline), pytest.raises(Failed) as failed:
+        hasty.claim(t)
+    assert failed.value.code == "local-lock"
+    assert time.monotonic() - began < 2
+
+
+def test_a_server_that_hangs_is_left_on_time(
+    t: str, fleet: Fleet, gate: Gate, forge: Forge
+) -> None:
+    gate.set("hold")
+    hasty = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(seconds=1))
+    began = time.monotonic()
+    with pytest.raises(OutcomeUnknown):
+        hasty.claim(t)
+    assert time.monotonic() - began < 6
+    op = only_intent(hasty).record["op"]
+    (gate.folder / "holding").unlink()
+    [settled] = fleet.ledger("alice").resolve()
+    assert settled.op == op
+    eventually(lambda: git_is_gone(gate.folder))
+    assert ops(forge).count(op) == 1
+    kind = "claim" if settled.outcome == "landed" else "void"
+    assert {forge.head.record["op"], forge.head.record["kind"]} == {op, kind}
+
+
+def test_a_remote_that_never_speaks_is_left_on_time(t: str, fleet: Fleet) -> None:
+    silent = fleet.root / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 30\n")
+    silent.chmod(0o755)
+    env = fleet.env | {"GIT_SSH_COMMAND": str(silent), "GIT_SSH_VARIANT": "simple"}
+    path = fleet.clone("alice")
+    hasty = opened(
+        fleet, path, "alice", remote="host:x", environ=env, timeout=timedelta(seconds=0.5)
+    )
+    began = time.monotonic()
+    for act in (hasty.tasks, hasty.head):
+        with pytest.raises(Failed) as failed:
+            act()
+        assert failed.value.code == "timeout"
+    assert time.monotonic() - began < 6
+    assert fleet.ledger("alice").claim(t).outcome == "won"
+
+
+# -- races with others
+
+
+def test_after_an_unrelated_record_came_first_the_same_bytes_land_on_it(
+    t: str, fleet: Fleet, gate: Gate, forge: Forge
+) -> None:
+    gate.set("hold")
+    process = start(fleet, "alice", t)
+    gate.wait_for("holding")
+    signed = only_intent(fleet.ledger("alice"))
+    assert fleet.ledger("bob").claim(f"{t}-unrelated").outcome == "won"
+    gate.open()
+    assert ended(process)["outcome"] == "won"
+    assert forge.head.signed.payload == signed.payload
+    assert forge.head.seq == signed.record["base"]["seq"] + 2
+
+
+def test_after_another_took_the_task_first_it_is_lost(
+    t: str, fleet: Fleet, gate: Gate, forge: Forge
+) -> None:
+    gate.set("hold")
+    process = start(fleet, "alice", t)
+    gate.wait_for("holding")
+    op = only_intent(fleet.ledger("alice")).record["op"]
+    assert fleet.ledger("bob").claim(t).outcome == "won"
+    gate.open()
+    assert ended(process)["outcome"] == "lost"
+    assert op not in ops(forge)
+    assert fleet.ledger("alice").clone.intents() == []
+    assert second_opinion(fleet.remote) == len(ops(forge))
+
+
+def test_a_lost_claim_is_lost_on_the_newest_state_only(t: str, fleet: Fleet) -> None:
+    """What the clone remembers says held; the remote knows better."""
+    fleet.enroll("bob")
+    alice, bob = fleet.ledger("alice"), fleet.ledger("bob")
+    assert alice.claim(t).outcome == "won"
+    assert bob.claim(t).outcome == "lost"
+    alice.release(t)
+    assert bob.claim(t).outcome == "won"

@@ -1,0 +1,74 @@
+"""One process of a fleet: python worker.py TASK CLONE AGENT SESSION GO ARGUMENT...
+
+It starts when the file GO is there, and prints one JSON value a line.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from coordledger import Ledger, Lost
+
+PATIENCE = timedelta(seconds=25)
+
+
+def say(**facts: object) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+def claim(ledger: Ledger, *tasks: str) -> None:
+    for task in tasks:
+        result = ledger.claim(task)
+        epoch = result.claim.epoch if result.claim else 0
+        say(task=task, outcome=result.outcome, code=result.code, epoch=epoch)
+
+
+def compete(ledger: Ledger, seed: str, *tasks: str) -> None:
+    """Claim all of the tasks, in an order of one's own."""
+    order = list(tasks)
+    random.Random(seed).shuffle(order)
+    claim(ledger, *order)
+
+
+def churn(ledger: Ledger, seed: str, seconds: str, *tasks: str) -> None:
+    """Take and give tasks; a live lease must never be lost."""
+    dice = random.Random(seed)
+    end = time.monotonic() + float(seconds)
+    while time.monotonic() < end:
+        task = dice.choice(tasks)
+        result = ledger.claim(task, reopen=True)
+        if not result.won or not result.claim:
+            say(task=task, outcome=result.outcome, code=result.code)
+            continue
+        done = dice.choice(("complete", "release"))
+        try:
+            (ledger.complete if done == "complete" else ledger.release)(task)
+        except Lost as lost:
+            done = f"lost its lease: {lost.code}"
+        say(task=task, outcome="won", epoch=result.claim.epoch, done=done)
+
+
+def send(ledger: Ledger, count: str, to: str, channel: str) -> None:
+    me = ledger.settings.need_agent
+    for number in range(int(count)):
+        body = f"{me}/{ledger.settings.session} {number}"
+        sent = ledger.send(body, to=to) if number % 2 else ledger.send(body, channel=channel)
+        say(body=body, seq=sent.seq, to=sent.to)
+
+
+def main() -> None:
+    task, clone, agent, session, go, *arguments = sys.argv[1:]
+    with Ledger.open(clone, agent, session=session or None, timeout=PATIENCE) as ledger:
+        end = time.monotonic() + 20
+        while not Path(go).exists() and time.monotonic() < end:
+            time.sleep(0.005)
+        {"claim": claim, "compete": compete, "churn": churn, "send": send}[task](ledger, *arguments)
+
+
+if __name__ == "__main__":
+    main()

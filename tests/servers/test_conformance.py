@@ -1,0 +1,380 @@
+"""What coordledger promises, over every way in which git reaches a server.
+
+Each test runs once for each of `hosts.KINDS`, against a real server of that kind.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from fleet import LEDGER_REF
+
+from coordledger import onboard
+from coordledger.config import Options
+from coordledger.errors import CoordledgerError, Failed, Lost, OutcomeUnknown
+from coordledger.git import ENDING
+from coordledger.signing import Signed
+
+from . import hosts
+from .conftest import absent
+from .proxy import Fault
+from .sites import SECONDS, Site, on_a_terminal, survivors, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LARGE = base64.b64encode(os.urandom(36_000)).decode()  # and does not get smaller in a pack
+wired = pytest.mark.parametrize("site", [k for k in hosts.KINDS if k != "path"], indirect=True)
+
+
+def push(site: Site, *args: str) -> subprocess.CompletedProcess[str]:
+    """Plain git pushes from alice's clone to the ledger's URL."""
+    flags = [arg for arg in args if arg.startswith("-")]
+    return site.git("push", *flags, site.host.url, *(arg for arg in args if arg not in flags))
+
+
+def record(site: Site, *, forged: bool = False) -> str:
+    """A commit on the ledger's head with a record of alice's; `forged`: its MAC is wrong."""
+    ledger = site.alice
+    chain = ledger.replica.position()
+    if chain.head is None or chain.head.oid != site.head():
+        chain = ledger.replica.refresh()
+    signed = ledger.writer().sample(chain)
+    if forged:
+        signed = Signed(signed.payload, signed.record, bytes(byte ^ 1 for byte in signed.tag))
+    placed = chain.place(signed)
+    ledger.clone.store.write(placed.objects)
+    return placed.commit.oid
+
+
+# -- the way in
+
+
+def test_joining_by_url_shows_that_the_server_enforces_the_ledger(site: Site) -> None:
+    for agent in ("alice", "bob"):
+        found = site.joined[agent]
+        assert (found.key, found.enforcement, found.whole) == ("ready", "server", True)
+        assert found.head.ledger == site.founded.ledger
+    assert site.bob.status().enforcement == "server"
+
+
+@wired
+def test_a_push_cannot_found_a_ledger(site: Site) -> None:
+    options = Options(path=site.empty_clone(site.new("founder")), agent="alice", ledger="other")
+    before = site.refs()
+    with pytest.raises(Failed) as refused:
+        onboard.init(options, site.env["alice"], site.host.url, 30)
+    assert refused.value.code == "push-refused"
+    assert "coordledger init PATH" in refused.value.hint
+    assert site.refs() == before
+
+
+def test_a_depth_1_clone_is_small_and_works(site: Site) -> None:
+    path = site.empty_clone(site.new("shallow"))
+    options = Options(path=path, agent="bob")
+    found = onboard.join(options, site.env["bob"], site.host.url, depth=1)
+    assert (found.whole, found.enforcement) == (False, "server")
+    assert found.head.commit == site.head()
+    assert site.git("rev-list", "--count", LEDGER_REF, cwd=path, check=True).stdout == "1\n"
+    shallow = site.open("bob", path)
+    assert shallow.claim("from-a-shallow-clone").outcome == "won"
+    assert shallow.audit().problems == ()
+
+
+# -- the work
+
+
+def test_claim_renew_complete_and_a_lost_claim(site: Site) -> None:
+    won = site.alice.claim("shared", note="first")
+    assert (won.outcome, won.claims[0].agent, won.claims[0].epoch) == ("won", "alice", 1)
+    lost = site.bob.claim("shared")
+    assert (lost.outcome, lost.code) == ("lost", "held")
+    assert lost.claims[0].session == won.claims[0].session
+    with pytest.raises(Lost, match="held by alice"):
+        site.bob.complete("shared")
+    renewed = site.alice.renew(
+        "shared", ttl=2 * (won.claims[0].expires_at - won.claims[0].claimed_at)
+    )
+    assert renewed.expires_at > won.claims[0].expires_at
+    assert site.alice.complete("shared", result="merged").status == "done"
+    assert site.bob.claim("shared").code == "done"
+
+
+def test_messages_arrive_and_are_acknowledged(site: Site) -> None:
+    sent = site.alice.send("are you on it?", to="bob", importance="high")
+    (found,) = site.bob.inbox()
+    assert (found.seq, found.sender, found.body) == (sent.seq, "alice", "are you on it?")
+    assert site.bob.ack(found.seq) == [found.seq]
+    assert site.bob.inbox() == []
+    with pytest.raises(Failed, match="no message"):
+        site.bob.ack(found.seq)
+
+
+def test_of_processes_that_race_one_wins(site: Site) -> None:
+    tasks = [site.new("race") for _ in range(2)]
+    runners = [
+        subprocess.Popen(
+            site.agent_command(site.copy(agent), agent, "--start", *tasks),
+            env=site.env[agent],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for agent in ("alice", "bob", "alice")
+    ]
+    try:
+        for runner in runners:
+            assert runner.stdout.readline() == "ready\n", runner.communicate(timeout=SECONDS)
+        for runner in runners:
+            runner.stdin.write("\n")
+            runner.stdin.flush()
+        outputs = [runner.communicate(timeout=SECONDS) for runner in runners]
+    finally:
+        for runner in runners:
+            runner.kill()
+            runner.wait(SECONDS)
+    said = [[json.loads(line) for line in out.splitlines()] for out, err in outputs]
+    assert [err for out, err in outputs] == ["", "", ""]
+    for results in zip(*said, strict=True):
+        assert sorted(result["outcome"] for result in results) == ["lost", "lost", "won"]
+        assert {result["epoch"] for result in results} == {1}
+        assert len({result["session"] for result in results}) == 1
+
+
+# -- attacks
+
+
+def _rewound(site: Site) -> tuple[str, ...]:
+    record(site)  # alice's clone knows the head
+    return ("--force", f"{site.founded.head}:{LEDGER_REF}")
+
+
+ATTACKS: dict[str, tuple[str, Callable[[Site], tuple[str, ...]]]] = {
+    "a record with a wrong MAC": (
+        "bad-signature",
+        lambda site: (f"{record(site, forged=True)}:{LEDGER_REF}",),
+    ),
+    "a rewind": ("not-fast-forward", _rewound),
+    "a deletion": ("no-delete", lambda site: (f":{LEDGER_REF}",)),
+    "another ledger": (
+        "no-create",
+        lambda site: (f"{site.founded.head}:refs/coordledger/{site.new('more')}",),
+    ),
+    "code with a forged record": (
+        "bad-signature",
+        lambda site: (
+            f"{site.code_commit()}:refs/heads/{site.new('mixed')}",
+            f"{record(site, forged=True)}:{LEDGER_REF}",
+        ),
+    ),
+    "code with a forged record, atomic": (
+        "bad-signature",
+        lambda site: (
+            "--atomic",
+            f"{record(site, forged=True)}:{LEDGER_REF}",
+            f"{site.code_commit()}:refs/heads/{site.new('mixed')}",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_the_server_refuses(site: Site, attack: str) -> None:
+    slug, prepare = ATTACKS[attack]
+    args = prepare(site)
+    before = site.refs()
+    ran = push(site, *args)
+    assert ran.returncode != 0
+    refusals = [line.rstrip() for line in ran.stderr.splitlines() if "coordledger:" in line]
+    assert len(refusals) == 1, ran.stderr
+    assert re.fullmatch(
+        rf"remote: coordledger: refused ([0-9a-f]{{12}}|-): {slug}: [ -~]+", refusals[0]
+    )
+    assert "Traceback" not in ran.stderr
+    assert site.refs() == before
+
+
+# -- beside code
+
+
+@pytest.mark.parametrize("flags", [(), ("--atomic",)], ids=["plain", "atomic"])
+def test_code_and_a_good_record_pass_in_one_push(site: Site, flags: tuple[str, ...]) -> None:
+    code, branch, good = site.code_commit(), f"refs/heads/{site.new('mixed')}", record(site)
+    ran = push(site, *flags, f"{code}:{branch}", f"{good}:{LEDGER_REF}")
+    assert ran.returncode == 0, ran.stderr
+    assert (site.refs()[branch], site.head()) == (code, good)
+
+
+def test_code_is_pushed_and_fetched_as_ever(site: Site) -> None:
+    first, second = site.code_commit(), site.code_commit()
+    branch, ledger = f"refs/heads/{site.new('branch')}", site.head()
+    assert push(site, f"{first}:{branch}").returncode == 0
+    fetched = site.git("fetch", site.host.url, branch, cwd=site.clone["bob"], env=site.env["bob"])
+    assert fetched.returncode == 0, fetched.stderr
+    assert push(site, "--force", f"{second}:{branch}").returncode == 0
+    assert site.refs()[branch] == second
+    assert push(site, f":{branch}").returncode == 0
+    assert branch not in site.refs()
+    assert site.head() == ledger
+
+
+# -- no way in
+
+
+@pytest.mark.parametrize("site", ["http", "ssh", "gitolite"], indirect=True)
+def test_wrong_credentials_are_an_error_and_no_question(site: Site) -> None:
+    assert site.host.wrong
+    command = site.agent_command(site.copy("bob"), "bob", "--timeout", "8", "let-me-in")
+    start = time.monotonic()
+    printed = on_a_terminal(command, site.env["bob"] | site.host.wrong)
+    assert time.monotonic() - start < 8
+    said = json.loads(printed)  # one line: nobody asked for anything
+    assert (said["outcome"], said["code"], said["exit"]) == ("error", "remote-unreachable", 1)
+    assert re.search(r"Authentication failed|Permission denied", said["message"])
+    assert hosts.WRONG_PASSWORD not in printed
+
+
+@pytest.mark.parametrize("site", ["http"], indirect=True)
+def test_no_password_is_asked_for_and_none_is_shown(site: Site) -> None:
+    nobody = site.environment("bob", {"GIT_CONFIG_GLOBAL": os.devnull})
+    url = site.host.url.replace("://", f"://agent:{hosts.WRONG_PASSWORD}@")
+    for remote, why in [(site.host.url, "could not read Username"), (url, "Authentication failed")]:
+        command = site.agent_command(site.copy("bob"), "bob", "--remote", remote, "let-me-in")
+        printed = on_a_terminal(command, nobody)
+        said = json.loads(printed)
+        assert said["code"] == "remote-unreachable"
+        assert why in said["message"]
+        assert hosts.WRONG_PASSWORD not in printed
+
+
+def test_a_repository_that_is_not_there_is_a_clear_error(site: Site) -> None:
+    url = site.host.url.replace("/ledger", "/nothing")
+    ledger = site.open("bob", site.empty_clone(site.new("lost")), remote=url)
+    with pytest.raises(Failed) as failed:
+        ledger.join()
+    assert failed.value.code == "remote-unreachable"
+    assert re.search(
+        r"not appear|not exported|not found|denied", failed.value.message, re.IGNORECASE
+    )
+
+
+# -- faults
+
+
+def test_a_write_whose_answer_is_lost_is_won_after_a_look(site: Site) -> None:
+    ledger, before = site.through_proxy("alice"), site.head()
+    with site.answer_lost(away=False):
+        result = ledger.claim("unheard")
+    assert result.outcome == "won"
+    assert site.records_since(before) == 1
+    assert ledger.clone.intents() == []
+    assert site.bob.claim("unheard").claims[0].session == result.claims[0].session
+
+
+def test_a_write_whose_answer_is_lost_for_good_is_unknown_and_then_resolved(site: Site) -> None:
+    ledger, before = site.through_proxy("alice"), site.head()
+    with site.answer_lost(away=True), pytest.raises(OutcomeUnknown) as unknown:
+        ledger.claim("unknown")
+    assert unknown.value.code == "unknown-outcome"
+    (settled,) = ledger.resolve()
+    assert (settled.what, settled.outcome) == ("claim unknown", "landed")
+    assert ledger.resolve() == []
+    assert site.records_since(before) == 1
+    assert ledger.show("unknown").session == ledger.identity().session
+
+
+def test_a_silent_server_ends_at_the_deadline_and_leaves_no_process(site: Site) -> None:
+    mark, task = site.new(f"mark-{site.kind}"), site.new("silent")
+    timeout = 0.4 if site.proxy else 1.0
+    ledger = site.through_proxy("alice", timeout, mark)
+    # A push to a path has arrived when its server falls silent; elsewhere nothing was sent.
+    expected = [(lambda: ledger.claim(task), "unknown-outcome", 5)]
+    if site.proxy:
+        expected = [(lambda: ledger.claim(task), "remote-unreachable", 1)]
+        expected += [(ledger.head, "timeout", 1)]
+    with site.silent():
+        for call, code, exit_code in expected:
+            start = time.monotonic()
+            with pytest.raises(CoordledgerError, match="no answer within") as failed:
+                call()
+            assert timeout <= time.monotonic() - start < timeout + ENDING
+            assert (failed.value.code, failed.value.exit_code) == (code, exit_code)
+            # All were told to end before the call returned; give them the time to do so.
+            wait_until(lambda: not survivors(mark), "a process was left behind", 1)
+    later = site.open("alice", ledger.settings.path)
+    assert [settled.outcome for settled in later.resolve()] == ([] if site.proxy else ["voided"])
+    assert later.claim(task).claims[0].epoch == 1
+
+
+@pytest.mark.parametrize("site", ["daemon", "http"], indirect=True)
+def test_a_slow_line_only_takes_longer(site: Site) -> None:
+    ledger = site.through_proxy("bob")
+    with site.faulty(Fault(delay=0.01)):
+        assert ledger.claim("slow").outcome == "won"
+
+
+@wired
+def test_a_push_that_is_cut_off_in_the_middle_is_sent_again_and_lands_once(site: Site) -> None:
+    ledger, before = site.through_proxy("alice"), site.head()
+    with site.faulty(Fault(cut_up=25_000, once=True)):
+        ledger.send(LARGE, channel="uploads")
+        assert site.proxy.fault == Fault()  # it was cut
+    assert site.records_since(before) == 1
+    assert ledger.clone.intents() == []
+
+
+@wired
+def test_a_server_that_is_away_is_an_error_and_leaves_nothing_open(site: Site) -> None:
+    ledger, before = site.through_proxy("alice"), site.head()
+    with site.faulty(Fault(refuse=True)), pytest.raises(Failed) as failed:
+        ledger.claim("nobody-there")
+    assert failed.value.code == "remote-unreachable"
+    assert ledger.clone.intents() == []
+    assert site.head() == before
+
+
+def test_half_an_answer_moves_nothing(site: Site) -> None:
+    ledger = site.through_proxy("bob")
+    before = ledger.clone.trusted
+    sent = site.alice.send(LARGE, channel="downloads")
+    with site.half_an_answer(20_000):
+        with pytest.raises(Failed) as failed:
+            ledger.head()
+        assert failed.value.code == "remote-unreachable"
+        assert failed.value.message
+        assert ledger.clone.trusted == before
+        assert ledger.clone.store.ref(LEDGER_REF) == before.commit
+        assert ledger.clone.store.ref(ledger.clone.incoming) is None
+    assert ledger.head().seq >= sent.seq
+    assert ledger.messages("downloads")[-1].body == LARGE
+
+
+# -- afterwards
+
+
+def test_everything_so_far_passes_an_audit_from_scratch(site: Site) -> None:
+    path = site.empty_clone(site.new("auditor"))
+    auditor = site.open("alice", path, remote=site.host.url)
+    auditor.join(pin=site.founded.ledger)
+    found = auditor.audit(full=True)
+    count = site.records_since(site.founded.head) + 1
+    assert found.head == site.head()
+    assert (found.problems, found.verdicts) == ((), {"authentic": count})
+
+
+# -- the suite itself
+
+
+def test_a_missing_server_is_skipped_but_fails_in_ci() -> None:
+    with pytest.raises(pytest.skip.Exception, match="needs sshd"):
+        absent("ssh", hosts.Absent("sshd"), {})
+    with pytest.raises(pytest.fail.Exception, match="needs sshd"):
+        absent("ssh", hosts.Absent("sshd"), {"CI": "true"})
