@@ -53,7 +53,8 @@ class Trusted:
     digest: str
     first: int = 0
     audited: int = -1
-    enforcement: str = "unknown"
+    enforcement: str = "unknown"  # server, none
+    guarded: bool = False  # whether a hook has ever been seen at work
     read: dict[str, list[int]] = field(default_factory=dict)  # agent/channel -> seqs read
 
 

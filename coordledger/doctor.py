@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,7 @@ def examine(options: Options, environ: Mapping[str, str]) -> list[Check]:
             found += _examine_ledger(ledger, git)
     except CoordledgerError as fault:
         found.append(_failed("set-up", fault))
-    return found
+    return [replace(check, do="") if check.ok else check for check in found]
 
 
 def _failed(name: str, fault: CoordledgerError) -> Check:
@@ -129,10 +129,11 @@ def _tries(ledger: Ledger) -> Iterator[Check]:
     skew = ledger.replica.position().state.skew // 1000
     if real.outcome == transport.WON:
         server.note_enforcement(ledger, "none")
+        vanished = ledger.replica.trusted.guarded
         yield Check(
             "enforcement",
-            ok=None,
-            found=f"none; {ENFORCEMENT_NONE}",
+            ok=False if vanished else None,
+            found=f"none; {'its hook is gone; ' if vanished else ''}{ENFORCEMENT_NONE}",
             do="the server's owner runs: coordledger hook install REPO.git",
         )
         return
@@ -223,7 +224,7 @@ def _server_files(path: Path, ledger: Ledger, git: Git) -> Check:
     if not hook.exists():
         return Check(
             "server's files",
-            ok=None,
+            ok=False if (path / "coordledger" / "master").exists() else None,
             found=f"no hook at {hook}",
             do=f"coordledger hook install {path}",
         )
@@ -237,6 +238,13 @@ def _server_files(path: Path, ledger: Ledger, git: Git) -> Check:
             ok=False,
             found=f"{hook} is not coordledger's",
             do=f"coordledger hook install {path}",
+        )
+    if server.takes_shallow(path, git):
+        return Check(
+            "server's files",
+            ok=False,
+            found="receive.shallowUpdate lets a push cut the ledger's history",
+            do=f"git -C {path} config receive.shallowUpdate false",
         )
     master = path / "coordledger" / "master"
     mode = master.stat().st_mode & 0o777 if master.exists() else 0o600

@@ -41,7 +41,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "an admin enrols agents with: coordledger agent add {agent}",
     ),
     "bad-signature": (INTEGRITY, "the MAC does not verify for {agent}/{key}", ""),
-    "no-secret": (FAILED, "the server has no secret for {agent}/{key}", ""),
+    "no-secret": (
+        FAILED,
+        "the server has no secret for {agent}/{key}",
+        "its owner puts the agent's secret or the master into REPO.git/coordledger/, mode 0600",
+    ),
     "bad-base": (INTEGRITY, "the base is not in this chain: {why}", ""),
     "replayed": (INTEGRITY, "{agent}'s intent {op} has landed already", ""),
     "time-backwards": (
@@ -60,7 +64,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "already-yours": (
         LOST,
         "{task} is held by this very session until {until}",
-        "another run in this worktree may be working on it; --session tells runs apart",
+        "to go on with it: coordledger renew {task}; --session tells runs in one worktree apart",
     ),
     "not-holder": (LOST, "{task} is held by {agent}/{session}, epoch {epoch}", ""),
     "expired": (
@@ -68,7 +72,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "the lease on {task} ran out at {until}",
         "stop working on it, or claim it again",
     ),
-    "not-claimed": (LOST, "{task} is not claimed", "claim it first"),
+    "not-claimed": (LOST, "{task} is not claimed", ""),
     "done": (LOST, "{task} is done", "claim it with --reopen to do it again"),
     "blocked": (LOST, "{task} waits for {after}", "it can be claimed once that is done"),
     "nothing-to-claim": (LOST, "no open, unblocked task", "--wait waits for one"),
@@ -78,13 +82,13 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "bad-lease": (FAILED, "the lease would end before it begins", ""),
     "ttl-above-policy": (
         FAILED,
-        "a lease of {ttl} s is longer than the policy's max_ttl of {limit} s",
+        "a lease of {ttl} is longer than the policy's max_ttl of {limit}",
         "use a shorter --ttl",
     ),
     "not-later": (FAILED, "{task} is already leased until {until}", "renew with a longer --ttl"),
     "page-full": (FAILED, "the page of {task} is full", "use another ledger for more tasks"),
     # -- agents, policy, messages (section 9)
-    "not-permitted": (FAILED, "{agent} may not {what}", "an admin can: coordledger agent list"),
+    "not-permitted": (FAILED, "{agent} may not {what}", "coordledger agent list shows who may"),
     "bad-key": (FAILED, "key {id} of {who}: {why}", "coordledger agent list"),
     "last-key": (FAILED, "key {id} is the owner's last one", "rotate first"),
     "agent-exists": (
@@ -137,14 +141,14 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "hook-broken": (
         FAILED,
         "the hook cannot work: {why}",
-        "the server's owner runs: coordledger hook install REPO.git",
+        "the server's owner mends that, or runs: coordledger hook install REPO.git",
     ),
     "try-ok": (FAILED, "a try: it would be admitted", ""),
     # -- set-up and surroundings
     "no-agent": (
         FAILED,
         "no agent is configured",
-        "git config coordledger.agent NAME, or COORDLEDGER_AGENT, or --as NAME",
+        "--agent NAME or --as NAME, or COORDLEDGER_AGENT, or git config coordledger.agent NAME",
     ),
     "bad-agent": (FAILED, "not an agent's name: {value}", "a-z, 0-9, _ and -, at most 64"),
     "bad-session": (FAILED, "not a session's name: {value}", "a-z, 0-9, _ and -, at most 64"),
@@ -155,7 +159,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "not a task's id: {value}",
         "1 to 200 printable ASCII characters without spaces",
     ),
-    "bad-ttl": (FAILED, "not a lease's length: {value}", "90s, 10m, 2h, 1d; more than zero"),
+    "bad-ttl": (
+        FAILED,
+        "not a lease's length: {value}",
+        "90s, 10m, 2h, 1d; a bare number is minutes",
+    ),
     "bad-value": (FAILED, "{what}: {why}", ""),
     "bad-secret": (FAILED, "{where} holds no usable secret: {why}", ""),
     "secret-exposed": (FAILED, "{path} is not safe: {why}", "{fix}"),
@@ -167,9 +175,24 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "no-key": (
         FAILED,
         "no key to check {agent}'s claim with",
-        "--trust-server relies on the server's hook instead",
+        "--trust-server relies on the server's hook instead, where there is one",
     ),
-    "no-master": (FAILED, "the ledger's master secret is not here", "run it where the master is"),
+    "nobody-checked": (
+        FAILED,
+        "no key to check {agent}'s claim with, and no hook on the server that did",
+        "coordledger doctor looks for the hook",
+    ),
+    "holder-revoked": (LOST, "{agent}, who holds {task}, has no valid key any more", ""),
+    "no-master": (
+        FAILED,
+        "the ledger's master secret is not here",
+        "run it where the repository lives, or copy REPO.git/coordledger/master to {where}",
+    ),
+    "key-revoked": (
+        FAILED,
+        "{agent}'s key {key} was revoked by record {seq}",
+        "an admin can give a new one: coordledger agent rotate {agent}",
+    ),
     "no-git": (FAILED, "git is not there: {why}", "install git 2.30 or newer"),
     "git-failed": (FAILED, "git failed: {why}", ""),
     "not-a-repository": (FAILED, "{path} is not a git repository", ""),
@@ -183,8 +206,18 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "timeout": (FAILED, "no answer within {seconds} s", "a longer --timeout may help"),
     "not-a-ledger": (
         FAILED,
-        "{remote} has no ledger {name}",
+        "{remote} has no ledger {name}{others}",
         "its owner creates one: coordledger init PATH --agent NAME",
+    ),
+    "other-ledger": (
+        INTEGRITY,
+        "this clone follows ledger {ours}, and {remote} has {theirs}",
+        "use another clone, or --ledger NAME; to leave the old one: coordledger join --reset",
+    ),
+    "already-joined": (
+        FAILED,
+        "this clone follows ledger {ours} already",
+        "use another clone, or --ledger NAME",
     ),
     "ledger-exists": (FAILED, "{remote} has a ledger {name} already", "join it: coordledger join"),
     "not-joined": (
@@ -218,7 +251,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "from-future": (
         INTEGRITY,
         "record {seq} is {ahead} ahead of this machine's clock",
-        "check this machine's clock",
+        "check this machine's clock, then its signer's and the server's",
     ),
     "bad-chain": (INTEGRITY, "{count} bad records", ""),
     "bad-copy": (INTEGRITY, "the local copy is damaged: {why}", "coordledger join --reset"),
@@ -323,6 +356,7 @@ class RuleBroken(Exception):
 
     def theirs(self, seq: int, oid: str) -> Integrity:
         """It is a record that somebody wrote: the chain is not to be trusted."""
-        hint = ERRORS[self.code][2] if self.code == "newer-version" else ""
+        repair = "on a remote without a hook an operator can cut it off: coordledger repair"
+        hint = ERRORS[self.code][2] if self.code == "newer-version" else repair
         where = f"record {seq} ({oid[:12]})"
         return Integrity(self.code, f"{where}: {self}", hint, {"seq": seq, "commit": oid})

@@ -34,6 +34,7 @@ LEDGERS, TRIES = "refs/coordledger/", "refs/coordledger-try/"
 MAX_RECORDS = 1024
 MAX_BYTES = 33_554_432
 MAX_INPUT = 16_777_216
+_HEX = frozenset("0123456789abcdef")
 DAY = 86_400_000
 DEFAULT_GAP = 30 * DAY
 
@@ -78,7 +79,8 @@ def _update(line: str) -> tuple[str, str, str | None]:
     """Old id, new id and ref of one line; ref None if it is none of ours."""
     old, _, rest = line.partition(" ")
     new, _, ref = rest.partition(" ")
-    if not ref or len(old) != len(new) or len(old) not in (40, 64):
+    good = len(old) == len(new) and len(old) in (40, 64) and _HEX.issuperset(old + new)
+    if not ref or not good:
         raise RuleBroken("bad-push", why="a line of the list is not: old new ref")
     # A file system that folds case would store refs/Coordledger/x as our ref's file.
     folder = "/".join(ref.lower().split("/")[:2])

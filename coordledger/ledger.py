@@ -27,7 +27,7 @@ from .clone import Clone
 from .config import Options, SecretFinder, Settings
 from .errors import Failed, Lost, RuleBroken, error
 from .git import Deadline, Git
-from .replica import Replica
+from .replica import Replica, parse_place
 from .results import (
     Agent,
     Audit,
@@ -190,9 +190,9 @@ class Ledger:
             return self.replica.position().state
         return self.replica.refresh().state
 
-    def _write(self, what: str, build: writing.Build) -> Commit:
+    def _write(self, what: str, build: writing.Build, *, look: bool = False) -> Commit:
         self._begin()
-        return self.writer().write(what, build)
+        return self.writer().write(what, build, look=look)
 
     # -- joining
 
@@ -219,19 +219,18 @@ class Ledger:
 
         Raises `Integrity`: head-differs; `Failed`: bad-value, gone.
         """
-        ledger, _, place = line.strip().partition(" ")
-        seq, _, digest = place.partition(":")
-        if not (seq.isdecimal() and len(digest) == 64):
-            raise error("bad-value", what="--compare", why="a line that `coordledger head` printed")
+        ledger, seq, digest = parse_place(line, "--compare")
         mine = self.head()
-        if ledger != mine.ledger:
+        if ledger not in (None, mine.ledger):
             raise error("head-differs", why=f"it is ledger {ledger}, this is {mine.ledger}")
-        if int(seq) > mine.seq:
+        if seq is None:
+            return mine
+        if seq > mine.seq:
             raise error("head-differs", why=f"record {seq} is not in the remote's history")
-        found = self.replica.commit_at(int(seq))
+        found = self.replica.commit_at(seq)
         if found is None:
             raise error("gone", seq=seq)
-        if found.digest != digest:
+        if not found.digest.startswith(digest):
             raise error("head-differs", why=f"at record {seq} it has another digest")
         return mine
 
@@ -265,7 +264,7 @@ class Ledger:
     def claim(
         self,
         *tasks: str,
-        ttl: timedelta = DEFAULT_TTL,
+        ttl: timedelta | None = None,
         wait: timedelta | None = None,
         reopen: bool = False,
         note: str | None = None,
@@ -288,37 +287,40 @@ class Ledger:
     def claim_next(
         self,
         *,
-        ttl: timedelta = DEFAULT_TTL,
+        ttl: timedelta | None = None,
         wait: timedelta | None = None,
         note: str | None = None,
         dry_run: bool = False,
     ) -> ClaimResult:
         """Claim the claimable task of the highest priority, of these the oldest."""
         what = "claim --next"
-        return self._claim(what, _next_task, ttl, wait, note, reopen=False, dry_run=dry_run)
+        return self._claim(
+            what, _next_task, ttl, wait, note, reopen=False, dry_run=dry_run, look=True
+        )
 
     def _claim(
         self,
         what: str,
         choose: Callable[[State, int], list[str]],
-        ttl: timedelta,
+        ttl: timedelta | None,
         wait: timedelta | None,
         note: str | None,
         *,
         reopen: bool,
         dry_run: bool,
+        look: bool = False,
     ) -> ClaimResult:
-        if ttl <= timedelta(0):
-            raise error("bad-ttl", value=ttl)
+        need_ttl(ttl)
         chosen: list[str] = []
 
         def build(now: State, at: int) -> tuple[str, Fields]:
-            chosen[:] = choose(now, at)
+            chosen.clear()
+            chosen.extend(choose(now, at))
             items = []
             for name in chosen:
                 task = now.task(name) or {"rev": 0, "epoch": 0}
                 items.append({"task": name, "rev": task["rev"] + 1, "epoch": task["epoch"] + 1})
-            until = _until(at, ttl)
+            until = _until(now, at, ttl)
             return "claim", {"tasks": items, "until": until, "reopen": reopen, "note": note}
 
         def attempt() -> ClaimResult:
@@ -327,7 +329,7 @@ class Ledger:
                     self._begin()
                     now = self.writer().dry_run(build)
                 else:
-                    self._write(what, build)
+                    self._write(what, build, look=look)
                     now = self.replica.position().state
             except Lost as lost:
                 renewable = lost.code == "already-yours" and len(chosen) == 1 and not dry_run
@@ -362,13 +364,12 @@ class Ledger:
             ]
         return ClaimResult("lost", tuple(way), lost.code, lost.message, lost.hint)
 
-    def renew(self, task: str, *, ttl: timedelta = DEFAULT_TTL) -> Claim:
+    def renew(self, task: str, *, ttl: timedelta | None = None) -> Claim:
         """Extend the lease that this session holds. Raises `Lost`."""
-        if ttl <= timedelta(0):
-            raise error("bad-ttl", value=ttl)
+        need_ttl(ttl)
 
         def build(now: State, at: int) -> tuple[str, Fields]:
-            return "renew", _held(now, task) | {"until": _until(at, ttl)}
+            return "renew", _held(now, task) | {"until": _until(now, at, ttl)}
 
         return self._change(task, f"renew {task}", build)
 
@@ -402,9 +403,9 @@ class Ledger:
         return self._shown(self.replica.position().state, task)
 
     def tasks(self) -> list[Claim]:
-        """All tasks: by priority (highest first), then by age."""
+        """All tasks: by priority (highest first), then by age; what is done comes last."""
         now = self._read()
-        found = sorted(now.tasks(), key=_urgency)
+        found = sorted(now.tasks(), key=lambda task: (task["status"] == "done", _urgency(task)))
         return [self._claim_of(now, task) for task in found]
 
     def show(self, task: str) -> Claim:
@@ -444,6 +445,7 @@ class Ledger:
             priority=task["priority"],
             meta=task["meta"],
             after=tuple(task["after"]),
+            waits_for=tuple(now.waits_for(task)) if task["status"] == "open" else (),
             seq=task["last_seq"],
             commit=newest.oid if newest else None,
             verdict=self._verdict_of(task, newest, claim),
@@ -504,19 +506,30 @@ class Ledger:
         """The live, authentic claim on a task, or an exception: a gate for scripts.
 
         A lease counts until `max_skew` before its end, so that nobody acts on one that
-        another clock has seen end. Raises `Lost`: not-live; `Failed`: no-key, unknown-task;
+        another clock has seen end. Raises `Lost`: not-live, not-holder, wrong-epoch,
+        holder-revoked; `Failed`: no-key, nobody-checked, unknown-task;
         `Integrity`: bad-signature.
         """
+        if self.settings.offline:
+            raise error("bad-value", what="--offline", why="a gate asks the remote")
         claim = self.show(task)
-        skew = timedelta(milliseconds=self.replica.position().state.skew)
-        now = moment(self._clock())
-        live = claim.expires_at is not None and now is not None and now < claim.expires_at - skew
-        if not live or by not in (None, claim.agent) or epoch not in (None, claim.epoch):
+        now = self.replica.position().state
+        held = {"task": task, "agent": claim.agent, "session": claim.session, "epoch": claim.epoch}
+        ends = claim.expires_at - timedelta(milliseconds=now.skew) if claim.expires_at else None
+        if ends is None or ends <= (moment(self._clock()) or ends):
             raise error("not-live", task=task)
+        if by not in (None, claim.agent):
+            raise error("not-holder", **held)
+        if epoch not in (None, claim.epoch):
+            raise error("wrong-epoch", task=task, epoch=claim.epoch, got=epoch)
+        if not _agent(now, str(claim.agent)).active:
+            raise error("holder-revoked", task=task, agent=claim.agent)
         if claim.verdict in (verify.INVALID, verify.UNKNOWN_KEY):
             raise error("bad-signature", agent=claim.agent, key="?")
         if claim.verdict == verify.UNVERIFIED and not trust_server:
             raise error("no-key", agent=claim.agent)
+        if claim.verdict == verify.UNVERIFIED and self.replica.trusted.enforcement != "server":
+            raise error("nobody-checked", agent=claim.agent)
         return claim
 
     # -- messages
@@ -681,7 +694,8 @@ class Ledger:
         ledger = self.replica.position().state.ledger
         masters = config.masters(self.settings, self.remote_url(), ledger["ledger"])
         if not masters and secret is None:
-            raise error("no-master")
+            where = self.settings.config_dir / "masters" / ledger["ledger"]
+            raise error("no-master", where=where)
 
         def build(now: State, at: int) -> tuple[str, Fields]:
             entry = now.agent(who) or {"rev": 0, "keys": [], "role": "agent"}
@@ -750,7 +764,10 @@ class Ledger:
         """Verify what this clone has not audited yet; `full`: from the first record on."""
         self._read()
         known = self.replica.trusted
+        if since is not None and since > known.seq:
+            raise error("bad-value", what="--since", why=f"the newest record is {known.seq}")
         start = since if since is not None else (0 if full else known.audited + 1)
+        start = max(start, known.first)
         counts, problems, last = self.replica.audit(start)
         if not problems and start <= known.audited + 1:
             with self.clone.lock(self._git.deadline):
@@ -793,7 +810,7 @@ class Ledger:
         unread = len(self._inbox(now, me, None, everything=False)) if me else 0
         return Status(
             known.ledger,
-            self.clone.ref,
+            self.clone.there,
             self.settings.shown_remote,
             known.commit,
             known.seq,
@@ -869,8 +886,15 @@ def times_of(claim: Claim) -> int:
     return int(claim.claimable_at.timestamp() * 1000) + 1
 
 
-def _until(at: int, ttl: timedelta) -> str:
-    until = at + milliseconds(ttl)
+def need_ttl(value: timedelta | None) -> None:
+    if value is not None and not (isinstance(value, timedelta) and value > timedelta(0)):
+        raise error("bad-ttl", value=value)
+
+
+def _until(now: State, at: int, ttl: timedelta | None) -> str:
+    """The end of a lease that begins at `at`; by default an hour, or what the policy allows."""
+    default = min(milliseconds(DEFAULT_TTL), 1000 * now.policy("max_ttl"))
+    until = at + (default if ttl is None else milliseconds(ttl))
     if until > times.LATEST:
         raise error("bad-ttl", value=ttl)
     return times.show(until)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import commit, keyfiles, server
+from .clone import Clone
 from .config import SecretFinder
 from .doctor import probe
 from .errors import CoordledgerError, Integrity, RuleBroken, error
@@ -48,7 +49,7 @@ class Founded:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What `join` found. `key`: ready, no-secret or not-enrolled."""
+    """What `join` found. `key`: ready, no-secret, revoked or not-enrolled."""
 
     head: Head
     remote: str
@@ -72,6 +73,12 @@ def init(options: Options, environ: Mapping[str, str], target: str, max_skew: in
     return _init_here(options, environ, target, max_skew)
 
 
+def _need_unjoined(clone: Clone) -> None:
+    """A clone that follows a ledger is not turned to another one in passing."""
+    if clone.trusted:
+        raise error("already-joined", ours=clone.trusted.ledger)
+
+
 def _is_url(target: str) -> bool:
     """As git tells them apart: a scheme, or host:path before any slash."""
     if target.startswith("file://"):
@@ -92,6 +99,8 @@ def _init_here(options: Options, environ: Mapping[str, str], target: str, max_sk
     if settings.branch:
         why = "for hosts without hooks: the hook guards refs/coordledger/* alone"
         raise error("bad-value", what="--branch", why=why)
+    if around:
+        _need_unjoined(Clone(around, settings.ledger))
     path = (options.path / target.removeprefix("file://")).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     git = git_at(options, environ)
@@ -129,6 +138,7 @@ def _init_there(
     with Ledger.from_options(replace(options, remote=target), environ) as ledger:
         settings = ledger.settings
         agent = settings.need_agent
+        _need_unjoined(ledger.clone)
         session = settings.session or "init"
         secret = server.found_there(ledger, agent, session, max_skew, now, nonce, op)
         keyfiles.append(str(ledger.finder.home(agent)), secret)
@@ -136,7 +146,7 @@ def _init_there(
         _configure_around(options, environ, settings, target)
         return Founded(
             ledger=head.ledger,
-            ref=ledger.clone.ref,
+            ref=ledger.clone.there,
             repository=ledger.settings.shown_remote,
             agent=agent,
             head=head.commit,
@@ -168,6 +178,7 @@ def join(
         agent = ledger.settings.need_agent
         given = _given_secret(secret_file)
         head = ledger.join(depth=depth, pin=pin)
+        _need_fit(ledger, agent, given, secret_file)
         for secret in given:
             keyfiles.append(str(ledger.finder.home(agent)), secret)
         configured = _configure_around(options, environ, ledger.settings, found)
@@ -201,6 +212,22 @@ def _given_secret(path: Path | None) -> list[Secret]:
     return found
 
 
+def _need_fit(ledger: Ledger, agent: str, given: list[Secret], secret_file: Path | None) -> None:
+    """A file that was named holds a secret of a valid key, if the agent has any."""
+    now = ledger.replica.position().state
+    entry = now.agent(agent)
+    keys = [key for key in entry["keys"] if key["until"] is None] if entry else []
+    nonce = now.ledger["nonce"]
+    fits = any(
+        secret.fingerprint(nonce, agent, key["id"]) == key["fingerprint"]
+        for secret in given
+        for key in keys
+    )
+    if given and keys and not fits:
+        why = f"it fits no valid key of {agent} in this ledger"
+        raise error("bad-secret", where=secret_file, why=why)
+
+
 def _key_state(ledger: Ledger) -> str:
     chain = ledger.replica.position()
     try:
@@ -210,6 +237,8 @@ def _key_state(ledger: Ledger) -> str:
             return "not-enrolled"
         if fault.code == "no-secret-found":
             return "no-secret"
+        if fault.code == "key-revoked":
+            return "revoked"
         raise
     return "ready"
 
@@ -237,12 +266,12 @@ def peek(ledger: Ledger) -> tuple[Head | None, Head]:
     except Integrity:  # a damaged copy: what `reset` gets rid of
         known = None
     if not remote.fetch(clone.there, clone.incoming, None):
-        raise error("not-a-ledger", remote=remote.shown, name=clone.name)
+        raise error("not-a-ledger", remote=remote.shown, name=clone.name, others="")
     oid = clone.store.ref(clone.incoming)
     try:
         there = commit.parse(str(oid), clone.store.read(str(oid)))
     except (KeyError, RuleBroken):
-        raise error("not-a-ledger", remote=remote.shown, name=clone.name) from None
+        raise error("not-a-ledger", remote=remote.shown, name=clone.name, others="") from None
     finally:
         clone.store.set_ref(clone.incoming, None)
     old = Head(known.ledger, known.seq, known.digest, known.commit) if known else None

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]  # what, how many are done, of how many
 
 
+_HEX = frozenset("0123456789abcdef")
+
+
 class Damage:
     """A remote's head below which a record is bad, why, and the last valid commit."""
 
@@ -123,15 +126,20 @@ class Replica:
             trusted = self.clone.trusted
             if trusted:
                 raise error("rewritten", head=f"{trusted.seq}:{trusted.digest[:16]}")
-            raise error("not-a-ledger", remote=self.remote.shown, name=self.clone.name)
+            names = self.remote.names("refs/coordledger/")
+            others = f"; it has {', '.join(names)}" if names else ""
+            raise self._not_a_ledger(others)
         return oid
+
+    def _not_a_ledger(self, others: str = "") -> CoordledgerError:
+        name = self.clone.name if self.clone.there == self.clone.ref else self.clone.there
+        return error("not-a-ledger", remote=self.remote.shown, name=name, others=others)
 
     def _advance(self, chain: Chain, head: str, trusted: Trusted | None) -> Chain:
         """Judge what lies between the chain's head and `head`, then adopt all of it."""
         path = self._path(head, chain.head.oid if chain.head else None)
         if path is None:
-            at = f"{trusted.seq}:{trusted.digest[:16]}" if trusted else "-"
-            raise error("rewritten", head=at)
+            raise self._not_continued(head, trusted)
         checks_clock = trusted is None or trusted.enforcement != "server"
         passed = []
         try:
@@ -144,9 +152,22 @@ class Replica:
             self._chain = None  # it may have moved; the clone has not
             raise
         if chain.head is None:
-            raise error("not-a-ledger", remote=self.remote.shown, name=self.clone.name)
+            raise self._not_a_ledger()
         self.adopt(chain, passed)
         return chain
+
+    def _not_continued(self, head: str, trusted: Trusted | None) -> CoordledgerError:
+        """Another ledger altogether, or another history of ours."""
+        if trusted is None:
+            return self._not_a_ledger()
+        try:
+            theirs = commit.parse(head, self.clone.store.read(head)).record["ledger"]
+        except (KeyError, RuleBroken):
+            theirs = trusted.ledger
+        if theirs != trusted.ledger:
+            names = {"ours": trusted.ledger, "theirs": theirs, "remote": self.remote.shown}
+            return error("other-ledger", **names)
+        return error("rewritten", head=f"{trusted.seq}:{trusted.digest[:16]}")
 
     def _judge(self, chain: Chain, oid: str, *, from_future_is_bad: bool) -> str:
         seq = chain.head.seq + 1 if chain.head else 0
@@ -208,7 +229,12 @@ class Replica:
                 self._advance(chain, there, trusted)
             except Integrity as fault:
                 last = chain.head
-                if last is None or fault.code in ("rewritten", "newer-version", "from-future"):
+                if last is None or fault.code in (
+                    "rewritten",
+                    "other-ledger",
+                    "newer-version",
+                    "from-future",
+                ):
                     raise
                 return Damage(there, fault, last)
             finally:
@@ -244,7 +270,7 @@ class Replica:
             if not 0 <= head.seq - 1 - base["seq"] <= verify.MAX_BASE_DISTANCE:
                 raise RuleBroken("bad-base", why="it does not fit the record's seq")
         except (RuleBroken, LookupError, ValueError, AttributeError, RecursionError) as fault:
-            raise error("not-a-ledger", remote=self.remote.shown, name=self.clone.name) from fault
+            raise self._not_a_ledger() from fault
         finally:
             store.set_ref(self.clone.incoming, None)
         first = Trusted(head.record["ledger"], oid, head.seq, head.digest, first=head.seq)
@@ -253,17 +279,16 @@ class Replica:
         return chain
 
     def check_pin(self, pin: str) -> None:
-        """`pin` is a ledger id, or SEQ:DIGEST as `head` prints it (a prefix of the digest
-        of at least 16 digits will do). Raises `Integrity`: pin-mismatch, `Failed`: bad-value.
+        """`pin` as `parse_place` reads it.
+
+        Raises `Integrity`: pin-mismatch, `Failed`: bad-value.
         """
-        seq, colon, digest = pin.partition(":")
-        if not colon:
-            if pin != self.trusted.ledger:
-                raise error("pin-mismatch", why=f"it is {self.trusted.ledger}")
+        ledger, seq, digest = parse_place(pin, "--pin")
+        if ledger not in (None, self.trusted.ledger):
+            raise error("pin-mismatch", why=f"it is {self.trusted.ledger}")
+        if seq is None:
             return
-        if not seq.isdecimal() or len(digest) < 16:
-            raise error("bad-value", what="--pin", why="LEDGER-ID or SEQ:DIGEST")
-        found = self.commit_at(int(seq))
+        found = self.commit_at(seq)
         if found is None:
             raise error("pin-mismatch", why=f"this copy has no record {seq}")
         if not found.digest.startswith(digest):
@@ -343,6 +368,23 @@ class Replica:
                 self._progress("auditing", done + 1, len(path))
         last = chain.head.seq if chain.head else -1
         return counts, problems, last
+
+
+def parse_place(text: str, what: str) -> tuple[str | None, int | None, str]:
+    """Ledger id, seq and digest out of `LEDGER SEQ:DIGEST` (as `head` prints it), or of either
+    half alone. At least 16 digits of the digest. Raises `Failed`: bad-value.
+    """
+    words = text.split()
+    ledger = words.pop(0) if words and ":" not in words[0] else None
+    seq, _, digest = (words.pop(0) if words else "").partition(":")
+    good = ledger is None or (len(ledger) == 32 and _HEX.issuperset(ledger))
+    if ledger is None or seq or digest:
+        good = good and seq.isdecimal() and 16 <= len(digest) <= 64 and _HEX.issuperset(digest)
+    if words or not good:
+        raise error(
+            "bad-value", what=what, why="LEDGER-ID, SEQ:DIGEST, or both as head prints them"
+        )
+    return ledger, int(seq) if seq else None, digest
 
 
 def _first_parent(content: bytes) -> str | None:

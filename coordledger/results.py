@@ -34,7 +34,10 @@ def to_json(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A task and who holds it. `status`: open, claimed, expired or done."""
+    """A task and who holds it. `status`: open, claimed, expired or done.
+
+    `waits_for` are those in `after` that are not done: nobody can claim it before.
+    """
 
     task: str
     status: str
@@ -50,6 +53,7 @@ class Claim:
     priority: int
     meta: dict[str, str]
     after: tuple[str, ...]
+    waits_for: tuple[str, ...]
     seq: int
     commit: str | None
     verdict: str

@@ -146,7 +146,10 @@ def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[
 
     Raises `Failed`: not-a-repository, bad-value.
     """
-    Store.open(path, discover=False).close()
+    store = Store.open(path, discover=False)
+    if store.root is not None:
+        why = "a work tree's repository: give the bare one that agents push to"
+        raise error("bad-value", what=str(path), why=why)
     hook = hook_path(path, git)
     hook.parent.mkdir(exist_ok=True)
     chained, done = hook.with_name(CHAINED), []
@@ -168,7 +171,16 @@ def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[
         if not git.run("-C", str(path), "config", "--get", name).out.strip():
             git.output("-C", str(path), "config", name, value)
             done.append(f"set {name}={value}")
+    if takes_shallow(path, git):
+        git.output("-C", str(path), "config", "receive.shallowUpdate", "false")
+        done.append("set receive.shallowUpdate=false: a push could have cut the ledger's history")
     return done
+
+
+def takes_shallow(path: Path, git: Git) -> bool:
+    """Whether a push may declare commits parentless there: below it, nobody could fetch more."""
+    asked = ("config", "--type=bool", "--get", "receive.shallowUpdate")
+    return git.run("-C", str(path), *asked).out.strip() == "true"
 
 
 def hook_path(path: Path, git: Git) -> Path:
@@ -200,4 +212,6 @@ def note_enforcement(ledger: Ledger, enforcement: str) -> None:
     """Remember what a try has shown: server, none or unknown."""
     clone = ledger.clone
     with clone.lock(ledger.replica.git.deadline):
-        clone.save(replace(ledger.replica.trusted, enforcement=enforcement))
+        known = ledger.replica.trusted
+        guarded = known.guarded or enforcement == "server"
+        clone.save(replace(known, enforcement=enforcement, guarded=guarded))

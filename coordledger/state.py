@@ -367,7 +367,9 @@ def _lease(state: State, r: Record) -> None:
     if until <= at:
         raise RuleBroken("bad-lease")
     if until > at + 1000 * limit:
-        raise RuleBroken("ttl-above-policy", ttl=(until - at) // 1000, limit=limit)
+        raise RuleBroken(
+            "ttl-above-policy", ttl=times.span(until - at), limit=times.span(1000 * limit)
+        )
 
 
 def _claim(state: State, r: Record, seq: int) -> Changes:

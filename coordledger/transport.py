@@ -70,6 +70,12 @@ class Remote:
                 return oid
         return None
 
+    def names(self, below: str) -> list[str]:
+        """The refs that the remote has below a folder, without it."""
+        ran = self._git.run("ls-remote", "--quiet", "--", self.url, f"{below}*")
+        refs = (line.partition("\t")[2] for line in ran.out.splitlines())
+        return sorted(ref.removeprefix(below) for ref in refs if ref.startswith(below))
+
     def fetch(self, ref: str, into: str, depth: int | None) -> bool:
         """Bring `ref` here as `into`; False if there is none.
 

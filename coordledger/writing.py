@@ -67,10 +67,14 @@ class Identity:
         entry = state.agent(self.agent)
         if entry is None:
             raise error("unknown-agent", who=self.agent)
+        valid = [key for key in entry["keys"] if key["until"] is None]
+        if not valid:
+            last = entry["keys"][-1]
+            raise error("key-revoked", agent=self.agent, key=last["id"], seq=last["until"])
         where, secrets = self.finder.find(self.agent)
         nonce = state.ledger["nonce"]
-        for key in reversed(entry["keys"]):
-            if key["from"] <= seq and key["until"] is None:
+        for key in reversed(valid):
+            if key["from"] <= seq:
                 for secret in secrets:
                     if secret.fingerprint(nonce, self.agent, key["id"]) == key["fingerprint"]:
                         return key["id"], secret
@@ -94,8 +98,11 @@ class Writer:
 
     # -- one write
 
-    def write(self, what: str, build: Build) -> Commit:
+    def write(self, what: str, build: Build, *, look: bool = False) -> Commit:
         """Land one record and return its commit.
+
+        `look` asks the remote before the first attempt, for what depends on more than one
+        object: the compare-and-swap alone would let an older choice win.
 
         `build(state, now)` gives the kind and its fields, or raises; it is asked again
         whenever the state has changed. Raises `Lost`, `Failed`, `OutcomeUnknown`, `Integrity`.
@@ -105,7 +112,7 @@ class Writer:
                 chain = self._replica.position()
                 self._settle_all()
                 intent = self._new_intent(chain, what)
-                return self._land(intent, build)
+                return self._land(intent, build, look=look)
         except OSError as fault:  # before the first attempt: `_land` lets none out
             raise disk_error(fault) from None
 
@@ -132,11 +139,11 @@ class Writer:
         """
         return self._sign(chain, self._new_intent(chain, "try"), lambda now, at: ("void", {}))
 
-    def _land(self, intent: Intent, build: Build) -> Commit:
+    def _land(self, intent: Intent, build: Build, *, look: bool) -> Commit:
         replica = self._replica
         chain = replica.position()
         signed: Signed | None = None
-        look = unanswered = moved = False  # look: at the remote, before the next attempt
+        unanswered = moved = False  # `look`: at the remote, before the next attempt
         losses = stuck = 0
         beaten = None
         while True:
@@ -319,7 +326,10 @@ class Writer:
 
     def _key_ended(self, intent: Intent, fault: CoordledgerError) -> bool:
         """Whether the very key of the intent's bytes can sign nothing any more."""
-        if fault.code not in ("no-secret-found", "unknown-agent") or not intent.payload:
+        if (
+            fault.code not in ("no-secret-found", "key-revoked", "unknown-agent")
+            or not intent.payload
+        ):
             return False
         chain = self._replica.position()
         key = intent.signed.record["key"]

@@ -64,6 +64,8 @@ def init(app: App, path: str, me: str | None, branch: str | None, max_skew: time
     whole = max_skew.total_seconds()
     founded = onboard.init(app.options(), os.environ, path, int(whole))
     joining = f"in a clone: {NAME} join {founded.repository} --agent {founded.agent}"
+    more = f" --ledger {app.ledger_name}" if app.ledger_name else ""
+    more += f" --branch {branch}" if branch else ""
     app.screen.value_of(founded)
     for line in founded.done:
         app.screen.line(safe(line))
@@ -74,7 +76,8 @@ def init(app: App, path: str, me: str | None, branch: str | None, max_skew: time
         ("secret", f"{safe(founded.secret)} (0600)"),
         ("master", f"{safe(founded.master)} (0600): whoever reads it can sign for everybody"),
         ("enforcement", NOT_ENFORCED if founded.enforcement == "none" else founded.enforcement),
-        ("next", f"{NAME} agent add NAME" if founded.configured else safe(joining)),
+        ("next", f"{NAME} agent add NAME" if founded.configured else safe(joining + more)),
+        ("others", safe(f"{NAME} join …{more}") if founded.configured and more else ""),
     )
 
 
@@ -120,7 +123,8 @@ def join(
     )
     key = {
         "ready": "ready",
-        "no-secret": f"none: put the secret that `{NAME} agent add` wrote where --secret-file says",
+        "no-secret": f"none: join again with --secret-file and what `{NAME} agent add` wrote",
+        "revoked": f"revoked: an admin runs `{NAME} agent rotate {joined.agent}`",
         "not-enrolled": f"none: an admin runs `{NAME} agent add {joined.agent}`",
     }
     app.screen.value_of(joined)
@@ -131,7 +135,8 @@ def join(
         ("history", "" if joined.whole else "only the newest records; older ones are unverified"),
         ("agent", joined.agent),
         ("key", key[joined.key]),
-        ("enforcement", NOT_ENFORCED if joined.enforcement == "none" else ""),
+        ("enforcement", NOT_ENFORCED if joined.enforcement == "none" else joined.enforcement),
+        ("remembered", safe(joined.configured)),
     )
 
 
@@ -213,10 +218,12 @@ def _given(app: App, file: str | None) -> Secret | None:
     return found[-1]
 
 
-def _wrote(app: App, done: str, who: str, path: Path) -> None:
+def _wrote(app: App, done: str, who: str, path: Path, *, brought: bool) -> None:
     app.screen.value({"agent": who, "secret": str(path)})
     app.screen.line(f"{done} {who}; its secret: {safe(path)} (0600)")
     app.screen.line(f"carry that file to {who}'s host by another way than git")
+    if brought:
+        app.screen.line(f"and to the server, as REPO.git/coordledger/{who}.secret, mode 0600")
 
 
 @command("add", parent=agents, example="coordledger agent add bob")
@@ -230,7 +237,7 @@ def add(app: App, who: str, admin: bool, secret_file: str | None) -> None:
         if _known(ledger, who):
             raise error("agent-exists", who=who)
         path = ledger.enroll(who, admin=admin, secret=secret)
-    _wrote(app, "enrolled", who, path)
+    _wrote(app, "enrolled", who, path, brought=secret is not None)
 
 
 @command("rotate", parent=agents, example="coordledger agent rotate bob")
@@ -243,7 +250,7 @@ def rotate(app: App, who: str, secret_file: str | None) -> None:
         if not _known(ledger, who):
             raise error("unknown-agent", who=who)
         path = ledger.enroll(who, secret=secret)
-    _wrote(app, "rotated", who, path)
+    _wrote(app, "rotated", who, path, brought=secret is not None)
 
 
 @command("revoke", parent=agents, example="coordledger agent revoke bob --key 1")
@@ -253,9 +260,13 @@ def revoke(app: App, who: str, key: int | None) -> None:
     """Revoke AGENT's keys. What they have signed stays valid."""
     with app.ledger(writes=True) as ledger:
         revoked = ledger.revoke(who, key)
+        gone = not _known(ledger, who)
+        held = [one for one in ledger.tasks() if one.agent == who and one.status == "claimed"]
     app.screen.value({"agent": who, "revoked": revoked})
     names = " ".join(f"{who}/{number}" for number in revoked)
     app.screen.line(f"revoked {names}" if revoked else f"{who} has no valid key")
+    for one in held if gone else ():
+        app.screen.line(f"it still holds {safe(one.task)}: {NAME} release {safe(one.task)} --force")
 
 
 @command("list", parent=agents, example="coordledger agent list")

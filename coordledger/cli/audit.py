@@ -13,7 +13,7 @@ import click
 from coordledger.errors import INTEGRITY, LOST, UNKNOWN, error
 
 from .common import command, root
-from .output import NOT_ENFORCED, UNVERIFIED, safe
+from .output import NOT_ENFORCED, safe
 from .tasks import claims_table
 
 if TYPE_CHECKING:
@@ -51,17 +51,25 @@ def status(app: App) -> None:
 @click.option("--since", type=click.IntRange(min=0), metavar="SEQ", help="From this record on.")
 def audit(app: App, full: bool, since: int | None) -> int:
     """Verify what this clone has not audited yet, or everything."""
+    if full and since is not None:
+        raise click.UsageError("either --full or --since")
     with app.ledger() as ledger:
         found = ledger.audit(full=full, since=since)
+        oldest = ledger.replica.trusted.first
     screen = app.screen
     screen.value_of(found)
     for problem in found.problems:
         place = f"{problem['seq']} {problem['commit'][:12]}"
         screen.line(f"{screen.styled('invalid')}  {place}  {safe(problem['message'])}")
     counts = ", ".join(f"{count} {screen.styled(name)}" for name, count in found.verdicts.items())
-    screen.line(f"{found.records} records from {found.since} on{': ' if counts else ''}{counts}")
-    if found.verdicts.get("unverified"):
-        screen.line(UNVERIFIED)
+    many = "1 record" if found.records == 1 else f"{found.records} records"
+    if counts:
+        screen.line(f"{many} from {found.since} on: {counts}")
+    else:
+        screen.line(f"nothing new since record {found.since - 1}; --full verifies everything")
+    if oldest:
+        screen.line(f"records before {oldest} are not in this copy (a shallow join)")
+    screen.footer(list(found.verdicts))
     if not found.problems:
         return 0
     if not screen.json:

@@ -86,6 +86,8 @@ class App:
                 self.screen.warn(f"unknown configuration key coordledger.{key}")
             try:
                 yield ledger
+                known = ledger.clone.trusted
+                self.screen.guarded = known is not None and known.enforcement == "server"
             except KeyboardInterrupt:
                 if any(intent.outcome == "open" for intent in ledger.clone.intents()):
                     raise error("unknown-outcome", why="interrupted") from None

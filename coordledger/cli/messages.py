@@ -12,7 +12,7 @@ import click
 
 from . import params
 from .common import command, root
-from .output import UNVERIFIED, block, safe, when
+from .output import block, safe, when
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +42,7 @@ def print_messages(screen: Screen, messages: Sequence[Message]) -> None:
         at = when(message.sent_at, now)
         screen.line(f"{safe(message.seq)}  {safe(who)}  {at}{importance}{thread}{doubt}")
         screen.line(block(message.body))
-    if any(message.verdict == "unverified" for message in messages):
-        screen.line(UNVERIFIED)
+    screen.footer([message.verdict for message in messages])
     if not messages:
         screen.line("no messages")
 

@@ -53,7 +53,8 @@ _COLOURS = {
     "voided": "yellow",
     "open": "cyan",
 }
-UNVERIFIED = "unverified: no key here to check it with; it relies on the server's hook"
+_UNVERIFIED = "unverified: no key here to check it with; "
+_RELIES = {True: "it relies on the server's hook", False: "nobody here has checked it"}
 NOT_ENFORCED = "none; forged records are detected where the keys are, not prevented"
 
 
@@ -88,6 +89,7 @@ class Screen:
 
     def __init__(self) -> None:
         self.json = False
+        self.guarded = False  # whether the server's hook was seen at work
         self._progress_shown = False
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
@@ -169,6 +171,11 @@ class Screen:
         console.print(table)
         for line in drawn.getvalue().splitlines():
             self.line(line.rstrip())
+
+    def footer(self, verdicts: Sequence[str]) -> None:
+        """What `unverified` means, where it was said."""
+        if "unverified" in verdicts:
+            self.line(_UNVERIFIED + _RELIES[self.guarded])
 
     def fields(self, *pairs: tuple[str, str]) -> None:
         """Names and values, aligned; what has no value is left out."""

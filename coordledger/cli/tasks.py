@@ -15,7 +15,7 @@ from coordledger.errors import LOST, Lost
 
 from . import params
 from .common import command, root
-from .output import UNVERIFIED, block, safe, when
+from .output import block, safe, when
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from .common import App
     from .output import Screen
 
-_HOUR = "60m"
 task_argument = click.argument("task", type=params.TASK)
 ttl_option = click.option(
-    "--ttl", type=params.LEASE, default=_HOUR, show_default=True, help="The lease's length."
+    "--ttl",
+    type=params.LEASE,
+    metavar="DURATION",
+    help="The lease: 60m, or what the policy allows.",
 )
 
 
@@ -58,11 +60,6 @@ def _lease(claim: Claim) -> str:
     return f"until {when(claim.expires_at, datetime.now(UTC))}" if claim.expires_at else ""
 
 
-def footer(screen: Screen, verdicts: Sequence[str]) -> None:
-    if "unverified" in verdicts:
-        screen.line(UNVERIFIED)
-
-
 def claims_table(screen: Screen, claims: Sequence[Claim]) -> None:
     """A line each; the verdict only where one is not authentic."""
     now = datetime.now(UTC)
@@ -80,13 +77,13 @@ def claims_table(screen: Screen, claims: Sequence[Claim]) -> None:
     for claim in claims:
         until = when(claim.expires_at, now) if claim.expires_at else ""
         words = claim.result if claim.status == "done" else claim.note
-        if claim.status == "open" and claim.after:
-            words = f"after {' '.join(claim.after)}"
+        if claim.waits_for:
+            words = f"waits for {' '.join(claim.waits_for)}"
         verdict = "" if claim.verdict == "authentic" else claim.verdict
         row = [claim.task, claim.status, str(claim.priority or ""), _holder(claim), until]
         rows.append([*row, *([verdict] if doubtful else ""), words or ""])
     screen.table(header, rows)
-    footer(screen, [claim.verdict for claim in claims])
+    screen.footer([claim.verdict for claim in claims])
 
 
 def print_claim(screen: Screen, claim: Claim, page: str) -> None:
@@ -102,6 +99,7 @@ def print_claim(screen: Screen, claim: Claim, page: str) -> None:
         ("free from", when(claim.claimable_at, now) if claim.claimable_at else ""),
         ("priority", safe(claim.priority or "")),
         ("after", safe(" ".join(claim.after))),
+        ("waits for", safe(" ".join(claim.waits_for))),
         ("meta", safe(" ".join(f"{key}={value}" for key, value in claim.meta.items()))),
         ("record", safe(f"{claim.seq} {claim.commit or '(not in this copy)'}")),
         ("page", page),
@@ -111,7 +109,7 @@ def print_claim(screen: Screen, claim: Claim, page: str) -> None:
         if text:
             screen.line(name)
             screen.line(block(text))
-    footer(screen, [claim.verdict])
+    screen.footer([claim.verdict])
 
 
 # -- commands
@@ -129,8 +127,12 @@ def submit(
     with app.ledger(writes=True) as ledger:
         claim = ledger.submit(task, priority=priority, meta=dict(meta), after=after)
     app.screen.value_of(claim)
-    prio = f"priority {claim.priority}" if claim.priority else ""
-    app.screen.line(f"{safe(task)} is {app.screen.styled(claim.status)}  {prio}".rstrip())
+    facts = [f"priority {claim.priority}"] if claim.priority else []
+    facts += [f"waits for {safe(' '.join(claim.waits_for))}"] if claim.waits_for else []
+    given = (priority, dict(meta), tuple(sorted(set(after))))
+    if given != (claim.priority, claim.meta, claim.after):
+        facts.append("(it was there already, and stays as it is)")
+    app.screen.line("  ".join([f"{safe(task)} is {app.screen.styled(claim.status)}", *facts]))
 
 
 @command(
@@ -151,7 +153,7 @@ def claim(
     app: App,
     tasks: tuple[str, ...],
     next_: bool,
-    ttl: timedelta,
+    ttl: timedelta | None,
     wait: timedelta | None,
     reopen: bool,
     note: str | None,
@@ -180,7 +182,8 @@ def _claimed(screen: Screen, result: ClaimResult, *, several: bool, dry_run: boo
     screen.value_of(result.claims, several=several, outcome=result.outcome)
     for one in result.claims:
         done = "would be won:" if dry_run else result.outcome
-        _said(screen, done, one, _epoch(one), _lease(one))
+        new = "(a new task)" if one.rev == 1 else ""
+        _said(screen, done, one, _epoch(one), _lease(one), new)
 
 
 def _lost(screen: Screen, result: ClaimResult, *, several: bool) -> None:
@@ -193,7 +196,7 @@ def _lost(screen: Screen, result: ClaimResult, *, several: bool) -> None:
 @command("renew", parent=root, section="Tasks", example="coordledger renew task-1 --ttl 2h")
 @task_argument
 @ttl_option
-def renew(app: App, task: str, ttl: timedelta) -> None:
+def renew(app: App, task: str, ttl: timedelta | None) -> None:
     """Extend the lease that this session holds."""
     with app.ledger(writes=True) as ledger:
         claim = ledger.renew(task, ttl=ttl)
@@ -297,7 +300,7 @@ def history(app: App, task: str) -> None:
         for event in events
     ]
     app.screen.table(["SEQ", "AT", "WHAT", "BY", "EPOCH", "VERDICT", "NOTE"], rows)
-    footer(app.screen, [event.verdict for event in events])
+    app.screen.footer([event.verdict for event in events])
 
 
 @command(
