@@ -31,10 +31,11 @@ def read(path: str) -> list[Secret] | None:
     except OSError as fault:
         why = "it is a symlink" if os.path.islink(path) else fault.strerror  # noqa: PTH114
         raise error("secret-exposed", path=path, why=why, fix="use a file of your own") from None
+    facts = os.fstat(fd)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(fd)
+        raise error("secret-exposed", path=path, why="it is no file", fix="use a file")
     with os.fdopen(fd, "rb") as file:
-        facts = os.fstat(fd)
-        if not stat.S_ISREG(facts.st_mode):
-            raise error("secret-exposed", path=path, why="it is no file", fix="use a file")
         if facts.st_uid != os.geteuid():
             raise error("secret-exposed", path=path, why="it is another user's", fix="chown it")
         if facts.st_mode & 0o077:

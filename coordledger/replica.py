@@ -14,7 +14,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import commit, times, verify
+from . import commit, records, times, verify
 from .clone import Trusted
 from .errors import CoordledgerError, Integrity, RuleBroken, error
 from .verify import Chain
@@ -266,6 +266,8 @@ class Replica:
             chain = Chain(store.read, self._keyring_for(head.record["ledger"]), head, store.algo)
             if chain.state.ledger.get("ledger") != head.record["ledger"]:
                 raise RuleBroken("bad-commit", why="its state is another ledger's")
+            if wrong := records.policy_problem(chain.state.ledger.get("policy"), whole=True):
+                raise RuleBroken("bad-record", field="policy", why=wrong)
             base = head.record["base"] or {"seq": -1}
             if not 0 <= head.seq - 1 - base["seq"] <= verify.MAX_BASE_DISTANCE:
                 raise RuleBroken("bad-base", why="it does not fit the record's seq")
@@ -379,7 +381,8 @@ def parse_place(text: str, what: str) -> tuple[str | None, int | None, str]:
     seq, _, digest = (words.pop(0) if words else "").partition(":")
     good = ledger is None or (len(ledger) == 32 and _HEX.issuperset(ledger))
     if ledger is None or seq or digest:
-        good = good and seq.isdecimal() and 16 <= len(digest) <= 64 and _HEX.issuperset(digest)
+        good = good and seq.isdecimal() and len(seq) <= 16
+        good = good and 16 <= len(digest) <= 64 and _HEX.issuperset(digest)
     if words or not good:
         raise error(
             "bad-value", what=what, why="LEDGER-ID, SEQ:DIGEST, or both as head prints them"

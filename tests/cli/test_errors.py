@@ -88,7 +88,7 @@ ROWS = {
     "a task that is not there": Row("show nothing", "unknown-task"),
     "waiting for a task that is not there": Row("submit t --after nothing", "unknown-task"),
     "requiring what is not live": Row("require expired", "not-live", LOST),
-    "requiring somebody else": Row("require held --by alice", "not-live", LOST),
+    "requiring somebody else": Row("require held --by alice", "not-holder", LOST),
     "requiring without a key": Row(
         "--remote {root}/bare.git require held",
         "no-key",
@@ -125,7 +125,8 @@ ROWS = {
         ("head", "--compare", f"{'0' * 32} 0:{'0' * 64}"), "head-differs", INTEGRITY
     ),
     "a head that is none": Row("head --compare nonsense", "bad-value"),
-    "another pin": Row("join {remote} --pin 0123456789abcdef", "pin-mismatch", INTEGRITY),
+    "a pin that is none": Row("join {remote} --pin 0123456789abcdef", "bad-value"),
+    "another pin": Row("join {remote} --pin 0123456789abcdef0123456789abcdef", "pin-mismatch", INTEGRITY),
     "a reset that nobody confirms": Row("join {remote} --reset", "bad-value"),
     "a damaged copy": Row("list", "bad-copy", INTEGRITY, agent="damaged"),
     "writing offline": Row("claim t --offline", "bad-value"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CLAIM = """
     task status agent session epoch rev claimed_at expires_at claimable_at note result priority
-    meta after seq commit verdict
+    meta after waits_for seq commit verdict
 """.split()  # noqa: SIM905
 MESSAGE = """
     seq from session to channel thread importance body sent_at commit verdict
@@ -69,7 +69,7 @@ def test_from_nothing_to_a_fleet(tmp_path, env):
     for agent in ("alice", "bob"):
         fleet.git("clone", "--quiet", fleet.remote, tmp_path / agent)
     alice, bob = tmp_path / "alice", tmp_path / "bob"
-    assert "key     ready" in fleet.run("join", "origin", "--agent", "alice", cwd=alice).stdout
+    assert "key          ready" in fleet.run("join", "origin", "--agent", "alice", cwd=alice).stdout
     ran = fleet.run("agent", "add", "bob", "--json", cwd=alice, check=0)
     secret = Path(json.loads(ran.stdout)["secret"])
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
@@ -157,12 +157,12 @@ def test_the_list_is_filtered(two, told):
     def names(*filters: str) -> list[str]:
         return [one["task"] for one in told("bob", "list", *filters)]
 
-    assert names() == ["one", "two", "three"]
+    assert names() == ["two", "three", "one"]  # what is done comes last
     assert names("--open") == ["three"]
-    assert names("--claimed", "--done") == ["one", "two"]
+    assert names("--claimed", "--done") == ["two", "one"]
     assert names("--mine", "--claimed") == ["two"]
     assert names("--expired") == []
-    assert names("--limit", "1") == ["one"]
+    assert names("--limit", "1") == ["two"]
     said = two.run("list", "--limit", "2", agent="bob", check=0).stdout.splitlines()
     assert said[0].split() == ["TASK", "STATUS", "PRIO", "HOLDER", "UNTIL", "NOTE"]
     assert said[-1] == "and 1 more"
@@ -205,7 +205,7 @@ def test_messages_are_sent_read_and_acknowledged(two, told):
 def test_a_gate_for_scripts(two, told):
     told("bob", "claim", "t")
     assert told("alice", "require", "t", "--by", "bob", "--epoch", "1")["status"] == "claimed"
-    assert told("alice", "require", "t", "--epoch", "2", code=3)["error"]["code"] == "not-live"
+    assert told("alice", "require", "t", "--epoch", "2", code=3)["error"]["code"] == "wrong-epoch"
     told("bob", "complete", "t")
     two.run("require", "t", agent="alice", check=3)
 
@@ -263,7 +263,7 @@ def test_keys_come_and_go(two, told):
     assert bob["active"]
     assert [key["until_seq"] is None for key in bob["keys"]] == [False, True]
     assert told("alice", "agent", "revoke", "bob")["revoked"] == [2]
-    assert told("bob", "claim", "u", code=1)["error"]["code"] == "no-secret-found"
+    assert told("bob", "claim", "u", code=1)["error"]["code"] == "key-revoked"
     told("alice", "agent", "add", "bob")
     told("bob", "claim", "u")
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coordledger import Ledger
 from coordledger.errors import CoordledgerError, Failed, Integrity
 
 from .bookkeeping import claims_of, records_of
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fleet import Fleet
+
+    from coordledger import Ledger
 
 SKEW = 30_000  # milliseconds, the default policy's
 DAY = 86_400_000
@@ -101,7 +102,7 @@ def is_live(ledger: Ledger, task: str) -> bool:
     try:
         ledger.require(task, by=ledger.settings.agent)
     except CoordledgerError as fault:
-        assert fault.code == "not-live"
+        assert fault.code in ("not-live", "not-holder")
         return False
     return True
 
@@ -187,7 +188,7 @@ def test_a_clock_that_jumps_ahead_stops_its_agent_and_back_again_lets_it_go_on(
     with pytest.raises(Failed) as behind:
         alice.claim("u")
     assert behind.value.code in ("time-backwards", "clock-skew")
-    assert "60 min behind" in behind.value.message
+    assert re.search("(59|60) min behind", behind.value.message)
     jump[0] = 0
     assert is_live(alice, "t")
     assert alice.renew("t", ttl=timedelta(seconds=700)).status == "claimed"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +19,7 @@ from .served import daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from .conftest import Agents, Disk
 
@@ -108,13 +108,13 @@ def test_a_full_disk_is_one_line_and_a_stable_code(
     assert fault["code"] in DISK_IS_FULL
     assert claims_of(records_of(fleet.remote), "t") == []
     disk.clear()
-    assert [message["body"] for message in one_of(fleet, clone, "inbox")] == ["x"]
+    assert [message["body"] for message in listed(fleet, clone, "inbox")] == ["x"]
     fleet.run("claim", "t", cwd=clone, check=0)
 
 
-def one_of(fleet: Fleet, clone: Path, *argv: str) -> list[dict[str, Any]]:
+def listed(fleet: Fleet, clone: Path, *argv: str, code: int = 0) -> list[dict[str, Any]]:
     found: list[dict[str, Any]]
-    found = json.loads(fleet.run(*argv, "--json", cwd=clone, check=0).stdout)
+    found = json.loads(fleet.run(*argv, "--json", cwd=clone, check=code).stdout)
     return found
 
 
@@ -146,29 +146,40 @@ def test_a_claim_that_landed_is_won_although_the_disk_filled_up_meanwhile(
     assert len(claims_of(records_of(fleet.remote), "t")) == 1
 
 
+@pytest.mark.parametrize(
+    ("hook", "killer", "outcome"),
+    [
+        (
+            "reference-transaction",
+            'if [ "$1" = committed ]; then {fill}; kill -9 $PPID; fi',
+            "landed",
+        ),
+        ("pre-receive.chained", "{fill}; kill -9 $(ps -o ppid= -p $PPID)", "voided"),
+    ],
+    ids=["landed", "not-landed"],
+)
 def test_a_full_disk_after_a_push_without_an_answer_is_no_failure_but_unknown(
-    fleet: Fleet, make_disk: Callable[..., Disk]
+    fleet: Fleet, make_disk: Callable[..., Disk], hook: str, killer: str, outcome: str
 ) -> None:
-    """The push lands, the server dies before it says so, and then nothing can be looked up."""
-    fleet.enroll("bob")
+    """The server dies before it answers, and then there is no room to look or to try again."""
     disk = make_disk()
     clone = on_disk(fleet, disk, "alice")
-    hook = fleet.remote / "hooks/reference-transaction"
-    hook.write_text(
-        "#!/bin/sh\ngrep -q refs/coordledger/ || exit 0\n"
-        f'[ "$1" = committed ] || exit 0\ncat /dev/zero > \'{disk.path}/filler\' 2> /dev/null\n'
-        "kill -9 $PPID\n"
-    )
-    hook.chmod(0o755)
+    fill = f"cat /dev/zero > '{disk.path}/filler' 2> /dev/null"
+    path = fleet.remote / "hooks" / hook
+    lines = ["#!/bin/sh", "grep -q refs/coordledger/ || exit 0", killer.format(fill=fill)]
+    path.write_text("\n".join([*lines, "exit 0\n"]))
+    path.chmod(0o755)
     ran = fleet.run("claim", "t", "--json", "--timeout", "5s", cwd=clone)
     assert ran.returncode == 5, ran.stdout
     assert fault_of(ran)["code"] == "unknown-outcome"
-    assert len(claims_of(records_of(fleet.remote), "t")) == 1
-    hook.unlink()
+    assert len(claims_of(records_of(fleet.remote), "t")) == (outcome == "landed")
+    path.unlink()
     disk.clear()
-    [settled] = one_of(fleet, clone, "resolve")
-    assert settled["outcome"] == "landed"
+    [settled] = listed(fleet, clone, "resolve", code=0 if outcome == "landed" else 3)
+    assert settled["outcome"] == outcome
+    fleet.run("claim", "t", cwd=clone, check=3 if outcome == "landed" else 0)
     fleet.run("complete", "t", cwd=clone, check=0)
+    assert len(claims_of(records_of(fleet.remote), "t")) == 1
 
 
 def test_a_full_temporary_folder_stops_a_claim_before_it_is_sent(

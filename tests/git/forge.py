@@ -100,7 +100,7 @@ class Forge(helpers.Fleet):
 
     def __init__(self, fleet: Fleet, folder: Path, ref: str = LEDGER_REF) -> None:
         self.fleet, self.folder, self.ref, self.algo = fleet, folder, ref, "sha1"
-        fleet.git("init", "--quiet", "--bare", folder)
+        fleet.git("init", "--quiet", "--bare", "--template=", folder)
         (folder / "objects/info/alternates").write_text(f"{fleet.remote / 'objects'}\n")
         self.master = (keyfiles.read(str(fleet.remote / "coordledger/master")) or [])[-1]
         self.intents = secrets.randbits(96)
@@ -275,11 +275,20 @@ class Forge(helpers.Fleet):
 
     def refusal(self, *refspecs: str) -> str:
         """The slug with which a real push is refused. Nothing may have moved."""
-        before = self.fleet.git("for-each-ref")
+        before = self.refs()
         pushed = self.push(*refspecs)
         assert pushed.code != 0, "it landed"
-        assert self.fleet.git("for-each-ref") == before
+        assert self.refs() == before
         return pushed.slug
+
+    def refs(self) -> dict[str, str]:
+        """The remote's loose refs, lock files and all: its pushes write no others."""
+        folder = self.fleet.remote / "refs"
+        return {
+            str(path.relative_to(folder)): path.read_text()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
 
     def hook(self, pushed: bytes, **environ: str) -> Pushed:
         """The hook alone, with any standard input. It sees what the forge has."""

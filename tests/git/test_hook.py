@@ -638,7 +638,7 @@ def test_nobody_takes_over_before_the_end_and_the_skew(
     fleet.enroll("bob")
     forge = forge_for(fleet)
     alice, bob = fleet.ledger("alice"), fleet.ledger("bob")
-    won = alice.claim("t", ttl=timedelta(milliseconds=300))
+    won = alice.claim("t", ttl=timedelta(milliseconds=100))
     assert won.claim
     assert won.claim.claimable_at
     end = int(won.claim.claimable_at.timestamp() * 1000)

@@ -134,7 +134,6 @@ def test_tasks_that_go_from_hand_to_hand_never_lose_a_lease(fleet: Fleet, forge:
     for task in tasks:
         epochs = [epoch for epoch, _ in claims[task]]
         assert epochs == list(range(1, len(epochs) + 1))
-        assert len(epochs) > 1
     won = Counter(
         (line["task"], line["epoch"], agent)
         for agent in agents
@@ -142,6 +141,7 @@ def test_tasks_that_go_from_hand_to_hand_never_lose_a_lease(fleet: Fleet, forge:
         if _won(line)
     )
     assert set(won.values()) == {1}
+    assert len(won) > len(tasks)  # so that they did change hands
     assert set(won) == {(t, epoch, a) for t in tasks for epoch, a in claims[t]}
     assert {line["done"] for agent in agents for line in said[agent] if _won(line)} == {
         "complete",
@@ -158,17 +158,17 @@ def test_messages_of_many_senders_all_arrive_once_where_they_should(
     crowd = Crowd(fleet)
     for agent, session in senders:
         to = "yan" if agent == "agent2" else "zed"
-        crowd.add("send", agent, "6", to, "general", session=session)
+        crowd.add("send", agent, "4", to, "general", session=session)
     said = crowd.run()
     records = [record for record in records_of(forge) if record["kind"] == "send"]
     for agent, session in senders:
         sent = {line["seq"]: line["body"] for line in said[f"{agent}/{session}"]}
         mine = [r for r in records if (r["agent"], r["session"]) == (agent, session)]
         assert {record["seq"]: record["body"] for record in mine} == sent
-        assert len(sent) == len(mine) == 6
+        assert len(sent) == len(mine) == 4
     wanted: dict[str, list[str]] = {"zed": [], "yan": [], "agent0": []}
     for agent, session in senders:
-        bodies = [f"{agent}/{session} {number}" for number in (1, 3, 5)]
+        bodies = [f"{agent}/{session} {number}" for number in (1, 3)]
         wanted["yan" if agent == "agent2" else "zed"] += bodies
     for agent, bodies in wanted.items():
         direct = [message for message in fleet.ledger(agent).inbox() if message.to]
@@ -177,7 +177,7 @@ def test_messages_of_many_senders_all_arrive_once_where_they_should(
             assert (message.verdict, message.to) == ("authentic", agent)
             assert message.body.startswith(f"{message.sender}/{message.session} ")
     general = [message.body for message in fleet.ledger("zed").messages("general")]
-    assert sorted(general) == sorted(f"{who} {n}" for who in said for n in (0, 2, 4))
+    assert sorted(general) == sorted(f"{who} {n}" for who in said for n in (0, 2))
     check_soundness(fleet, "zed")
 
 

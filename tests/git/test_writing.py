@@ -387,7 +387,7 @@ def test_a_stale_lock_is_reported_as_what_it_is(t: str, fleet: Fleet, forge: For
 
 def test_a_busy_clone_is_not_waited_for_beyond_the_timeout(t: str, fleet: Fleet) -> None:
     alice = fleet.ledger("alice")
-    hasty = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(milliseconds=300))
+    hasty = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(milliseconds=150))
     began = time.monotonic()
     with alice.clone.lock(alice._git.deadline), pytest.raises(Failed) as failed:
         hasty.claim(t)
@@ -399,7 +399,7 @@ def test_a_server_that_hangs_is_left_on_time(
     t: str, fleet: Fleet, gate: Gate, forge: Forge
 ) -> None:
     gate.set("hold")
-    hasty = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(seconds=1))
+    hasty = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(seconds=0.8))
     began = time.monotonic()
     with pytest.raises(OutcomeUnknown):
         hasty.claim(t)
@@ -421,13 +421,12 @@ def test_a_remote_that_never_speaks_is_left_on_time(t: str, fleet: Fleet) -> Non
     env = fleet.env | {"GIT_SSH_COMMAND": str(silent), "GIT_SSH_VARIANT": "simple"}
     path = fleet.clone("alice")
     hasty = opened(
-        fleet, path, "alice", remote="host:x", environ=env, timeout=timedelta(seconds=0.5)
+        fleet, path, "alice", remote="host:x", environ=env, timeout=timedelta(seconds=0.4)
     )
     began = time.monotonic()
-    for act in (hasty.tasks, hasty.head):
-        with pytest.raises(Failed) as failed:
-            act()
-        assert failed.value.code == "timeout"
+    with pytest.raises(Failed) as failed:
+        hasty.tasks()
+    assert failed.value.code == "timeout"
     assert time.monotonic() - began < 6
     assert fleet.ledger("alice").claim(t).outcome == "won"
 

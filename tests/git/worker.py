@@ -35,16 +35,18 @@ def compete(ledger: Ledger, seed: str, *tasks: str) -> None:
     claim(ledger, *order)
 
 
-def churn(ledger: Ledger, seed: str, seconds: str, *tasks: str) -> None:
-    """Take and give tasks; a live lease must never be lost."""
+def churn(ledger: Ledger, seed: str, wins: str, *tasks: str) -> None:
+    """Take and give tasks, so many times; a live lease must never be lost."""
     dice = random.Random(seed)
-    end = time.monotonic() + float(seconds)
-    while time.monotonic() < end:
+    end, won = time.monotonic() + 15, 0
+    while won < int(wins) and time.monotonic() < end:
         task = dice.choice(tasks)
         result = ledger.claim(task, reopen=True)
         if not result.won or not result.claim:
             say(task=task, outcome=result.outcome, code=result.code)
+            time.sleep(0.02)
             continue
+        won += 1
         done = dice.choice(("complete", "release"))
         try:
             (ledger.complete if done == "complete" else ledger.release)(task)

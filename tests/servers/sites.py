@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import shutil
 import subprocess
 import sys
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 MARK = "TEST_MARK"  # an environment variable by which the processes of one call are found
 SECONDS = 20  # that anything here may take
-_AGENT = Path(__file__).with_name("agent.py")
 
 
 def clean(root: Path) -> dict[str, str]:
@@ -58,8 +56,8 @@ def survivors(mark: str) -> list[str]:
     return found
 
 
-def on_a_terminal(command: list[str], env: dict[str, str]) -> str:
-    """Everything that a command prints that runs on a terminal of its own."""
+def on_a_terminal(command: list[str], env: dict[str, str]) -> tuple[int, str]:
+    """Exit code and everything printed by a command that runs on a terminal of its own."""
     spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
     ran = subprocess.run(
         [sys.executable, "-c", spawn, *command],
@@ -68,10 +66,10 @@ def on_a_terminal(command: list[str], env: dict[str, str]) -> str:
         capture_output=True,
         text=True,
         timeout=SECONDS,
-        check=True,
+        check=False,
     )
     assert ran.stderr == ""
-    return ran.stdout
+    return ran.returncode, ran.stdout
 
 
 def wait_until(happened: Callable[[], object], why: str, seconds: float = SECONDS) -> None:
@@ -79,14 +77,6 @@ def wait_until(happened: Callable[[], object], why: str, seconds: float = SECOND
     while not happened():
         assert time.monotonic() < end, why
         time.sleep(0.005)
-
-
-def _link_objects(source: str, target: str) -> None:
-    """Objects never change, and there are many of them."""
-    if "/objects/" in source:
-        os.link(source, target)
-    else:
-        shutil.copy2(source, target)
 
 
 class Site:
@@ -154,9 +144,15 @@ class Site:
         return path
 
     def copy(self, agent: str) -> Path:
-        """Another clone of the agent's, joined, with a session of its own."""
-        path = self.root / self.new(agent)
-        shutil.copytree(self.clone[agent], path, copy_function=_link_objects)
+        """Another clone of the agent's, joined, with a session of its own; it borrows objects."""
+        path, objects = self.root / self.new(agent), self.clone[agent] / ".git" / "objects"
+        shutil.copytree(
+            self.clone[agent],
+            path,
+            ignore=lambda folder, names: names if Path(folder) == objects else (),
+        )
+        (path / ".git" / "objects" / "info").mkdir()
+        (path / ".git" / "objects" / "info" / "alternates").write_text(f"{objects}\n")
         (path / ".git" / "coordledger" / "session").unlink(missing_ok=True)
         return path
 
@@ -216,9 +212,10 @@ class Site:
         assert not check or ran.returncode == 0, f"{args}: {ran.stdout}{ran.stderr}"
         return ran
 
-    def agent_command(self, path: Path, agent: str, *args: str) -> list[str]:
-        """The command line of a process that claims; see agent.py."""
-        return [sys.executable, str(_AGENT), str(path), agent, *args]
+    def claim_command(self, agent: str, *args: str) -> list[str]:
+        """The command line that claims a task in a new clone of the agent's."""
+        where = ["-C", str(self.copy(agent)), "--timeout", "8s", "--json"]
+        return [sys.executable, "-m", "coordledger", "claim", "let-me-in", *where, *args]
 
     def code_commit(self, path: Path | None = None) -> str:
         """A commit of somebody's code, in alice's clone or another."""

@@ -10,7 +10,9 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +32,7 @@ from .sites import SECONDS, Site, on_a_terminal, survivors, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+AGENT = Path(__file__).with_name("agent.py")
 LARGE = base64.b64encode(os.urandom(36_000)).decode()  # and does not get smaller in a pack
 wired = pytest.mark.parametrize("site", [k for k in hosts.KINDS if k != "path"], indirect=True)
 
@@ -118,10 +121,10 @@ def test_messages_arrive_and_are_acknowledged(site: Site) -> None:
 
 
 def test_of_processes_that_race_one_wins(site: Site) -> None:
-    tasks = [site.new("race") for _ in range(2)]
+    task = site.new("race")
     runners = [
         subprocess.Popen(
-            site.agent_command(site.copy(agent), agent, "--start", *tasks),
+            [sys.executable, str(AGENT), str(site.copy(agent)), agent, task],
             env=site.env[agent],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -141,12 +144,11 @@ def test_of_processes_that_race_one_wins(site: Site) -> None:
         for runner in runners:
             runner.kill()
             runner.wait(SECONDS)
-    said = [[json.loads(line) for line in out.splitlines()] for out, err in outputs]
     assert [err for out, err in outputs] == ["", "", ""]
-    for results in zip(*said, strict=True):
-        assert sorted(result["outcome"] for result in results) == ["lost", "lost", "won"]
-        assert {result["epoch"] for result in results} == {1}
-        assert len({result["session"] for result in results}) == 1
+    results = [json.loads(out) for out, err in outputs]
+    assert sorted(result["outcome"] for result in results) == ["lost", "lost", "won"]
+    assert {result["epoch"] for result in results} == {1}
+    assert len({result["session"] for result in results}) == 1
 
 
 # -- attacks
@@ -232,13 +234,12 @@ def test_code_is_pushed_and_fetched_as_ever(site: Site) -> None:
 @pytest.mark.parametrize("site", ["http", "ssh", "gitolite"], indirect=True)
 def test_wrong_credentials_are_an_error_and_no_question(site: Site) -> None:
     assert site.host.wrong
-    command = site.agent_command(site.copy("bob"), "bob", "--timeout", "8", "let-me-in")
     start = time.monotonic()
-    printed = on_a_terminal(command, site.env["bob"] | site.host.wrong)
+    code, printed = on_a_terminal(site.claim_command("bob"), site.env["bob"] | site.host.wrong)
     assert time.monotonic() - start < 8
-    said = json.loads(printed)  # one line: nobody asked for anything
-    assert (said["outcome"], said["code"], said["exit"]) == ("error", "remote-unreachable", 1)
-    assert re.search(r"Authentication failed|Permission denied", said["message"])
+    error = json.loads(printed)["error"]  # the one line: nobody asked for anything
+    assert (code, error["code"]) == (1, "remote-unreachable")
+    assert re.search(r"Authentication failed|Permission denied", error["message"])
     assert hosts.WRONG_PASSWORD not in printed
 
 
@@ -247,11 +248,10 @@ def test_no_password_is_asked_for_and_none_is_shown(site: Site) -> None:
     nobody = site.environment("bob", {"GIT_CONFIG_GLOBAL": os.devnull})
     url = site.host.url.replace("://", f"://agent:{hosts.WRONG_PASSWORD}@")
     for remote, why in [(site.host.url, "could not read Username"), (url, "Authentication failed")]:
-        command = site.agent_command(site.copy("bob"), "bob", "--remote", remote, "let-me-in")
-        printed = on_a_terminal(command, nobody)
-        said = json.loads(printed)
-        assert said["code"] == "remote-unreachable"
-        assert why in said["message"]
+        code, printed = on_a_terminal(site.claim_command("bob", "--remote", remote), nobody)
+        error = json.loads(printed)["error"]
+        assert (code, error["code"]) == (1, "remote-unreachable")
+        assert why in error["message"]
         assert hosts.WRONG_PASSWORD not in printed
 
 

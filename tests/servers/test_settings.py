@@ -128,10 +128,10 @@ def test_an_unknown_host_is_an_error_and_no_question(site_of: SiteOf) -> None:
     ask = ("StrictHostKeyChecking ask", f"UserKnownHostsFile {known}")
     env = site.environment("bob", {"GIT_SSH_COMMAND": ssh_config(site, *ask)})
     remote = f"{hosts.ALIAS}:{site.host.path}"
-    command = site.agent_command(site.copy("bob"), "bob", "--remote", remote, "who-are-you")
-    said = json.loads(on_a_terminal(command, env))
-    assert said["code"] == "remote-unreachable"
-    assert "Host key verification failed" in said["message"]
+    code, printed = on_a_terminal(site.claim_command("bob", "--remote", remote), env)
+    error = json.loads(printed)["error"]
+    assert (code, error["code"]) == (1, "remote-unreachable")
+    assert "Host key verification failed" in error["message"]
     assert not known.exists()
 
 

@@ -1,0 +1,299 @@
+"""What a hostile push can cost the server: time and memory of the hook, measured on real git."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import time
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+from dulwich.objects import Commit as GitCommit
+from dulwich.pack import write_pack_objects
+from fleet import LEDGER_REF
+from git.forge import packet, plain
+
+from coordledger import commit, server
+from coordledger.hook import MAX_BYTES, MAX_INPUT
+from coordledger.signing import Signed
+from coordledger.state import page_path
+
+from .batch import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fleet import Fleet
+    from git.forge import Forge, Pushed
+
+MEASURE = """
+import os, resource, subprocess, sys
+code = subprocess.call([{python!r}, *sys.argv[1:]])
+children = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open({report!r}, "a") as report:
+    print(children.ru_maxrss, children.ru_utime + children.ru_stime, file=report)
+sys.exit(code)
+"""
+
+
+class Meter:
+    """Runs the hook's Python inside of another, which writes down what it took."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._report = fleet.root / "cost"
+        wrapper = fleet.root / "measured"
+        script = MEASURE.format(python=sys.executable, report=str(self._report))
+        wrapper.write_text(f"#!{sys.executable}\n{script}")
+        wrapper.chmod(0o755)
+        hook = fleet.remote / "hooks/pre-receive"
+        line = f"python={shlex.quote(str(wrapper))}"
+        hook.write_text(re.sub("(?m)^python=.*", line, hook.read_text()))
+
+    def last(self) -> tuple[float, float]:
+        """Megabytes and seconds of the newest run: the hook's own process and its git."""
+        kilobytes, seconds = self._report.read_text().splitlines()[-1].split()
+        return int(kilobytes) / 1024, float(seconds)
+
+
+@pytest.fixture(scope="module")
+def meter(town: Fleet) -> Meter:
+    return Meter(town)
+
+
+def of_type(kind: str, forge: Forge, path: Path) -> str:
+    """A file as an object: nothing of it is held in memory here."""
+    ran = plain(
+        *("git", "hash-object", "-t", kind, "-w", "--literally", path),
+        cwd=forge.folder,
+        env=forge.fleet.env,
+    )
+    return ran.stdout.decode().strip()
+
+
+@pytest.mark.parametrize("kind", ["blob", "commit"])
+def test_100_megabytes_at_the_ledgers_ref_are_refused_unread(
+    forge: Forge, meter: Meter, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "huge"
+    with path.open("wb") as file:
+        if kind == "commit":
+            file.write(forge.raw(forge.place(forge.signed("bob", "void"))))
+        file.truncate(100_000_000)
+    oid = of_type(kind, forge, path)
+    began = time.monotonic()
+    assert forge.refusal(oid) == "too-large"
+    megabytes, seconds = meter.last()
+    # git itself reads a whole commit; what is streamed or only asked for costs nothing.
+    assert megabytes < (60 if kind == "blob" else 180)
+    assert seconds < 2
+    assert time.monotonic() - began < 20
+
+
+def chain_of(forge: Forge, count: int) -> str:
+    """Many commits on the tip that look like records: one bad pack of them; the newest's id."""
+    tip = forge.head
+    signed = forge.signed("bob", "void")
+    objects, parent = [], tip
+    for _ in range(count):
+        content = commit.render(parent, tip.tree, signed, "hmac-sha256")
+        made = GitCommit.from_string(content)
+        oid = made.id.decode()
+        parent = commit.Commit(
+            oid, tip.tree, parent.oid, parent.committed, signed, parent.seq + 1, parent.digest
+        )
+        objects.append((made, None))
+    pack = forge.folder / "many.pack"
+    with pack.open("wb") as file:
+        write_pack_objects(file.write, objects, object_format=made.object_format)
+    forge.git("index-pack", "--stdin", data=pack.read_bytes())
+    return parent.oid
+
+
+def test_10000_commits_in_one_push_are_refused_at_the_1025th(forge: Forge, meter: Meter) -> None:
+    newest = chain_of(forge, 10_000)
+    assert forge.refusal(newest) == "too-many-records"
+    megabytes, seconds = meter.last()
+    assert megabytes < 80
+    assert seconds < 3
+
+
+def test_the_time_for_many_records_grows_with_their_number(forge: Forge, meter: Meter) -> None:
+    ids = forge.voids(1000)
+    spent = {}
+    for count in (250, 1000):
+        assert forge.hook(f"{forge.tip} {ids[count - 1]} {LEDGER_REF}\n".encode()).slug == ""
+        megabytes, spent[count] = meter.last()
+        assert megabytes < 80
+    assert spent[1000] / spent[250] < 6
+    assert spent[1000] < 5
+
+
+def test_as_many_and_as_large_records_as_a_push_may_bring(
+    town: Fleet, forge: Forge, meter: Meter, tmp_path: Path
+) -> None:
+    batch = Batch(town, tmp_path / "batch.git")
+    total, number, body = 0, 0, "x" * 65_536
+    while total < MAX_BYTES - 70_000:
+        newest = batch.put("bob", "send", channel=f"c{number % 250}", body=body)
+        total += len(batch.raw(newest))
+        number += 1
+    assert number > 400
+    assert batch.hook(f"{forge.tip} {newest} {LEDGER_REF}\n".encode()).slug == ""
+    batch.close()
+    megabytes, seconds = meter.last()
+    assert megabytes < 250
+    assert seconds < 10
+
+
+def test_a_record_that_looks_everywhere_in_a_full_page_costs_little(fleet: Fleet) -> None:
+    """16 tasks that wait for 16 others each, all of them in one page of 1 MB."""
+    fleet.enroll("bob")
+    batch, meter = Batch(fleet, fleet.root / "batch.git"), Meter(fleet)
+    wanted = sha256(b"x0").digest()
+    wanted = bytes([wanted[0] & 63, wanted[1] & 63])
+    names, number = [], 0
+    while len(names) < 54:
+        digest = sha256(b"x%d" % number).digest()
+        if digest[0] & 63 == wanted[0] and digest[1] & 63 == wanted[1]:
+            names.append(f"x{number}")
+        number += 1
+    assert len({page_path(name) for name in names}) == 1
+    meta = {f"m{number}": "z" * 1024 for number in range(16)}
+    first, tasks = sorted(names[:16]), sorted(names[16:32])
+    for name in first:
+        batch.put("bob", "submit", task=name, meta=meta)
+        batch.put("bob", "claim", tasks=[name])
+        batch.put("bob", "complete", task=name)
+    for name in tasks:
+        batch.put("bob", "submit", task=name, meta=meta, after=first)
+    for name in names[32:]:
+        batch.put("bob", "submit", task=name, meta=meta)
+    batch.send()
+    size = len(fleet.git("show", f"{LEDGER_REF}:{page_path('x0')}"))
+    assert size > 900_000
+    batch.put("bob", "claim", tasks=tasks)
+    batch.send()
+    batch.close()
+    megabytes, seconds = meter.last()
+    assert seconds < 0.5
+    assert megabytes < 80
+
+
+def test_a_ref_that_stands_in_the_list_twice_is_refused_and_checked_once(forge: Forge) -> None:
+    """Each line would cost a full check, and git takes thousands of them."""
+    head, new = forge.tip, forge.voids(200)[-1]
+    line = f"{head} {new} {LEDGER_REF}"
+    began = time.monotonic()
+    assert forge.hook(f"{line}\n".encode() * 2000).slug == "bad-push"
+    assert time.monotonic() - began < 5
+
+    commands = [packet(f"{line}\0report-status".encode()), packet(line.encode())]
+    pack = plain(
+        *("git", "pack-objects", "--stdout", "--revs", "-q"),
+        cwd=forge.folder,
+        env=forge.fleet.env,
+        data=f"{new}\n^{head}\n".encode(),
+    ).stdout
+    ran = plain(
+        *("git", "receive-pack", forge.fleet.remote),
+        cwd=forge.folder,
+        env=forge.fleet.env,
+        data=b"".join(commands) + b"0000" + pack,
+    )
+    assert b"bad-push" in ran.stderr
+    assert forge.tip == head
+
+
+def listed(count: int, ref: str) -> bytes:
+    return b"".join(b"%040d %040d %s%d\n" % (0, 1, ref.encode(), n) for n in range(count))
+
+
+@pytest.mark.parametrize(
+    ("ref", "slug"),
+    [
+        ("refs/heads/x", ""),
+        ("refs/coordledgers/x", ""),
+        ("refs/coordledger/x", "no-create"),
+        ("refs/coordledger-try/x", "no-create"),
+        ("refs/coordledger/X", "bad-ref"),
+    ],
+)
+def test_10000_refs_in_one_push_cost_no_more_than_reading_them(
+    forge: Forge, ref: str, slug: str
+) -> None:
+    began = time.monotonic()
+    assert forge.hook(listed(10_000, ref)).slug == slug
+    assert time.monotonic() - began < 3
+
+
+def test_a_list_of_refs_without_end_is_refused(forge: Forge, meter: Meter) -> None:
+    endless = listed(170_000, "refs/coordledger-of-ours/x" * 2)
+    assert len(endless) > MAX_INPUT
+    assert forge.hook(endless).slug == "too-large"
+    assert meter.last()[0] < 80
+
+
+def deep(forge: Forge, payload: bytes) -> Pushed:
+    good = forge.signed("bob", "void")
+    signed = Signed(payload, good.record, forge.secret("bob").sign(payload))
+    return forge.push(forge.render(signed))
+
+
+@pytest.mark.parametrize(
+    ("payload", "slug"),
+    [
+        (b"[" * 131_072, "bad-json"),
+        (b'{"a":' * 20_000 + b"1" + b"}" * 20_000, "bad-json"),
+        (b"[" * 9 + b"]" * 9, "bad-json"),
+        (b"9" * 131_072, "bad-json"),
+        (b"[" + b"1e999999999," * 1000 + b"1]", "bad-json"),
+        (b"[" * 131_073, "too-large"),
+    ],
+    ids=["brackets", "objects", "nine", "digits", "exponents", "large"],
+)
+def test_a_payload_made_to_exhaust_a_parser_is_refused(
+    forge: Forge, payload: bytes, slug: str
+) -> None:
+    assert deep(forge, payload).slug == slug
+
+
+@pytest.mark.parametrize("already", ["unset", "true", "global"])
+def test_no_push_cuts_the_history_by_calling_its_commit_parentless(
+    fleet: Fleet, forge_for: Callable[[Fleet], Forge], already: str
+) -> None:
+    """receive.shallowUpdate would let one record make the server's copy shallow, for all."""
+    from coordledger.git import Deadline, Git
+
+    git = Git(fleet.env, fleet.root, Deadline(30))
+    if already == "true":
+        fleet.git("config", "receive.shallowUpdate", "true")
+        assert "cut the ledger" in fleet.run("doctor", agent="alice", check=1).stdout
+    if already == "global":
+        path = fleet.root / "gitconfig"
+        path.write_text("[receive]\n\tshallowUpdate = yes\n")
+        git = Git(fleet.env | {"GIT_CONFIG_GLOBAL": str(path)}, fleet.root, Deadline(30))
+    said = server.install_hook(fleet.remote, git, python=sys.executable)
+    assert ("shallowUpdate=false" in " ".join(said)) == (already != "unset")
+    forge = forge_for(fleet)
+    head, new = forge.tip, forge.place(forge.signed("alice", "void"))
+    pack = plain(
+        *("git", "pack-objects", "--stdout", "--revs", "-q"),
+        cwd=forge.folder,
+        env=fleet.env,
+        data=f"{new}\n^{head}\n".encode(),
+    ).stdout
+    commands = packet(f"shallow {new}".encode())
+    commands += packet(f"{head} {new} {LEDGER_REF}\0report-status".encode()) + b"0000"
+    env = fleet.env
+    if already == "global":
+        env = env | {"GIT_CONFIG_GLOBAL": str(path)}
+    ran = plain(
+        "git", "receive-pack", fleet.remote, cwd=forge.folder, env=env, data=commands + pack
+    )
+    assert b"ng " + LEDGER_REF.encode() in ran.stdout
+    assert forge.tip == head
+    assert not (fleet.remote / "shallow").exists()
+    assert fleet.ledger("alice").audit(full=True).verdicts == {"authentic": 1}

@@ -1,0 +1,471 @@
+"""What somebody puts into a repository, a work tree or an environment: it changes no verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+from fleet import LEDGER_REF, OWNER
+from git.forge import opened, plain
+
+from coordledger import canonical, keyfiles
+from coordledger.errors import CoordledgerError, Failed, Integrity
+from coordledger.state import page_path
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from fleet import Fleet
+    from git.forge import Forge
+
+    Ran = subprocess.CompletedProcess[str]
+
+TASK = "watched"
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+
+
+@pytest.fixture(scope="module")
+def story(town: Fleet) -> Fleet:
+    """A task that bob holds, and some messages."""
+    bob = town.ledger("bob", session="s1")
+    bob.submit(TASK, priority=3)
+    bob.claim(TASK)
+    bob.send("hello", to="carol")
+    return town
+
+
+@pytest.fixture
+def copy(story: Fleet, tmp_path: Path) -> Iterator[Path]:
+    """A clone of carol's to plant things in."""
+    carol = story.clone("carol")
+    path = tmp_path / "copy"
+    shutil.copytree(carol, path, symlinks=True)
+    yield path
+
+
+def seen(fleet: Fleet, path: Path, **environ: str) -> dict[str, object]:
+    """What carol's clone says about the ledger, and how it is verified."""
+    ledger = opened(fleet, path, "carol", environ=fleet.env | environ)
+    audit = ledger.audit(full=True)
+    claim = ledger.show(TASK)
+    return {
+        "verdicts": audit.verdicts,
+        "problems": audit.problems,
+        "holder": (claim.agent, claim.epoch, claim.priority, claim.verdict),
+        "inbox": [(message.body, message.verdict) for message in ledger.inbox()],
+    }
+
+
+def finding(inside: Callable[..., Ran], fleet: Fleet, path: Path, name: str) -> tuple[bool, str]:
+    """One check of doctor's in a clone: whether it is good, and what was found."""
+    told = json.loads(inside(fleet, "-C", path, "--json", "doctor").stdout)
+    [one] = [check for check in told["checks"] if check["name"] == name]
+    return one["ok"], one["found"]
+
+
+# -- in a clone's repository
+
+
+def _replace(fleet: Fleet, path: Path) -> None:
+    """The page says that carol has it; every commit is another."""
+    page = fleet.git("rev-parse", f"{LEDGER_REF}:{page_path(TASK)}", cwd=path).strip()
+    content = fleet.git("cat-file", "blob", page, cwd=path).replace('"bob"', '"eve"')
+    file = path / "planted"
+    file.write_text(content)
+    other = fleet.git("hash-object", "-w", "planted", cwd=path).strip()
+    fleet.git("replace", "-f", page, other, cwd=path)
+    first, second, *_ = fleet.git("rev-list", LEDGER_REF, cwd=path).split()
+    fleet.git("replace", "-f", second, first, cwd=path)
+
+
+def _packed_replace(fleet: Fleet, path: Path) -> None:
+    _replace(fleet, path)
+    fleet.git("pack-refs", "--all", cwd=path)
+    assert not any((path / ".git/refs/replace").glob("*"))
+
+
+def _graft(fleet: Fleet, path: Path) -> None:
+    ids = fleet.git("rev-list", LEDGER_REF, cwd=path).split()
+    (path / ".git/info").mkdir(exist_ok=True)
+    (path / ".git/info/grafts").write_text(f"{ids[1]} {ids[-1]}\n")
+
+
+@pytest.mark.parametrize("plant", [_replace, _packed_replace, _graft])
+def test_replaced_objects_and_grafts_change_nothing_and_doctor_tells(
+    story: Fleet, copy: Path, inside: Callable[..., Ran], plant: Callable[[Fleet, Path], None]
+) -> None:
+    before = seen(story, copy)
+    assert finding(inside, story, copy, "clone")[0] is True
+    plant(story, copy)
+    assert seen(story, copy) == before
+    good, found = finding(inside, story, copy, "clone")
+    assert good is False
+    assert "changes what plain git shows" in found
+
+
+@pytest.mark.parametrize("which", ["the head", "the first record", "every record"])
+def test_a_shallow_file_that_somebody_wrote_changes_nothing(
+    story: Fleet, copy: Path, which: str
+) -> None:
+    before = seen(story, copy)
+    ids = story.git("rev-list", LEDGER_REF, cwd=copy).split()
+    chosen = {"the head": ids[:1], "the first record": ids[-1:], "every record": ids}[which]
+    (copy / ".git/shallow").write_text("".join(f"{oid}\n" for oid in chosen))
+    assert seen(story, copy) == before
+    story.ledger("bob").claim(f"after-{which.replace(' ', '-')}")
+    after = opened(story, copy, "carol").audit(full=True)
+    count = int(story.git("rev-list", "--count", LEDGER_REF))
+    assert (after.verdicts, after.problems) == ({"authentic": count}, ())
+
+
+def _loose(path: Path, oid: str) -> Path:
+    return path / oid[:2] / oid[2:]
+
+
+@pytest.mark.parametrize("how", ["in place", "in alternates"])
+@pytest.mark.parametrize("what", ["another page", "garbage", "nothing"])
+def test_an_object_that_is_not_what_its_id_says_is_never_shown(
+    story: Fleet, copy: Path, tmp_path: Path, how: str, what: str
+) -> None:
+    page = story.git("rev-parse", f"{LEDGER_REF}:{page_path(TASK)}", cwd=copy).strip()
+    content = story.git("cat-file", "blob", page, cwd=copy).encode()
+    evil = content.replace(b'"priority":3', b'"priority":9')
+    lie = zlib.compress(b"blob %d\0%s" % (len(evil), evil))
+    packed = {"another page": lie, "garbage": b"x" * 200, "nothing": b""}[what]
+    own = _loose(copy / ".git/objects", page)
+    target = own
+    if how == "in alternates":
+        target = _loose(tmp_path / "theirs", page)
+        target.parent.mkdir(parents=True)
+        (copy / ".git/objects/info").mkdir(exist_ok=True)
+        (copy / ".git/objects/info/alternates").write_text(f"{tmp_path / 'theirs'}\n")
+    own.unlink()
+    target.write_bytes(packed)
+    ledger = opened(story, copy, "carol", offline=True)
+    with pytest.raises(Integrity) as damaged:
+        ledger.show(TASK)
+    assert damaged.value.code == "bad-copy"
+
+
+def test_no_hook_of_a_clone_runs_and_no_setting_of_it_matters(
+    story: Fleet, copy: Path, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    names = ("pre-push", "reference-transaction", "post-checkout", "post-rewrite", "pre-auto-gc")
+    for folder in (hooks, copy / ".git/hooks"):
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            (folder / name).write_text(f"#!/bin/sh\ntouch {ran}\nexit 1\n")
+            (folder / name).chmod(0o755)
+    settings = {
+        "core.hooksPath": hooks,
+        "push.default": "nothing",
+        "push.followTags": "true",
+        "push.recurseSubmodules": "on-demand",
+        "fetch.prune": "true",
+        "fetch.recurseSubmodules": "true",
+        "fetch.writeCommitGraph": "true",
+        "remote.origin.tagOpt": "--tags",
+        "remote.origin.prune": "true",
+        "transfer.hideRefs": "refs/coordledger",
+        "core.useReplaceRefs": "true",
+        "log.showSignature": "true",
+        "alias.push": "!false",
+        "alias.fetch": "!false",
+    }
+    for name, value in settings.items():
+        story.git("config", name, value, cwd=copy)
+    before = seen(story, story.clone("carol"))
+    assert seen(story, copy) == before
+    assert opened(story, copy, "carol").claim("with-hooks").won
+    assert not ran.exists()
+
+
+def test_a_gitlink_or_a_symlink_of_the_code_is_none_of_the_ledgers_business(
+    story: Fleet, copy: Path, tmp_path: Path
+) -> None:
+    """Code that is checked out beside the ledger: links where the ledger has its files."""
+    (copy / ".gitmodules").write_text('[submodule "x"]\n\tpath = x\n\turl = ext::sh -c false\n')
+    target = tmp_path / "elsewhere"
+    target.write_text("untouched")
+    for name in ("ledger.json", "tasks", "agents", "coordledger"):
+        (copy / name).symlink_to(target)
+    story.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},x", cwd=copy)
+    story.git("add", ".gitmodules", "ledger.json", cwd=copy)
+    assert seen(story, copy) == seen(story, story.clone("carol"))
+    assert opened(story, copy, "carol").claim("with-links").won
+    assert target.read_text() == "untouched"
+
+
+@pytest.mark.parametrize("name", ["trusted.json", "index", "log", "lock"])
+def test_symlinks_among_the_clones_own_files_lead_to_no_wrong_verdict(
+    story: Fleet, copy: Path, tmp_path: Path, name: str
+) -> None:
+    folder = copy / ".git/coordledger/main"
+    before = seen(story, copy)
+    target = tmp_path / "target"
+    if (folder / name).exists():
+        (folder / name).rename(target)
+    (folder / name).symlink_to(target)
+    assert seen(story, copy) == before
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/null" if name == "log" else tmp_path / "missing" / "at-all")
+    try:
+        after = seen(story, copy)
+    except (CoordledgerError, OSError) as fault:  # the command line tells both in one line
+        assert not isinstance(fault, CoordledgerError) or fault.code in ("io", "bad-copy")
+    else:  # without an index it may know less, and says so
+        assert after["verdicts"] == before["verdicts"]
+        assert after["holder"] in (before["holder"], ("bob", 1, 3, "unverified"))
+
+
+# -- whose repository it is
+
+
+@needs_root
+def test_a_repository_of_somebody_else_starts_no_program(story: Fleet, tmp_path: Path) -> None:
+    """git refuses one, because its configuration names programs; with GIT_DIR it would not."""
+    marker = tmp_path / "started"
+    theirs = tmp_path / "theirs"
+    story.git("init", "--quiet", theirs)
+    story.git("config", "core.sshCommand", f"touch {marker}; false", cwd=theirs)
+    story.git("config", "remote.origin.url", "ssh://nowhere/x", cwd=theirs)
+    below = theirs / "below"
+    below.mkdir()
+    for path in (theirs, *theirs.rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    ran = story.run("list", cwd=below, check=1)
+    assert "dubious ownership" in ran.stderr
+    assert not marker.exists()
+    for path in (theirs / ".git", below):  # half of it is enough for a lie
+        os.chown(path, 0, 0)
+    assert "dubious ownership" in story.run("list", cwd=below, check=1).stderr
+    assert not marker.exists()
+    trusting = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory"}
+    env = trusting | {"GIT_CONFIG_VALUE_0": "*"}
+    assert "dubious" not in story.run("list", cwd=below, env=env, check=1).stderr
+    assert marker.exists()  # who tells git to trust it is heard
+
+
+# -- secrets in files
+
+
+@pytest.fixture
+def own(story: Fleet, copy: Path) -> Path:
+    """Carol's secret in her work tree, the only place where it is."""
+    folder = copy / "secrets/coordination"
+    folder.mkdir(parents=True)
+    secret = folder / "carol.secret"
+    home = story.root.parent / "home/config/coordledger/secrets/carol.secret"
+    secret.write_bytes(home.read_bytes())
+    secret.chmod(0o600)
+    return secret
+
+
+def _symlink(secret: Path) -> None:
+    secret.rename(secret.with_name("elsewhere"))
+    secret.symlink_to(secret.with_name("elsewhere"))
+
+
+def _fifo(secret: Path) -> None:
+    secret.unlink()
+    os.mkfifo(secret, 0o600)
+
+
+def _folder(secret: Path) -> None:
+    secret.unlink()
+    secret.mkdir(0o700)
+
+
+EXPOSED = {
+    "a symlink": _symlink,
+    "readable by the group": lambda secret: secret.chmod(0o640),
+    "readable by all": lambda secret: secret.chmod(0o604),
+    "writable by the group": lambda secret: secret.chmod(0o620),
+    "a pipe": _fifo,
+    "a folder": _folder,
+    "somebody else's": lambda secret: os.chown(secret, 12345, 12345),
+}
+
+
+@pytest.mark.parametrize("how", EXPOSED)
+def test_an_exposed_secret_is_refused_and_not_repeated(
+    story: Fleet, copy: Path, own: Path, how: str
+) -> None:
+    if how == "somebody else's" and os.geteuid() != 0:
+        pytest.skip("only root can give files to others")
+    text = own.read_text().strip()
+    EXPOSED[how](own)
+    with pytest.raises(Failed) as refused:
+        opened(story, copy, "carol").claim("exposed")
+    assert refused.value.code == "secret-exposed"
+    assert text not in f"{refused.value} {refused.value.hint} {refused.value.data}"
+    with pytest.raises(Failed):
+        keyfiles.read(str(own))
+
+
+def test_a_symlinked_folder_of_secrets_shows_nobodys_file(
+    story: Fleet, copy: Path, own: Path, tmp_path: Path
+) -> None:
+    """A checkout may bring a symlink: it can name a file, and never make us print it."""
+    private = tmp_path / "ssh"
+    private.mkdir()
+    key = private / "carol.secret"
+    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nprivate-canary-0123456789\n")
+    key.chmod(0o600)
+    shutil.rmtree(own.parent)
+    own.parent.symlink_to(private)
+    ran = story.run("-C", copy, "claim", "linked", env={"COORDLEDGER_DEBUG": "1"}, check=1)
+    assert "holds no usable secret" in ran.stderr
+    assert "canary" not in ran.stdout + ran.stderr
+
+
+def test_an_exposed_master_lets_nothing_in(fleet: Fleet) -> None:
+    master = fleet.remote / "coordledger/master"
+    elsewhere = fleet.root / "elsewhere"
+    shutil.copy(master, elsewhere)
+    master.unlink()
+    master.symlink_to(elsewhere)
+    with pytest.raises(Failed) as refused:
+        fleet.ledger(OWNER).submit("t")
+    assert refused.value.code == "hook-broken"
+    assert elsewhere.read_text().strip() not in str(refused.value)
+
+
+# -- in the environment
+
+
+def test_noise_in_the_environment_changes_no_verdict_and_leaks_nothing(
+    story: Fleet, copy: Path, tmp_path: Path
+) -> None:
+    secret_file = story.root.parent / "home/config/coordledger/secrets/carol.secret"
+    secret = secret_file.read_text().strip()
+    trace = tmp_path / "trace"
+    noise = {
+        "GIT_OBJECT_DIRECTORY": str(tmp_path / "nowhere"),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(tmp_path / "nowhere"),
+        "GIT_COMMON_DIR": str(tmp_path / "nowhere"),
+        "GIT_WORK_TREE": str(tmp_path),
+        "GIT_INDEX_FILE": str(tmp_path / "nowhere"),
+        "GIT_NAMESPACE": "elsewhere",
+        "GIT_REPLACE_REF_BASE": "refs/heads/",
+        "GIT_GRAFT_FILE": str(tmp_path / "nowhere"),
+        "GIT_SHALLOW_FILE": str(tmp_path / "nowhere"),
+        "GIT_DEFAULT_HASH": "sha256",
+        "GIT_QUARANTINE_PATH": str(tmp_path / "nowhere"),
+        "GIT_PREFIX": "below/",
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": "core.hooksPath",
+        "GIT_CONFIG_VALUE_0": str(tmp_path / "hooks"),
+        "GIT_CONFIG_KEY_1": "core.useReplaceRefs",
+        "GIT_CONFIG_VALUE_1": "true",
+        "GIT_TRACE_PACKET": str(trace),
+        "GIT_TRACE_SETUP": str(trace),
+        "GIT_TRACE2_EVENT": str(trace),
+        "GIT_TRACE": "2",
+        "GIT_CURL_VERBOSE": "1",
+        "GIT_PUSH_OPTION_COUNT": "1",
+        "GIT_PUSH_OPTION_0": "x",
+        "COORDINATION_SECRET": secret,
+        "PYTHONHASHSEED": "1",
+        "LC_ALL": "C",
+        "LANG": "tr_TR.UTF-8",
+        "TZ": "Asia/Kathmandu",
+        "COLUMNS": "1",
+        "PAGER": "false",
+        "EDITOR": "false",
+    }
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("pre-push", "reference-transaction"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    plainly = story.run("-C", copy, "--json", "audit", "--full", check=0)
+    noisily = story.run("-C", copy, "--json", "audit", "--full", env=noise, check=0)
+    assert json.loads(noisily.stdout) == json.loads(plainly.stdout)
+    assert seen(story, copy, **noise) == seen(story, copy)
+    won = story.run("-C", copy, "claim", "in-the-noise", env=noise, check=0)
+    lost = story.run("-C", copy, "claim", TASK, env=noise, check=3)
+    assert "is held by bob/s1" in lost.stderr
+    assert not (tmp_path / "ran").exists()
+    told = "".join(ran.stdout + ran.stderr for ran in (noisily, won, lost))
+    assert secret not in told
+    assert secret not in trace.read_text("utf-8", "replace")
+
+
+def test_git_dir_names_the_repository_and_nothing_else_does(
+    story: Fleet, copy: Path, tmp_path: Path
+) -> None:
+    env = {"GIT_DIR": str(copy / ".git"), "GIT_WORK_TREE": "/", "COORDLEDGER_AGENT": "carol"}
+    ran = story.run("--json", "show", TASK, cwd=tmp_path, env=env, check=0)
+    assert json.loads(ran.stdout)["agent"] == "bob"
+    env["GIT_DIR"] = str(tmp_path / "none")
+    assert "not a git repository" in story.run("list", cwd=copy, env=env, check=1).stderr
+
+
+# -- on the server
+
+
+def test_a_pushers_environment_options_and_namespaces_change_nothing(forge: Forge) -> None:
+    fleet = forge.fleet
+    fleet.git("config", "receive.advertisePushOptions", "true")
+    good = forge.place(forge.signed("bob", "void"))
+    bad = forge.place(forge.sign(forge.record("bob", "void"), forge.secret("carol")))
+    assert forge.refusal("--push-option=skip", "-o", "coordledger=off", bad) == "bad-signature"
+    assert forge.refusal("--atomic", good, f"{bad}:{LEDGER_REF}x") == "no-create"
+    refs = fleet.git("for-each-ref")
+    for oid in (good, bad):
+        pushed = forge.push(oid, env={"GIT_NAMESPACE": "elsewhere"})
+        assert pushed.slug in ("not-fast-forward", "bad-push")
+    assert fleet.git("for-each-ref") == refs
+    assert forge.push("--push-option=x", good).slug == ""
+
+
+def test_objects_that_came_with_a_branch_are_checked_when_the_ledger_moves(
+    forge: Forge,
+) -> None:
+    """A first push brings the commits as ordinary work, a second one only moves the ref."""
+    bad = forge.place(forge.sign(forge.record("bob", "void"), forge.secret("carol")))
+    good = forge.place(forge.signed("bob", "void"))
+    assert forge.push(f"{bad}:refs/heads/bad", f"{good}:refs/heads/good").slug == ""
+    assert forge.refusal(bad) == "bad-signature"
+    assert forge.push(good).slug == ""
+    forge.fleet.git("branch", "-D", "bad", "good")
+
+
+def test_a_replacement_does_not_stand_in_for_an_object_that_is_missing(forge: Forge) -> None:
+    """Who may push refs/replace/* could promise a tree that nobody ever gets."""
+    fleet = forge.fleet
+    placed = forge.chain.place(forge.signed("bob", "submit", task="with-holes"))
+    forge.write(placed)
+    head, landing = forge.tip, placed.commit.oid
+    for kind in ("blob", "tree"):
+        victim = next(oid for oid, (what, _) in placed.objects.items() if what == kind)
+        other = forge.add("blob", b"x") if kind == "blob" else forge.tree()
+        assert forge.push(f"{other}:refs/replace/{victim}").slug == ""
+        sent = "".join(f"{oid}\n" for oid in placed.objects if oid != victim)
+        pack = plain(
+            *("git", "pack-objects", "--stdout", "-q"),
+            cwd=forge.folder,
+            env=fleet.env,
+            data=sent.encode(),
+        ).stdout
+        line = f"{head} {landing} {LEDGER_REF}\0report-status".encode()
+        ran = plain(
+            *("git", "receive-pack", fleet.remote),
+            cwd=forge.folder,
+            env=fleet.env,
+            data=b"%04x%s0000%s" % (len(line) + 4, line, pack),
+        )
+        assert b"ng " + LEDGER_REF.encode() in ran.stdout
+        assert forge.tip == head
+        fleet.git("update-ref", "-d", f"refs/replace/{victim}")
+    assert canonical.decode(placed.commit.signed.payload)["task"] == "with-holes"

@@ -1,0 +1,338 @@
+"""Text that somebody hostile wrote: harmless on every way to a terminal, whole in JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fleet import LEDGER_REF
+from git.forge import opened, plain
+
+from coordledger import canonical, commit
+from coordledger.errors import CoordledgerError, Failed
+from coordledger.state import page_path
+
+from .batch import Batch
+from .hostile import BIDI, ESCAPES, TEXTS, is_harmless
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fleet import Fleet
+    from git.forge import Forge
+
+    Ran = subprocess.CompletedProcess[str]
+
+NAMES = list(TEXTS)
+
+
+@pytest.fixture(scope="module")
+def noisy(town: Fleet) -> Fleet:
+    """Each hostile text as a note, a result, a reason, a fact and a body."""
+    batch = Batch(town, town.root / "batch.git")
+    for number, name in enumerate(NAMES):
+        task, text = f"t{number}", TEXTS[name]
+        batch.put("bob", "submit", task=task, meta={"fact": text})
+        batch.put("bob", "claim", tasks=[task], note=text)
+        if number % 3 == 1:
+            batch.put("bob", "complete", task=task, result=text)
+        if number % 3 == 2:
+            batch.put("bob", "release", task=task, reason=text)
+        batch.put("bob", "send", to="carol", body=text)
+        batch.put("bob", "send", channel="general", body=text)
+    long = "\x1b[2J" * 7000  # 28 KB of it, 63 KB in the record
+    batch.put("bob", "send", channel="general", body=long)
+    batch.send()
+    batch.close()
+    return town
+
+
+def harmless(ran: Ran) -> Ran:
+    assert is_harmless(ran.stdout), ran.stdout
+    assert is_harmless(ran.stderr), ran.stderr
+    assert "Traceback" not in ran.stderr
+    return ran
+
+
+VIEWS = [
+    ["list"],
+    ["list", "--done"],
+    ["inbox"],
+    ["inbox", "--all"],
+    ["messages", "--channel", "general"],
+    ["status"],
+    ["audit", "--full"],
+    ["agent", "list"],
+    *(["show", f"t{number}"] for number in range(len(NAMES))),
+    *(["history", f"t{number}"] for number in range(0, len(NAMES), 3)),
+    ["claim", "t0"],
+    ["complete", "t0"],
+    ["renew", "t1"],
+]
+
+
+@pytest.mark.parametrize("argv", VIEWS, ids=" ".join)
+def test_no_view_shows_what_a_terminal_would_obey(
+    noisy: Fleet, inside: Callable[..., Ran], argv: list[str]
+) -> None:
+    ran = harmless(inside(noisy, *argv, agent="carol"))
+    told = inside(noisy, "--json", *argv, agent="carol")
+    assert told.stdout.isascii()
+    assert told.stderr == ""
+    json.loads(told.stdout)
+    assert told.returncode == ran.returncode
+
+
+def test_no_line_of_a_text_begins_where_our_lines_begin(
+    noisy: Fleet, inside: Callable[..., Ran]
+) -> None:
+    for argv in (["inbox"], ["messages", "--channel", "general"], ["show", "t6"], ["list"]):
+        shown = inside(noisy, *argv, agent="carol").stdout.splitlines()
+        assert not [line for line in shown if line.startswith("won ")]
+
+
+def test_json_gives_the_texts_whole(noisy: Fleet, inside: Callable[..., Ran]) -> None:
+    told = json.loads(inside(noisy, "inbox", "--json", agent="carol").stdout)
+    bodies = {message["body"] for message in told}
+    assert set(TEXTS.values()) <= bodies
+    shown = json.loads(inside(noisy, "show", "t0", "--json", agent="carol").stdout)
+    assert (shown["note"], shown["meta"]["fact"]) == (TEXTS[NAMES[0]], TEXTS[NAMES[0]])
+
+
+def test_the_log_of_plain_git_is_printable_ascii(noisy: Fleet) -> None:
+    for options in (["--format=raw"], ["-p", "--no-mailmap", "--no-notes"], ["--format=fuller"]):
+        text = noisy.git("log", *options, LEDGER_REF)
+        assert set(text) <= set(map(chr, range(32, 127))) | {"\n"}
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["claim", ESCAPES],
+        ["claim", "t", "--note", "\udcff"],
+        ["send", "--to", BIDI, "x"],
+        ["send", "--channel", "\x9b", "x"],
+        ["submit", "t", "--meta", f"{ESCAPES}=x"],
+        ["--as", ESCAPES, "list"],
+        ["--session", BIDI, "list"],
+        ["--ledger", ESCAPES, "list"],
+        ["--remote", f"{ESCAPES}/x", "list"],
+        ["--remote", "\udcfe/\udcff", "list"],
+        ["-C", ESCAPES, "list"],
+        ["join", f"./{ESCAPES}", "--agent", "bob"],
+        ["join", "origin", "--agent", "bob", "--pin", ESCAPES],
+        ["join", "origin", "--agent", "bob", "--secret-file", ESCAPES],
+        ["init", f"/dev/null/{ESCAPES}", "--agent", "bob"],
+        ["hook", "install", ESCAPES],
+        ["head", "--compare", f"{ESCAPES} 0:{'0' * 64}"],
+        ["head", "--compare", f"x {'9' * 5000}:{'0' * 64}"],
+        ["join", "origin", "--agent", "bob", "--pin", f"{'9' * 5000}:{'0' * 64}"],
+        ["ack", "9" * 5000],
+        ["policy", f"{ESCAPES}=1"],
+        ["policy", f"max_ttl={BIDI}"],
+        [ESCAPES],
+        ["list", f"--{ESCAPES}"],
+        ["completion", ESCAPES],
+    ],
+    ids=lambda argv: ascii(" ".join(argv))[1:40],
+)
+def test_no_error_repeats_what_a_terminal_would_obey(
+    noisy: Fleet, inside: Callable[..., Ran], argv: list[str]
+) -> None:
+    ran = harmless(inside(noisy, *argv, agent="bob"))
+    assert ran.returncode in (1, 2, 4)
+    assert "a fault in coordledger" not in ran.stderr
+    told = inside(noisy, "--json", *argv, agent="bob")
+    assert told.stdout.isascii()
+
+
+@pytest.mark.parametrize(
+    ("stdin", "code"),
+    [
+        ("\udcff\udcfe", "bad-value"),
+        ("\udced\udca0\udc80", "bad-value"),  # a surrogate, encoded
+        ("x" * 65_537, "text-too-long"),
+        ("\0" * 11_000, "text-too-long"),  # six bytes each
+        ("\0" * 65_536, "too-large"),
+        ("", "bad-value"),
+    ],
+    ids=["no UTF-8", "a surrogate", "too long", "NULs", "many NULs", "nothing"],
+)
+def test_a_body_that_cannot_be_sent_is_refused_in_one_line(
+    noisy: Fleet, inside: Callable[..., Ran], stdin: str, code: str
+) -> None:
+    ran = harmless(inside(noisy, "send", "--to", "carol", "-", agent="bob", stdin=stdin))
+    assert (ran.returncode, ran.stdout) == (1, "")
+    told = inside(noisy, "--json", "send", "--to", "carol", "-", agent="bob", stdin=stdin)
+    assert json.loads(told.stdout)["error"]["code"] == code
+
+
+def test_a_body_of_64_kib_of_anything_arrives_and_is_shown_harmless(
+    noisy: Fleet, inside: Callable[..., Ran]
+) -> None:
+    body = "\x1b[31m\n" * 5000
+    inside(noisy, "send", "--channel", "large", "-", agent="bob", stdin=body, check=0)
+    ran = harmless(inside(noisy, "messages", "--channel", "large", agent="carol", check=0))
+    assert ran.stdout.count("\\x1b[31m") == body.count("\x1b")
+
+
+# -- what a server says
+
+
+def test_a_servers_words_are_shown_harmless_and_cut(
+    fleet: Fleet, inside: Callable[..., Ran]
+) -> None:
+    """A server, or a hook of somebody else's there, may say anything to who pushes."""
+    hook = fleet.remote / "hooks/pre-receive"
+    words = f"{ESCAPES} {BIDI} " + "x" * 5000
+    hook.write_text(f"#!/bin/sh\necho 'coordledger: refused abc: held: {words}' >&2\nexit 1\n")
+    with pytest.raises(CoordledgerError) as refused:
+        fleet.ledger("alice").submit("t")
+    assert refused.value.message.isascii()
+    assert refused.value.message.isprintable()
+    assert len(refused.value.message) < 300
+    harmless(inside(fleet, "claim", "t", agent="alice", check=3))
+    hook.write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+    with pytest.raises(Failed) as failed:
+        fleet.ledger("alice").submit("t")
+    assert failed.value.message.isprintable()
+    harmless(inside(fleet, "claim", "t", agent="alice", check=1))
+
+
+def test_a_refusal_of_the_hook_is_printable_whatever_was_pushed(forge: Forge) -> None:
+    loud = forge.sign(forge.record("bob", "void") | {"kind": ESCAPES + BIDI})
+    old = forge.stolen(forge.tip).payload
+    refs = [f"{ESCAPES}", "\udcff\udcfe", "x" * 70_000]
+    lines = [f"{forge.tip} {forge.tip} refs/coordledger/{ref}\n" for ref in refs]
+    for line in lines:
+        pushed = forge.hook(line.encode("utf-8", "surrogateescape"))
+        assert pushed.slug == "bad-ref"
+        assert is_harmless(pushed.err)
+        assert len(pushed.err) < 300
+    assert forge.refusal(forge.changed(forge.tip, old, loud.payload)) == "newer-version"
+
+
+# -- a state that nobody verified
+
+
+def evil_server(fleet: Fleet, forge: Forge, name: str, changes: dict[str, bytes | None]) -> Path:
+    """A server that made its newest state up, for who joins with --depth 1."""
+    folder = fleet.root / f"{name}.git"
+    fleet.git("init", "--quiet", "--bare", folder)
+    alternates = f"{forge.folder / 'objects'}\n{fleet.remote / 'objects'}\n"
+    (folder / "objects/info/alternates").write_text(alternates)
+    root, objects = forge.stand(forge.tip).state.tree.update(changes)
+    forge._store.write(objects)
+    parent = commit.parse(forge.tip, forge.raw(forge.tip))
+    content = commit.render(parent, root, forge.signed("bob", "void"), "hmac-sha256")
+    fleet.git("update-ref", LEDGER_REF, forge.add("commit", content), cwd=folder)
+    return folder
+
+
+def line(value: Any) -> bytes:
+    return canonical.encode(value) + b"\n"
+
+
+@pytest.mark.parametrize("field", ["agent", "session", "epoch", "priority", "meta", "inbox"])
+def test_a_state_that_a_shallow_copy_took_on_trust_is_shown_harmless(
+    noisy: Fleet, forge: Forge, inside: Callable[..., Ran], tmp_path: Path, field: str
+) -> None:
+    found = forge.stand(forge.tip).state
+    evil = ESCAPES + BIDI
+    if field == "inbox":
+        message = found.inbox("carol")[0] | dict.fromkeys(("agent", "thread", "importance"), evil)
+        changes = {"inbox/carol.jsonl": line(message)}
+    else:
+        value = {evil: evil} if field == "meta" else evil
+        changes = {page_path("t0"): line((found.task("t0") or {}) | {field: value})}
+    server = evil_server(noisy, forge, f"evil-{field}", dict(changes))
+    copy = tmp_path / "copy"
+    noisy.git("init", "--quiet", copy)
+    joining = ["-C", copy, "join", f"file://{server}", "--agent", "carol", "--depth", "1"]
+    harmless(inside(noisy, *joining, check=0))
+    for argv in (["show", "t0"], ["list"], ["inbox"], ["policy"], ["claim", "t0"], ["status"]):
+        harmless(inside(noisy, "-C", copy, *argv))
+    harmless(inside(noisy, "-C", copy, "require", "t0", "--trust-server"))
+
+
+@pytest.mark.parametrize(
+    ("content", "seq"),
+    [
+        (b"{\n", None),
+        (b"[]\n", None),
+        (b"[" * 200_000, None),
+        (b"\xff\xfe", None),
+        (b"policy", None),
+        (None, None),
+        (b"", b"-5"),
+        (b"", b"99999999999"),
+        (b"", b"9" * 30),
+    ],
+    ids=["cut", "array", "deep", "no text", "policy", "none", "negative", "far", "beyond"],
+)
+def test_a_shallow_copy_takes_no_nonsense_for_a_ledger(
+    noisy: Fleet,
+    forge: Forge,
+    inside: Callable[..., Ran],
+    tmp_path: Path,
+    content: bytes | None,
+    seq: bytes | None,
+) -> None:
+    if content == b"policy":
+        ledger = forge.stand(forge.tip).state.ledger
+        content = line(ledger | {"policy": ledger["policy"] | {"max_ttl": ESCAPES}})
+    changes = {} if seq else {"ledger.json": content}
+    server = evil_server(noisy, forge, f"odd-{tmp_path.name}", changes)
+    if seq:
+        head = noisy.git("rev-parse", LEDGER_REF, cwd=server).strip()
+        number = b"Seq: %d" % commit.parse(head, forge.raw(head)).seq
+        odd = forge.changed(head, number, b"Seq: " + seq)
+        noisy.git("update-ref", LEDGER_REF, odd, cwd=server)
+    copy = tmp_path / "copy"
+    noisy.git("init", "--quiet", copy)
+    joining = ["-C", copy, "join", f"file://{server}", "--agent", "carol", "--depth", "1"]
+    ran = harmless(inside(noisy, *joining, check=1))
+    assert "has no ledger" in ran.stderr
+    assert not (copy / ".git/coordledger/main/index").exists()  # no file of terabytes
+
+
+def test_a_history_that_ends_in_the_year_of_no_end_is_read_to_its_head(
+    noisy: Fleet, forge: Forge, inside: Callable[..., Ran], tmp_path: Path
+) -> None:
+    task = (forge.stand(forge.tip).state.task("t0") or {}) | {"last_seq": 2**53 - 1}
+    server = evil_server(noisy, forge, "endless", {page_path("t0"): line(task)})
+    copy = tmp_path / "copy"
+    noisy.git("init", "--quiet", copy)
+    ledger = opened(noisy, copy, "carol", remote=f"file://{server}")
+    ledger.join(depth=1)
+    assert ledger.history("t0") == []
+
+
+# -- what plain git adds of its own
+
+
+def test_what_a_repository_of_code_adds_to_the_log_is_switched_off(
+    noisy: Fleet, forge: Forge
+) -> None:
+    """A .mailmap in the work tree and notes on the server are not the ledger's words."""
+    clone = noisy.clone("carol")
+    claimed = noisy.git("log", "-1", "--format=%H", "--author=bob/", LEDGER_REF, cwd=clone).strip()
+    ledger = noisy.founded.ledger
+    mailmap = clone / ".mailmap"
+    mailmap.write_text(f"alice/desk {ESCAPES} <alice@{ledger}> <bob@{ledger}>\n")
+    notes = forge.tree(("100644", forge.add("blob", ESCAPES.encode()), claimed))
+    who = "x <x@x> 1 +0000"
+    head = forge.add("commit", f"tree {notes}\nauthor {who}\ncommitter {who}\n\nx\n".encode())
+    assert forge.push(f"{head}:refs/notes/commits").slug == ""
+    safely = ("--no-replace-objects", "log", "--no-mailmap", "--no-notes", "-1", claimed)
+    try:
+        for cwd in (clone, noisy.remote):
+            text = plain("git", *safely, cwd=cwd, env=noisy.env).stdout.decode()
+            assert is_harmless(text)
+            assert "Author: bob/" in text
+    finally:
+        mailmap.unlink()
+        noisy.git("update-ref", "-d", "refs/notes/commits")
