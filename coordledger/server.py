@@ -150,9 +150,18 @@ def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[
     if store.root is not None:
         why = "a work tree's repository: give the bare one that agents push to"
         raise error("bad-value", what=str(path), why=why)
+    done = []
+    asked = ("-C", str(path), "config", "--show-scope", "--get", "core.hooksPath")
+    scope, _, elsewhere = git.run(*asked, hooks=None).out.strip().partition("\t")
+    if not elsewhere:
+        # On a path that many users push to, one user's own hooks path would hide this hook.
+        git.output("-C", str(path), "config", "core.hooksPath", "hooks")
+        done.append("set core.hooksPath=hooks")
+    elif scope != "local":
+        done.append(f"core.hooksPath is {scope}: every repository there has this hook now")
     hook = hook_path(path, git)
     hook.parent.mkdir(exist_ok=True)
-    chained, done = hook.with_name(CHAINED), []
+    chained = hook.with_name(CHAINED)
     if hook.exists() and MARK not in hook.read_text("utf-8", "replace"):
         if chained.exists():
             raise error("bad-value", what=str(chained), why="is there already: merge them by hand")

@@ -59,6 +59,12 @@ class Remote:
         """`url` is what git is given: a remote's name, a path or a URL."""
         self._git, self.url, self.shown = git, url, shown
 
+    @property
+    def _no_mirror(self) -> list[str]:
+        """A remote of the user's that mirrors takes single refs all the same."""
+        named = "/" not in self.url and ":" not in self.url
+        return ["-c", f"remote.{self.url}.mirror=false"] if named else []
+
     def head(self, ref: str) -> str | None:
         """The id that `ref` has there, or None. Raises `Failed`: remote-unreachable, …"""
         ran = self._git.run("ls-remote", "--quiet", "--", self.url, ref)
@@ -123,6 +129,7 @@ class Remote:
             try:
                 ran = self._git.run(
                     *_NO_OPTIONS,
+                    *self._no_mirror,
                     "push",
                     *flags.split(),
                     f"--force-with-lease={ref}:{old or ''}",

@@ -190,18 +190,14 @@ class Writer:
                 self._pause(losses)
             elif push.outcome == transport.UNKNOWN:
                 unanswered = True
-                self._pause(1)
+                losses += 1
+                self._pause(losses)
             else:
                 return self._give_up(intent, _refusal(push, replica), unanswered=unanswered)
 
     def _push(self, chain: Chain, oid: str) -> Push:
-        replica = self._replica
         old = chain.head.oid if chain.head else None
-        try:
-            return replica.remote.push(replica.clone.there, old, oid)
-        except Failed as fault:
-            # Our deadline ended git in the middle of it.
-            return transport.Push(transport.UNKNOWN, fault.message)
+        return self._replica.remote.push(self._replica.clone.there, old, oid)
 
     def _pause(self, losses: int) -> None:
         time.sleep(PAUSE * min(losses, PATIENCE) * self._jitter())

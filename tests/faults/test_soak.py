@@ -52,8 +52,11 @@ class Weather(threading.Thread):
         self.seen: Counter[str] = Counter()
 
     def run(self) -> None:
+        coming: list[str] = []
         while not self._end.is_set():
-            name = self._dice.choice(self.KINDS)
+            if not coming:
+                coming = self._dice.sample(self.KINDS, len(self.KINDS))
+            name = coming.pop()
             self.seen[name] += 1
             if name == "delay":
                 self._delay = self._dice.choice((0.0, 0.002, 0.01, 0.04))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordledger import doctor, onboard
+from coordledger import doctor, onboard, server
 from coordledger.config import Options
 from coordledger.errors import CoordledgerError
 from coordledger.git import Deadline, Git
+from coordledger.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +160,33 @@ def test_a_head_line_pins_and_a_pin_compares(two: Fleet) -> None:
 
 
 def test_a_hook_is_not_put_into_a_work_trees_repository(two: Fleet) -> None:
-    from coordledger import server
 
     git = Git(two.env, two.root, Deadline(10))
     assert refusal(lambda: server.install_hook(two.clone("alice"), git)) == "bad-value"
+
+
+def test_a_pushers_own_hooks_path_does_not_hide_the_hook(two: Fleet) -> None:
+    path = two.clone("bob")
+    mine = two.root / "my-hooks"
+    mine.mkdir()
+    config = two.root / "gitconfig"
+    config.write_text(f'[core]\n\thooksPath = {mine}\n[remote "origin"]\n\tmirror = true\n')
+    env = two.env | {"GIT_CONFIG_GLOBAL": str(config)}
+    checks = {check.name: check for check in doctor.examine(Options(path, agent="bob"), env)}
+    assert checks["enforcement"].ok is True
+    with Ledger.open(path, "bob", environ=env) as bob:
+        assert bob.claim("t").won
+
+
+def test_a_servers_shared_hooks_path_is_followed_and_said(two: Fleet) -> None:
+    shared = two.root / "shared-hooks"
+    config = two.root / "gitconfig"
+    config.write_text(f"[core]\n\thooksPath = {shared}\n")
+    shared.mkdir()
+    (shared / "pre-receive").write_text("#!/bin/sh\nexit 0\n")
+    git = Git(two.env | {"GIT_CONFIG_GLOBAL": str(config)}, two.root, Deadline(10))
+    two.git("init", "--quiet", "--bare", two.root / "other.git")
+    done = server.install_hook(two.root / "other.git", git)
+    assert "core.hooksPath is global: every repository there has this hook now" in done
+    assert (shared / "pre-receive.chained").read_text().endswith("exit 0\n")
+    assert server.MARK in (shared / "pre-receive").read_text()

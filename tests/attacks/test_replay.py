@@ -1,0 +1,278 @@
+"""Somebody who kept the bytes of every record and sends them again, anywhere, at any time."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from fleet import LEDGER_REF, OWNER
+from git.forge import Forge, second_opinion
+
+from coordledger import canonical, records, verify
+from coordledger.errors import RuleBroken
+from coordledger.signing import Signed
+
+from .batch import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fleet import Fleet
+
+CAREER = [
+    ("alice", "enroll", {"who": "dave"}),
+    ("alice", "policy", {"set": {"max_text": 4000}}),
+    ("bob", "submit", {"task": "a"}),
+    ("bob", "claim", {"tasks": ["a", "b"]}),
+    ("bob", "renew", {"task": "a", "until": "LATER"}),
+    ("bob", "send", {"to": "carol", "body": "direct"}),
+    ("bob", "send", {"channel": "general", "body": "to all"}),
+    ("bob", "release", {"task": "b"}),
+    ("carol", "claim", {"tasks": ["b"]}),
+    ("alice", "release", {"task": "b", "force": True}),
+    ("carol", "ack", {"messages": "HERS"}),
+    ("bob", "complete", {"task": "a"}),
+    ("bob", "claim", {"tasks": ["a"], "reopen": True}),
+    ("bob", "void", {}),
+    ("dave", "void", {}),
+    ("alice", "revoke", {"who": "dave"}),
+    ("alice", "enroll", {"who": "dave"}),
+    ("bob", "release", {"task": "a"}),
+]
+
+
+@pytest.fixture(scope="module")
+def lived(founded: Callable[..., Fleet]) -> tuple[Fleet, Batch, list[str]]:
+    """A ledger with a record of every kind, and the ids of all its commits, oldest first."""
+    fleet = founded("bob", "carol", max_skew=3600)
+    batch = Batch(fleet, fleet.root / "batch.git")
+    for agent, kind, given in CAREER:
+        filled = dict(given)
+        if filled.get("until") == "LATER":
+            lease = batch.state.task("a") or {}
+            filled["until"] = batch.later_by({"at": lease["until"]}, 60_000)
+        if filled.get("messages") == "HERS":
+            filled["messages"] = [batch.state.inbox("carol")[0]["seq"]]
+        batch.put(agent, kind, **filled)
+    batch.send()
+    return fleet, batch, fleet.git("rev-list", "--reverse", LEDGER_REF).split()
+
+
+def lands(chain: verify.Chain, signed: Signed) -> str:
+    """The slug with which a chain refuses to take a record at its head, or ""."""
+    try:
+        chain.place(signed)
+    except RuleBroken as broken:
+        return broken.code
+    return ""
+
+
+def test_no_record_of_any_kind_fits_at_any_later_place(
+    lived: tuple[Fleet, Batch, list[str]],
+) -> None:
+    _, batch, ids = lived
+    kept = [batch.stolen(oid) for oid in ids]
+    assert {signed.record["kind"] for signed in kept} == set(records.KINDS)
+    tried = 0
+    for place in range(len(ids)):
+        chain = batch.stand(ids[place])
+        for signed in kept[: place + 1]:
+            assert lands(chain, signed) != "", (place, signed.record["kind"])
+            tried += 1
+    assert tried == len(ids) * (len(ids) + 1) // 2
+
+
+def test_every_record_fits_once_where_it_belongs_and_then_never_again(
+    lived: tuple[Fleet, Batch, list[str]],
+) -> None:
+    """The same keeper, before the record landed: its bytes are good, for one time."""
+    _, batch, ids = lived
+    for place in range(1, len(ids)):
+        chain, signed = batch.stand(ids[place - 1]), batch.stolen(ids[place])
+        placed = chain.place(signed)
+        assert placed.commit.oid == ids[place]
+        chain.advance(placed)
+        assert lands(chain, signed) == "replayed"
+
+
+@pytest.mark.parametrize("between", [0, 1, 3])
+def test_one_push_never_brings_a_record_twice_whatever_lies_between(
+    town: Fleet, forge: Forge, between: int
+) -> None:
+    for kind, given in [
+        ("send", {"channel": "general", "body": f"once-{between}"}),
+        ("submit", {"task": f"once-{between}"}),
+        ("claim", {"tasks": [f"claimed-{between}"]}),
+        ("void", {}),
+    ]:
+        signed = forge.signed("bob", kind, **given)
+        oid = forge.place(signed)
+        for _ in range(between):
+            oid = forge.place(forge.signed("carol", "void", on=oid), on=oid)
+        assert forge.refusal(forge.render(signed, on=oid)) == "replayed"
+        assert forge.push(oid).slug == ""
+        assert forge.refusal(forge.render(signed)) == "replayed"
+
+
+def test_what_its_holder_did_since_is_not_undone(town: Fleet, forge: Forge) -> None:
+    """Each of a holder's records again, after each of the later ones."""
+    batch = Batch(town, town.root / "holder.git")
+    kept: list[Signed] = []
+    steps = [
+        ("claim", {"tasks": ["long-held"]}),
+        ("renew", {"task": "long-held"}),
+        ("complete", {"task": "long-held"}),
+        ("claim", {"tasks": ["long-held"], "reopen": True}),
+        ("release", {"task": "long-held"}),
+        ("claim", {"tasks": ["long-held"]}),
+    ]
+    for kind, given in steps:
+        if kind == "renew":
+            lease = batch.state.task("long-held") or {}
+            given["until"] = batch.later_by({"at": lease["until"]}, 60_000)
+        oid = batch.put("bob", kind, **given)
+        batch.send()
+        kept.append(batch.stolen(oid))
+        for old in kept:
+            assert forge.refusal(forge.render(old)) == "replayed"
+    found = town.ledger("carol").show("long-held")
+    assert (found.agent, found.epoch, found.status) == ("bob", 3, "claimed")
+    batch.close()
+
+
+def test_a_neighbour_who_kept_bytes_lands_them_once_or_never(town: Fleet, forge: Forge) -> None:
+    kept = forge.signed("bob", "claim", tasks=["kept"])
+    town.ledger("carol").submit("something-else")
+    assert forge.push(forge.place(kept)).slug == ""  # bob wanted it, and it was still good
+    for _ in range(2):
+        assert forge.refusal(forge.render(kept)) == "replayed"
+        town.ledger("carol").send("between", channel="general")
+
+    # Given up by its signer, in whatever way: then it never lands.
+    given_up = forge.record("bob", "claim", tasks=["given-up"])
+    void = forge.record("bob", "void", op=given_up["op"], base=given_up["base"])
+    assert forge.push(forge.place(forge.sign(void))).slug == ""
+    assert forge.refusal(forge.render(forge.sign(given_up))) == "replayed"
+    assert town.ledger("carol").show("kept").epoch == 1
+
+
+def test_after_a_revocation_kept_bytes_are_worth_nothing(town: Fleet, forge: Forge) -> None:
+    town.enroll("frank")
+    landed = forge.signed("frank", "send", channel="general", body="while valid")
+    assert forge.push(forge.place(landed)).slug == ""
+    kept = [forge.signed("frank", "claim", tasks=["frank-s"]), forge.signed("frank", "void")]
+    for signed in kept:
+        forge.place(signed)  # at first they fit
+    # In one push: the revocation, and then what was signed before it.
+    revoked = forge.place(forge.signed("alice", "revoke", who="frank"))
+    for signed in (landed, *kept):
+        assert forge.refusal(forge.render(signed, on=revoked)) == "unknown-key"
+    assert forge.push(revoked).slug == ""
+    for signed in (landed, *kept):
+        assert forge.refusal(forge.render(signed)) == "unknown-key"
+    # The number of a key is never given again, so a new key makes the old bytes no better.
+    town.enroll("frank")
+    for signed in (landed, *kept):
+        assert forge.refusal(forge.render(signed)) == "unknown-key"
+    assert forge.push(forge.place(forge.signed("frank", "void", key=2))).slug == ""
+    landing = town.ledger("carol").messages("general")
+    assert [m.verdict for m in landing if m.body == "while valid"] == ["authentic"]
+
+
+def test_a_record_is_worth_nothing_in_another_agents_name(town: Fleet, forge: Forge) -> None:
+    signed = forge.signed("bob", "claim", tasks=["stolen"])
+    for change in ({"agent": "carol"}, {"agent": "alice"}, {"session": "s2"}, {"key": 2}):
+        record = signed.record | change
+        stolen = Signed(canonical.encode(record), record, signed.tag)
+        slug = forge.refusal(forge.render(stolen))
+        assert slug == ("unknown-key" if "key" in change else "bad-signature")
+    # The very same payload under another's own MAC: the payload says whose it is.
+    resigned = Signed(signed.payload, signed.record, forge.secret("carol").sign(signed.payload))
+    assert forge.refusal(forge.render(resigned)) == "bad-signature"
+    # Another's fingerprint under one's own name is no key of one's own.
+    theirs = forge.state.agent("bob") or {}
+    copied = theirs["keys"][0]["fingerprint"]
+    made = forge.signed("alice", "enroll", who="copycat", fingerprint=copied)
+    assert forge.push(forge.place(made)).slug == ""
+    for secret in (forge.secret("bob"), forge.secret("copycat"), forge.secret("carol")):
+        void = forge.sign(forge.record("copycat", "void"), secret)
+        assert forge.refusal(forge.render(void)) == "no-secret"
+
+
+def test_another_ledger_on_the_same_server_with_the_same_master_takes_nothing(
+    lived: tuple[Fleet, Batch, list[str]], tmp_path: Path
+) -> None:
+    fleet, batch, ids = lived
+    fleet.run("--ledger", "other", "init", fleet.remote, "--agent", OWNER, check=0)
+    other = Forge(fleet, tmp_path / "other.git", ref="refs/coordledger/other")
+    slugs = {other.refusal(other.render(batch.stolen(oid))) for oid in ids}
+    assert slugs == {"wrong-ledger", "bad-genesis"}
+    # The whole chain at once is no continuation either, nor is a ref that is none of it.
+    assert other.refusal(f"{ids[-1]}:refs/coordledger/other") == "not-fast-forward"
+    assert other.refusal(f"{ids[-1]}:refs/coordledger/third") == "no-create"
+    both = [
+        f"{batch.place(batch.signed('bob', 'void'))}:{LEDGER_REF}",
+        f"{ids[-1]}:refs/coordledger/other",
+    ]
+    assert batch.refusal(*both) == "not-fast-forward"
+    assert batch.refusal("--atomic", *both[::-1]) == "not-fast-forward"
+    other.close()
+
+
+def test_on_a_restored_copy_a_record_lands_once_or_never(
+    fleet: Fleet, forge_for: Callable[[Fleet], Forge], tmp_path: Path
+) -> None:
+    """After a restore the lost records may come again from who kept them: each at most once."""
+    fleet.enroll("bob")
+    forge = forge_for(fleet)
+    early = forge.signed("bob", "send", channel="general", body="early")
+    assert forge.push(forge.place(early)).slug == ""
+    backup = tmp_path / "backup.git"
+    shutil.copytree(fleet.remote, backup)
+
+    lost = [forge.signed("bob", "submit", task="lost")]
+    assert forge.push(forge.place(lost[0])).slug == ""
+    lost.append(forge.signed("bob", "claim", tasks=["lost"]))
+    assert forge.push(forge.place(lost[1])).slug == ""
+
+    shutil.rmtree(fleet.remote)
+    shutil.copytree(backup, fleet.remote)
+    restored = forge_for(fleet)
+    assert restored.refusal(restored.render(early)) == "replayed"
+    # Its base is gone with what was lost; the one before it names what is there.
+    assert restored.refusal(restored.render(lost[1])) == "bad-base"
+    assert restored.push(restored.place(lost[0])).slug == ""
+    for signed in (early, lost[0]):
+        assert restored.refusal(restored.render(signed)) == "replayed"
+    # Now the history is the very same again, so the next fits too, and once.
+    assert restored.push(restored.place(lost[1])).slug == ""
+    assert restored.refusal(restored.render(lost[1])) == "replayed"
+    assert second_opinion(fleet.remote) == 5
+
+
+def test_on_a_restored_copy_that_went_another_way_what_was_lost_is_lost(
+    fleet: Fleet, forge_for: Callable[[Fleet], Forge], tmp_path: Path
+) -> None:
+    forge = forge_for(fleet)
+    backup = forge.tip
+    first = forge.signed("alice", "void")
+    assert forge.push(forge.place(first)).slug == ""
+    second = forge.signed("alice", "submit", task="second")
+    assert forge.push(forge.place(second)).slug == ""
+    fleet.git("update-ref", LEDGER_REF, backup)
+    assert forge.push(forge.place(forge.signed("alice", "void"))).slug == ""  # another one
+    assert forge.refusal(forge.render(second)) == "bad-base"
+    assert forge.push(forge.place(first)).slug == ""  # it builds on nothing that was lost
+    assert forge.refusal(forge.render(second)) == "bad-base"
+    assert forge.refusal(forge.render(first)) == "replayed"
+
+
+def test_when_old_bytes_come_late_the_servers_clock_refuses_them(
+    town: Fleet, forge: Forge
+) -> None:
+    forge.later = -31_000
+    kept = forge.signed("bob", "send", channel="general", body="late")
+    forge.later = 0
+    assert forge.refusal(forge.render(kept)) == "clock-skew"
