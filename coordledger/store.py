@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dulwich.errors import ChecksumMismatch, FileFormatException, NotGitRepository
 from dulwich.file import FileLocked
 from dulwich.objects import ObjectID, ShaFile
-from dulwich.refs import Ref
+from dulwich.refs import DiskRefsContainer, Ref
 from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
 
 from .errors import error
@@ -53,11 +53,15 @@ class Store:
         Raises `Failed`: not-a-repository, object-format.
         """
         try:
-            return cls(Repo.discover(str(path)) if discover else Repo(str(path)))
+            repo = Repo.discover(str(path)) if discover else Repo(str(path))
         except NotGitRepository:
             raise error("not-a-repository", path=path) from None
         except (UnsupportedExtension, UnsupportedVersion) as fault:
             raise error("object-format", path=path, what=fault) from None
+        if not isinstance(repo.refs, DiskRefsContainer):  # not tried against git's own
+            repo.close()
+            raise error("object-format", path=path, what="extensions.refStorage = reftable")
+        return cls(repo)
 
     def is_ours(self) -> bool:
         """Whether it belongs to this user: its configuration may name programs to start."""

@@ -32,10 +32,39 @@ bounded = settings(derandomize=True, deadline=None, max_examples=200, database=N
 
 TOKENS = st.sampled_from(
     [
-        *(b"", b"\0", b"\n", b"\n\n", b"\r\n", b" ", b": ", b"\x1b[2J", b"\xff", b"=", b"{}", b"[" * 3000),
-        *(b"tree ", b"parent ", b"author ", b"encoding latin1\n", b"gpgsig x\n ", b"mergetag object"),
+        *(
+            b"",
+            b"\0",
+            b"\n",
+            b"\n\n",
+            b"\r\n",
+            b" ",
+            b": ",
+            b"\x1b[2J",
+            b"\xff",
+            b"=",
+            b"{}",
+            b"[" * 3000,
+        ),
+        *(
+            b"tree ",
+            b"parent ",
+            b"author ",
+            b"encoding latin1\n",
+            b"gpgsig x\n ",
+            b"mergetag object",
+        ),
         *(b" -0000", b" +0000", b"9" * 5000, b"-1", b"0x10", b"1_000", b"1e9", b"\xc2\xb2"),
-        *(b"Coordledger-Seq: ", b"null", b"true", b"1.0", b"NaN", b"\\ud800", b"\\u0000", b'"v":2,'),
+        *(
+            b"Coordledger-Seq: ",
+            b"null",
+            b"true",
+            b"1.0",
+            b"NaN",
+            b"\\ud800",
+            b"\\u0000",
+            b'"v":2,',
+        ),
         *(b'"kind":"upgrade"', b'"kind":[]', b"A" * 43 + b"=", b"0" * 64, b"F" * 40),
     ]
 )

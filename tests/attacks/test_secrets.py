@@ -131,9 +131,7 @@ def _bad(fleet: Fleet, name: str, content: str, mode: int = 0o600) -> str:
     return str(path)
 
 
-def test_no_error_quotes_a_secret_that_is_refused(
-    vault: Fleet, inside: Callable[..., Ran]
-) -> None:
+def test_no_error_quotes_a_secret_that_is_refused(vault: Fleet, inside: Callable[..., Ran]) -> None:
     canary = "refused-canary-" + "c" * 40
     files = {
         "short": "refused-canary",
@@ -215,13 +213,13 @@ cd {tmp_path}
     programs = [line for line in lines if 'execve("' in line and "/git" in line]
     assert len(programs) > 20
     assert secret_name in "".join(lines)
-    own = re.compile(r' write\(\d+<[^>]*/(heidi|ivan)\.secret\.\d+\.new>, ')
+    own = re.compile(r" write\(\d+<[^>]*/(heidi|ivan)\.secret\.\d+\.new>, ")
     for line in found:
         if 'execve("' in line:  # ours is given it by the caller, and passes it on to nobody
             command = re.search(r'execve\("([^"]*)", \[(.*?)\], \[', line)
             assert command, line[:200]
             assert re.search(r"/(sh|env|dash|bash|python[0-9.]*)$", command[1]), line[:200]
-            assert "-m\", \"coordledger" in command[2] or command[2].startswith('"sh"'), command[2]
+            assert '-m", "coordledger' in command[2] or command[2].startswith('"sh"'), command[2]
             assert bob not in command[2]
         else:
             assert own.search(line), line[:200]

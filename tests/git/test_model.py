@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .forge import Forge
 
 DAY = 86_400 * SECOND  # max_ttl of the default policy
-TASKS = [f"task-{n}" for n in range(6)]
+TASKS = [f"task-{n}" for n in range(10)]
 AGENTS = ["alice", "bob", "dave"]  # alice is the owner
 SESSIONS = ["s1", "s2"]
 
@@ -191,7 +191,7 @@ class Walk:
             until = at + self.lease
         given: dict[str, Any] = {"session": session, "at": times.show(at)}
         if kind == "submit":
-            after = sorted(dice.sample(TASKS, dice.choice([0, 0, 1, 2])))
+            after = sorted(dice.sample(TASKS, dice.choice([0, 1, 1, 2])))
             given |= {"task": task, "after": after, "rev": dice.choice([1, 1, 1, 1, rev])}
         elif kind == "claim":
             group = sorted({task, *dice.sample(TASKS, dice.choice([0, 0, 0, 1, 2]))})
@@ -226,7 +226,7 @@ def reader_of(fleet: helpers.Fleet) -> Reader:
     return reader
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_model_code_and_second_implementation_agree_on_every_step(seed: int) -> None:
     fleet = helpers.Fleet("bob", "dave")
     model = Model(fleet.head.committed, SKEW)
@@ -234,7 +234,7 @@ def test_model_code_and_second_implementation_agree_on_every_step(seed: int) -> 
     reader = reader_of(fleet)
     signed: list[Signed] = []
     start, outcomes = len(fleet.log), {True: 0, False: 0}
-    for step in range(1000):
+    for step in range(800):
         fleet.now += walk.dice.choice([0, 1, 1, 5, 40]) * SECOND
         if walk.dice.random() < 0.1 and signed:
             record = walk.dice.choice(signed).record  # again, as it was or signed afresh
@@ -263,7 +263,7 @@ def test_model_code_and_second_implementation_agree_on_every_step(seed: int) -> 
         else:
             with pytest.raises(Invalid):
                 deepcopy(reader).step(fleet.forge(again)[1])
-    assert min(outcomes.values()) > 200, outcomes
+    assert min(outcomes.values()) > 150, outcomes
     assert {task["status"] for task in model.tasks.values()} <= {"open", "claimed", "done"}
     assert reader.authentic == len(fleet.log)
     whole = fleet.fresh_verifier()
