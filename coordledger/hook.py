@@ -1,7 +1,8 @@
 """The server's side of a push (docs/format.md, section 10).
 
 Rules of this file:
-- It decides about refs/coordledger/* and refs/coordledger-try/* and about no other ref.
+- It decides about refs/coordledger/* and refs/coordledger-try/* and about no other ref, but
+  for those whose names end in one of these and so make it ambiguous.
 - It fails closed: what it cannot read, find or finish is refused, in one line.
 - It has no side effects: git runs it for pushes that then lose the race.
 - It verifies with `verify` alone; what stands here is only what a server adds.
@@ -83,8 +84,11 @@ def _update(line: str) -> tuple[str, str, str | None]:
     if not ref or not good:
         raise RuleBroken("bad-push", why="a line of the list is not: old new ref")
     # A file system that folds case would store refs/Coordledger/x as our ref's file.
-    folder = "/".join(ref.lower().split("/")[:2])
-    ours = folder in (LEDGERS[:-1], TRIES[:-1])
+    lower = ref.lower()
+    ours = "/".join(lower.split("/")[:2]) in (LEDGERS[:-1], TRIES[:-1])
+    # As soon as refs/heads/refs/coordledger/x exists, `git push` takes refs/coordledger/x for
+    # ambiguous and pushes nothing. Such a ref may be removed, and not made.
+    ours = ours or (bool(new.strip("0")) and f"/{LEDGERS}" in lower)
     return old, new, ref if ours else None
 
 

@@ -84,7 +84,10 @@ def test_100_megabytes_at_the_ledgers_ref_are_refused_unread(
         file.truncate(100_000_000)
     oid = of_type(kind, forge, path)
     began = time.monotonic()
-    assert forge.refusal(oid) == "too-large"
+    if kind == "commit":
+        assert forge.refusal(oid) == "too-large"
+    else:  # the hook alone: git's own part of it is the same
+        assert forge.hook(f"{forge.tip} {oid} {LEDGER_REF}\n".encode()).slug == "too-large"
     megabytes, seconds = meter.last()
     # git itself reads a whole commit; what is streamed or only asked for costs nothing.
     assert megabytes < (60 if kind == "blob" else 180)

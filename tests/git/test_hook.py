@@ -743,3 +743,20 @@ def test_what_has_landed_is_a_sound_repository(town: Fleet) -> None:
     fsck(town.remote, town.env)
     assert second_opinion(town.remote) == int(town.git("rev-list", "--count", LEDGER_REF))
     assert not town.ledger("bob").audit(full=True).problems
+
+
+def test_a_branch_with_the_ledgers_full_name_stops_nobody(town, forge_for) -> None:
+    """git push takes refs/coordledger/main for ambiguous as soon as
+    refs/heads/refs/coordledger/main (or refs/tags/...) exists."""
+    forge = forge_for(town)
+    bob = town.ledger("bob")
+    bob.tasks()
+    for kind in ("heads", "tags"):
+        assert forge.push(f"{forge.tip}:refs/{kind}/{LEDGER_REF}").slug == "bad-ref"
+        assert bob.claim(f"beside-{kind}").outcome == "won"
+
+
+def test_such_a_branch_that_is_there_already_can_be_removed(town, forge_for) -> None:
+    forge = forge_for(town)
+    town.git("update-ref", f"refs/heads/{LEDGER_REF}", forge.tip)
+    assert forge.push(f":refs/heads/{LEDGER_REF}").slug == ""
