@@ -126,7 +126,7 @@ ROWS = {
     ),
     "a head that is none": Row("head --compare nonsense", "bad-value"),
     "a pin that is none": Row("join {remote} --pin 0123456789abcdef", "bad-value"),
-    "another pin": Row("join {remote} --pin 0123456789abcdef0123456789abcdef", "pin-mismatch", INTEGRITY),
+    "another pin": Row(f"join {{remote}} --pin {'0' * 32}", "pin-mismatch", INTEGRITY),
     "a reset that nobody confirms": Row("join {remote} --reset", "bad-value"),
     "a damaged copy": Row("list", "bad-copy", INTEGRITY, agent="damaged"),
     "writing offline": Row("claim t --offline", "bad-value"),
