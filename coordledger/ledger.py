@@ -227,8 +227,8 @@ class Ledger:
             return mine
         if seq > mine.seq:
             raise error("head-differs", why=f"record {seq} is not in the remote's history")
-        found = self.replica.commit_at(seq)
-        if found is None:
+        found, first = self.replica.commit_at(seq), self.replica.trusted.first
+        if found is None or 0 < seq <= first:
             raise error("gone", seq=seq)
         if not found.digest.startswith(digest):
             raise error("head-differs", why=f"at record {seq} it has another digest")

@@ -286,6 +286,9 @@ class Replica:
         Raises `Integrity`: pin-mismatch, `Failed`: bad-value.
         """
         ledger, seq, digest = parse_place(pin, "--pin")
+        if self.trusted.first:  # its oldest record says of itself what its digest is
+            why = "a shallow copy cannot check it: join without --depth"
+            raise error("bad-value", what="--pin", why=why)
         if ledger not in (None, self.trusted.ledger):
             raise error("pin-mismatch", why=f"it is {self.trusted.ledger}")
         if seq is None:
@@ -330,7 +333,13 @@ class Replica:
         return self.verdict_of(found)
 
     def verdict_of(self, found: Commit) -> str:
-        chain = self.position()
+        """As `verdict`. What rests on the edge of a shallow copy is unverified, whoever signed
+        it (format, section 11): its place in the history may be made up, and the state there.
+        """
+        chain, first = self.position(), self.trusted.first
+        base = found.record["base"] or {"seq": 0}
+        if first and (found.seq <= first or base["seq"] < first):
+            return verify.UNVERIFIED
         try:
             return verify.authenticate(chain.state, found.signed, found.seq, self.keyring())
         except RuleBroken as broken:

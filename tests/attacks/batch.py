@@ -1,14 +1,19 @@
-"""Many records in one push."""
+"""Many records in one push; and servers that made their state up."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fleet import LEDGER_REF
 from git.forge import Forge
 
-from coordledger import records
+from coordledger import commit, records
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fleet import Fleet
+
     from coordledger.verify import Chain
 
 
@@ -33,3 +38,29 @@ class Batch(Forge):
     def send(self) -> None:
         assert self.push(self.head.oid).slug == ""
         self._moving = None
+
+
+def evil_server(
+    fleet: Fleet,
+    forge: Forge,
+    name: str,
+    changes: dict[str, bytes | None],
+    stolen: str | None = None,
+) -> Path:
+    """A server whose newest state is made up, for who joins with --depth 1.
+
+    The record of its newest commit is a void of bob's, or what the commit `stolen` has.
+    """
+    folder = fleet.root / f"{name}.git"
+    fleet.git("init", "--quiet", "--bare", folder)
+    alternates = f"{forge.folder / 'objects'}\n{fleet.remote / 'objects'}\n"
+    (folder / "objects/info/alternates").write_text(alternates)
+    root, objects = forge.stand(stolen or forge.tip).state.tree.update(changes)
+    forge._store.write(objects)
+    if stolen:
+        honest = commit.parse(stolen, forge.raw(stolen))
+        head = forge.changed(stolen, honest.tree.encode(), root.encode())
+    else:
+        head = forge.render(forge.signed("bob", "void"), tree=root)
+    fleet.git("update-ref", LEDGER_REF, head, cwd=folder)
+    return folder

@@ -6,15 +6,18 @@ import json
 import os
 import shutil
 import zlib
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from fleet import LEDGER_REF, OWNER
 from git.forge import opened, plain
 
-from coordledger import canonical, keyfiles
+from coordledger import canonical, commit, keyfiles
 from coordledger.errors import CoordledgerError, Failed, Integrity
 from coordledger.state import page_path
+
+from .batch import evil_server
 
 if TYPE_CHECKING:
     import subprocess
@@ -225,6 +228,67 @@ def test_symlinks_among_the_clones_own_files_lead_to_no_wrong_verdict(
     else:  # without an index it may know less, and says so
         assert after["verdicts"] == before["verdicts"]
         assert after["holder"] in (before["holder"], ("bob", 1, 3, "unverified"))
+
+
+# -- what a shallow copy takes on trust
+
+
+def test_a_stolen_claim_in_a_made_up_state_is_never_called_authentic(
+    story: Fleet, forge: Forge, tmp_path: Path
+) -> None:
+    """The record is bob's own, and the reader has bob's key; the lease's end is a lie."""
+    bob = story.ledger("bob", session="s1")
+    won = bob.claim("long-over", ttl=timedelta(minutes=1)).claim
+    assert won
+    assert won.commit
+    bob.release("long-over")
+    task = (forge.stand(won.commit).state.task("long-over") or {}) | {
+        "until": "2999-01-01T00:00:00.000Z"
+    }
+    changes = {page_path("long-over"): canonical.encode(task) + b"\n"}
+    server = evil_server(story, forge, "stale", dict(changes), stolen=won.commit)
+    copy = tmp_path / "copy"
+    story.git("init", "--quiet", copy)
+    reader = opened(story, copy, "bob", remote=f"file://{server}")
+    reader.join(depth=1)
+    assert reader.show("long-over").verdict == "unverified"
+    assert {event.verdict for event in reader.history("long-over")} == {"unverified"}
+    with pytest.raises(Failed) as refused:
+        reader.require("long-over")
+    assert refused.value.code == "no-key"
+    # From what this copy has verified itself, it speaks as ever.
+    assert bob.show(TASK).verdict == "authentic"
+
+
+def test_a_shallow_copy_vouches_for_no_pin_and_no_head(
+    story: Fleet, forge: Forge, tmp_path: Path
+) -> None:
+    """Its oldest record says of itself which seq and which digest it has."""
+    known = story.ledger("bob").head()
+    server = evil_server(story, forge, "pinned", {})
+    fake = story.git("rev-parse", LEDGER_REF, cwd=server).strip()
+    digest = commit.parse(fake, forge.raw(fake)).digest
+    seq = b"Seq: %d" % (known.seq + 1)
+    fake = forge.changed(fake, digest.encode(), known.digest.encode())
+    fake = forge.changed(fake, seq, b"Seq: %d" % known.seq)
+    base = b'"seq":%d}' % known.seq
+    payload = commit.parse(known.commit, forge.raw(known.commit)).signed.payload
+    fake = forge.changed(fake, commit.parse(fake, forge.raw(fake)).signed.payload, payload)
+    assert base not in payload
+    story.git("update-ref", LEDGER_REF, fake, cwd=server)
+    for pin in (known.ledger, f"{known.seq}:{known.digest}", known.line()):
+        copy = tmp_path / f"copy{len(pin)}"
+        story.git("init", "--quiet", copy)
+        reader = opened(story, copy, "bob", remote=f"file://{server}")
+        with pytest.raises(Failed) as refused:
+            reader.join(depth=1, pin=pin)
+        assert refused.value.code == "bad-value"
+        assert reader.clone.trusted is None
+    reader.join(depth=1)
+    assert reader.head().digest == known.digest  # so it says
+    with pytest.raises(Failed) as refused:
+        reader.compare(known.line())
+    assert refused.value.code == "gone"
 
 
 # -- whose repository it is

@@ -13,7 +13,7 @@ from coordledger import canonical, commit
 from coordledger.errors import CoordledgerError, Failed
 from coordledger.state import page_path
 
-from .batch import Batch
+from .batch import Batch, evil_server
 from .hostile import BIDI, ESCAPES, TEXTS, is_harmless
 
 if TYPE_CHECKING:
@@ -216,20 +216,6 @@ def test_a_refusal_of_the_hook_is_printable_whatever_was_pushed(forge: Forge) ->
 
 
 # -- a state that nobody verified
-
-
-def evil_server(fleet: Fleet, forge: Forge, name: str, changes: dict[str, bytes | None]) -> Path:
-    """A server that made its newest state up, for who joins with --depth 1."""
-    folder = fleet.root / f"{name}.git"
-    fleet.git("init", "--quiet", "--bare", folder)
-    alternates = f"{forge.folder / 'objects'}\n{fleet.remote / 'objects'}\n"
-    (folder / "objects/info/alternates").write_text(alternates)
-    root, objects = forge.stand(forge.tip).state.tree.update(changes)
-    forge._store.write(objects)
-    parent = commit.parse(forge.tip, forge.raw(forge.tip))
-    content = commit.render(parent, root, forge.signed("bob", "void"), "hmac-sha256")
-    fleet.git("update-ref", LEDGER_REF, forge.add("commit", content), cwd=folder)
-    return folder
 
 
 def line(value: Any) -> bytes:

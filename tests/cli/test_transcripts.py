@@ -319,7 +319,7 @@ def test_an_interrupted_write_is_unknown_and_an_interrupted_wait_is_not(two, tol
     clone = two.clone("bob")
     chained = two.remote / "hooks" / "pre-receive.chained"
     mark = two.root / "in-the-hook"
-    chained.write_text(f'#!/bin/sh\ncat > /dev/null\n: > "{mark}"\nsleep 1\nexit 1\n')
+    chained.write_text(f'#!/bin/sh\ncat > /dev/null\n: > "{mark}"\nsleep 6\nexit 1\n')
     chained.chmod(0o755)
 
     def interrupted(*argv: str, ready: Callable[[], bool]) -> tuple[int, str]:
