@@ -82,6 +82,8 @@ def test_100_megabytes_at_the_ledgers_ref_are_refused_unread(
         if kind == "commit":
             file.write(forge.raw(forge.place(forge.signed("bob", "void"))))
         file.truncate(100_000_000)
+    for repository in (forge.folder, forge.fleet.remote):  # what is packed is not the point
+        forge.fleet.git("config", "core.compression", "1", cwd=repository)
     oid = of_type(kind, forge, path)
     began = time.monotonic()
     if kind == "commit":

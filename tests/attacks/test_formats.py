@@ -109,7 +109,7 @@ def test_the_same_is_read_however_a_clone_keeps_it(story: Fleet, tmp_path: Path,
     assert agreed(story, copy) == wanted
 
 
-@pytest.mark.parametrize("how", KEPT)
+@pytest.mark.parametrize("how", ["loose", "collected", "with bitmaps"])
 def test_the_hook_judges_the_same_however_the_server_keeps_it(
     story: Fleet, forge: Forge, how: str
 ) -> None:
@@ -117,7 +117,6 @@ def test_the_hook_judges_the_same_however_the_server_keeps_it(
     bad = forge.place(forge.sign(forge.record("bob", "void"), forge.secret("carol")))
     assert forge.refusal(bad) == "bad-signature"
     assert forge.push(forge.place(forge.signed("bob", "void"))).slug == ""
-    agreed(story, story.clone("bob"))
 
 
 def _shallow_code(fleet: Fleet, path: Path) -> Path:

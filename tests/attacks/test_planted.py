@@ -269,12 +269,9 @@ def test_a_shallow_copy_vouches_for_no_pin_and_no_head(
     fake = story.git("rev-parse", LEDGER_REF, cwd=server).strip()
     digest = commit.parse(fake, forge.raw(fake)).digest
     seq = b"Seq: %d" % (known.seq + 1)
+    fake = forge.changed(fake, forge.stolen(fake).payload, forge.stolen(known.commit).payload)
     fake = forge.changed(fake, digest.encode(), known.digest.encode())
     fake = forge.changed(fake, seq, b"Seq: %d" % known.seq)
-    base = b'"seq":%d}' % known.seq
-    payload = commit.parse(known.commit, forge.raw(known.commit)).signed.payload
-    fake = forge.changed(fake, commit.parse(fake, forge.raw(fake)).signed.payload, payload)
-    assert base not in payload
     story.git("update-ref", LEDGER_REF, fake, cwd=server)
     for pin in (known.ledger, f"{known.seq}:{known.digest}", known.line()):
         copy = tmp_path / f"copy{len(pin)}"

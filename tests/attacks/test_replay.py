@@ -97,7 +97,7 @@ def test_every_record_fits_once_where_it_belongs_and_then_never_again(
         assert lands(chain, signed) == "replayed"
 
 
-@pytest.mark.parametrize("between", [0, 1, 3])
+@pytest.mark.parametrize("between", [0, 2])
 def test_one_push_never_brings_a_record_twice_whatever_lies_between(
     town: Fleet, forge: Forge, between: int
 ) -> None:
