@@ -88,12 +88,10 @@ KEPT: dict[str, Callable[[Fleet, Path], object]] = {
     "loose": _loose,
     "packed": lambda fleet, path: fleet.git("repack", "-adq", cwd=path),
     "collected": lambda fleet, path: fleet.git("gc", "--quiet", "--prune=now", cwd=path),
-    "with packed refs": lambda fleet, path: fleet.git("pack-refs", "--all", cwd=path),
-    "with a commit graph": lambda fleet, path: fleet.git(
-        "commit-graph", "write", "--reachable", cwd=path
-    ),
-    "with a multi-pack index": lambda fleet, path: (
+    "with packed refs and indices": lambda fleet, path: (
+        fleet.git("pack-refs", "--all", cwd=path),
         fleet.git("repack", "-dq", cwd=path),
+        fleet.git("commit-graph", "write", "--reachable", cwd=path),
         fleet.git("multi-pack-index", "write", cwd=path),
     ),
     "with bitmaps": lambda fleet, path: fleet.git("repack", "-adbq", cwd=path),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from fleet import Fleet
 
-bounded = settings(derandomize=True, deadline=None, max_examples=200, database=None)
+bounded = settings(derandomize=True, deadline=None, max_examples=150, database=None)
 
 TOKENS = st.sampled_from(
     [
@@ -242,7 +242,7 @@ REFS = st.sampled_from(
 )
 
 
-@settings(bounded, max_examples=300)
+@settings(bounded, max_examples=200)
 @given(data=st.data())
 def test_the_hooks_input_passes_or_is_refused_in_one_printable_line(
     objects: CatFile, data: st.DataObject
@@ -332,7 +332,7 @@ def near_records(draw: st.DrawFn, record: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
-@settings(bounded, max_examples=150)
+@settings(bounded, max_examples=120)
 @given(st.integers(1, COUNT - 1), st.data())
 def test_two_implementations_agree_on_a_well_signed_record_beside_a_valid_one(
     count: int, data: st.DataObject

@@ -72,7 +72,6 @@ COMMANDS = [
     "agent add dave --secret-file FILE",
     "agent add frank --secret-file /missing",
     "agent rotate erin",
-    "agent rotate dave",
     "agent rotate nobody",
     "agent revoke erin --key 1",
     "agent revoke erin --key 1",
@@ -104,7 +103,6 @@ COMMANDS = [
     "join origin --agent alice --pin 0123456789abcdef",
     "hook install REMOTE",
     "init REMOTE --agent alice",
-    "init /dev/null/x --agent alice",
     "--remote /missing list",
     "--ledger other init REMOTE --agent alice",
 ]
@@ -338,15 +336,11 @@ def test_the_password_in_a_remotes_url_is_not_shown(
     vault.git("clone", "--quiet", vault.remote, clone)
     vault.git("remote", "set-url", "origin", url, cwd=clone)
     for argv in (
-        ["list"],
         ["--json", "list"],
         ["doctor"],
-        ["--json", "doctor"],
-        ["status"],
         ["join", "origin"],
         ["join", url],
-        ["--remote", url, "list"],
-        ["--remote", url, "--json", "status"],
+        ["--remote", url, "status"],
     ):
         ran = inside(vault, "-C", clone, "--as", "bob", *argv, env=DEBUG, check=1)
         assert password not in ran.stdout + ran.stderr, argv

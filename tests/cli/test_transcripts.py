@@ -330,6 +330,8 @@ def test_an_interrupted_write_is_unknown_and_an_interrupted_wait_is_not(two, tol
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            # Tests that were started in the background ignore ^C, and so would their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         while not ready():
             time.sleep(0.02)
