@@ -331,7 +331,7 @@ def test_an_interrupted_write_is_unknown_and_an_interrupted_wait_is_not(two, tol
             stderr=subprocess.PIPE,
             text=True,
             # Tests that were started in the background ignore ^C, and so would their children.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one thread
         )
         while not ready():
             time.sleep(0.02)
