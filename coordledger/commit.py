@@ -52,25 +52,35 @@ def next_digest(before: str | None, signed: Signed) -> str:
     return hashlib.sha256(start + signed.payload + b"\n" + signed.tag).hexdigest()
 
 
+def successor(oid: str, parent: Commit | None, tree: str, signed: Signed) -> Commit:
+    """The commit that puts `signed` on `parent`, with that state and id."""
+    at = times.parse(signed.record["at"]) // 1000
+    if parent is None:
+        return Commit(oid, tree, None, at, signed, 0, next_digest(None, signed))
+    committed = max(at, parent.committed)
+    digest = next_digest(parent.digest, signed)
+    return Commit(oid, tree, parent.oid, committed, signed, parent.seq + 1, digest)
+
+
 def render(parent: Commit | None, tree: str, signed: Signed, alg: str) -> bytes:
     """The content of the one commit that puts `signed` on `parent`, with that state."""
     r = signed.record
     at = times.parse(r["at"]) // 1000
-    committed = max(at, parent.committed) if parent else at
+    made = successor("", parent, tree, signed)
     who = f"{r['agent']}/{r['session']} <{r['agent']}@{r['ledger']}>"
     above = f"parent {parent.oid}\n" if parent else ""
     tag = b2a_base64(signed.tag, newline=False).decode("ascii")
     text = f"""tree {tree}
 {above}author {who} {at} +0000
-committer {who} {committed} +0000
+committer {who} {made.committed} +0000
 
 {records.subject(r)}
 
 {signed.payload.decode("ascii")}
 
 Coordledger-Signature: {alg} {r["agent"]}/{r["key"]} {tag}
-Coordledger-Seq: {parent.seq + 1 if parent else 0}
-Coordledger-Digest: {next_digest(parent.digest if parent else None, signed)}
+Coordledger-Seq: {made.seq}
+Coordledger-Digest: {made.digest}
 """
     return text.encode("ascii")
 

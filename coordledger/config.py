@@ -9,7 +9,7 @@ judged (permissions, form) by `keyfiles`.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,9 +73,6 @@ class Settings:
     @property
     def shown_remote(self) -> str:
         return without_password(self.remote)
-
-    def but(self, **changes: object) -> Settings:
-        return replace(self, **changes)  # type: ignore[arg-type]
 
 
 # What git tells its hooks and aliases about one repository: not for another one.

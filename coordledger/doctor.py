@@ -177,14 +177,15 @@ def _try(ledger: Ledger, *, forged: bool) -> Push:
             raise broken.own() from None
         ledger.clone.store.write(placed.objects)
         ref = f"refs/coordledger-try/{ledger.clone.name}"
-        push = remote.push(ref, None, placed.commit.oid)
+        left_over = remote.head(ref)  # on a remote without a hook, by a try that was cut off
+        push = remote.push(ref, left_over, placed.commit.oid)
         if push.outcome == transport.WON:
             remote.push(ref, placed.commit.oid, None)
         if push.outcome == transport.UNSENT:
             raise error("remote-unreachable", remote=remote.shown, why=push.why)
         if push.outcome != transport.LOST and push.code not in ("not-fast-forward", "bad-push"):
             return push
-    raise error("timeout", seconds="the tries of doctor")
+    raise error("push-refused", why="others' records came between again and again", hint="")
 
 
 # -- files

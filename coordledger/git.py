@@ -111,9 +111,11 @@ class Git:
         try:
             out, err = process.communicate(timeout=left)
         except subprocess.TimeoutExpired:
-            raise error("timeout", seconds=f"{self.deadline.seconds:g}") from None
-        finally:
             _end(process)
+            raise error("timeout", seconds=f"{self.deadline.seconds:g}") from None
+        except BaseException:
+            _end(process)
+            raise
         return Ran(process.returncode, _text(out), _text(err))
 
     def output(self, *args: str) -> str:
@@ -129,9 +131,7 @@ def _text(data: bytes) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """No process of the group outlives the call."""
-    if process.poll() is not None:
-        return
+    """No process of the group outlives the call, not even one that git itself did not wait for."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)

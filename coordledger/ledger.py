@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TTL = timedelta(minutes=60)
 POLL_LEAST, POLL_MOST = 0.5, 5.0  # seconds between two looks at the remote while waiting
+MOST_WAIT = 86_400_000  # milliseconds
 
 
 def _now() -> int:
@@ -88,6 +89,8 @@ class Ledger:
         """Most callers want `open`. `clock()` gives milliseconds since 1970."""
         self.settings, self._store, self._git, self._clock = settings, store, git, clock
         self._hexadecimal, self._jitter = hexadecimal, jitter
+        self._keyrings: dict[str | None, Keyring] = {}
+        self._url: str | None = None
         self.finder = SecretFinder(settings, store.root)
         self.remote = Remote(git, settings.remote, settings.shown_remote)
         self.clone = Clone(store, settings.ledger, settings.branch)
@@ -155,32 +158,39 @@ class Ledger:
 
     def _keyring(self, ledger_id: str | None) -> Keyring:
         """Every secret at hand: the master where it is, and single agents'."""
-        try:
-            masters = config.masters(self.settings, self.remote_url(), ledger_id)
-        except Failed:
-            masters = []
-        return Keyring(masters, self.finder.quietly)
+        if ledger_id not in self._keyrings:
+            try:
+                masters = config.masters(self.settings, self.remote_url(), ledger_id)
+            except Failed as fault:
+                if fault.code not in ("secret-exposed", "bad-secret"):
+                    raise
+                masters = []
+            self._keyrings[ledger_id] = Keyring(masters, self.finder.quietly)
+        return self._keyrings[ledger_id]
 
     def remote_url(self) -> str:
         """The URL behind a remote's name, as git resolves it."""
+        if self._url is not None:
+            return self._url
         url = self.settings.remote
         if "/" not in url and ":" not in url:
             ran = self._git.run("remote", "get-url", "--", url)
             url = ran.out.strip() if ran.code == 0 else url
         base = self._store.root or self._store.git_dir
-        return str(base / url) if "://" not in url and (base / url).is_dir() else url
+        self._url = str(base / url) if "://" not in url and (base / url).is_dir() else url
+        return self._url
 
     def identity(self) -> Identity:
         session = self.settings.session or self.clone.session(lambda: self._hexadecimal(4))
-        explicit = self.settings.session is not None
-        return Identity(self.settings.need_agent, session, explicit, self.finder)
+        return Identity(self.settings.need_agent, session, self.finder)
 
     def writer(self) -> Writer:
         return Writer(self.replica, self.identity(), self._clock, self._hexadecimal, self._jitter)
 
     def _begin(self) -> None:
-        """Each public method has the whole timeout."""
+        """Each public method has the whole timeout, and looks for secrets anew."""
         self._git.deadline = Deadline(self.settings.timeout)
+        self._keyrings.clear()
 
     def _read(self) -> State:
         """The newest state: the remote's, or (offline) the copy's."""
@@ -348,9 +358,15 @@ class Ledger:
             waiting = ("held", "blocked", "nothing-to-claim", "too-early")
             if result.won or result.code not in waiting or self._clock() >= end:
                 return result
-            free = [times_of(claim) for claim in result.claims if claim.claimable_at]
-            wake = min([end, *(at for at in free if at > self._clock())])
-            self._wait_for_change(min(wake, end))
+            self._wait_for_change(min(end, *self._wake_times(result.code)))
+
+    def _wake_times(self, code: str) -> list[int]:
+        """When a lease runs out: any, for what is waited for may be any."""
+        now, clock = self.replica.position().state, self._clock()
+        if code == "too-early":  # by the server's clock, which is at most that far behind
+            return [clock + now.skew]
+        held = (task for task in now.tasks() if task["status"] == "claimed")
+        return [at for at in map(now.claimable_at, held) if at > clock] or [clock + MOST_WAIT]
 
     def _lost(self, lost: Lost, tasks: list[str]) -> ClaimResult:
         now = self.replica.position().state
@@ -425,7 +441,9 @@ class Ledger:
 
     def _claim_of(self, now: State, task: Record) -> Claim:
         newest = self.replica.commit_at(task["last_seq"])
-        claim = self.replica.commit_at(task["claim_seq"]) if task["claim_seq"] is not None else None
+        same = task["claim_seq"] in (None, task["last_seq"])
+        claim = newest if same else self.replica.commit_at(task["claim_seq"])
+        claim = None if task["claim_seq"] is None else claim
         live = task["status"] == "claimed"
         expired = live and self._clock() >= times.parse(task["until"])
         note = claim.record.get("note") if claim and task["status"] != "open" else None
@@ -776,9 +794,12 @@ class Ledger:
         return Audit(known.ledger, known.commit, total, counts, tuple(problems), start)
 
     def damage(self) -> Damage | None:
-        """Where the remote's history stops being valid; None if it does not."""
+        """Where the remote's history stops being valid; None if it does not.
+
+        What this copy has adopted is looked at again, too: keys may have come since.
+        """
         self._begin()
-        return self.replica.damage()
+        return self.replica.damage() or self.replica.damage_adopted()
 
     def repair(self, found: Damage) -> Head:
         """Cut the remote back to the last valid record: what follows it is given up.
@@ -790,7 +811,9 @@ class Ledger:
         self.clone.log(f"repair: from {found.head} to {found.last.seq}:{found.last.digest}")
         push = self.remote.push(self.clone.there, found.head, found.last.oid)
         if push.outcome != transport.WON:
-            raise error("push-refused", why=push.why, hint="")
+            raise writing.push_error(push, self.remote)
+        if self.replica.trusted.seq > found.last.seq:  # adopted before the keys were here
+            self.reset()
         return self.head()
 
     def resolve(self) -> list[Settled]:
@@ -877,13 +900,6 @@ def need_task(value: str) -> None:
 def need_channel(value: str) -> None:
     if not records.is_identifier(value):
         raise error("bad-channel", value=ascii(value))
-
-
-def times_of(claim: Claim) -> int:
-    """The moment at which a claim can be taken over."""
-    if claim.claimable_at is None:
-        raise AssertionError("only claimed tasks are asked about")
-    return int(claim.claimable_at.timestamp() * 1000) + 1
 
 
 def need_ttl(value: timedelta | None) -> None:

@@ -109,11 +109,14 @@ def _init_here(options: Options, environ: Mapping[str, str], target: str, max_sk
     done = server.install_hook(path, git)
     nonce, op, now = _fresh()
     session = settings.session or "init"
-    placed, secret = server.found_here(
-        store, settings.ledger, agent, session, max_skew, now, nonce, op
+    home = str(SecretFinder(settings, around.root if around else None).home(agent))
+
+    def keep(secret: Secret) -> None:
+        keyfiles.append(home, secret)
+
+    placed = server.found_here(
+        store, settings.ledger, agent, session, max_skew, now, nonce, op, keep=keep
     )
-    finder = SecretFinder(settings, around.root if around else None)
-    keyfiles.append(str(finder.home(agent)), secret)
     configured = around is not None and around.git_dir != store.git_dir
     if configured:
         _configure_around(options, environ, settings, str(path))
@@ -124,7 +127,7 @@ def _init_here(options: Options, environ: Mapping[str, str], target: str, max_sk
         agent=agent,
         head=placed.commit.oid,
         enforcement="server",
-        secret=str(finder.home(agent)),
+        secret=home,
         master=str(path / "coordledger" / "master"),
         configured=configured,
         done=tuple(done),
@@ -140,8 +143,12 @@ def _init_there(
         agent = settings.need_agent
         _need_unjoined(ledger.clone)
         session = settings.session or "init"
-        secret = server.found_there(ledger, agent, session, max_skew, now, nonce, op)
-        keyfiles.append(str(ledger.finder.home(agent)), secret)
+        home = str(ledger.finder.home(agent))
+
+        def keep(secret: Secret) -> None:
+            keyfiles.append(home, secret)
+
+        server.found_there(ledger, agent, session, max_skew, now, nonce, op, keep=keep)
         head = ledger.head(refresh=False)
         _configure_around(options, environ, settings, target)
         return Founded(
@@ -151,7 +158,7 @@ def _init_there(
             agent=agent,
             head=head.commit,
             enforcement="none",
-            secret=str(ledger.finder.home(agent)),
+            secret=home,
             master=str(settings.config_dir / "masters" / head.ledger),
             configured=True,
             done=(),

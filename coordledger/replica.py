@@ -86,7 +86,9 @@ class Replica:
     def _chain_at(self, trusted: Trusted) -> Chain:
         store = self.clone.store
         if not store.has(trusted.commit):  # somebody removed our ref, and git the objects
-            self.remote.fetch(self.clone.there, self.clone.incoming, None)
+            with self.clone.lock(self.git.deadline):
+                self.remote.fetch(self.clone.there, self.clone.incoming, None)
+                self.clone.store.set_ref(self.clone.incoming, None)
         try:
             head = commit.parse(trusted.commit, store.read(trusted.commit))
         except (KeyError, RuleBroken):
@@ -108,15 +110,23 @@ class Replica:
             trusted = self.clone.trusted
             if trusted and not moved and self.remote.head(self.clone.there) == trusted.commit:
                 return self.position()
-            chain = self.position() if trusted else self._empty_chain()
             try:
-                return self._advance(chain, self._fetch(None), trusted)
+                there = self._fetch(None)
+                chain = self.position() if trusted else self._empty_chain(there)
+                return self._advance(chain, there, trusted)
             finally:
                 self.clone.store.set_ref(self.clone.incoming, None)
 
-    def _empty_chain(self) -> Chain:
+    def _empty_chain(self, head: str) -> Chain:
+        """Before the first record of the ledger that `head` says it is: its keys are looked
+        for under that name, and the genesis record has to certify it.
+        """
         store = self.clone.store
-        return Chain(store.read, self._keyring_for(None), None, store.algo)
+        try:
+            ledger = commit.parse(head, store.read(head)).record["ledger"]
+        except (KeyError, RuleBroken):
+            ledger = None
+        return Chain(store.read, self._keyring_for(ledger), None, store.algo)
 
     def _fetch(self, depth: int | None) -> str:
         self.clone.store.set_ref(self.clone.incoming, None)  # and the lock of a killed process
@@ -175,13 +185,16 @@ class Replica:
             verdict = chain.judge(oid, self.clone.store.read(oid))
         except RuleBroken as broken:
             raise broken.theirs(seq, oid) from None
-        except (KeyError, ValueError):
-            # Its state is not one that we built, or git gave us less than all of it.
-            raise RuleBroken("bad-commit", why="objects are missing").theirs(seq, oid) from None
+        except KeyError:
+            # git fetches nothing without all that it needs.
+            raise error("bad-copy", why=f"objects of record {seq} are missing") from None
+        except ValueError:
+            why = "its state is not one of a ledger"
+            raise RuleBroken("bad-commit", why=why).theirs(seq, oid) from None
         if from_future_is_bad and chain.head:
             ahead = times.parse(chain.head.record["at"]) - self.clock()
             if ahead > chain.state.skew:
-                raise error("from-future", seq=seq, ahead=times.span(ahead))
+                raise error("from-future", seq=seq, ahead=times.span(ahead), commit=oid)
         return verdict
 
     def _path(self, head: str, known: str | None) -> list[str] | None:
@@ -222,24 +235,32 @@ class Replica:
         Raises `Integrity`: rewritten, where there is nothing to cut back to.
         """
         with self.clone.lock(self.git.deadline):
-            chain = self.position() if self.clone.trusted else self._empty_chain()
             trusted = self.clone.trusted
+            there = self._fetch(None)
+            chain = self.position() if trusted else self._empty_chain(there)
             try:
-                there = self._fetch(None)
                 self._advance(chain, there, trusted)
             except Integrity as fault:
                 last = chain.head
-                if last is None or fault.code in (
-                    "rewritten",
-                    "other-ledger",
-                    "newer-version",
-                    "from-future",
-                ):
+                # Only what somebody wrote is cut off; our own copy's damage is not theirs.
+                if last is None or "commit" not in fault.data or fault.code == "newer-version":
                     raise
+                if fault.code == "from-future" and last.parent:  # it was judged, and is valid
+                    last = commit.parse(last.parent, self.clone.store.read(last.parent))
                 return Damage(there, fault, last)
             finally:
                 self.clone.store.set_ref(self.clone.incoming, None)
             return None
+
+    def damage_adopted(self) -> Damage | None:
+        """The same, in what this copy has adopted: judged again with the keys at hand now."""
+        trusted = self.trusted
+        _, problems, last = self.audit(trusted.first)
+        good = self.commit_at(last) if problems else None
+        if good is None:
+            return None
+        fault = Integrity("bad-chain", f"record {last + 1}: {problems[0]['message']}")
+        return Damage(trusted.commit, fault, good)
 
     # -- joining
 
@@ -325,16 +346,11 @@ class Replica:
         with contextlib.suppress(OSError):  # a cache
             self.clone.remember(passed, trusted.first)
 
-    def verdict(self, seq: int) -> str:
-        """Check the MAC of the record at `seq` with the keys at hand, now."""
-        found = self.commit_at(seq)
-        if found is None:
-            return verify.UNVERIFIED
-        return self.verdict_of(found)
-
     def verdict_of(self, found: Commit) -> str:
-        """As `verdict`. What rests on the edge of a shallow copy is unverified, whoever signed
-        it (format, section 11): its place in the history may be made up, and the state there.
+        """Check the MAC with the keys at hand, now.
+
+        What rests on the edge of a shallow copy is unverified, whoever signed it (format,
+        section 11): its place in the history may be made up, and the state there.
         """
         chain, first = self.position(), self.trusted.first
         base = found.record["base"] or {"seq": 0}

@@ -21,8 +21,9 @@ from .clone import Clone, Trusted
 from .errors import error
 from .signing import Keyring, Secret
 from .store import Store
-from .transport import UNKNOWN, UNSENT, WON
+from .transport import WON
 from .verify import Chain
+from .writing import push_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +39,9 @@ MARK = "# coordledger pre-receive:"
 SETTINGS = {"receive.autogc": "false", "core.logAllRefUpdates": "true"}
 
 
-def mint(randomness: Callable[[int], bytes] = os.urandom) -> Secret:
+def mint() -> Secret:
     """A fresh secret: 32 random bytes in base64."""
-    return Secret(b64encode(randomness(32)).decode("ascii"))
+    return Secret(b64encode(os.urandom(32)).decode("ascii"))
 
 
 def genesis(
@@ -88,11 +89,21 @@ def need_no_ledger(store: Store, name: str) -> None:
 
 
 def found_here(
-    store: Store, name: str, agent: str, session: str, max_skew: int, now: int, nonce: str, op: str
-) -> tuple[Placed, Secret]:
-    """Write the first record into a bare repository; its commit and the owner's secret.
+    store: Store,
+    name: str,
+    agent: str,
+    session: str,
+    max_skew: int,
+    now: int,
+    nonce: str,
+    op: str,
+    *,
+    keep: Callable[[Secret], None],
+) -> Placed:
+    """Write the first record into a bare repository.
 
-    The master is minted if the repository has none. Raises `Failed`: ledger-exists.
+    The master is minted if the repository has none; `keep` puts the owner's secret into its
+    file, before there is a record that names it. Raises `Failed`: ledger-exists.
     """
     need_no_ledger(store, name)
     clone = Clone(store, name)
@@ -103,42 +114,46 @@ def found_here(
         path.parent.mkdir(mode=0o700, exist_ok=True)
         keyfiles.append(str(path), masters[0])
     signed, secret = genesis(masters[-1], agent, session, max_skew, now, nonce, op)
+    keep(secret)
     placed = Chain(store.read, Keyring(masters), None, store.algo).place(signed)
     store.write(placed.objects)
     if not store.add_ref(clone.ref, placed.commit.oid):
         raise error("ledger-exists", remote=store.git_dir, name=name)
-    return placed, secret
+    return placed
 
 
 def found_there(
-    ledger: Ledger, agent: str, session: str, max_skew: int, now: int, nonce: str, op: str
-) -> Secret:
-    """Push the first record to a remote without a hook; the owner's secret.
+    ledger: Ledger,
+    agent: str,
+    session: str,
+    max_skew: int,
+    now: int,
+    nonce: str,
+    op: str,
+    *,
+    keep: Callable[[Secret], None],
+) -> None:
+    """Push the first record to a remote without a hook.
 
-    The master is kept in the user's configuration. Raises `Failed`: ledger-exists,
-    push-refused, …; `OutcomeUnknown`.
+    The master is kept in the user's configuration; `keep` as in `found_here`. Raises
+    `Failed`: ledger-exists, push-refused, …; `OutcomeUnknown`.
     """
     clone, remote = ledger.clone, ledger.remote
     if remote.head(clone.there) is not None:
         raise error("ledger-exists", remote=remote.shown, name=clone.name)
     master = mint()
     signed, secret = genesis(master, agent, session, max_skew, now, nonce, op)
+    keep(secret)
     ledger_id = signed.record["ledger"]
     keyfiles.append(str(ledger.settings.config_dir / "masters" / ledger_id), master)
     placed = Chain(clone.store.read, Keyring([master]), None, clone.store.algo).place(signed)
     clone.store.write(placed.objects)
     push = remote.push(clone.there, None, placed.commit.oid)
-    if push.outcome == UNKNOWN:
-        raise error("unknown-outcome", why=push.why)
-    if push.outcome == UNSENT:
-        raise error("remote-unreachable", remote=remote.shown, why=push.why)
     if push.outcome != WON:
-        hint = "the owner of that repository creates the ledger there: coordledger init PATH"
-        raise error("push-refused", why=push.why, hint=hint if push.code == "no-create" else "")
+        raise push_error(push, remote)
     head = placed.commit
     trusted = Trusted(ledger_id, head.oid, head.seq, head.digest, enforcement="none")
     clone.adopt(trusted, [(0, head.oid)])
-    return secret
 
 
 def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[str]:
@@ -162,11 +177,6 @@ def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[
     hook = hook_path(path, git)
     hook.parent.mkdir(exist_ok=True)
     chained = hook.with_name(CHAINED)
-    if hook.exists() and MARK not in hook.read_text("utf-8", "replace"):
-        if chained.exists():
-            raise error("bad-value", what=str(chained), why="is there already: merge them by hand")
-        hook.rename(chained)
-        done.append(f"kept the hook that was there as {chained}; it runs first")
     text = _shim().read_text("utf-8")
     package = str(Path(__file__).resolve().parent.parent)
     real = os.path.realpath(python)
@@ -174,6 +184,12 @@ def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[
     fresh = hook.with_name(f"{HOOK}.{os.getpid()}.new")
     fresh.write_text(text, "utf-8")
     fresh.chmod(0o755)
+    if hook.exists() and MARK not in hook.read_text("utf-8", "replace"):
+        if chained.exists():
+            fresh.unlink()
+            raise error("bad-value", what=str(chained), why="is there already: merge them by hand")
+        chained.hardlink_to(hook)  # there is no moment without a hook
+        done.append(f"kept the hook that was there as {chained}; it runs first")
     fresh.replace(hook)
     done.append(f"installed {hook}, run by {real}")
     for name, value in SETTINGS.items():

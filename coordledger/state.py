@@ -100,20 +100,20 @@ class State:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self._ledger: Record | None = None
+        self._files: dict[str, Record | None] = {}
         # A claim of 16 tasks that each wait for 16 looks 272 times, maybe all into one page.
         self._pages: dict[str, list[bytes]] = {}
         self._names: dict[bytes, str] = {}
 
     def _file(self, path: str) -> Record | None:
-        content = self.tree.get(path)
-        return None if content is None else _value(content)
+        if path not in self._files:
+            content = self.tree.get(path)
+            self._files[path] = None if content is None else _value(content)
+        return self._files[path]
 
     @property
     def ledger(self) -> Record:
-        if self._ledger is None:
-            self._ledger = self._file("ledger.json") or {}
-        return self._ledger
+        return self._file("ledger.json") or {}
 
     def policy(self, key: str) -> int:
         return int(self.ledger["policy"][key])

@@ -105,7 +105,8 @@ class Chain:
         content = commit.render(self.head, root, signed, alg)
         oid = object_id("commit", content, self._algo)
         objects[oid] = ("commit", content)
-        return Placed(commit.parse(oid, content), content, objects, complete)
+        made = commit.successor(oid, self.head, root, signed)
+        return Placed(made, content, objects, complete)
 
     def judge(self, oid: str, content: bytes) -> str:
         """Verify the commit `oid` as the next one and step onto it; its verdict.

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from .replica import Replica
     from .signing import Secret, Signed
     from .state import State
-    from .transport import Push
-    from .verify import Chain
+    from .transport import Push, Remote
+    from .verify import Chain, Placed
 
     Fields = dict[str, Any]
     Build = Callable[[State, int], tuple[str, Fields]]  # state, now -> kind, its fields
@@ -53,11 +53,10 @@ STUCK_LOSSES = 6  # on one and the same head: nobody won these races
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who signs. `explicit` tells that the caller named the session."""
+    """Who signs."""
 
     agent: str
     session: str
-    explicit: bool
     finder: SecretFinder
 
     def key(self, state: State, seq: int) -> tuple[int, Secret]:
@@ -155,8 +154,10 @@ class Writer:
                     if landed:
                         replica.clone.forget(intent)
                         return landed
-                signed = self._still_good(chain, signed) or self._sign(chain, intent, build)
-                placed = chain.place(signed)
+                placed = self._still_good(chain, signed)
+                if placed is None:
+                    placed = chain.place(self._sign(chain, intent, build))
+                signed = placed.commit.signed
             except (RuleBroken, CoordledgerError) as fault:
                 if not look and not isinstance(fault, Integrity):
                     look = True  # a "no" is decided on the newest state
@@ -193,7 +194,9 @@ class Writer:
                 losses += 1
                 self._pause(losses)
             else:
-                return self._give_up(intent, _refusal(push, replica), unanswered=unanswered)
+                return self._give_up(
+                    intent, push_error(push, replica.remote), unanswered=unanswered
+                )
 
     def _push(self, chain: Chain, oid: str) -> Push:
         old = chain.head.oid if chain.head else None
@@ -246,17 +249,16 @@ class Writer:
         )
         return signing.sign(record, secret)
 
-    def _still_good(self, chain: Chain, signed: Signed | None) -> Signed | None:
-        """`signed` if it fits the chain as it is now and is not about to be too old."""
+    def _still_good(self, chain: Chain, signed: Signed | None) -> Placed | None:
+        """`signed` in its place, if it fits the chain as it is now and is not too old soon."""
         if signed is None:
             return None
         if self._clock() - times.parse(signed.record["at"]) > chain.state.skew // 3:
             return None
         try:
-            chain.place(signed)
+            return chain.place(signed)
         except RuleBroken:
             return None
-        return signed
 
     # -- settling what is open
 
@@ -287,12 +289,11 @@ class Writer:
         """Landed, voided, or still open because the remote gives no answer.
 
         An intent is dead once a record of its agent with its op is in the chain after its
-        base (the void, or the intent itself), or the chain has left its base behind.
+        base (the void, or the intent itself), or the chain has left its base behind, or has
+        another record in its base's place (after `join --reset`).
         """
         replica = self._replica
-        identity = replace(
-            self._identity, agent=intent.agent, session=intent.session, explicit=True
-        )
+        identity = replace(self._identity, agent=intent.agent, session=intent.session)
         voider = Writer(replica, identity, self._clock, self._hexadecimal, self._jitter)
         for attempt in range(PATIENCE):
             try:
@@ -306,7 +307,10 @@ class Writer:
                 placed = chain.place(voider._sign(chain, intent, lambda state, now: ("void", {})))
                 replica.clone.store.write(placed.objects)
                 push = self._push(chain, placed.commit.oid)
-            except (RuleBroken, OSError):
+            except RuleBroken as broken:
+                gone = broken.code == "bad-base" and intent.base["seq"] <= replica.trusted.seq
+                return replace(intent, outcome=clone.VOIDED) if gone else intent
+            except OSError:
                 return intent
             except CoordledgerError as fault:
                 if self._key_ended(intent, fault):
@@ -343,10 +347,12 @@ def _stuck(push: Push) -> CoordledgerError:
     return error("push-refused", why=push.why, hint="")
 
 
-def _refusal(push: Push, replica: Replica) -> CoordledgerError:
-    """The server's complete "no" as an error of ours."""
+def push_error(push: Push, remote: Remote) -> CoordledgerError:
+    """A push that did not win, as an error of ours."""
+    if push.outcome == transport.UNKNOWN:
+        return error("unknown-outcome", why=push.why)
     if push.outcome == transport.UNSENT:
-        return error("remote-unreachable", remote=replica.remote.shown, why=push.why)
+        return error("remote-unreachable", remote=remote.shown, why=push.why)
     if push.code:
         exit_code, _, hint = ERRORS[push.code]
         kind = LostError if exit_code == LOST else Failed
