@@ -279,6 +279,8 @@ class Writer:
         for intent in self._replica.clone.intents():
             if intent.outcome == clone.OPEN and intent.agent == self._identity.agent:
                 settled = self._settle(intent)
+                if intent.base["seq"] > self._replica.trusted.seq:
+                    continue  # after a reset to an older copy: nothing can land before its base
                 if settled.outcome == clone.OPEN:
                     raise error(
                         "unknown-outcome", why=f"an earlier one is still open: {intent.what}"

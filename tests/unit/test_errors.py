@@ -61,7 +61,9 @@ def test_the_page_of_errors_is_the_table():
     assert PAGE.read_text("utf-8") == page()
 
 
-@pytest.mark.parametrize(("where", "code", "data"), _raised(), ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("where", "code", "data"), [pytest.param(*one, id=f"{one[0]}-{one[1]}") for one in _raised()]
+)
 def test_every_error_that_is_raised_stands_in_the_table_with_its_data(where, code, data):
     assert code in ERRORS, where
     if data is not None:
