@@ -74,7 +74,7 @@ def test_a_push_cannot_found_a_ledger(site: Site) -> None:
     before = site.refs()
     with pytest.raises(Failed) as refused:
         onboard.init(options, site.env["alice"], site.host.url, 30)
-    assert refused.value.code == "push-refused"
+    assert refused.value.code == "no-create"
     assert "coordledger init PATH" in refused.value.hint
     assert site.refs() == before
 
