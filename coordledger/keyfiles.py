@@ -63,17 +63,28 @@ def parse(content: bytes, where: str) -> list[Secret]:
 
 
 def append(path: str, secret: Secret) -> None:
-    """Add `secret` as the last line of a 0600 file, durably; the file appears whole."""
-    known = read(path) or []
-    lines = [old.reveal() for old in known]
-    if secret.reveal() in lines:
-        return
+    """Add `secret` as the last line of a 0600 file, durably; the file appears whole.
+
+    Two that append at the same time queue on the folder, so that neither line is lost.
+    """
+    import fcntl  # noqa: PLC0415 - the hook reads only
+
     folder = os.path.dirname(path) or "."  # noqa: PTH120
     os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
-    fresh = f"{path}.{os.getpid()}.new"
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write("\n".join([*lines, secret.reveal()]) + "\n")
-        file.flush()
-        os.fsync(fd)
-    os.replace(fresh, path)  # noqa: PTH105
+    there = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(there, fcntl.LOCK_EX)
+        lines = [old.reveal() for old in read(path) or []]
+        if secret.reveal() in lines:
+            return
+        fresh = f"{path}.new"
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(fd, "w") as file:
+            os.fchmod(fd, 0o600)
+            file.write("\n".join([*lines, secret.reveal()]) + "\n")
+            file.flush()
+            os.fsync(fd)
+        os.replace(fresh, path)  # noqa: PTH105
+        os.fsync(there)
+    finally:
+        os.close(there)

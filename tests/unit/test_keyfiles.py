@@ -1,0 +1,56 @@
+"""Files that hold secrets."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coordledger import keyfiles
+from coordledger.errors import Failed
+from coordledger.signing import Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def test_secrets_are_appended_once_in_a_private_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "bob.secret"
+    for letter in "aba":
+        keyfiles.append(str(path), Secret(letter * 43))
+    assert lines(path) == ["a" * 43, "b" * 43]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert list(path.parent.iterdir()) == [path]
+    assert [secret.reveal() for secret in keyfiles.read(str(path)) or []] == lines(path)
+
+
+def test_an_exposed_file_is_not_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "bob.secret"
+    path.write_text("a" * 43 + "\n")
+    path.chmod(0o640)
+    with pytest.raises(Failed) as refused:
+        keyfiles.append(str(path), Secret("b" * 43))
+    assert refused.value.code == "secret-exposed"
+    assert lines(path) == ["a" * 43]
+
+
+def test_nobody_who_appends_at_the_same_time_loses_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "bob.secret"
+    code = (
+        "import sys; from coordledger import keyfiles; from coordledger.signing import Secret\n"
+        "for n in range(20):\n"
+        "    keyfiles.append(sys.argv[1], Secret(f'{sys.argv[2]}-{n:02}' + 'x' * 43))"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(path), letter]) for letter in "abcd"
+    ]
+    assert [process.wait(30) for process in running] == [0] * 4
+    assert len(set(lines(path))) == 80
