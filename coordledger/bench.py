@@ -33,7 +33,8 @@ class _Ground:
     """A guarded ledger and an unguarded bare repository, each with a clone."""
 
     def __init__(self, root: Path) -> None:
-        ours = ("COORDLEDGER_", "COORDINATION_", "GIT_", "XDG_")
+        # Without cached bytecode each start would time the compiler.
+        ours = ("COORDLEDGER_", "COORDINATION_", "GIT_", "XDG_", "PYTHONDONTWRITEBYTECODE")
         self.environ = {k: v for k, v in os.environ.items() if not k.startswith(ours)} | {
             "HOME": str(root),
             "XDG_CONFIG_HOME": str(root / "config"),
