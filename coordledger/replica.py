@@ -373,16 +373,20 @@ class Replica:
             below = self.commit_at(start)
             counts[verify.UNVERIFIED] = 1
         chain = Chain(store.read, self.keyring(), below, store.algo)
-        path = self._path(trusted.commit, below.oid if below else None) or []
+        path = self._path(trusted.commit, below.oid if below else None)
+        if path is None:
+            raise error("bad-copy", why="commits of its history are missing")
         for done, oid in enumerate(path):
             seq = chain.head.seq + 1 if chain.head else 0
             try:
                 verdict = chain.judge(oid, store.read(oid))
-            except (RuleBroken, KeyError, ValueError) as fault:
+            except KeyError:  # our own copy's fault, and no record's
+                raise error("bad-copy", why=f"objects of record {seq} are missing") from None
+            except (RuleBroken, ValueError) as fault:
                 broken = (
                     fault
                     if isinstance(fault, RuleBroken)
-                    else RuleBroken("bad-commit", why="objects are missing")
+                    else RuleBroken("bad-commit", why="its state is not one of a ledger")
                 )
                 bad = verify.UNKNOWN_KEY if broken.code == "unknown-key" else verify.INVALID
                 counts[bad] = counts.get(bad, 0) + 1

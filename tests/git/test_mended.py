@@ -160,3 +160,17 @@ def test_no_child_outlives_a_call_that_ran_out_of_time(tmp_path: Path, env: dict
         with contextlib.suppress(OSError):
             running.append(path.read_bytes())
     assert not any(marker.encode() in line for line in running)
+
+
+def test_a_missing_object_of_ones_own_copy_is_no_damage_of_the_remote(host: Host) -> None:
+    host.found()
+    with host.ledger("alice") as alice:
+        alice.submit("one")
+        alice.submit("two")
+        middle = alice.replica.commit_at(1)
+        assert middle
+        objects = alice.clone.store.git_dir / "objects"
+        (objects / middle.oid[:2] / middle.oid[2:]).unlink()
+    with host.ledger("alice") as again:
+        assert refusal(again.damage) == "bad-copy"
+        assert refusal(lambda: again.audit(full=True)) == "bad-copy"  # not clean: not judged
