@@ -60,6 +60,7 @@ class Settings:
     timeout: float
     offline: bool
     unknown_keys: tuple[str, ...]
+    url: str | None  # the remote's, if git's configuration has nothing more to say on it
     config_dir: Path
     cache_dir: Path
 
@@ -125,7 +126,7 @@ def load(
     given = _git_config(git, None if in_repository else folder / "config")
     ours = {
         name.removeprefix("coordledger."): value
-        for name, value in given.items()
+        for name, value in given
         if name.startswith("coordledger.")
     }
     agent = options.agent or environ.get("COORDLEDGER_AGENT") or ours.get("agent")
@@ -139,7 +140,7 @@ def load(
     for channel in channels:
         if not records.is_identifier(channel):
             raise error("bad-channel", value=channel)
-    known = f"remote.{remote}.url" in given or "/" in remote or ":" in remote
+    known = "/" in remote or ":" in remote or any(n == f"remote.{remote}.url" for n, _ in given)
     return Settings(
         path=options.path,
         environ=environ,
@@ -153,6 +154,7 @@ def load(
         timeout=options.timeout,
         offline=options.offline,
         unknown_keys=tuple(sorted(ours.keys() - KEYS)),
+        url=None if "GIT_ALLOW_PROTOCOL" in environ else _plain_url(remote, given),
         config_dir=folder,
         cache_dir=cache_dir(environ),
     )
@@ -165,14 +167,32 @@ def _branch(name: str | None, git: Git) -> str | None:
     return name or None
 
 
-def _git_config(git: Git, file: Path | None) -> dict[str, str]:
-    """Names (lower case) and last values of what matters to us."""
+def _git_config(git: Git, file: Path | None) -> list[tuple[str, str]]:
+    """Names (lower case but for remotes' and URLs') and values of what matters to us."""
     where = ["--file", str(file)] if file and file.exists() else []
-    ran = git.run("config", *where, "--null", "--get-regexp", r"^(coordledger\.|remote\..*\.url$)")
+    ran = git.run(
+        "config", *where, "--null", "--get-regexp", r"^(coordledger|remote|url|protocol)\."
+    )
     if ran.code > 1:  # 1: nothing found
         raise error("bad-config", key="git config", why=ran.why())
     pairs = (entry.partition("\n") for entry in ran.out.split("\0") if entry)
-    return {name: value for name, _, value in pairs}
+    return [(name, value) for name, _, value in pairs]
+
+
+# What a remote can say beside its URL without changing where a push goes, and how.
+_HARMLESS = {"url", "fetch", "tagopt", "prune", "prunetags", "mirror", "push", "gh-resolved"}
+
+
+def _plain_url(remote: str, given: list[tuple[str, str]]) -> str | None:
+    """The one URL of the remote, or None if git's configuration decides more than that."""
+    if any(name.startswith(("url.", "protocol.")) for name, _ in given):  # insteadOf, allow
+        return None
+    if "/" in remote or ":" in remote:
+        return remote
+    ours = [(n.rpartition("."), v) for n, v in given if n.startswith(f"remote.{remote}.")]
+    says = {key: value for (name, _, key), value in ours if name == f"remote.{remote}"}
+    one = [key for (_, _, key), _ in ours].count("url") == 1
+    return says["url"] if one and says.keys() <= _HARMLESS else None
 
 
 class SecretFinder:

@@ -2,18 +2,20 @@
 
 Rules: every call ends: by itself, or killed with all its children when the deadline
 has passed. No prompt, no hook of the user's, messages in English (they are parsed).
-What a program prints is returned, never shown.
+What a program prints is returned, never shown. A server's program on this machine
+(`Service`) is told nothing of the repository that it is called from, as git does it.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from .errors import error
 
@@ -75,6 +77,11 @@ class Ran:
         return without_password(found)
 
 
+# What git takes out of the environment of a server's program that it starts itself, beside
+# what names the repository's parts (those are taken out for all of git's programs).
+_ABOUT_HERE = ("GIT_DIR", "GIT_NO_REPLACE_OBJECTS", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT")
+
+
 class Git:
     """Runs `git` with one environment, in one place."""
 
@@ -118,12 +125,62 @@ class Git:
             raise
         return Ran(process.returncode, _text(out), _text(err))
 
+    def service(self, *args: str) -> Service:
+        """Start `git ARGS` to talk with. Raises `Failed`: no-git, timeout."""
+        self.deadline.left()
+        environ = {k: v for k, v in self._environ.items() if k not in _ABOUT_HERE}
+        try:
+            process = subprocess.Popen(
+                ["git", *args],
+                env=environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as fault:
+            raise error("no-git", why=fault.strerror) from None
+        return Service(process, self.deadline)
+
     def output(self, *args: str) -> str:
         """What `git ARGS` prints. Raises `Failed`: git-failed, no-git, timeout."""
         ran = self.run(*args)
         if ran.code:
             raise error("git-failed", why=ran.why())
         return ran.out
+
+
+class Service:
+    """A program of git's that answers on its standard output what it is asked on its input."""
+
+    def __init__(self, process: subprocess.Popen[bytes], deadline: Deadline) -> None:
+        self._process, self._deadline = process, deadline
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            _end(self._process)
+
+    def read(self) -> bytes:
+        """What it has printed since; nothing if it has ended. Raises `Failed`: timeout."""
+        out = self._process.stdout
+        if out is None or not select.select([out], [], [], self._deadline.left())[0]:
+            raise error("timeout", seconds=f"{self._deadline.seconds:g}")
+        return os.read(out.fileno(), 65_536)
+
+    def finish(self, said: bytes = b"") -> tuple[bytes, str]:
+        """Say the last of what there is to say; the rest of what it printed, and its errors.
+
+        Raises `Failed`: timeout.
+        """
+        try:
+            out, err = self._process.communicate(said, timeout=self._deadline.left())
+        except subprocess.TimeoutExpired:
+            raise error("timeout", seconds=f"{self._deadline.seconds:g}") from None
+        return out, _text(err)
 
 
 def _text(data: bytes) -> str:

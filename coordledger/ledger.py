@@ -90,9 +90,10 @@ class Ledger:
         self.settings, self._store, self._git, self._clock = settings, store, git, clock
         self._hexadecimal, self._jitter = hexadecimal, jitter
         self._keyrings: dict[str | None, Keyring] = {}
-        self._url: str | None = None
+        self._url = self._in_place(settings.url) if settings.url else None
         self.finder = SecretFinder(settings, store.root)
-        self.remote = Remote(git, settings.remote, settings.shown_remote)
+        folder = local_path(self._url) if self._url else None
+        self.remote = Remote(git, settings.remote, settings.shown_remote, folder)
         self.clone = Clone(store, settings.ledger, settings.branch)
         self.replica = Replica(self.clone, self.remote, git, self._keyring, clock, progress)
 
@@ -176,9 +177,13 @@ class Ledger:
         if "/" not in url and ":" not in url:
             ran = self._git.run("remote", "get-url", "--", url)
             url = ran.out.strip() if ran.code == 0 else url
-        base = self._store.root or self._store.git_dir
-        self._url = str(base / url) if "://" not in url and (base / url).is_dir() else url
+        self._url = self._in_place(url)
         return self._url
+
+    def _in_place(self, url: str) -> str:
+        """A path is seen from the work tree's root, as git does."""
+        base = self._store.root or self._store.git_dir
+        return str(base / url) if "://" not in url and (base / url).is_dir() else url
 
     def identity(self) -> Identity:
         session = self.settings.session or self.clone.session(lambda: self._hexadecimal(4))

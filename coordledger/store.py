@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dulwich.errors import ChecksumMismatch, FileFormatException, NotGitRepository
 from dulwich.file import FileLocked
 from dulwich.objects import ObjectID, ShaFile
+from dulwich.pack import PackChunkGenerator, UnpackedObject
 from dulwich.refs import DiskRefsContainer, Ref
 from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
 
@@ -99,6 +100,15 @@ class Store:
         for kind, content in objects.values():
             made = ShaFile.from_raw_string(_KINDS[kind], content, object_format=form)
             _patiently(lambda made=made: store.add_object(made))  # type: ignore[misc]
+
+    def pack(self, objects: Objects) -> bytes:
+        """Objects as a pack of their own."""
+        whole = (
+            UnpackedObject(_KINDS[kind], decomp_chunks=[content], decomp_len=len(content))
+            for kind, content in objects.values()
+        )
+        chunks = PackChunkGenerator(self._repo.object_format, len(objects), whole)
+        return b"".join(chunks)
 
     def ref(self, name: str) -> str | None:
         """The id that a ref points to, or None."""

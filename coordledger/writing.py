@@ -170,7 +170,7 @@ class Writer:
             try:
                 replica.clone.journal(intent)
                 replica.clone.store.write(placed.objects)
-                push = self._push(chain, placed.commit.oid)
+                push = self._push(chain, placed)
             except OSError as fault:  # of our own disk, and before anything was sent
                 return self._give_up(intent, disk_error(fault), unanswered=unanswered)
             moved = push.outcome == transport.LOST and not push.locked
@@ -198,9 +198,14 @@ class Writer:
                     intent, push_error(push, replica.remote), unanswered=unanswered
                 )
 
-    def _push(self, chain: Chain, oid: str) -> Push:
-        old = chain.head.oid if chain.head else None
-        return self._replica.remote.push(self._replica.clone.there, old, oid)
+    def _push(self, chain: Chain, placed: Placed) -> Push:
+        clone = self._replica.clone
+        return self._replica.remote.push(
+            clone.there,
+            chain.head.oid if chain.head else None,
+            placed.commit.oid,
+            lambda: clone.store.pack(placed.objects),
+        )
 
     def _pause(self, losses: int) -> None:
         time.sleep(PAUSE * min(losses, PATIENCE) * self._jitter())
@@ -308,7 +313,7 @@ class Writer:
                     return replace(intent, outcome=clone.VOIDED)
                 placed = chain.place(voider._sign(chain, intent, lambda state, now: ("void", {})))
                 replica.clone.store.write(placed.objects)
-                push = self._push(chain, placed.commit.oid)
+                push = self._push(chain, placed)
             except RuleBroken as broken:
                 gone = broken.code == "bad-base" and intent.base["seq"] <= replica.trusted.seq
                 return replace(intent, outcome=clone.VOIDED) if gone else intent

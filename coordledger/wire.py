@@ -1,0 +1,141 @@
+"""What a push looks like on the wire: git's pkt-lines, as bytes and values.
+
+Rules: pure; bytes in, values out; no process, no socket, no deadline. Only what a push of
+single refs needs: the advertisement of receive-pack, the request, the report (git's
+gitprotocol-pack(5) and gitprotocol-common(5)). What the server says is parsed strictly:
+a report that is cut off or odd is no report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+FLUSH = b"0000"
+MAX_PKT = 65_520
+_ASKED = ("report-status", "side-band-64k", "delete-refs", "quiet", "ofs-delta")
+_DATA, _PROGRESS = 1, 2
+
+
+class BadWire(Exception):
+    """What came is not what the protocol says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advertisement:
+    """The refs of a server, and what it can do."""
+
+    refs: dict[str, str]
+    capabilities: frozenset[str]
+
+    @property
+    def algo(self) -> str:
+        """The repository's object format; servers that do not say have SHA-1."""
+        found = (c for c in self.capabilities if c.startswith("object-format="))
+        return next(found, "=sha1").partition("=")[2]
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of a push: per ref None or why not, and what the hooks printed."""
+
+    unpacked: str = ""
+    refs: dict[str, str | None] = field(default_factory=dict)
+    printed: str = ""
+
+
+def pkt(data: bytes) -> bytes:
+    return b"%04x%s" % (len(data) + 4, data)
+
+
+def packets(data: bytes) -> tuple[list[bytes], int | None]:
+    """The packets up to the first flush, and where it ends; None if it has not come yet.
+
+    Raises `BadWire`.
+    """
+    found: list[bytes] = []
+    at = 0
+    while at + 4 <= len(data):
+        try:
+            size = int(data[at : at + 4], 16)
+        except ValueError:
+            raise BadWire(_text(data[at : at + 80])) from None
+        if size == 0:
+            return found, at + 4
+        if not 4 <= size <= MAX_PKT:
+            raise BadWire("a packet of an impossible length")
+        if at + size > len(data):
+            break
+        found.append(data[at + 4 : at + size])
+        at += size
+    return found, None
+
+
+def advertisement(lines: list[bytes]) -> Advertisement:
+    """The packets that receive-pack begins with. Raises `BadWire`."""
+    refs, capabilities = {}, frozenset[str]()
+    for number, line in enumerate(lines):
+        what, _, rest = line.rstrip(b"\n").partition(b"\0")
+        if what.startswith(b"ERR "):
+            raise BadWire(_text(what[4:]))
+        if what.startswith((b"version ", b"shallow ")):
+            continue
+        oid, _, name = _text(what).partition(" ")
+        if rest or number == 0:
+            capabilities = frozenset(_text(rest).split())
+        if not name:
+            raise BadWire("a ref without a name")
+        if name != "capabilities^{}":
+            refs[name] = oid
+    return Advertisement(refs, capabilities)
+
+
+def request(
+    there: Advertisement, moves: list[tuple[str | None, str | None, str]], pack: bytes
+) -> bytes:
+    """What asks for `moves` (old, new, ref; None: does not exist), with the objects in `pack`."""
+    width = 64 if there.algo == "sha256" else 40
+    asked = [c for c in _ASKED if c in there.capabilities]
+    asked += [c for c in there.capabilities if c.startswith("object-format=")]
+    said = b"\0 " + " ".join(asked).encode("ascii")
+    out = []
+    for old, new, ref in moves:
+        line = f"{old or '0' * width} {new or '0' * width} {ref}".encode("ascii")
+        out.append(pkt(line + said))
+        said = b""
+    return b"".join([*out, FLUSH, pack])
+
+
+def report(answer: bytes, there: Advertisement) -> Report:
+    """The report in what the server answered. Raises `BadWire` if it is not whole."""
+    found = Report()
+    if "side-band-64k" in there.capabilities:
+        answer = _unband(answer, found)
+    lines, end = packets(answer)
+    if end is None:
+        raise BadWire("the answer is cut off")
+    for line in map(_text, lines):
+        word, _, rest = line.rstrip("\n").partition(" ")
+        name, _, why = rest.partition(" ")
+        if word == "unpack":
+            found.unpacked = rest
+        elif word == "ok":
+            found.refs[name] = None
+        elif word == "ng":
+            found.refs[name] = why or "refused"
+    return found
+
+
+def _unband(answer: bytes, found: Report) -> bytes:
+    lines, _ = packets(answer)  # the last flush may come after the report's own
+    data, printed = [], []
+    for line in lines:
+        if line[:1] == bytes([_DATA]):
+            data.append(line[1:])
+        elif line[:1] == bytes([_PROGRESS]):
+            printed.append(line[1:])
+    found.printed = _text(b"".join(printed))
+    return b"".join(data)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
