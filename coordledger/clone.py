@@ -55,6 +55,7 @@ class Trusted:
     audited: int = -1
     enforcement: str = "unknown"  # server, none
     guarded: bool = False  # whether a hook has ever been seen at work
+    sequenced: bool = False  # whether the server puts records into their places
     read: dict[str, list[int]] = field(default_factory=dict)  # agent/channel -> seqs read
 
 
@@ -225,28 +226,40 @@ class Clone:
 
     # -- the journal
 
-    def journal(self, intent: Intent) -> None:
-        """Make `intent` durable before its bytes leave the process."""
+    def journal(self, *intents: Intent) -> None:
+        """Make `intents`, which go together, durable before their bytes leave the process."""
         folder = self.folder / "intents"
         folder.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(asdict(intent)).encode("ascii")
-        _write_file(folder / f"{intent.op}.json", content)
+        content = json.dumps([asdict(intent) for intent in intents]).encode("ascii")
+        _write_file(folder / f"{intents[0].op}.json", content)
 
-    def forget(self, intent: Intent) -> None:
-        (self.folder / "intents" / f"{intent.op}.json").unlink(missing_ok=True)
+    def forget(self, *intents: Intent) -> None:
+        """They are settled. What went with them stays."""
+        settled = {intent.op for intent in intents}
+        for path in self._journalled():
+            found = self._intents_in(path)
+            left = [intent for intent in found if intent.op not in settled]
+            if not left:
+                path.unlink(missing_ok=True)
+            elif len(left) < len(found):
+                content = json.dumps([asdict(intent) for intent in left]).encode("ascii")
+                _write_file(path, content)
 
     def intents(self) -> list[Intent]:
         """What the journal holds, oldest first. Raises `Integrity`: bad-copy."""
+        return [intent for path in self._journalled() for intent in self._intents_in(path)]
+
+    def _journalled(self) -> list[Path]:
         folder = self.folder / "intents"
         if not folder.is_dir():
             return []
-        found = []
-        for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
-            try:
-                found.append(Intent(**json.loads(path.read_bytes())))
-            except (ValueError, TypeError):
-                raise error("bad-copy", why=f"{path} is not readable") from None
-        return found
+        return sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+
+    def _intents_in(self, path: Path) -> list[Intent]:
+        try:
+            return [Intent(**facts) for facts in json.loads(path.read_bytes())]
+        except (ValueError, TypeError):
+            raise error("bad-copy", why=f"{path} is not readable") from None
 
     # -- the session of a work tree
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from .commit import Commit
+    from .landing import Landing
     from .records import Record
     from .replica import Damage, Progress
     from .state import State
@@ -205,7 +206,7 @@ class Ledger:
             return self.replica.position().state
         return self.replica.refresh().state
 
-    def _write(self, what: str, build: writing.Build, *, look: bool = False) -> Commit:
+    def _write(self, what: str, build: writing.Build, *, look: bool = False) -> Landing:
         self._begin()
         return self.writer().write(what, build, look=look)
 
@@ -270,7 +271,7 @@ class Ledger:
             return "submit", {"task": task, "rev": 1} | fields
 
         try:
-            self._write(f"submit {task}", build)
+            return self._change(task, f"submit {task}", build)
         except Failed as fault:
             if fault.code != "task-exists":
                 raise
@@ -342,16 +343,16 @@ class Ledger:
             try:
                 if dry_run:
                     self._begin()
-                    now = self.writer().dry_run(build)
+                    now, landed = self.writer().dry_run(build), None
                 else:
-                    self._write(what, build, look=look)
-                    now = self.replica.position().state
+                    landed = self._write(what, build, look=look)
+                    now = landed.state
             except Lost as lost:
                 renewable = lost.code == "already-yours" and len(chosen) == 1 and not dry_run
                 if renewable and self.settings.session is not None:
                     return ClaimResult("renewed", (self.renew(chosen[0], ttl=ttl),))
                 return self._lost(lost, chosen)
-            return ClaimResult("won", tuple(self._shown(now, name) for name in chosen))
+            return ClaimResult("won", tuple(self._shown(now, name, landed) for name in chosen))
 
         return self._until_won(attempt, wait)
 
@@ -420,8 +421,8 @@ class Ledger:
 
     def _change(self, task: str, what: str, build: writing.Build) -> Claim:
         need_task(task)
-        self._write(what, build)
-        return self._shown(self.replica.position().state, task)
+        landed = self._write(what, build)
+        return self._shown(landed.state, task, landed)
 
     def tasks(self) -> list[Claim]:
         """All tasks: by priority (highest first), then by age; what is done comes last."""
@@ -438,14 +439,16 @@ class Ledger:
     def _show(self, task: str) -> Claim:
         return self._shown(self.replica.position().state, task)
 
-    def _shown(self, now: State, name: str) -> Claim:
+    def _shown(self, now: State, name: str, landed: Landing | None = None) -> Claim:
         task = now.task(name)
         if task is None:
             raise error("unknown-task", task=name)
-        return self._claim_of(now, task)
+        return self._claim_of(now, task, landed)
 
-    def _claim_of(self, now: State, task: Record) -> Claim:
-        newest = self.replica.commit_at(task["last_seq"])
+    def _claim_of(self, now: State, task: Record, landed: Landing | None = None) -> Claim:
+        """`landed` is what made this state, where that is more than the copy has."""
+        fresh = landed if landed and landed.here.seq == task["last_seq"] else None
+        newest = fresh.here if fresh else self.replica.commit_at(task["last_seq"])
         same = task["claim_seq"] in (None, task["last_seq"])
         claim = newest if same else self.replica.commit_at(task["claim_seq"])
         claim = None if task["claim_seq"] is None else claim
@@ -469,8 +472,8 @@ class Ledger:
             meta=task["meta"],
             after=tuple(task["after"]),
             waits_for=tuple(now.waits_for(task)) if task["status"] == "open" else (),
-            seq=task["last_seq"],
-            commit=newest.oid if newest else None,
+            seq=fresh.seq if fresh else task["last_seq"],
+            commit=fresh.oid if fresh else newest.oid if newest else None,
             verdict=self._verdict_of(task, newest, claim),
         )
 
@@ -581,7 +584,7 @@ class Ledger:
             return "send", where | {"importance": importance, "body": body}
 
         landed = self._write(f"send to {to or channel}", build)
-        return self._message(landed.record | {"seq": landed.seq}, to, channel)
+        return self._message(landed.here.record | {"seq": landed.seq}, to, channel)
 
     def inbox(
         self,

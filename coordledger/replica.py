@@ -223,6 +223,11 @@ class Replica:
             self.clone.hold(self._trusted_at(chain.head))
         self._chain = chain
 
+    def note_sequenced(self, *, says: bool) -> None:
+        """Remember whether the server puts records into their places."""
+        if self.trusted.sequenced != says:
+            self.clone.save(replace(self.trusted, sequenced=says))
+
     def _trusted_at(self, head: Commit) -> Trusted:
         before = self.clone.trusted or Trusted(head.record["ledger"], "", -1, "")
         return replace(before, commit=head.oid, seq=head.seq, digest=head.digest)

@@ -25,7 +25,7 @@ from .errors import ERRORS, Failed, error
 from .git import Ran
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .errors import CoordledgerError
     from .git import Git, Service
@@ -47,17 +47,24 @@ _RACES = (
     "needs force",
 )
 _ABSENT = ("couldn't find remote ref", "could not find remote ref")
-_REFUSED = "coordledger: refused "
+_REFUSED, _LANDED = "coordledger: refused ", "coordledger: landed "
+_SEQUENCED = "coordledger: sequenced"
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """How a push ended. `code` is the hook's slug if the hook spoke, `why` for people."""
+    """How a push ended. `code` is the hook's slug if the hook spoke, `why` for people,
+    `blamed` the first digits of the commit that it refused. `landed` tells where commits
+    have got to that somebody else put into their places: id as pushed -> seq, id.
+    """
 
     outcome: str
     why: str = ""
     code: str = ""
     locked: bool = False
+    blamed: str = ""
+    landed: Mapping[str, tuple[int, str]] | None = None
+    sequenced: bool = False  # the server says that it sequences
 
 
 class Remote:
@@ -177,9 +184,10 @@ class Remote:
         except (Failed, wire.BadWire) as fault:
             return Push(UNKNOWN if sent else UNSENT, str(fault))
         reason = report.refs.get(ref, "it says nothing of the ref")
+        printed = report.printed.splitlines()
         if reason is None:
-            return Push(WON)
-        return _refusal(reason, report.printed.splitlines(), errors + report.printed)
+            return _won(printed)
+        return _refusal(reason, printed, errors + report.printed)
 
 
 def _advertised(service: Service) -> wire.Advertisement:
@@ -204,7 +212,7 @@ def _outcome(ran: Ran, ref: str, *, sent: bool) -> Push:
             continue
         if flag in (" ", "*", "+", "-", "="):
             # The remote has it; whatever went wrong afterwards cannot undo that.
-            return Push(WON)
+            return _won(_remote_lines(ran))
         reason = summary.partition("(")[2].rpartition(")")[0] or summary
         push = _refusal(reason, _remote_lines(ran), ran.err)
         if push.outcome == LOST:
@@ -216,12 +224,24 @@ def _outcome(ran: Ran, ref: str, *, sent: bool) -> Push:
     return Push(UNKNOWN, ran.why())
 
 
+def _won(printed: list[str]) -> Push:
+    landed = {}
+    for line in printed:
+        words = line.removeprefix(_LANDED).split() if line.startswith(_LANDED) else []
+        if len(words) == 3 and words[1].isdecimal():
+            landed[words[0]] = (int(words[1]), words[2])
+    return Push(WON, landed=landed or None, sequenced=_SEQUENCED in printed)
+
+
 def _refusal(reason: str, printed: list[str], errors: str) -> Push:
     """A complete "no": `reason` is git's, `printed` the lines of the remote's hooks."""
-    code, why = _hook_said(printed)
-    if code == "not-fast-forward" or any(text in reason for text in _RACES):
-        return Push(LOST, reason, locked=".lock': File exists" in errors)
-    return Push(REFUSED, why or next((line for line in printed if line), "") or reason, code)
+    blamed, code, why = _hook_said(printed)
+    says = _SEQUENCED in printed
+    # What is there already has landed by another way: to be looked for, as after a lost race.
+    if code in ("not-fast-forward", "replayed") or any(text in reason for text in _RACES):
+        return Push(LOST, reason, locked=".lock': File exists" in errors, sequenced=says)
+    why = why or next((line for line in printed if line), "") or reason
+    return Push(REFUSED, why, code, blamed=blamed, sequenced=says)
 
 
 def _remote_lines(ran: Ran) -> list[str]:
@@ -229,14 +249,14 @@ def _remote_lines(ran: Ran) -> list[str]:
     return [line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:")]
 
 
-def _hook_said(printed: list[str]) -> tuple[str, str]:
-    """Slug and sentence of the hook's refusal, or two empty strings."""
+def _hook_said(printed: list[str]) -> tuple[str, str, str]:
+    """Commit, slug and sentence of the hook's refusal, or three empty strings."""
     for line in printed:
         if line.startswith(_REFUSED):
-            _, _, rest = line.removeprefix(_REFUSED).partition(": ")
+            blamed, _, rest = line.removeprefix(_REFUSED).partition(": ")
             code, _, why = rest.partition(": ")
-            return (code, why) if code in ERRORS else ("", rest)
-    return "", ""
+            return (blamed, code, why) if code in ERRORS else (blamed, "", rest)
+    return "", "", ""
 
 
 def local_path(url: str) -> str | None:

@@ -61,14 +61,34 @@ class Placed:
         self.complete = complete
 
 
+class _Fresh:
+    """Objects that were made here, so that they need not be read back. Shared by forks."""
+
+    __slots__ = ("_objects", "_size")
+
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+        self._size = 0
+
+    def get(self, oid: str) -> bytes | None:
+        return self._objects.get(oid)
+
+    def add(self, objects: Objects) -> None:
+        if self._size > _KEPT_BYTES:
+            self._objects.clear()  # by then they are in the store; only a cache is lost
+            self._size = 0
+        for oid, (_, content) in objects.items():
+            self._objects[oid] = content
+            self._size += len(content)
+
+
 class Chain:
     """One position in a chain: a head that the caller trusts, and the state there."""
 
     def __init__(self, read: Read, keyring: Keyring, head: Commit | None, algo: str) -> None:
         """Without a head the chain is empty. `algo` is the repository's object format."""
         self._stored, self._keyring, self._algo = read, keyring, algo
-        self._fresh: dict[str, bytes] = {}
-        self._fresh_bytes = 0
+        self._fresh = _Fresh()
         self._recent: list[Commit] = []  # a run of commits that ends at the head
         self.head: Commit | None = None
         self.state = State(Tree(self._read, None, algo))
@@ -78,6 +98,13 @@ class Chain:
     def _read(self, oid: str) -> bytes:
         found = self._fresh.get(oid)
         return found if found is not None else self._stored(oid)
+
+    def fork(self) -> Chain:
+        """Another chain at the same head, to try something out on: this one stays."""
+        made = Chain(self._stored, self._keyring, None, self._algo)
+        made.head, made.state = self.head, self.state
+        made._recent, made._fresh = list(self._recent), self._fresh
+        return made
 
     def _stand_on(self, head: Commit) -> None:
         self.head = head
@@ -127,12 +154,7 @@ class Chain:
 
     def advance(self, placed: Placed) -> None:
         """Step onto what `place` gave."""
-        if self._fresh_bytes > _KEPT_BYTES:
-            self._fresh.clear()  # by then they are in the store; only a cache is lost
-            self._fresh_bytes = 0
-        for oid, (_, content) in placed.objects.items():
-            self._fresh[oid] = content
-            self._fresh_bytes += len(content)
+        self._fresh.add(placed.objects)
         self._stand_on(placed.commit)
 
     # -- the rules that look at the chain rather than at the state

@@ -13,11 +13,12 @@ Rules of this file:
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from . import clone, records, signing, times, transport, verify
+from . import clone, landing, records, signing, times, transport, verify
 from .clone import Intent
 from .errors import (
     ERRORS,
@@ -31,11 +32,11 @@ from .errors import (
     printable,
 )
 from .errors import Lost as LostError
+from .landing import Landing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .commit import Commit
     from .config import SecretFinder
     from .replica import Replica
     from .signing import Secret, Signed
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
 PATIENCE = 8
 STUCK_LOSSES = 6  # on one and the same head: nobody won these races
+MOST_RECORDS, MOST_BYTES = 1024, 16_777_216  # that go with one push
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,17 @@ class Identity:
         raise error("no-secret-found", agent=self.agent, where=where)
 
 
+@dataclass(slots=True)
+class _Wish:
+    """One record that somebody wants, on its way."""
+
+    intent: Intent
+    build: Build
+    placed: Placed | None = None
+    unanswered: bool = False  # it was sent, and may land
+    outcome: Landing | CoordledgerError | None = None
+
+
 class Writer:
     """Writes for one identity through one replica."""
 
@@ -95,10 +108,10 @@ class Writer:
         self._replica, self._identity, self._clock = replica, identity, clock
         self._hexadecimal, self._jitter = hexadecimal, jitter
 
-    # -- one write
+    # -- one write, or several that go together
 
-    def write(self, what: str, build: Build, *, look: bool = False) -> Commit:
-        """Land one record and return its commit.
+    def write(self, what: str, build: Build, *, look: bool = False) -> Landing:
+        """Land one record.
 
         `look` asks the remote before the first attempt, for what depends on more than one
         object: the compare-and-swap alone would let an older choice win.
@@ -106,138 +119,166 @@ class Writer:
         `build(state, now)` gives the kind and its fields, or raises; it is asked again
         whenever the state has changed. Raises `Lost`, `Failed`, `OutcomeUnknown`, `Integrity`.
         """
+        [outcome] = self.write_all([(what, build)], look=look)
+        if isinstance(outcome, CoordledgerError):
+            raise outcome
+        return outcome
+
+    def write_all(
+        self, wanted: list[tuple[str, Build]], *, look: bool = False
+    ) -> list[Landing | CoordledgerError]:
+        """Land several records with as few pushes as it takes; what became of each.
+
+        Each is decided on the state that those before it make. One that does not fit is left
+        out. Raises what has nothing to do with a single one, before anything was sent.
+        """
         try:
             with self._replica.clone.lock(self._replica.git.deadline):
                 chain = self._replica.position()
                 self._settle_all()
-                intent = self._new_intent(chain, what)
-                return self._land(intent, build, look=look)
+                wishes = [_Wish(self._new_intent(chain, what), build) for what, build in wanted]
+                self._land(wishes, look=look)
         except OSError as fault:  # before the first attempt: `_land` lets none out
             raise disk_error(fault) from None
+        return [wish.outcome for wish in wishes if wish.outcome is not None]
 
     def _new_intent(self, chain: Chain, what: str) -> Intent:
-        if chain.head is None:
-            raise error("not-joined")
-        base = {"digest": chain.head.digest, "seq": chain.head.seq}
-        op = self._hexadecimal(16)
-        return Intent(op, base, self._identity.agent, self._identity.session, what)
+        me = self._identity
+        return Intent(self._hexadecimal(16), _base(chain), me.agent, me.session, what)
 
     def dry_run(self, build: Build) -> State:
         """All of a write but the push: the state that it would make. Raises as `write` does."""
-        chain = self._replica.refresh()
+        tip = self._replica.refresh().fork()
+        wish = _Wish(self._new_intent(tip, "dry run"), build)
         try:
-            placed = chain.place(self._sign(chain, self._new_intent(chain, "dry run"), build))
+            tip.advance(tip.place(self._sign(tip, wish)))
         except RuleBroken as broken:
             raise broken.own() from None
-        chain.advance(placed)  # the replica sees that this is not its head, and starts anew
-        return chain.state
+        return tip.state
 
     def sample(self, chain: Chain) -> Signed:
         """A record signed with the real secret that changes nothing and is no intent:
         for trying out a server.
         """
-        return self._sign(chain, self._new_intent(chain, "try"), lambda now, at: ("void", {}))
+        return self._sign(chain, _Wish(self._new_intent(chain, "try"), _void))
 
-    def _land(self, intent: Intent, build: Build, *, look: bool) -> Commit:
+    def _land(self, wishes: list[_Wish], *, look: bool) -> None:
+        """Until each wish has its outcome."""
         replica = self._replica
-        chain = replica.position()
-        signed: Signed | None = None
-        unanswered = moved = False  # `look`: at the remote, before the next attempt
+        moved = False  # `look`: at the remote, before the next attempt
         losses = stuck = 0
         beaten = None
-        while True:
+        while left := [wish for wish in wishes if wish.outcome is None]:
             try:
                 replica.git.deadline.left()
                 if look:
-                    chain = replica.refresh(moved=moved)
-                    landed = chain.find(intent.agent, intent.op, intent.base["seq"])
-                    if landed:
-                        replica.clone.forget(intent)
-                        return landed
-                placed = self._still_good(chain, signed)
-                if placed is None:
-                    placed = chain.place(self._sign(chain, intent, build))
-                signed = placed.commit.signed
-            except (RuleBroken, CoordledgerError) as fault:
-                if not look and not isinstance(fault, Integrity):
+                    self._find(left, replica.refresh(moved=moved))
+                    left = [wish for wish in left if wish.outcome is None]
+                head = replica.trusted.commit
+                tip = replica.position().fork()
+                run = self._place(left, tip, decided=look)
+                if run is None:
                     look = True  # a "no" is decided on the newest state
                     continue
-                return self._give_up(intent, fault, unanswered=unanswered)
-            except OSError as fault:
-                return self._give_up(intent, disk_error(fault), unanswered=unanswered)
+                if not run:
+                    continue
+                replica.clone.journal(*(wish.intent for wish in run))
+                push, landings = landing.send(
+                    replica, tip, [wish.placed for wish in run if wish.placed]
+                )
+            except (CoordledgerError, OSError) as fault:  # of our own disk, and nothing was sent
+                shown = disk_error(fault) if isinstance(fault, OSError) else fault
+                for wish in left:
+                    self._give_up(wish, shown)
+                continue
             look = True
-            intent = intent.carrying(signed)
-            try:
-                replica.clone.journal(intent)
-                replica.clone.store.write(placed.objects)
-                push = self._push(chain, placed)
-            except OSError as fault:  # of our own disk, and before anything was sent
-                return self._give_up(intent, disk_error(fault), unanswered=unanswered)
             moved = push.outcome == transport.LOST and not push.locked
             if push.outcome == transport.WON:
-                chain.advance(placed)
-                try:
-                    replica.adopt(chain, [(placed.commit.seq, placed.commit.oid)])
-                    replica.clone.forget(intent)
-                except OSError:  # it has landed, whatever our own disk says
-                    replica.hold(chain)
-                return placed.commit
-            if push.outcome == transport.LOST:
+                for wish, landed in zip(run, landings, strict=True):
+                    wish.outcome = landed
+                self._forget(*run)
+            elif push.outcome == transport.LOST:
                 losses += 1
-                stuck = stuck + 1 if placed.commit.parent == beaten else 1
-                beaten = placed.commit.parent
-                if stuck >= STUCK_LOSSES:
-                    return self._give_up(intent, _stuck(push), unanswered=unanswered)
+                stuck = stuck + 1 if head == beaten else 1
+                beaten = head
+                for wish in run if stuck >= STUCK_LOSSES else ():
+                    self._give_up(wish, _stuck(push))
                 self._pause(losses)
             elif push.outcome == transport.UNKNOWN:
-                unanswered = True
                 losses += 1
+                for wish in run:
+                    wish.unanswered = True
                 self._pause(losses)
             else:
-                return self._give_up(
-                    intent, push_error(push, replica.remote), unanswered=unanswered
-                )
+                for wish in _blamed(run, push):
+                    self._give_up(wish, push_error(push, replica.remote))
 
-    def _push(self, chain: Chain, placed: Placed) -> Push:
-        clone = self._replica.clone
-        return self._replica.remote.push(
-            clone.there,
-            chain.head.oid if chain.head else None,
-            placed.commit.oid,
-            lambda: clone.store.pack(placed.objects),
-        )
+    def _find(self, left: list[_Wish], chain: Chain) -> None:
+        """What has landed, after an attempt without an answer or by somebody else's push."""
+        for wish in left:
+            found = chain.find(wish.intent.agent, wish.intent.op, wish.intent.base["seq"])
+            if found:
+                wish.outcome = Landing(found, chain.state, found.seq, found.oid)
+                self._forget(wish)
+
+    def _place(self, left: list[_Wish], tip: Chain, *, decided: bool) -> list[_Wish] | None:
+        """Sign and place what fits, one after the other; `tip` stands on the last.
+
+        The others have their outcome if this is `decided` on the newest state; else None.
+        """
+        run, size = [], 0
+        for wish in left:
+            try:
+                wish.placed = self._still_good(tip, wish.intent) or tip.place(self._sign(tip, wish))
+            except (RuleBroken, CoordledgerError) as fault:
+                if not decided and not isinstance(fault, Integrity):
+                    return None
+                self._give_up(wish, fault)
+                continue
+            wish.intent = wish.intent.carrying(wish.placed.commit.signed)
+            tip.advance(wish.placed)
+            run.append(wish)
+            size += sum(len(content) for _, content in wish.placed.objects.values())
+            if len(run) == MOST_RECORDS or size > MOST_BYTES:
+                break
+        return run
+
+    def _forget(self, *wishes: _Wish) -> None:
+        with contextlib.suppress(OSError):  # it is settled; the next write finds that out again
+            self._replica.clone.forget(*(wish.intent for wish in wishes))
 
     def _pause(self, losses: int) -> None:
         time.sleep(PAUSE * min(losses, PATIENCE) * self._jitter())
 
-    def _give_up(
-        self, intent: Intent, fault: RuleBroken | CoordledgerError, *, unanswered: bool
-    ) -> Commit:
-        """No further attempt: raise, but never call lost what may still land."""
+    def _give_up(self, wish: _Wish, fault: RuleBroken | CoordledgerError) -> None:
+        """No further attempt; but never call lost what may still land."""
         shown = fault.own() if isinstance(fault, RuleBroken) else fault
-        if not unanswered:
-            self._replica.clone.forget(intent)
-            raise shown
+        wish.outcome = shown
+        if not wish.unanswered:
+            self._forget(wish)
+            return
         if isinstance(shown, LostError):
-            settled = self._settle(intent)
+            settled = self._settle(wish.intent)
             if settled.outcome == clone.LANDED and settled.seq is not None:
-                self._replica.clone.forget(intent)
-                landed = self._replica.commit_at(settled.seq)
-                if landed:
-                    return landed
+                self._find([wish], self._replica.position())
+                if isinstance(wish.outcome, Landing):
+                    return
             if settled.outcome == clone.VOIDED:
-                self._replica.clone.forget(intent)
-                raise shown
-        raise error("unknown-outcome", why=shown.message) from None
+                self._forget(wish)
+                return
+        wish.outcome = error("unknown-outcome", why=shown.message)
 
     # -- signing
 
-    def _sign(self, chain: Chain, intent: Intent, build: Build) -> Signed:
-        now = self._clock()
+    def _sign(self, chain: Chain, wish: _Wish) -> Signed:
+        """Afresh. What was not sent, or refused for certain, need not cling to its base."""
         if chain.head is None:
             raise error("not-joined")
+        if not wish.unanswered:
+            wish.intent = replace(wish.intent, base=_base(self._replica.position()))
+        intent, now = wish.intent, self._clock()
         number, secret = self._identity.key(chain.state, chain.head.seq + 1)
-        kind, fields = build(chain.state, now)
+        kind, fields = wish.build(chain.state, now)
         record = records.check(
             {
                 "v": records.VERSION,
@@ -254,10 +295,11 @@ class Writer:
         )
         return signing.sign(record, secret)
 
-    def _still_good(self, chain: Chain, signed: Signed | None) -> Placed | None:
-        """`signed` in its place, if it fits the chain as it is now and is not too old soon."""
-        if signed is None:
+    def _still_good(self, chain: Chain, intent: Intent) -> Placed | None:
+        """What was signed, in its place, if it fits the chain now and is not too old soon."""
+        if not intent.payload:
             return None
+        signed = intent.signed
         if self._clock() - times.parse(signed.record["at"]) > chain.state.skew // 3:
             return None
         try:
@@ -311,9 +353,10 @@ class Writer:
                     return replace(intent, outcome=outcome, seq=landed.seq)
                 if chain.head and chain.head.seq - intent.base["seq"] > verify.MAX_BASE_DISTANCE:
                     return replace(intent, outcome=clone.VOIDED)
-                placed = chain.place(voider._sign(chain, intent, lambda state, now: ("void", {})))
-                replica.clone.store.write(placed.objects)
-                push = self._push(chain, placed)
+                tip = chain.fork()
+                placed = tip.place(voider._sign(tip, _Wish(intent, _void, unanswered=True)))
+                tip.advance(placed)
+                push, _ = landing.send(replica, tip, [placed])
             except RuleBroken as broken:
                 gone = broken.code == "bad-base" and intent.base["seq"] <= replica.trusted.seq
                 return replace(intent, outcome=clone.VOIDED) if gone else intent
@@ -345,6 +388,25 @@ class Writer:
         except RuleBroken:
             return True
         return False
+
+
+def _base(chain: Chain) -> dict[str, Any]:
+    """What a record that is signed on this chain names as the newest that it knows."""
+    if chain.head is None:
+        raise error("not-joined")
+    return {"digest": chain.head.digest, "seq": chain.head.seq}
+
+
+def _void(state: State, now: int) -> tuple[str, Fields]:
+    return "void", {}
+
+
+def _blamed(run: list[_Wish], push: Push) -> list[_Wish]:
+    """Whom a refusal means; all of them if it names none."""
+    named = [
+        w for w in run if push.blamed and w.placed and w.placed.commit.oid.startswith(push.blamed)
+    ]
+    return named or run
 
 
 def _stuck(push: Push) -> CoordledgerError:

@@ -364,7 +364,7 @@ def test_an_unknown_outcome_stays_open_while_nobody_answers(two, told):
         "what": "claim t",
     }
     journal.mkdir(exist_ok=True)
-    (journal / "left.json").write_text(json.dumps(intent))
+    (journal / "left.json").write_text(json.dumps([intent]))
     away = two.remote.rename(two.remote.with_suffix(".away"))
     assert [one["outcome"] for one in told("bob", "resolve", code=5)] == ["open"]
     away.rename(two.remote)

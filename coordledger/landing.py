@@ -1,0 +1,86 @@
+"""Land a run of placed records with one push, through a verified copy.
+
+Rules: what has landed is told as the remote told it. The copy moves forward with what
+stands in the places that were planned for it; where a server or a neighbour has put a
+record further up, the copy stays behind, and catches up when it has to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from . import transport
+
+if TYPE_CHECKING:
+    from .commit import Commit
+    from .replica import Replica
+    from .state import State
+    from .transport import Push
+    from .verify import Chain, Placed
+
+_FOR = "refs/for/coordledger/"
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """A record that the remote has. `here` and `state` are the record in the place that it
+    has in this copy, and the state after it; `seq` and `oid` where it stands in the chain.
+    """
+
+    here: Commit
+    state: State
+    seq: int
+    oid: str
+
+
+def planned(tip: Chain, run: list[Placed]) -> list[Landing]:
+    """`run` in the places that it was rendered for; `tip` stands on the last one."""
+    return [Landing(p.commit, tip.state, p.commit.seq, p.commit.oid) for p in run]
+
+
+def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[Landing]]:
+    """Push `run`, which `tip` (a fork of the replica's position) has advanced over.
+
+    All of it lands, or nothing; the landings if it did. An OSError of our own disk is raised
+    before anything is sent, and never afterwards.
+    """
+    clone = replica.clone
+    objects = {oid: made for placed in run for oid, made in placed.objects.items()}
+    clone.store.write(objects)
+    old, new = replica.trusted.commit, run[-1].commit.oid
+    sequenced = replica.trusted.sequenced
+    ref = _FOR + clone.name if sequenced else clone.there
+    expected = None if sequenced else old
+    push = replica.remote.push(ref, expected, new, lambda: clone.store.pack(objects))
+    refused = push.outcome == transport.REFUSED and push.code in ("", "not-sequenced")
+    if sequenced and (refused or (push.outcome == transport.WON and not push.landed)):
+        replica.note_sequenced(says=False)  # it did once
+        return replace(push, outcome=transport.LOST), []
+    if push.sequenced and not sequenced:
+        replica.note_sequenced(says=True)
+    if push.outcome != transport.WON:
+        return push, []
+    landings = moved(planned(tip, run), push)
+    if landings is None:
+        return replace(push, outcome=transport.UNKNOWN, why="it does not say where"), []
+    if all(landing.oid == landing.here.oid for landing in landings):
+        try:
+            replica.adopt(tip, [(placed.commit.seq, placed.commit.oid) for placed in run])
+        except OSError:  # it has landed, whatever our own disk says
+            replica.hold(tip)
+    return push, landings
+
+
+def moved(landings: list[Landing], push: Push) -> list[Landing] | None:
+    """`landings` where the server says that they are; None if it leaves one out."""
+    if push.landed is None:
+        return landings
+    places = [push.landed.get(landing.oid) for landing in landings]
+    if None in places:
+        return None
+    return [
+        replace(landing, seq=place[0], oid=place[1])
+        for landing, place in zip(landings, places, strict=True)
+        if place
+    ]
