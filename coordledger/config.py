@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .git import Git
     from .signing import Secret
 
-KEYS = frozenset({"agent", "session", "remote", "ledger", "branch", "channels", "maxgap"})
+KEYS = frozenset({"agent", "session", "remote", "ledger", "branch", "channels", "maxgap", "queue"})
 SECRETS = "COORDINATION_SECRET"
 
 
@@ -59,6 +59,7 @@ class Settings:
     channels: tuple[str, ...]
     timeout: float
     offline: bool
+    queue: bool  # whether to line up with this user's other processes
     unknown_keys: tuple[str, ...]
     url: str | None  # the remote's, if git's configuration has nothing more to say on it
     config_dir: Path
@@ -153,11 +154,21 @@ def load(
         channels=channels,
         timeout=options.timeout,
         offline=options.offline,
+        queue=_is_on(environ.get("COORDLEDGER_QUEUE") or ours.get("queue") or "on"),
         unknown_keys=tuple(sorted(ours.keys() - KEYS)),
         url=None if "GIT_ALLOW_PROTOCOL" in environ else _plain_url(remote, given),
         config_dir=folder,
         cache_dir=cache_dir(environ),
     )
+
+
+def _is_on(value: str) -> bool:
+    """A truth value, as git writes it. Raises `Failed`: bad-config."""
+    words = {"on": True, "true": True, "yes": True, "1": True}
+    words |= {"off": False, "false": False, "no": False, "0": False}
+    if value.lower() not in words:
+        raise error("bad-config", key="coordledger.queue", why=f"{value} is neither on nor off")
+    return words[value.lower()]
 
 
 def _branch(name: str | None, git: Git) -> str | None:

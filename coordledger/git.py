@@ -85,21 +85,29 @@ _ABOUT_HERE = ("GIT_DIR", "GIT_NO_REPLACE_OBJECTS", "GIT_CONFIG_PARAMETERS", "GI
 class Git:
     """Runs `git` with one environment, in one place."""
 
-    def __init__(self, environ: Mapping[str, str], cwd: Path | None, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        cwd: Path | None,
+        deadline: Deadline,
+        options: tuple[str, ...] = (),
+    ) -> None:
+        """`options` are git's own, before the command."""
         self._environ = dict(environ) | {
             "LC_ALL": "C",
             "LANGUAGE": "",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_NO_REPLACE_OBJECTS": "1",
         }
-        self._cwd, self.deadline = cwd, deadline
+        self._cwd, self.deadline, self._options = cwd, deadline, options
 
     def run(self, *args: str, hooks: str | None = os.devnull, **environ: str) -> Ran:
         """Run `git ARGS` and wait for it; `hooks` None leaves the configured ones in force.
 
         Raises `Failed`: no-git, timeout.
         """
-        command = ["git", *(["-c", f"core.hooksPath={hooks}"] if hooks else []), *args]
+        no_hooks = ["-c", f"core.hooksPath={hooks}"] if hooks else []
+        command = ["git", *self._options, *no_hooks, *args]
         left = self.deadline.left()
         try:
             process = subprocess.Popen(

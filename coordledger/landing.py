@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 from . import transport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .commit import Commit
     from .replica import Replica
     from .state import State
     from .transport import Push
     from .verify import Chain, Placed
+
+    Send = Callable[[Replica, Chain, list[Placed]], tuple[Push, "list[Landing]"]]
 
 _FOR = "refs/for/coordledger/"
 

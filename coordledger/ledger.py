@@ -22,11 +22,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from . import config, keyfiles, records, state, times, transport, verify, writing
+from . import config, keyfiles, landing, records, state, times, transport, verify, writing
 from .clone import Clone
 from .config import Options, SecretFinder, Settings
 from .errors import Failed, Lost, RuleBroken, error
 from .git import Deadline, Git
+from .queue import Queue
 from .replica import Replica, parse_place
 from .results import (
     Agent,
@@ -93,8 +94,9 @@ class Ledger:
         self._keyrings: dict[str | None, Keyring] = {}
         self._url = self._in_place(settings.url) if settings.url else None
         self.finder = SecretFinder(settings, store.root)
-        folder = local_path(self._url) if self._url else None
-        self.remote = Remote(git, settings.remote, settings.shown_remote, folder)
+        self._folder = local_path(self._url) if self._url else None
+        self._queue: Queue | None = None
+        self.remote = Remote(git, settings.remote, settings.shown_remote, self._folder)
         self.clone = Clone(store, settings.ledger, settings.branch)
         self.replica = Replica(self.clone, self.remote, git, self._keyring, clock, progress)
 
@@ -154,6 +156,8 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
+        if self._queue is not None:
+            self._queue.close()
         self._store.close()
 
     # -- surroundings
@@ -191,7 +195,32 @@ class Ledger:
         return Identity(self.settings.need_agent, session, self.finder)
 
     def writer(self) -> Writer:
-        return Writer(self.replica, self.identity(), self._clock, self._hexadecimal, self._jitter)
+        send = self._line().send if self.settings.queue else landing.send
+        me = self.identity()
+        return Writer(self.replica, me, self._clock, self._hexadecimal, self._jitter, send)
+
+    def _line(self) -> Queue:
+        """Where this user's processes on this host line up to write to this ledger."""
+        if self._queue is None:
+            what = f"{self.remote_url()}\n{self.clone.there}\n{self._store.algo}"
+            name = sha256(what.encode()).hexdigest()[:24]
+            folder = self.settings.cache_dir / "queue" / name
+            self._queue = Queue(folder, self._shared_copy, self._clock)
+        return self._queue
+
+    def _shared_copy(self, path: Path, deadline: Deadline) -> Replica:
+        """The copy of those in line. Where it goes, and as whom, is this clone's configuration."""
+        if not (path / "HEAD").exists():
+            form = f"--object-format={self._store.algo}"
+            self._git.output("init", "--quiet", "--bare", "--template=", form, "--", str(path))
+        store = Store.open(path, discover=False)
+        here = f"include.path={self._store.common_dir / 'config'}"
+        environ = config.child_environment(self.settings.environ) | {"GIT_DIR": str(path)}
+        cwd = self._store.root or self._store.git_dir
+        git = Git(environ, cwd, deadline, options=("-c", here))
+        clone = Clone(store, self.settings.ledger, self.settings.branch)
+        remote = Remote(git, self.settings.remote, self.settings.shown_remote, self._folder)
+        return Replica(clone, remote, git, lambda _: Keyring(), self._clock, silent)
 
     def _begin(self) -> None:
         """Each public method has the whole timeout, and looks for secrets anew."""

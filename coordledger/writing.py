@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
 PATIENCE = 8
 STUCK_LOSSES = 6  # on one and the same head: nobody won these races
+FAR_BEHIND = verify.MAX_BASE_DISTANCE // 2
 MOST_RECORDS, MOST_BYTES = 1024, 16_777_216  # that go with one push
 
 
@@ -103,10 +104,13 @@ class Writer:
         clock: Callable[[], int],
         hexadecimal: Callable[[int], str],
         jitter: Callable[[], float],
+        send: landing.Send = landing.send,
     ) -> None:
-        """`hexadecimal(n)` gives n random bytes in hex, `jitter()` a float of 0 to 1."""
+        """`hexadecimal(n)` gives n random bytes in hex, `jitter()` a float of 0 to 1; `send`
+        is how a run of records gets to the remote.
+        """
         self._replica, self._identity, self._clock = replica, identity, clock
-        self._hexadecimal, self._jitter = hexadecimal, jitter
+        self._hexadecimal, self._jitter, self._send = hexadecimal, jitter, send
 
     # -- one write, or several that go together
 
@@ -183,9 +187,8 @@ class Writer:
                 if not run:
                     continue
                 replica.clone.journal(*(wish.intent for wish in run))
-                push, landings = landing.send(
-                    replica, tip, [wish.placed for wish in run if wish.placed]
-                )
+                placed = [wish.placed for wish in run if wish.placed]
+                push, landings = self._send(replica, tip, placed)
             except (CoordledgerError, OSError) as fault:  # of our own disk, and nothing was sent
                 shown = disk_error(fault) if isinstance(fault, OSError) else fault
                 for wish in left:
@@ -197,6 +200,7 @@ class Writer:
                 for wish, landed in zip(run, landings, strict=True):
                     wish.outcome = landed
                 self._forget(*run)
+                self._catch_up(landings[-1].seq)
             elif push.outcome == transport.LOST:
                 losses += 1
                 stuck = stuck + 1 if head == beaten else 1
@@ -212,6 +216,15 @@ class Writer:
             else:
                 for wish in _blamed(run, push):
                     self._give_up(wish, push_error(push, replica.remote))
+
+    def _catch_up(self, seq: int) -> None:
+        """A copy that stays far behind could not sign any more. What has landed has landed.
+
+        Neighbours, who are as far behind, do not all stop for it at the same moment.
+        """
+        if seq - self._replica.trusted.seq > FAR_BEHIND * (1 + self._jitter() * 0.8):
+            with contextlib.suppress(CoordledgerError, OSError):
+                self._replica.refresh(moved=True)
 
     def _find(self, left: list[_Wish], chain: Chain) -> None:
         """What has landed, after an attempt without an answer or by somebody else's push."""

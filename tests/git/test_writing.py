@@ -437,6 +437,7 @@ def test_a_remote_that_never_speaks_is_left_on_time(t: str, fleet: Fleet) -> Non
 def test_after_an_unrelated_record_came_first_the_same_bytes_land_on_it(
     t: str, fleet: Fleet, gate: Gate, forge: Forge
 ) -> None:
+    fleet.env["COORDLEDGER_QUEUE"] = "off"  # as from two hosts
     gate.set("hold")
     process = start(fleet, "alice", t)
     gate.wait_for("holding")
@@ -451,6 +452,7 @@ def test_after_an_unrelated_record_came_first_the_same_bytes_land_on_it(
 def test_after_another_took_the_task_first_it_is_lost(
     t: str, fleet: Fleet, gate: Gate, forge: Forge
 ) -> None:
+    fleet.env["COORDLEDGER_QUEUE"] = "off"  # as from two hosts
     gate.set("hold")
     process = start(fleet, "alice", t)
     gate.wait_for("holding")
@@ -478,7 +480,7 @@ def test_a_write_from_a_copy_that_is_far_behind_finds_its_way(fleet):
     fleet.ledger("bob").head()
     alice = fleet.ledger("alice")
     wanted = [(f"submit {n}", _submit(f"t{n}")) for n in range(1100)]
-    alice._begin()  # noqa: SLF001 - what a batch does
+    alice._begin()
     landed = alice.writer().write_all(wanted)
     assert [one.seq for one in landed] == list(range(landed[0].seq, landed[0].seq + 1100))
     assert fleet.ledger("bob").claim("t0").won
