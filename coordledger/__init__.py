@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
     from .errors import CoordledgerError, Failed, Integrity, Lost, OutcomeUnknown
     from .ledger import Ledger
-    from .results import Agent, Audit, Claim, ClaimResult, Event, Head, Message, Settled, Status
+    from .results import (
+        Agent,
+        Audit,
+        Claim,
+        ClaimResult,
+        Event,
+        Head,
+        Message,
+        Outcome,
+        Settled,
+        Status,
+    )
 
 __version__ = "0.1.0"
 
@@ -26,7 +37,18 @@ _HOMES = (
     {"Ledger": "ledger"}
     | dict.fromkeys(("CoordledgerError", "Failed", "Integrity", "Lost", "OutcomeUnknown"), "errors")
     | dict.fromkeys(
-        ("Agent", "Audit", "Claim", "ClaimResult", "Event", "Head", "Message", "Settled", "Status"),
+        (
+            "Agent",
+            "Audit",
+            "Claim",
+            "ClaimResult",
+            "Event",
+            "Head",
+            "Message",
+            "Outcome",
+            "Settled",
+            "Status",
+        ),
         "results",
     )
 )
@@ -44,6 +66,7 @@ __all__ = [
     "Ledger",
     "Lost",
     "Message",
+    "Outcome",
     "OutcomeUnknown",
     "Settled",
     "Status",

@@ -12,6 +12,7 @@ signing, pushing and settling to `writing`; it makes no rule of claims of its ow
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import secrets
@@ -22,13 +23,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from . import config, keyfiles, landing, records, state, times, transport, verify, writing
+from . import config, keyfiles, landing, records, requests, state, times, transport, verify, writing
+from .batch import Batch
 from .clone import Clone
 from .config import Options, SecretFinder, Settings
-from .errors import Failed, Lost, RuleBroken, error
+from .errors import LOST, UNKNOWN, CoordledgerError, Failed, Lost, error
 from .git import Deadline, Git
+from .landing import Landing
 from .queue import Queue
 from .replica import Replica, parse_place
+from .requests import Request, milliseconds, need_channel, need_task
 from .results import (
     Agent,
     Audit,
@@ -38,6 +42,7 @@ from .results import (
     Head,
     Key,
     Message,
+    Outcome,
     Settled,
     Status,
     moment,
@@ -48,16 +53,14 @@ from .transport import Remote, local_path
 from .writing import Identity, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from .commit import Commit
-    from .landing import Landing
     from .records import Record
     from .replica import Damage, Progress
     from .state import State
     from .writing import Fields
 
-DEFAULT_TTL = timedelta(minutes=60)
 POLL_LEAST, POLL_MOST = 0.5, 5.0  # seconds between two looks at the remote while waiting
 MOST_WAIT = 86_400_000  # milliseconds
 
@@ -68,10 +71,6 @@ def _now() -> int:
 
 def silent(what: str, done: int, of: int) -> None:
     pass
-
-
-def milliseconds(span: timedelta) -> int:
-    return span // timedelta(milliseconds=1)
 
 
 class Ledger:
@@ -235,9 +234,9 @@ class Ledger:
             return self.replica.position().state
         return self.replica.refresh().state
 
-    def _write(self, what: str, build: writing.Build, *, look: bool = False) -> Landing:
+    def _write(self, wanted: Request, *, look: bool = False) -> Landing:
         self._begin()
-        return self.writer().write(what, build, look=look)
+        return self.writer().write(wanted.what, wanted.build, look=look)
 
     # -- joining
 
@@ -290,17 +289,10 @@ class Ledger:
         after: Iterable[str] = (),
     ) -> Claim:
         """Offer a task. Repeating it changes nothing."""
-        need_task(task)
-        waits = sorted(set(after))
-        for other in waits:
-            need_task(other)
-
-        def build(now: State, at: int) -> tuple[str, Fields]:
-            fields = {"priority": priority, "meta": dict(meta or {}), "after": waits}
-            return "submit", {"task": task, "rev": 1} | fields
-
         try:
-            return self._change(task, f"submit {task}", build)
+            return self._change(
+                task, requests.submit(task, priority=priority, meta=meta, after=after)
+            )
         except Failed as fault:
             if fault.code != "task-exists":
                 raise
@@ -319,15 +311,8 @@ class Ledger:
 
         Raises `OutcomeUnknown`, `Failed`, `Integrity`.
         """
-        names = sorted(set(tasks))
-        for name in names:
-            need_task(name)
-        if not 1 <= len(names) <= records.GROUP:
-            raise error("bad-value", what="TASK", why=f"1 to {records.GROUP} tasks")
-        what = f"claim {' '.join(names)}"
-        return self._claim(
-            what, lambda now, at: names, ttl, wait, note, reopen=reopen, dry_run=dry_run
-        )
+        wanted = requests.claim(tasks, ttl=ttl, reopen=reopen, note=note)
+        return self._claim(wanted, lambda: sorted(set(tasks)), wait, dry_run=dry_run)
 
     def claim_next(
         self,
@@ -338,50 +323,39 @@ class Ledger:
         dry_run: bool = False,
     ) -> ClaimResult:
         """Claim the claimable task of the highest priority, of these the oldest."""
-        what = "claim --next"
-        return self._claim(
-            what, _next_task, ttl, wait, note, reopen=False, dry_run=dry_run, look=True
-        )
+        chosen: list[str] = []
+
+        def choose(now: State, at: int) -> list[str]:
+            chosen[:] = _next_task(now, at)
+            return chosen
+
+        wanted = requests.claim_of("claim --next", choose, ttl=ttl, reopen=False, note=note)
+        return self._claim(wanted, lambda: chosen, wait, dry_run=dry_run, look=True)
 
     def _claim(
         self,
-        what: str,
-        choose: Callable[[State, int], list[str]],
-        ttl: timedelta | None,
+        wanted: Request,
+        chosen: Callable[[], list[str]],
         wait: timedelta | None,
-        note: str | None,
         *,
-        reopen: bool,
         dry_run: bool,
         look: bool = False,
     ) -> ClaimResult:
-        need_ttl(ttl)
-        chosen: list[str] = []
-
-        def build(now: State, at: int) -> tuple[str, Fields]:
-            chosen.clear()
-            chosen.extend(choose(now, at))
-            items = []
-            for name in chosen:
-                task = now.task(name) or {"rev": 0, "epoch": 0}
-                items.append({"task": name, "rev": task["rev"] + 1, "epoch": task["epoch"] + 1})
-            until = _until(now, at, ttl)
-            return "claim", {"tasks": items, "until": until, "reopen": reopen, "note": note}
-
         def attempt() -> ClaimResult:
             try:
                 if dry_run:
                     self._begin()
-                    now, landed = self.writer().dry_run(build), None
+                    now, landed = self.writer().dry_run(wanted.build), None
                 else:
-                    landed = self._write(what, build, look=look)
+                    landed = self._write(wanted, look=look)
                     now = landed.state
             except Lost as lost:
-                renewable = lost.code == "already-yours" and len(chosen) == 1 and not dry_run
+                names = chosen()
+                renewable = lost.code == "already-yours" and len(names) == 1 and not dry_run
                 if renewable and self.settings.session is not None:
-                    return ClaimResult("renewed", (self.renew(chosen[0], ttl=ttl),))
-                return self._lost(lost, chosen)
-            return ClaimResult("won", tuple(self._shown(now, name, landed) for name in chosen))
+                    return ClaimResult("renewed", (self.renew(names[0], ttl=wanted.ttl),))
+                return self._lost(lost, names)
+            return ClaimResult("won", tuple(self._shown(now, name, landed) for name in chosen()))
 
         return self._until_won(attempt, wait)
 
@@ -417,23 +391,14 @@ class Ledger:
 
     def renew(self, task: str, *, ttl: timedelta | None = None) -> Claim:
         """Extend the lease that this session holds. Raises `Lost`."""
-        need_ttl(ttl)
-
-        def build(now: State, at: int) -> tuple[str, Fields]:
-            return "renew", _held(now, task) | {"until": _until(now, at, ttl)}
-
-        return self._change(task, f"renew {task}", build)
+        return self._change(task, requests.renew(task, ttl=ttl))
 
     def complete(self, task: str, *, result: str | None = None) -> Claim:
         """Finish a task that this session holds. Repeating it is no error. Raises `Lost`."""
-        need_task(task)
+        wanted = requests.complete(task, result=result)
         me = self.identity()
-
-        def build(now: State, at: int) -> tuple[str, Fields]:
-            return "complete", _held(now, task) | {"result": result}
-
         try:
-            return self._change(task, f"complete {task}", build)
+            return self._change(task, wanted)
         except Lost as lost:
             mine = lost.data.get("agent") == me.agent and lost.data.get("session") == me.session
             if lost.code == "done" and mine:
@@ -442,16 +407,33 @@ class Ledger:
 
     def release(self, task: str, *, reason: str | None = None, force: bool = False) -> Claim:
         """Give a task back; with `force` an admin takes anybody's. Raises `Lost`."""
+        return self._change(task, requests.release(task, reason=reason, force=force))
 
-        def build(now: State, at: int) -> tuple[str, Fields]:
-            return "release", _held(now, task) | {"reason": reason, "force": force}
-
-        return self._change(task, f"release {task}", build)
-
-    def _change(self, task: str, what: str, build: writing.Build) -> Claim:
-        need_task(task)
-        landed = self._write(what, build)
+    def _change(self, task: str, wanted: Request) -> Claim:
+        landed = self._write(wanted)
         return self._shown(landed.state, task, landed)
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Collect requests, and land them with as few pushes as it takes when the block ends.
+
+            with ledger.batch() as batch:
+                batch.submit("task-1")
+                batch.claim("task-1")
+            batch.outcomes  # one for each, in this order
+
+        Each stands for itself: one that is refused keeps no other back.
+        """
+        batch = Batch()
+        yield batch
+        if batch.requests:
+            self._begin()
+            wanted = [(request.what, request.build) for request in batch.requests]
+            found = self.writer().write_all(wanted)
+            batch.outcomes = [
+                _outcome(request.what, one)
+                for request, one in zip(batch.requests, found, strict=True)
+            ]
 
     def tasks(self) -> list[Claim]:
         """All tasks: by priority (highest first), then by age; what is done comes last."""
@@ -599,20 +581,8 @@ class Ledger:
         importance: str = "normal",
     ) -> Message:
         """Send to one agent or to one channel."""
-        if (to is None) == (channel is None):
-            raise error("bad-value", what="send", why="either to an agent or to a channel")
-        if to is not None and not records.is_identifier(to):
-            raise error("bad-agent", value=to)
-        if channel is not None:
-            need_channel(channel)
-        if not body:
-            raise error("bad-value", what="BODY", why="it is empty")
-
-        def build(now: State, at: int) -> tuple[str, Fields]:
-            where = {"to": to, "channel": channel, "thread": thread}
-            return "send", where | {"importance": importance, "body": body}
-
-        landed = self._write(f"send to {to or channel}", build)
+        wanted = requests.send(body, to=to, channel=channel, thread=thread, importance=importance)
+        landed = self._write(wanted)
         return self._message(landed.here.record | {"seq": landed.seq}, to, channel)
 
     def inbox(
@@ -675,7 +645,7 @@ class Ledger:
         mine = [seq for seq in wanted if seq in direct]
         for at in range(0, len(mine), records.MAX_ACK):
             part = mine[at : at + records.MAX_ACK]
-            self._write("ack", lambda now, at, part=part: ("ack", {"messages": part}))  # type: ignore[misc]
+            self._write(Request("ack", lambda now, at, part=part: ("ack", {"messages": part})))  # type: ignore[misc]
         self._mark_read(me, kept, set(wanted) - direct)
         return wanted
 
@@ -766,7 +736,7 @@ class Ledger:
                 "role": "admin" if admin else entry["role"],
             }
 
-        self._write(f"enroll {who}", build)
+        self._write(Request(f"enroll {who}", build))
         return self.finder.home(who)
 
     def _put_secret(self, who: str, secret: Secret, *, on_server: bool) -> None:
@@ -791,7 +761,7 @@ class Ledger:
                 rev = (now.agent(who) or {"rev": 0})["rev"] + 1
                 return "revoke", {"who": who, "rev": rev, "id": number}
 
-            self._write(f"revoke {who}/{number}", build)
+            self._write(Request(f"revoke {who}/{number}", build))
         return wanted
 
     def policy(self, **changes: int) -> dict[str, int]:
@@ -810,7 +780,7 @@ class Ledger:
         def build(now: State, at: int) -> tuple[str, Fields]:
             return "policy", {"rev": now.ledger["policy_rev"] + 1, "set": dict(changes)}
 
-        self._write("policy", build)
+        self._write(Request("policy", build))
         return dict(self.replica.position().state.ledger["policy"])
 
     # -- looking after it
@@ -929,30 +899,6 @@ def _private_clone(settings: Settings, git: Git) -> Store:
     return Store.open(path, discover=False)
 
 
-def need_task(value: str) -> None:
-    if not records.is_task(value):
-        raise error("bad-task", value=ascii(value))
-
-
-def need_channel(value: str) -> None:
-    if not records.is_identifier(value):
-        raise error("bad-channel", value=ascii(value))
-
-
-def need_ttl(value: timedelta | None) -> None:
-    if value is not None and not (isinstance(value, timedelta) and value > timedelta(0)):
-        raise error("bad-ttl", value=value)
-
-
-def _until(now: State, at: int, ttl: timedelta | None) -> str:
-    """The end of a lease that begins at `at`; by default an hour, or what the policy allows."""
-    default = min(milliseconds(DEFAULT_TTL), 1000 * now.policy("max_ttl"))
-    until = at + (default if ttl is None else milliseconds(ttl))
-    if until > times.LATEST:
-        raise error("bad-ttl", value=ttl)
-    return times.show(until)
-
-
 def _urgency(task: Record) -> tuple[int, int, str]:
     return -task["priority"], task["first_seq"], task["task"]
 
@@ -963,14 +909,6 @@ def _next_task(now: State, at: int) -> list[str]:
         if free and not now.waits_for(task):
             return [task["task"]]
     raise error("nothing-to-claim")
-
-
-def _held(now: State, name: str) -> Fields:
-    """What a holder's record says of the task as it stands; the rules judge it."""
-    task = now.task(name)
-    if task is None:
-        raise RuleBroken("unknown-task", task=name)
-    return {"task": name, "rev": task["rev"] + 1, "epoch": max(1, task["epoch"])}
 
 
 def _tasks_of(r: Record) -> list[str]:
@@ -994,6 +932,15 @@ def _sends(r: Record, line: Record, to: str | None, channel: str | None) -> bool
         and (r["to"], r["channel"]) == (to, channel)
         and all(r[name] == line[name] for name in same)
     )
+
+
+def _outcome(what: str, found: Landing | CoordledgerError) -> Outcome:
+    if isinstance(found, Landing):
+        claimed = found.here.record.get("tasks", ())
+        epoch = claimed[0]["epoch"] if len(claimed) == 1 else found.here.record.get("epoch")
+        return Outcome(what, "landed", found.seq, found.oid, epoch)
+    how = {LOST: "lost", UNKNOWN: "unknown"}.get(found.exit_code, "failed")
+    return Outcome(what, how, None, None, None, found.code, found.message, found.hint, found)
 
 
 def _agent(now: State, name: str) -> Agent:

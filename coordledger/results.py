@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import times
+
+if TYPE_CHECKING:
+    from .errors import CoordledgerError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -28,7 +31,7 @@ def to_json(value: Any) -> Any:
         return {name: to_json(item) for name, item in value.items()}
     if hasattr(value, "__dataclass_fields__"):
         named = ((item.metadata.get("json", item.name), item.name) for item in fields(value))
-        return {shown: to_json(getattr(value, name)) for shown, name in named}
+        return {shown: to_json(getattr(value, name)) for shown, name in named if shown}
     return value
 
 
@@ -170,6 +173,29 @@ class Status:
     enforcement: str
     claims: tuple[Claim, ...]
     unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request of a batch. `outcome`: landed, lost, failed or unknown.
+
+    `seq`, `commit` and (of what is about one task) `epoch` if it has landed; else `code`,
+    `message` and `hint`, and `error`, what the same request would have raised by itself.
+    """
+
+    what: str
+    outcome: str
+    seq: int | None
+    commit: str | None
+    epoch: int | None
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    error: CoordledgerError | None = field(default=None, repr=False, metadata={"json": ""})
+
+    @property
+    def landed(self) -> bool:
+        return self.outcome == "landed"
 
 
 @dataclass(frozen=True, slots=True)

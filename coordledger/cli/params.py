@@ -133,14 +133,17 @@ LEDGER = Name("ledger", "bad-ledger")
 
 def read_body(body: str) -> str:
     """A message's body: as given, or for `-` what stands on stdin."""
-    if body != "-":
-        return body
+    return read_stdin("BODY") if body == "-" else body
+
+
+def read_stdin(what: str, limit: int = MAX_STDIN) -> str:
+    """All of stdin. Raises `Failed`: too-large, bad-value."""
     import sys  # noqa: PLC0415
 
-    data = sys.stdin.buffer.read(MAX_STDIN + 1) if sys.stdin else b""
-    if len(data) > MAX_STDIN:
-        raise error("too-large", what="BODY", size=f"at least {len(data)}", limit=MAX_STDIN)
+    data = sys.stdin.buffer.read(limit + 1) if sys.stdin else b""
+    if len(data) > limit:
+        raise error("too-large", what=what, size=f"at least {len(data)}", limit=limit)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise error("bad-value", what="BODY", why="not UTF-8") from None
+        raise error("bad-value", what=what, why="not UTF-8") from None

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .common import App
     from .output import Screen
 
+MAX_BATCH = 16_777_216  # bytes
+
 task_argument = click.argument("task", type=params.TASK)
 ttl_option = click.option(
     "--ttl",
@@ -235,6 +237,32 @@ def release(app: App, task: str, reason: str | None, force: bool) -> None:
         claim = ledger.release(task, reason=reason, force=force)
     app.screen.value_of(claim)
     _said(app.screen, "released", claim)
+
+
+@command(
+    "batch",
+    parent=root,
+    section="Tasks",
+    example="""printf '%s\\n' '{"do": "submit", "task": "task-1"}' \\
+  '{"do": "claim", "task": "task-1", "ttl": "30m"}' | coordledger batch""",
+)
+def batch(app: App) -> int:
+    """Land many requests with one push: a JSON object a line, on stdin.
+
+    {"do": "submit", "task", "priority", "meta", "after"}, {"do": "claim", "task" or "tasks",
+    "ttl", "note", "reopen"}, and so on for renew, complete, release and send, with the names of
+    their options. Each stands for itself; the exit code is the highest of them all.
+    """
+    lines = [line for line in params.read_stdin("the batch", MAX_BATCH).split("\n") if line.strip()]
+    with app.ledger(writes=True) as ledger, ledger.batch() as wanted:
+        for line in lines:
+            wanted.line(line, lambda text: params.LEASE.convert(text, None, None))
+    app.screen.value_of(wanted.outcomes)
+    for one in wanted.outcomes:
+        facts = [f"record {one.seq}"] if one.landed else [safe(one.message)]
+        facts += [f"epoch {one.epoch}"] if one.epoch else []
+        app.screen.line("  ".join([app.screen.styled(one.outcome), safe(one.what), *facts]))
+    return max((one.error.exit_code for one in wanted.outcomes if one.error), default=0)
 
 
 @command("list", parent=root, section="Tasks", example="coordledger list --open --limit 10")
