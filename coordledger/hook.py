@@ -18,8 +18,8 @@ import sys
 import time
 
 from . import commit, keyfiles, records, times
-from .catfile import CatFile
 from .errors import CoordledgerError, RuleBroken, printable
+from .loose import Reader
 from .signing import Keyring, Secret
 from .verify import AUTHENTIC, Chain, algorithm
 
@@ -41,7 +41,7 @@ DEFAULT_GAP = 30 * DAY
 
 
 def pre_receive(
-    pushed: bytes, objects: CatFile, keyring: Keyring, now: int, max_gap: Callable[[], int]
+    pushed: bytes, objects: Reader, keyring: Keyring, now: int, max_gap: Callable[[], int]
 ) -> str:
     """Judge a push: "" if it may pass, else the one line that refuses it.
 
@@ -71,7 +71,7 @@ def refusal(short: str, code: str, message: str) -> str:
 
 class _Server:
     def __init__(
-        self, objects: CatFile, keyring: Keyring, now: int, max_gap: Callable[[], int]
+        self, objects: Reader, keyring: Keyring, now: int, max_gap: Callable[[], int]
     ) -> None:
         self.objects, self.keyring, self.now, self.max_gap = objects, keyring, now, max_gap
 
@@ -119,7 +119,7 @@ def _judge_ref(old: str, new: str, ref: str, server: _Server) -> None:
         raise RuleBroken("try-ok")
 
 
-def _new_commits(objects: CatFile, head: str, new: str) -> list[tuple[str, bytes]]:
+def _new_commits(objects: Reader, head: str, new: str) -> list[tuple[str, bytes]]:
     """The commits from `head` (exclusive) to `new`, oldest first, along raw parents."""
     found: list[tuple[str, bytes]] = []
     total, oid = 0, new
@@ -198,7 +198,7 @@ def main() -> int:
             raise RuleBroken("too-large", what="the push", size=len(pushed), limit=MAX_INPUT)
         keyring = server_keyring(os.path.join(os.environ.get("GIT_DIR", "."), "coordledger"))  # noqa: PTH118
         now = time.time_ns() // 1_000_000
-        with CatFile(dict(os.environ)) as objects:
+        with Reader(dict(os.environ)) as objects:
             line = pre_receive(pushed, objects, keyring, now, configured_gap)
     except RuleBroken as broken:
         line = refusal("-", broken.code, str(broken))

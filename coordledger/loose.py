@@ -1,0 +1,115 @@
+"""Objects and refs of a repository, read from their files where that is plainly possible.
+
+Rules: only what has the plain form is read here: a loose object below the folders that
+the environment names, a ref whose file is one id. Whatever is packed, missing, quoted,
+linked or odd in any way is left to git (`catfile`), which is started when it is first
+needed: on most pushes to a ledger never. An object's size is looked at before its
+content, and the content is hashed.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+from .catfile import MAX_OBJECT, CatFile
+from .errors import RuleBroken
+from .tree import ID_LENGTHS, object_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+    Found = tuple[str, str, bytes]  # id, kind, content
+
+REFS = "refs/coordledger/"
+KINDS = ("commit", "tree", "blob", "tag")
+_ALGORITHMS = {length: name for name, length in ID_LENGTHS.items()}
+_HEX = frozenset("0123456789abcdef")
+_START = 4096  # of a file: enough for most objects, and for the header of every one
+_HEADER = 32  # `commit 67108864` and a NUL are 16
+
+
+class Reader:
+    """The objects of the repository that `environ` names, as `CatFile` gives them."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self._environ = environ
+        self._git: CatFile | None = None
+        self._git_dir = environ.get("GIT_DIR", ".")
+        main = environ.get("GIT_OBJECT_DIRECTORY", f"{self._git_dir}/objects")
+        others = environ.get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "")
+        # A quoted path finds nothing here, and git is asked.
+        self._folders = [main, *others.split(":")] if others else [main]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._git is not None:
+            self._git.__exit__()
+
+    def find(self, name: str, limit: int = MAX_OBJECT) -> Found | None:
+        """Id, kind and content of the object that `name` (an id or a ref) names, or None.
+
+        Raises `RuleBroken`: too-large, bad-push.
+        """
+        oid = self._ref(name) if name.startswith(REFS) else name
+        if len(oid) in _ALGORITHMS and _HEX.issuperset(oid):
+            for folder in self._folders:
+                found = _loose(f"{folder}/{oid[:2]}/{oid[2:]}", oid, limit)
+                if found is not None:
+                    return found
+        if self._git is None:
+            self._git = CatFile(self._environ)
+        return self._git.find(name, limit)
+
+    def read(self, oid: str) -> bytes:
+        """The content of an object; KeyError if it is not there."""
+        found = self.find(oid)
+        if found is None:
+            raise KeyError(oid)
+        return found[2]
+
+    def _ref(self, name: str) -> str:
+        """The id in the ref's own file; "" if git has to be asked."""
+        here = self._git_dir
+        if "GIT_COMMON_DIR" in self._environ:
+            return ""
+        if any(os.access(f"{here}/{odd}", os.F_OK) for odd in ("commondir", "reftable")):
+            return ""
+        try:
+            fd = os.open(f"{here}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return ""
+        try:
+            text = os.read(fd, 66).decode("latin-1")
+        except OSError:
+            return ""
+        finally:
+            os.close(fd)
+        return text[:-1] if text.endswith("\n") else ""
+
+
+def _loose(path: str, oid: str, limit: int) -> Found | None:
+    """The loose object in a file; None if git should look for it, or at it."""
+    inflating = zlib.decompressobj()
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            start = inflating.decompress(file.read(_START), _HEADER)
+            header, nul, content = start.partition(b"\0")
+            kind, _, digits = header.decode("latin-1").partition(" ")
+            if not nul or kind not in KINDS or not digits.isdecimal():
+                return None
+            size = int(digits)
+            if size > limit:
+                raise RuleBroken("too-large", what=f"the {kind}", size=size, limit=limit)
+            # Twice the size: what does not compress grows a little.
+            rest = inflating.unconsumed_tail + (file.read(2 * size) if size else b"")
+            content += inflating.decompress(rest, max(1, size - len(content) + 1))
+    except (OSError, zlib.error):
+        return None
+    whole = inflating.eof and not inflating.unused_data and len(content) == size
+    if not whole or object_id(kind, content, _ALGORITHMS[len(oid)]) != oid:
+        raise RuleBroken("bad-push", why=f"object {oid[:12]} is not what its id says")
+    return oid, kind, content
