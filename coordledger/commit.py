@@ -7,10 +7,10 @@ verifies renders what was parsed and compares the bytes. Rebuild, don't inspect.
 
 from __future__ import annotations
 
-import hashlib
 from binascii import a2b_base64, b2a_base64  # base64 around them imports re
 
 from . import canonical, records, times
+from .digests import digest
 from .errors import RuleBroken
 from .signing import TAG_BYTES, Signed
 
@@ -49,7 +49,7 @@ class Commit:
 def next_digest(before: str | None, signed: Signed) -> str:
     """The chain's digest after a record; `before` is None ahead of the genesis record."""
     start = bytes.fromhex(before) if before else FIRST_DIGEST
-    return hashlib.sha256(start + signed.payload + b"\n" + signed.tag).hexdigest()
+    return digest("sha256", start + signed.payload + b"\n" + signed.tag).hex()
 
 
 def successor(oid: str, parent: Commit | None, tree: str, signed: Signed) -> Commit:

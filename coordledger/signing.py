@@ -7,11 +7,11 @@ not in str, not when pickled. Where secrets are found is not decided here.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+from _operator import _compare_digest as compare_digest  # hmac around it loads OpenSSL
 from binascii import b2a_base64
 
 from . import canonical
+from .digests import digest, hmac_sha256
 from .errors import RuleBroken
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ def pae(kind: str, body: bytes) -> bytes:
 def ledger_id(genesis: dict[str, Any]) -> str:
     """The id that a genesis record certifies itself by: 32 hexadecimal digits."""
     body = canonical.encode({k: v for k, v in genesis.items() if k != "ledger"})
-    return hashlib.sha256(pae("coordledger.genesis.v1", body)).hexdigest()[:32]
+    return digest("sha256", pae("coordledger.genesis.v1", body)).hex()[:32]
 
 
 class Secret:
@@ -54,14 +54,14 @@ class Secret:
         raise TypeError("a secret is not pickled")
 
     def _mac(self, kind: str, body: bytes) -> bytes:
-        return hmac.digest(self._key, pae(kind, body), "sha256")
+        return hmac_sha256(self._key, pae(kind, body))
 
     def sign(self, payload: bytes) -> bytes:
         """The tag (32 bytes) of a record's payload."""
         return self._mac("coordledger.record.v1", payload)
 
     def verifies(self, payload: bytes, tag: bytes) -> bool:
-        return len(tag) == TAG_BYTES and hmac.compare_digest(self.sign(payload), tag)
+        return len(tag) == TAG_BYTES and compare_digest(self.sign(payload), tag)
 
     def fingerprint(self, nonce: str, agent: str, key: int) -> str:
         return self._mac("coordledger.fingerprint.v1", canonical.encode([nonce, agent, key])).hex()
@@ -102,7 +102,7 @@ class Keyring:
                 (
                     secret
                     for secret in candidates
-                    if hmac.compare_digest(secret.fingerprint(nonce, agent, key), fingerprint)
+                    if compare_digest(secret.fingerprint(nonce, agent, key), fingerprint)
                 ),
                 None,
             )

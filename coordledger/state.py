@@ -9,10 +9,8 @@ Rules of this file:
 
 from __future__ import annotations
 
-import hashlib
-from bisect import bisect_left
-
 from . import canonical, records, times
+from .digests import digest
 from .errors import RuleBroken
 
 TYPE_CHECKING = False
@@ -78,8 +76,8 @@ def standing(task: Record | None, at: int, skew: int) -> str:
 
 def page_path(task: str) -> str:
     """The file in which a task's line stands."""
-    digest = hashlib.sha256(task.encode("ascii")).digest()
-    return f"tasks/{digest[0] & 63:02x}/{digest[1] & 63:02x}.jsonl"
+    a, b, *_ = digest("sha256", task.encode("ascii"))
+    return f"tasks/{a & 63:02x}/{b & 63:02x}.jsonl"
 
 
 def _lines(content: bytes | None) -> list[bytes]:
@@ -156,9 +154,20 @@ class State:
             self._names[line] = str(_value(line)["task"])
         return self._names[line]
 
+    def place(self, lines: list[bytes], name: str) -> int:
+        """Where among `lines` the task's line is, or would have to be."""
+        low, high = 0, len(lines)
+        while low < high:
+            middle = (low + high) // 2
+            if self.name_of(lines[middle]) < name:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
     def task(self, name: str) -> Record | None:
         lines = self.page(page_path(name))
-        at = bisect_left(lines, name, key=self.name_of)
+        at = self.place(lines, name)
         task = _value(lines[at]) if at < len(lines) else None
         return task if task and task["task"] == name else None
 
@@ -319,7 +328,7 @@ def _pages(state: State, changed: list[Record]) -> Changes:
         if path not in pages:
             pages[path] = list(state.page(path))
         lines = pages[path]
-        at = bisect_left(lines, task["task"], key=state.name_of)
+        at = state.place(lines, task["task"])
         if at < len(lines) and state.name_of(lines[at]) == task["task"]:
             lines[at] = _line(task)
         else:

@@ -8,7 +8,7 @@ repository's object format.
 
 from __future__ import annotations
 
-import hashlib
+from .digests import digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ ID_LENGTHS = {"sha1": 40, "sha256": 64}
 
 def object_id(kind: str, content: bytes, algo: str) -> str:
     """The id of a git object; `kind` is blob, tree or commit."""
-    digest = hashlib.new(algo, b"%s %d\0" % (kind.encode("ascii"), len(content)))
-    digest.update(content)
-    return digest.hexdigest()
+    return digest(algo, b"%s %d\0%s" % (kind.encode("ascii"), len(content), content)).hex()
 
 
 def _parse(content: bytes, algo: str) -> Entries:

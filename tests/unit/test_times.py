@@ -1,7 +1,9 @@
 """Section 3: the one form of a time."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coordledger import times
@@ -47,6 +49,38 @@ def test_what_is_no_time_is_refused(text):
 @given(st.integers(0, times.LATEST))
 def test_a_moment_is_read_as_it_was_shown(moment):
     assert times.parse(times.show(moment)) == moment
+
+
+@given(st.integers(0, times.LATEST))
+@example(951_782_400_000)  # 2000-02-29
+@example(4_107_542_400_000)  # 2100-03-01
+def test_the_calendar_is_the_standard_librarys(moment):
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=moment)
+    assert times.show(moment) == when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@given(st.from_regex(r"(?a:[12]\d{3}-[01]\d-[0-3]\d)T(?a:[0-2]\d:[0-6]\d:[0-6]\d\.\d{3})Z\Z"))
+def test_just_the_moments_of_the_standard_library_are_read(text):
+    try:
+        when = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        when = None
+    if when is None or when.year < 1970 or "T24" in text:
+        with pytest.raises(ValueError, match="not "):
+            times.parse(text)
+    else:
+        assert times.parse(text) == (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
+            milliseconds=1
+        )
+
+
+@given(st.text("0123456789-T:.Z+ \n٣", max_size=26))
+def test_no_other_text_is_a_moment(text):
+    try:
+        moment = times.parse(text)
+    except ValueError:
+        return
+    assert times.show(moment) == text
 
 
 def test_the_first_and_the_last_moment():
