@@ -105,8 +105,7 @@ class State:
 
     def _file(self, path: str) -> Record | None:
         if path not in self._files:
-            content = self.tree.get(path)
-            self._files[path] = None if content is None else _value(content)
+            self._files[path] = self.tree.value(path, _value)
         return self._files[path]
 
     @property

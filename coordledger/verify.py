@@ -27,7 +27,6 @@ AUTHENTIC, UNVERIFIED = "authentic", "unverified"
 UNKNOWN_KEY, INVALID = "unknown-key", "invalid"
 
 MAX_BASE_DISTANCE = 1024
-_KEPT_BYTES = 33_554_432
 
 
 def authenticate(state: State, signed: Signed, seq: int, keyring: Keyring) -> str:
@@ -53,33 +52,12 @@ def authenticate(state: State, signed: Signed, seq: int, keyring: Keyring) -> st
 class Placed:
     """A record in its place: the commit, the content of the commit, all new objects."""
 
-    __slots__ = ("commit", "complete", "content", "objects")
+    __slots__ = ("commit", "complete", "content", "objects", "tree")
 
-    def __init__(self, commit: Commit, content: bytes, objects: Objects, complete: bool) -> None:
+    def __init__(self, commit: Commit, content: bytes, tree: Tree, complete: bool) -> None:
         """`complete` is False if the base lies below the edge of a shallow copy."""
-        self.commit, self.content, self.objects = commit, content, objects
-        self.complete = complete
-
-
-class _Fresh:
-    """Objects that were made here, so that they need not be read back. Shared by forks."""
-
-    __slots__ = ("_objects", "_size")
-
-    def __init__(self) -> None:
-        self._objects: dict[str, bytes] = {}
-        self._size = 0
-
-    def get(self, oid: str) -> bytes | None:
-        return self._objects.get(oid)
-
-    def add(self, objects: Objects) -> None:
-        if self._size > _KEPT_BYTES:
-            self._objects.clear()  # by then they are in the store; only a cache is lost
-            self._size = 0
-        for oid, (_, content) in objects.items():
-            self._objects[oid] = content
-            self._size += len(content)
+        self.commit, self.content, self.tree, self.complete = commit, content, tree, complete
+        self.objects: Objects = tree.objects | {commit.oid: ("commit", content)}
 
 
 class Chain:
@@ -87,28 +65,22 @@ class Chain:
 
     def __init__(self, read: Read, keyring: Keyring, head: Commit | None, algo: str) -> None:
         """Without a head the chain is empty. `algo` is the repository's object format."""
-        self._stored, self._keyring, self._algo = read, keyring, algo
-        self._fresh = _Fresh()
+        self._read, self._keyring, self._algo = read, keyring, algo
         self._recent: list[Commit] = []  # a run of commits that ends at the head
         self.head: Commit | None = None
-        self.state = State(Tree(self._read, None, algo))
+        self.state = State(Tree(read, head.tree if head else None, algo))
         if head is not None:
-            self._stand_on(head)
-
-    def _read(self, oid: str) -> bytes:
-        found = self._fresh.get(oid)
-        return found if found is not None else self._stored(oid)
+            self._stand_on(head, self.state.tree)
 
     def fork(self) -> Chain:
         """Another chain at the same head, to try something out on: this one stays."""
-        made = Chain(self._stored, self._keyring, None, self._algo)
-        made.head, made.state = self.head, self.state
-        made._recent, made._fresh = list(self._recent), self._fresh
+        made = Chain(self._read, self._keyring, None, self._algo)
+        made.head, made.state = self.head, State(self.state.tree.fork())
+        made._recent = list(self._recent)
         return made
 
-    def _stand_on(self, head: Commit) -> None:
-        self.head = head
-        self.state = State(Tree(self._read, head.tree, self._algo))
+    def _stand_on(self, head: Commit, tree: Tree) -> None:
+        self.head, self.state = head, State(tree)
         self._recent.append(head)
         if len(self._recent) > 2 * MAX_BASE_DISTANCE:
             del self._recent[: -MAX_BASE_DISTANCE - 1]
@@ -128,12 +100,11 @@ class Chain:
             alg = self.state.key(r["agent"], r["key"], seq)["alg"]
             self._check_time(r, self.head)
             complete = self._check_base(r, self.head)
-        root, objects = self.state.tree.update(apply(self.state, r, seq))
-        content = commit.render(self.head, root, signed, alg)
+        tree = self.state.tree.update(apply(self.state, r, seq))
+        content = commit.render(self.head, tree.root, signed, alg)
         oid = object_id("commit", content, self._algo)
-        objects[oid] = ("commit", content)
-        made = commit.successor(oid, self.head, root, signed)
-        return Placed(made, content, objects, complete)
+        made = commit.successor(oid, self.head, tree.root, signed)
+        return Placed(made, content, tree, complete)
 
     def judge(self, oid: str, content: bytes) -> str:
         """Verify the commit `oid` as the next one and step onto it; its verdict.
@@ -154,8 +125,8 @@ class Chain:
 
     def advance(self, placed: Placed) -> None:
         """Step onto what `place` gave."""
-        self._fresh.add(placed.objects)
-        self._stand_on(placed.commit)
+        placed.tree.stand()
+        self._stand_on(placed.commit, placed.tree)
 
     # -- the rules that look at the chain rather than at the state
 

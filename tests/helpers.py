@@ -43,9 +43,9 @@ def refused(act: Callable[..., object], *args: Any, **kwargs: Any) -> str:
 def state_of(files: dict[str, bytes], algo: str = "sha1") -> state.State:
     """A state with these files, whatever a chain would have to do to get there."""
     objects: dict[str, bytes] = {}
-    root, new = tree.Tree(objects.__getitem__, None, algo).update(dict(files))
-    objects.update({oid: content for oid, (_, content) in new.items()})
-    return state.State(tree.Tree(objects.__getitem__, root, algo))
+    made = tree.Tree(objects.__getitem__, None, algo).update(dict(files))
+    objects.update({oid: content for oid, (_, content) in made.objects.items()})
+    return state.State(tree.Tree(objects.__getitem__, made.root, algo))
 
 
 def files_of(found: state.State) -> dict[str, bytes]:

@@ -55,12 +55,12 @@ def evil_server(
     fleet.git("init", "--quiet", "--bare", folder)
     alternates = f"{forge.folder / 'objects'}\n{fleet.remote / 'objects'}\n"
     (folder / "objects/info/alternates").write_text(alternates)
-    root, objects = forge.stand(stolen or forge.tip).state.tree.update(changes)
-    forge._store.write(objects)
+    made = forge.stand(stolen or forge.tip).state.tree.update(changes)
+    forge._store.write(made.objects)
     if stolen:
         honest = commit.parse(stolen, forge.raw(stolen))
-        head = forge.changed(stolen, honest.tree.encode(), root.encode())
+        head = forge.changed(stolen, honest.tree.encode(), made.root.encode())
     else:
-        head = forge.render(forge.signed("bob", "void"), tree=root)
+        head = forge.render(forge.signed("bob", "void"), tree=made.root)
     fleet.git("update-ref", LEDGER_REF, head, cwd=folder)
     return folder

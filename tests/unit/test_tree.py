@@ -2,11 +2,13 @@
 
 import os
 import subprocess
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coordledger import tree as tree_module
 from coordledger.tree import Tree, object_id
 
 NAMES = st.sampled_from(
@@ -44,9 +46,9 @@ def from_scratch(files, algo):
 
 def made(files, algo):
     """A tree of `files` and its objects."""
-    root, objects = Tree({}.__getitem__, None, algo).update(files)
-    store = {oid: content for oid, (_, content) in objects.items()}
-    return Tree(store.__getitem__, root, algo), store
+    new = Tree({}.__getitem__, None, algo).update(files)
+    store = {oid: content for oid, (_, content) in new.objects.items()}
+    return Tree(store.__getitem__, new.root, algo), store
 
 
 def git(*arguments, at, **more):
@@ -67,18 +69,47 @@ def test_a_tree_made_at_once_is_the_plain_serialisation(files, algo):
     assert made(files, algo)[0].root == from_scratch(files, algo)
 
 
-@given(FILES, st.lists(CHANGES, max_size=4), ALGOS)
-def test_a_tree_changed_in_place_is_the_one_made_from_scratch(files, steps, algo):
+@given(FILES, st.lists(CHANGES, max_size=4), ALGOS, st.sampled_from([0, 20, 10**6]))
+def test_a_tree_changed_in_place_is_the_one_made_from_scratch(files, steps, algo, kept):
+    """Whether its reader steps from one to the next, however much it keeps, or starts anew."""
     tree, store = made(files, algo)
-    for changes in steps:
-        root, objects = tree.update(changes)
-        assert all(object_id(kind, data, algo) == oid for oid, (kind, data) in objects.items())
-        store.update({oid: content for oid, (_, content) in objects.items()})
-        tree = Tree(store.__getitem__, root, algo)
-        files = {path: c for path, c in (files | changes).items() if c is not None}
-        assert root == from_scratch(files, algo)
-        for path, content in files.items():
-            assert tree.get(path) == content
+    reader = tree
+    with mock.patch.object(tree_module, "KEPT_BYTES", kept):
+        for changes in steps:
+            new = tree.update(changes)
+            assert all(object_id(k, data, algo) == oid for oid, (k, data) in new.objects.items())
+            stepped = reader.update(changes)
+            reader.update(dict.fromkeys(files, b"never stood on"))
+            store.update({oid: content for oid, (_, content) in new.objects.items()})
+            stepped.stand()
+            assert {path: reader.get(path) for path in files} == files  # who looks back
+            reader, tree = stepped, Tree(store.__getitem__, new.root, algo)
+            files = {path: c for path, c in (files | changes).items() if c is not None}
+            assert tree.root == reader.root == from_scratch(files, algo)
+            assert {path: tree.get(path) for path in files} == files
+            assert {path: reader.get(path) for path in files} == files
+
+
+def test_a_reader_that_steps_on_needs_no_store():
+    reader = Tree({}.__getitem__, None, "sha1")
+    for number in range(9):
+        reader = reader.update({f"a/{number % 3}": b"%d" % number, "b": b"%d" % number})
+        reader.stand()
+    assert [reader.get(path) for path in ("a/0", "a/1", "a/2", "b")] == [b"6", b"7", b"8", b"8"]
+
+
+def test_what_a_file_parses_to_is_kept_for_its_content_alone():
+    asked = []
+    tree, _ = made({"a": b"1", "b": b"2"}, "sha1")
+    for number in (b"1", b"1", b"3", b"1"):
+        tree = tree.update({"a": number})
+        tree.stand()
+        for path in ("a", "b"):
+            assert tree.value(path, lambda content: asked.append(content) or content) == tree.get(
+                path
+            )
+    assert tree.value("c", int) is None
+    assert asked.count(b"2") == 1
 
 
 @given(FILES, CHANGES)
@@ -109,7 +140,8 @@ def test_real_git_writes_the_same_trees(tmp_path_factory, sets, algo):
 def test_real_git_accepts_the_objects_of_a_tree(tmp_path):
     files = {"ledger.json": b"{}\n", "a/b/c": b"x", "a.b": b"y", "a-": b"z", "a0/c": b"0"}
     git("init", "--quiet", ".", at=tmp_path)
-    root, objects = Tree({}.__getitem__, None, "sha1").update(files)
+    new = Tree({}.__getitem__, None, "sha1").update(files)
+    root, objects = new.root, new.objects
     for kind in ("blob", "tree"):  # what a tree names has to be there first
         for oid, (of, content) in objects.items():
             if of == kind:
@@ -137,14 +169,13 @@ def _entries(content):
 def test_the_empty_tree_has_gits_well_known_id():
     assert made({}, "sha1")[0].root == "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
     assert object_id("blob", b"", "sha1") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
-    removed, _ = made({"a/b": b"x"}, "sha1")[0].update({"a/b": None})
-    assert removed == "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+    removed = made({"a/b": b"x"}, "sha1")[0].update({"a/b": None})
+    assert removed.root == "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
 def test_a_folder_whose_last_file_goes_goes_too():
     tree, _ = made({"a/b/c": b"x", "d": b"y"}, "sha1")
-    root, _ = tree.update({"a/b/c": None})
-    assert root == from_scratch({"d": b"y"}, "sha1")
+    assert tree.update({"a/b/c": None}).root == from_scratch({"d": b"y"}, "sha1")
 
 
 def test_what_is_not_there_is_none():

@@ -10,7 +10,7 @@ from helpers import MASTER, NONCE, OWN, SECOND, SKEW, START, Fleet, own_secrets,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordledger import canonical, commit, records, signing, times, verify
+from coordledger import canonical, commit, records, signing, times, tree, verify
 from coordledger.signing import Keyring, Secret, Signed
 from coordledger.tree import object_id
 from coordledger.verify import AUTHENTIC, UNVERIFIED
@@ -90,11 +90,11 @@ class TestVerdicts:
         assert fleet.store == before
 
     def test_a_reader_may_forget_what_is_in_the_store(self, monkeypatch):
-        monkeypatch.setattr(verify, "_KEPT_BYTES", 2000)
+        monkeypatch.setattr(tree, "KEPT_BYTES", 2000)
         fleet, _ = everything()
         reader = fleet.fresh_verifier()
         assert set(judged(reader, fleet.log)) == {AUTHENTIC}
-        assert len(reader._fresh) < len(fleet.store) / 2
+        assert reader.state.tree._memory._size < 4000
 
     def test_a_reader_needs_the_commits_alone(self):
         fleet, _ = everything()

@@ -214,7 +214,7 @@ class Draft:
         seq = head.seq + 1 if head else 0
         if refused(lambda: changes.append(state.apply(self.then.state, self.record, seq))):
             return before
-        return self.then.state.tree.update(changes[0])[0]
+        return self.then.state.tree.update(changes[0]).root
 
     def was_right(self) -> bool:
         """Whether the good record makes a valid commit, and that very one."""
