@@ -8,20 +8,24 @@ no subprocess and no dulwich: inside a hook their start costs more than the work
 from __future__ import annotations
 
 import os
+from itertools import islice
 
 from .errors import RuleBroken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import Self
 
 MAX_OBJECT = 67_108_864
+_AHEAD = 100  # questions on their way: two lots of these have to fit into a pipe
 
 
 class CatFile:
     """A running `git cat-file --batch` in the repository that the environment names."""
 
-    def __init__(self, environ: dict[str, str]) -> None:
+    def __init__(self, environ: dict[str, str], *, quiet: bool = False) -> None:
+        """`quiet`: nobody is to see what git complains about."""
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
         try:
@@ -32,6 +36,7 @@ class CatFile:
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, theirs_in, 0),
                     (os.POSIX_SPAWN_DUP2, theirs_out, 1),
+                    *([(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)] if quiet else []),
                 ],
             )
         finally:
@@ -53,7 +58,10 @@ class CatFile:
 
         Raises `RuleBroken`: too-large, bad-push.
         """
-        self._ask.write(name.encode("ascii") + b"\n")
+        self._say(name.encode("ascii") + b"\n")
+        return self._answered(limit)
+
+    def _answered(self, limit: int) -> tuple[str, str, bytes] | None:
         header = self._answer.readline().split()
         if header[1:] == [b"missing"]:
             return None
@@ -73,3 +81,31 @@ class CatFile:
         if found is None:
             raise KeyError(oid)
         return found[2]
+
+    def stream(self, oids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Ids and contents of many objects in turn, each asked for before it is needed.
+
+        Raises as `read` does; what was asked is then left unread, and this reader is done.
+        """
+        left = iter(oids)
+        asked = self._ask_for(left)
+        while asked:
+            more = self._ask_for(left)
+            for oid in asked:
+                found = self._answered(MAX_OBJECT)
+                if found is None:
+                    raise KeyError(oid)
+                yield oid, found[2]
+            asked = more
+
+    def _ask_for(self, oids: Iterator[str]) -> list[str]:
+        lot = list(islice(oids, _AHEAD))
+        self._say("".join(f"{oid}\n" for oid in lot).encode("ascii"))
+        return lot
+
+    def _say(self, lines: bytes) -> None:
+        try:
+            while lines:
+                lines = lines[self._ask.write(lines) :]
+        except BrokenPipeError:
+            raise RuleBroken("bad-push", why="git cat-file stopped") from None

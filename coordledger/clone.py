@@ -4,6 +4,8 @@ Rules of this file:
 - `trusted.json` names the newest head that this clone has verified; it only ever moves
   forward (`adopt`), but for an explicit `reset`. The ref of the same name mirrors it, so
   that people can read it and git keeps the objects; it is never believed.
+- `verified.json` says how far the verification of what came in has got, for a later one to
+  go on from: it is no head, and nothing but that uses it.
 - `index` maps seq (from the copy's oldest one on) to commit id, fixed width: a cache, checked
   wherever it is used.
 - `intents/` is the journal: a write's intent is durable before it leaves the process.
@@ -30,7 +32,7 @@ from .signing import Signed
 from .tree import ID_LENGTHS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from .commit import Commit
@@ -53,10 +55,21 @@ class Trusted:
     digest: str
     first: int = 0
     audited: int = -1
+    auditing: dict[str, Any] | None = None  # how far an audit of everything has got
     enforcement: str = "unknown"  # server, none
     guarded: bool = False  # whether a hook has ever been seen at work
     sequenced: bool = False  # whether the server puts records into their places
     read: dict[str, list[int]] = field(default_factory=dict)  # agent/channel -> seqs read
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A commit beyond the head whose chain is verified up to there, and no further."""
+
+    ledger: str
+    commit: str
+    seq: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +161,29 @@ class Clone:
         self.remember(passed, trusted.first)
         self.store.set_ref(self.ref, trusted.commit)
         self.save(trusted)
+        if self.verified:
+            self.forget_verified()
+
+    # -- how far a long verification has got
+
+    @property
+    def verified(self) -> Verified | None:
+        """What `note` has noted. A hint: where it cannot be read there is none."""
+        try:
+            return Verified(**json.loads((self.folder / "verified.json").read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def note(self, verified: Verified, passed: list[tuple[int, str]], first: int) -> None:
+        """Under the lock: verified up to there, over the commits `passed`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.remember(passed, first)
+        _write_file(self.folder / "verified.json", json.dumps(asdict(verified)).encode("ascii"))
+
+    def forget_verified(self) -> None:
+        """What was noted, and what was fetched with it."""
+        (self.folder / "verified.json").unlink(missing_ok=True)
+        self.store.set_ref(self.incoming, None)
 
     def hold(self, trusted: Trusted) -> None:
         """`trusted` could not be written down: this process goes on from it all the same."""
@@ -155,17 +191,15 @@ class Clone:
 
     def reset(self) -> None:
         """Forget the head and the index. The journal stays: its intents may still land."""
-        for name in ("trusted.json", "index"):
+        for name in ("trusted.json", "verified.json", "index"):
             (self.folder / name).unlink(missing_ok=True)
         self.store.set_ref(self.ref, None)
         self._trusted = self._stamp = None
 
     # -- seq -> commit
 
-    def remember(self, passed: list[tuple[int, str]], first: int) -> None:
+    def remember(self, passed: Iterable[tuple[int, str]], first: int) -> None:
         """Note the ids of verified commits; `first` is the copy's oldest seq."""
-        if not passed:
-            return
         fd = os.open(self._index, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             for seq, oid in passed:

@@ -232,6 +232,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "the server has a stale lock: {why}",
         "the server's owner removes that .lock file when no push is running",
     ),
+    "unfinished": (
+        FAILED,
+        "{done} of {of} new records verified within {seconds} s",
+        "run it again: it goes on from there; a longer --timeout does it in one go",
+    ),
     "local-lock": (FAILED, "another coordledger is busy in this clone", "try again"),
     "gone": (FAILED, "record {seq} is not in this copy", "it lies below a shallow copy's edge"),
     "doctor-failed": (FAILED, "{count} of the checks failed", ""),

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from .catfile import CatFile
 from .errors import error
 
 if TYPE_CHECKING:
@@ -132,6 +133,17 @@ class Git:
             _end(process)
             raise
         return Ran(process.returncode, _text(out), _text(err))
+
+    def objects(self) -> CatFile:
+        """A reader of the repository's objects. It waits for nobody, and so has no deadline.
+
+        Raises `Failed`: no-git.
+        """
+        alone = {"GIT_NO_LAZY_FETCH": "1"}  # a partial clone asks no remote for what is missing
+        try:
+            return CatFile(self._environ | alone, quiet=True)
+        except OSError as fault:
+            raise error("no-git", why=fault.strerror) from None
 
     def service(self, *args: str) -> Service:
         """Start `git ARGS` to talk with. Raises `Failed`: no-git, timeout."""

@@ -6,6 +6,8 @@ Rules of this file:
 - Without a server that checks clocks, records from the future are refused here.
 - A first contact verifies the whole history from the genesis record (or, if asked for
   depth 1, says that it has verified nothing below).
+- All of what came in is adopted, or nothing. A verification that its deadline or a signal
+  ends notes how far it has got, and the next one goes on from there.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import commit, records, times, verify
-from .clone import Trusted
+from . import commit, records, times, verify, walk
+from .clone import Trusted, Verified
 from .errors import CoordledgerError, Integrity, RuleBroken, error
+from .tree import object_id
 from .verify import Chain
 
 if TYPE_CHECKING:
@@ -27,10 +30,12 @@ if TYPE_CHECKING:
     from .git import Git
     from .signing import Keyring
     from .transport import Remote
+    from .walk import Path
 
-    Progress = Callable[[str, int, int], None]  # what, how many are done, of how many
+    Progress = Callable[[str, int, int], None]  # what, how many are done, of how many (0: ?)
 
-
+STEP = 2000  # records between two notes of how far a verification has got
+_TOLD = 100
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -83,7 +88,7 @@ class Replica:
     def keyring(self) -> Keyring:
         return self._keyring_for(self.trusted.ledger)
 
-    def _chain_at(self, trusted: Trusted) -> Chain:
+    def _chain_at(self, trusted: Trusted | Verified) -> Chain:
         store = self.clone.store
         if not store.has(trusted.commit):  # somebody removed our ref, and git the objects
             with self.clone.lock(self.git.deadline):
@@ -112,10 +117,40 @@ class Replica:
                 return self.position()
             try:
                 there = self._fetch(None)
-                chain = self.position() if trusted else self._empty_chain(there)
-                return self._advance(chain, there, trusted)
+                return self._advance(*self._start(there, trusted), trusted)
+            except Integrity:
+                self.clone.forget_verified()
+                raise
             finally:
-                self.clone.store.set_ref(self.clone.incoming, None)
+                if not self.clone.verified:
+                    self.clone.store.set_ref(self.clone.incoming, None)
+
+    def _start(self, head: str, trusted: Trusted | None) -> tuple[Chain, Path]:
+        """Where to begin, and the way to `head`: from the verified head, from what is noted
+        to be verified beyond it, or from nothing.
+        """
+        chain = self.position() if trusted else self._empty_chain(head)
+        noted = self._noted(chain)
+        starts = {(c.head.oid if c.head else None): c for c in (chain, noted) if c}
+        path = self._back(head, set(starts))
+        if path.below not in starts:
+            raise self._not_continued(head, trusted)
+        return starts[path.below], path
+
+    def _noted(self, chain: Chain) -> Chain | None:
+        """The chain at the place that `_advance` noted, if it is beyond this one."""
+        note = self.clone.verified
+        if note is None or not self.clone.store.has(note.commit):
+            return None
+        if chain.head and note.seq <= chain.head.seq:
+            return None
+        return self._chain_at(note)
+
+    def _back(self, head: str, known: set[str | None]) -> Path:
+        def told(count: int) -> None:
+            self._progress("reading", count, 0)
+
+        return walk.back(self.clone.store, self.git, head, known, told)
 
     def _empty_chain(self, head: str) -> Chain:
         """Before the first record of the ledger that `head` says it is: its keys are looked
@@ -129,7 +164,11 @@ class Replica:
         return Chain(store.read, self._keyring_for(ledger), None, store.algo)
 
     def _fetch(self, depth: int | None) -> str:
-        self.clone.store.set_ref(self.clone.incoming, None)  # and the lock of a killed process
+        store, incoming = self.clone.store, self.clone.incoming
+        kept = store.ref(incoming) if self.clone.verified else None  # not fetched twice
+        store.set_ref(incoming, kept)  # and away with the lock of a killed process
+        if self.clone.trusted is None:
+            self._progress("fetching", 0, 0)
         found = self.remote.fetch(self.clone.there, self.clone.incoming, depth)
         oid = self.clone.store.ref(self.clone.incoming) if found else None
         if oid is None:
@@ -145,19 +184,28 @@ class Replica:
         name = self.clone.name if self.clone.there == self.clone.ref else self.clone.there
         return error("not-a-ledger", remote=self.remote.shown, name=name, others=others)
 
-    def _advance(self, chain: Chain, head: str, trusted: Trusted | None) -> Chain:
-        """Judge what lies between the chain's head and `head`, then adopt all of it."""
-        path = self._path(head, chain.head.oid if chain.head else None)
-        if path is None:
-            raise self._not_continued(head, trusted)
+    def _advance(self, chain: Chain, path: Path, trusted: Trusted | None) -> Chain:
+        """Judge what is on the path, which begins at the chain's head, and adopt all of it.
+
+        Raises `Integrity`; `Failed`: unfinished.
+        """
         checks_clock = trusted is None or trusted.enforcement != "server"
+        first = trusted.first if trusted else 0
         passed = []
         try:
-            for done, oid in enumerate(path):
-                self._judge(chain, oid, from_future_is_bad=checks_clock)
+            for done, (oid, content) in enumerate(path, 1):
+                self._judge(chain, oid, content, from_future_is_bad=checks_clock)
                 passed.append((chain.head.seq if chain.head else 0, oid))
-                if done % 100 == 99:
-                    self._progress("verifying", done + 1, len(path))
+                if done % _TOLD or done == len(path):
+                    continue
+                self._progress("verifying", done, len(path))
+                over = self.git.deadline.over()
+                if over or done % STEP == 0:
+                    self._note(chain, passed, first)
+                    passed.clear()
+                if over:
+                    seconds = f"{self.git.deadline.seconds:g}"
+                    raise error("unfinished", done=done, of=len(path), seconds=seconds)
         except BaseException:
             self._chain = None  # it may have moved; the clone has not
             raise
@@ -165,6 +213,12 @@ class Replica:
             raise self._not_a_ledger()
         self.adopt(chain, passed)
         return chain
+
+    def _note(self, chain: Chain, passed: list[tuple[int, str]], first: int) -> None:
+        head = chain.head
+        if head is not None:
+            ledger = head.record["ledger"]
+            self.clone.note(Verified(ledger, head.oid, head.seq, head.digest), passed, first)
 
     def _not_continued(self, head: str, trusted: Trusted | None) -> CoordledgerError:
         """Another ledger altogether, or another history of ours."""
@@ -179,11 +233,12 @@ class Replica:
             return error("other-ledger", **names)
         return error("rewritten", head=f"{trusted.seq}:{trusted.digest[:16]}")
 
-    def _judge(self, chain: Chain, oid: str, *, from_future_is_bad: bool) -> str:
+    def _judge(self, chain: Chain, oid: str, content: bytes, *, from_future_is_bad: bool) -> str:
         seq = chain.head.seq + 1 if chain.head else 0
         try:
-            verdict = chain.judge(oid, self.clone.store.read(oid))
+            verdict = chain.judge(oid, content)
         except RuleBroken as broken:
+            self._need_whole(oid, content)
             raise broken.theirs(seq, oid) from None
         except KeyError:
             # git fetches nothing without all that it needs.
@@ -197,17 +252,14 @@ class Replica:
                 raise error("from-future", seq=seq, ahead=times.span(ahead), commit=oid)
         return verdict
 
-    def _path(self, head: str, known: str | None) -> list[str] | None:
-        """The commits after `known` up to `head`, oldest first; None if it is no ancestor."""
-        found = []
-        oid: str | None = head
-        while oid is not None and oid != known:
-            found.append(oid)
-            try:
-                oid = _first_parent(self.clone.store.read(oid))
-            except KeyError:
-                return None
-        return found[::-1] if oid == known else None
+    def _need_whole(self, oid: str, content: bytes) -> None:
+        """No record is called bad for what our own disk has done to it.
+
+        Raises `Integrity`: bad-copy.
+        """
+        kinds = ("commit", "tag", "tree", "blob")
+        if all(object_id(kind, content, self.clone.store.algo) != oid for kind in kinds):
+            raise error("bad-copy", why=f"object {oid[:12]} is not what its id says")
 
     def adopt(self, chain: Chain, passed: list[tuple[int, str]]) -> None:
         """The clone moves to the chain's head, which was verified (or is our own, landed)."""
@@ -241,10 +293,11 @@ class Replica:
         """
         with self.clone.lock(self.git.deadline):
             trusted = self.clone.trusted
+            self.clone.forget_verified()
             there = self._fetch(None)
-            chain = self.position() if trusted else self._empty_chain(there)
+            chain, path = self._start(there, trusted)
             try:
-                self._advance(chain, there, trusted)
+                self._advance(chain, path, trusted)
             except Integrity as fault:
                 last = chain.head
                 # Only what somebody wrote is cut off; our own copy's damage is not theirs.
@@ -254,7 +307,7 @@ class Replica:
                     last = commit.parse(last.parent, self.clone.store.read(last.parent))
                 return Damage(there, fault, last)
             finally:
-                self.clone.store.set_ref(self.clone.incoming, None)
+                self.clone.forget_verified()
             return None
 
     def damage_adopted(self) -> Damage | None:
@@ -286,6 +339,7 @@ class Replica:
 
     def _join_shallow(self, depth: int) -> Chain:
         store = self.clone.store
+        self.clone.forget_verified()
         try:
             oid = self._fetch(depth)
             head = commit.parse(oid, store.read(oid))
@@ -338,18 +392,11 @@ class Replica:
 
     def _rebuild_index(self) -> None:
         trusted = self.trusted
-        passed, oid, seq = [], trusted.commit, trusted.seq
-        while seq >= trusted.first:
-            passed.append((seq, oid))
-            try:
-                above = _first_parent(self.clone.store.read(oid))
-            except KeyError:
-                break
-            if above is None:
-                break
-            oid, seq = above, seq - 1
+        path = self._back(trusted.commit, set())
+        numbered = enumerate(path.ids(), trusted.seq + 1 - len(path))
         with contextlib.suppress(OSError):  # a cache
-            self.clone.remember(passed, trusted.first)
+            here = ((seq, oid) for seq, oid in numbered if seq >= trusted.first)
+            self.clone.remember(here, trusted.first)
 
     def verdict_of(self, found: Commit) -> str:
         """Check the MAC with the keys at hand, now.
@@ -366,28 +413,38 @@ class Replica:
         except RuleBroken as broken:
             return verify.UNKNOWN_KEY if broken.code == "unknown-key" else verify.INVALID
 
-    def audit(self, since: int) -> tuple[dict[str, int], list[dict[str, object]], int]:
-        """Judge the copy's records from `since` on again: counts, problems, last good seq."""
+    def audit(
+        self,
+        since: int,
+        before: dict[str, int] | None = None,
+        note: Callable[[Commit, dict[str, int]], None] = lambda head, counts: None,
+    ) -> tuple[dict[str, int], list[dict[str, object]], int]:
+        """Judge the copy's records from `since` on again: counts, problems, last good seq.
+
+        `before` are the counts of those below `since` that are to be counted too. `note` is
+        told now and then of the newest good record, and the counts up to it.
+        """
         trusted, store = self.trusted, self.clone.store
         start = max(since, trusted.first)
         below = self.commit_at(start - 1) if start > trusted.first else None
-        counts: dict[str, int] = {}
+        counts = dict(before or {})
         problems: list[dict[str, object]] = []
         if start == trusted.first and start > 0:
             # The edge of a shallow copy: nothing is known about what it builds on.
             below = self.commit_at(start)
             counts[verify.UNVERIFIED] = 1
         chain = Chain(store.read, self.keyring(), below, store.algo)
-        path = self._path(trusted.commit, below.oid if below else None)
-        if path is None:
+        path = self._back(trusted.commit, {below.oid} if below else set())
+        if path.below != (below.oid if below else None):
             raise error("bad-copy", why="commits of its history are missing")
-        for done, oid in enumerate(path):
+        for done, (oid, content) in enumerate(path, 1):
             seq = chain.head.seq + 1 if chain.head else 0
             try:
-                verdict = chain.judge(oid, store.read(oid))
+                verdict = chain.judge(oid, content)
             except KeyError:  # our own copy's fault, and no record's
                 raise error("bad-copy", why=f"objects of record {seq} are missing") from None
             except (RuleBroken, ValueError) as fault:
+                self._need_whole(oid, content)
                 broken = (
                     fault
                     if isinstance(fault, RuleBroken)
@@ -400,8 +457,10 @@ class Replica:
                 )
                 break
             counts[verdict] = counts.get(verdict, 0) + 1
-            if done % 100 == 99:
-                self._progress("auditing", done + 1, len(path))
+            if done % _TOLD == 0:
+                self._progress("auditing", done, len(path))
+            if done % STEP == 0 and chain.head:
+                note(chain.head, counts)
         last = chain.head.seq if chain.head else -1
         return counts, problems, last
 
@@ -422,13 +481,3 @@ def parse_place(text: str, what: str) -> tuple[str | None, int | None, str]:
             "bad-value", what=what, why="LEDGER-ID, SEQ:DIGEST, or both as head prints them"
         )
     return ledger, int(seq) if seq else None, digest
-
-
-def _first_parent(content: bytes) -> str | None:
-    """The parent that a commit names first: raw, so that grafts change nothing."""
-    for line in content.split(b"\n"):
-        if line.startswith(b"parent "):
-            return line[7:].decode("ascii", "replace")
-        if not line:
-            break
-    return None
