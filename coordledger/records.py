@@ -60,7 +60,9 @@ def is_task(value: object) -> bool:
     return (
         isinstance(value, str)
         and 1 <= len(value) <= 200
-        and all("!" <= char <= "~" for char in value)
+        and value.isascii()
+        and value.isprintable()
+        and " " not in value
     )
 
 

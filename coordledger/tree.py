@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Read = Callable[[str], bytes]  # the content of an object; KeyError if it is not there
-    Entry = tuple[bool, str, bytes]  # is a folder, id, and how it stands in its tree
-    Entries = dict[str, Entry]  # by name, as git sorts
+    Entries = dict[str, bytes]  # by name, as git sorts: how it stands in its tree
     Objects = dict[str, tuple[str, bytes]]  # id -> kind, content
 
 ID_LENGTHS = {"sha1": 40, "sha256": 64}
@@ -30,9 +29,13 @@ def object_id(kind: str, content: bytes, algo: str) -> str:
     return digest(algo, b"%s %d\0%s" % (kind.encode("ascii"), len(content), content)).hex()
 
 
-def _order(item: tuple[str, Entry]) -> str:
-    name, (folder, _, _) = item
-    return name + "/" if folder else name  # as git sorts
+def _is_folder(raw: bytes) -> bool:
+    return raw.startswith(b"40000 ")
+
+
+def _order(item: tuple[str, bytes]) -> str:
+    name, raw = item
+    return name + "/" if _is_folder(raw) else name  # as git sorts
 
 
 def _parse(content: bytes, algo: str) -> Entries:
@@ -46,8 +49,9 @@ def _parse(content: bytes, algo: str) -> Entries:
         if mode not in (b"100644", b"40000"):
             raise ValueError(f"mode {mode!r}")
         at = end + 1 + width
-        oid = content[end + 1 : at].hex()
-        entries[name.decode("ascii")] = (mode == b"40000", oid, content[start:at])
+        if at > len(content):
+            raise ValueError("cut off")
+        entries[name.decode("ascii")] = content[start:at]
     return dict(sorted(entries.items(), key=_order))
 
 
@@ -105,6 +109,7 @@ class Tree:
     def __init__(self, read: Read, root: str | None, algo: str) -> None:
         """`root` is None for the empty tree, which has no id here."""
         self._read, self.root, self._algo = read, root or "", algo
+        self._width = ID_LENGTHS[algo] // 2
         self._memory = _Memory({}, 0)
         self._new: dict[str, _Kept] = {}  # by path, what `update` has made for this tree
         self.objects: Objects = {}  # the same as objects of git
@@ -128,14 +133,17 @@ class Tree:
         return kept.entries
 
     def _find(self, path: str) -> tuple[bool, str] | None:
-        found: Entry | None = (True, self.root, b"") if self.root else None
+        if not self.root:
+            return None
+        folder, oid = True, self.root
         above = ""
         for name in path.split("/") if path else ():
-            if found is None or not found[0]:
+            raw = self._entries(above, oid).get(name) if folder else None
+            if raw is None:
                 return None
-            found = self._entries(above, found[1]).get(name)
+            folder, oid = _is_folder(raw), raw[-self._width :].hex()
             above = f"{above}/{name}" if above else name
-        return found and found[:2]
+        return folder, oid
 
     def _file(self, path: str) -> _Kept | None:
         found = self._find(path)
@@ -182,19 +190,20 @@ class Tree:
             folder = isinstance(change, dict)
             was = entries.get(name)
             if isinstance(change, dict):
-                new = self._write(below, was[1] if was and was[0] else "", change, after)
+                inside = was[-self._width :].hex() if was and _is_folder(was) else ""
+                new = self._write(below, inside, change, after)
             else:
                 new = None if change is None else after._add(below, "blob", change)
             if new is None:
                 entries.pop(name, None)
                 continue
-            in_order = in_order and was is not None and was[0] == folder
-            entries[name] = (folder, new, _raw(folder, name, new))
+            in_order = in_order and was is not None and _is_folder(was) == folder
+            entries[name] = _raw(folder, name, new)
         if not entries:
             return None
         if not in_order:
             entries = dict(sorted(entries.items(), key=_order))
-        content = b"".join([raw for _, _, raw in entries.values()])
+        content = b"".join(entries.values())
         return after._add(path, "tree", content, entries)
 
     def _add(self, path: str, kind: str, content: bytes, entries: Entries | None = None) -> str:
