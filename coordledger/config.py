@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from . import keyfiles, records
 from .errors import CoordledgerError, error
 from .git import without_password
@@ -110,12 +108,16 @@ def config_dir(environ: Mapping[str, str]) -> Path:
     """Where the user's own files are: secrets, masters, the set-up outside of repositories."""
     if environ.get("XDG_CONFIG_HOME"):
         return Path(environ["XDG_CONFIG_HOME"], "coordledger")
+    import platformdirs  # noqa: PLC0415 - where the environment says nothing
+
     return platformdirs.user_config_path("coordledger", appauthor=False)
 
 
 def cache_dir(environ: Mapping[str, str]) -> Path:
     if environ.get("XDG_CACHE_HOME"):
         return Path(environ["XDG_CACHE_HOME"], "coordledger")
+    import platformdirs  # noqa: PLC0415 - as above
+
     return platformdirs.user_cache_path("coordledger", appauthor=False)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import secrets
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -69,6 +68,10 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _random_hex(count: int) -> str:
+    return os.urandom(count).hex()
+
+
 def silent(what: str, done: int, of: int) -> None:
     pass
 
@@ -83,7 +86,7 @@ class Ledger:
         git: Git,
         *,
         clock: Callable[[], int] = _now,
-        hexadecimal: Callable[[int], str] = secrets.token_hex,
+        hexadecimal: Callable[[int], str] = _random_hex,
         jitter: Callable[[], float] = random.random,
         progress: Progress = silent,
     ) -> None:
