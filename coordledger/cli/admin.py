@@ -338,7 +338,7 @@ def pre_receive(app: App) -> int:
     """Judge a push, as git's pre-receive hook."""
     from coordledger import hook  # noqa: PLC0415 - help needs none
 
-    return hook.main()
+    return hook.main(dict(os.environ))
 
 
 # -- trying it out
