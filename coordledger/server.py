@@ -37,6 +37,9 @@ CHAINED = "pre-receive.chained"
 MARK = "# coordledger pre-receive:"
 # What makes pushes to a busy ref cheap; said when it is set.
 SETTINGS = {"receive.autogc": "false", "core.logAllRefUpdates": "true"}
+# Otherwise each push lists all refs once more, as those of the store that its quarantine borrows
+# from. Not where there is a real one to borrow from.
+NO_ALTERNATES = {"core.alternateRefsCommand": "true"}
 
 
 def mint() -> Secret:
@@ -192,7 +195,13 @@ def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[
         done.append(f"kept the hook that was there as {chained}; it runs first")
     fresh.replace(hook)
     done.append(f"installed {hook}, run by {real}")
-    for name, value in SETTINGS.items():
+    if real == os.path.realpath(sys.executable) and not _compile():
+        what = f"{real} -m compileall {Path(__file__).parent}"
+        done.append(
+            f"every push compiles the hook, until somebody who may write there runs: {what}"
+        )
+    borrows = (path / "objects" / "info" / "alternates").exists()
+    for name, value in (SETTINGS if borrows else SETTINGS | NO_ALTERNATES).items():
         if not git.run("-C", str(path), "config", "--get", name).out.strip():
             git.output("-C", str(path), "config", name, value)
             done.append(f"set {name}={value}")
@@ -200,6 +209,13 @@ def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[
         git.output("-C", str(path), "config", "receive.shallowUpdate", "false")
         done.append("set receive.shallowUpdate=false: a push could have cut the ledger's history")
     return done
+
+
+def _compile() -> bool:
+    """Cache the bytecode of this package, as the account that runs the hook may not be able to."""
+    import compileall  # noqa: PLC0415 - its import takes longer than what most commands do
+
+    return bool(compileall.compile_dir(Path(__file__).parent, quiet=2))
 
 
 def takes_shallow(path: Path, git: Git) -> bool:

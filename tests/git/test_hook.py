@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import shutil
 import sys
 import time
 from base64 import b64decode
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import canonical, commit, onboard
+from coordledger import canonical, commit, onboard, server
 from coordledger.config import Options
 from coordledger.errors import Failed
 from coordledger.git import Deadline, Git
@@ -25,7 +27,6 @@ from .forge import TRY_REF, fsck, plain, second_opinion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from fleet import Fleet
 
@@ -591,6 +592,38 @@ def test_a_hook_that_was_there_runs_first_and_may_refuse(
     with pytest.raises(Failed) as refused:
         fleet.ledger("alice").submit("t")
     assert (refused.value.code, "not today" in refused.value.message) == ("push-refused", True)
+
+
+def test_installing_the_hook_compiles_it(town: Fleet, tmp_path: Path) -> None:
+    """The account that runs it may have no right to."""
+    package = tmp_path / "coordledger"
+    shutil.copytree(Path(server.__file__).parent, package, ignore=lambda *_: ["__pycache__"])
+    shutil.copy(server._shim(), package)
+    town.git("init", "--quiet", "--bare", tmp_path / "r.git")
+
+    def install() -> str:
+        argv = [sys.executable, "-B", "-m", "coordledger", "hook", "install", "r.git"]
+        ran = plain(*argv, cwd=tmp_path, env=town.env | {"PYTHONPATH": str(tmp_path)})
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.decode()
+
+    assert "compiles" not in install()
+    assert len(list(package.glob("__pycache__/hook.*.pyc"))) == 1
+    shutil.rmtree(package / "__pycache__")
+    (package / "__pycache__").touch()
+    assert f"-m compileall {package}" in install()
+
+
+@pytest.mark.parametrize("borrows", [False, True])
+def test_pushes_do_not_list_the_refs_of_what_the_quarantine_borrows_from(
+    town: Fleet, tmp_path: Path, borrows: bool
+) -> None:
+    bare = tmp_path / "r.git"
+    town.git("init", "--quiet", "--bare", bare)
+    if borrows:
+        (bare / "objects/info/alternates").write_text(f"{town.remote}/objects\n")
+    done = install_hook(bare, Git(town.env, tmp_path, Deadline(30)))
+    assert ("set core.alternateRefsCommand=true" in done) is not borrows
 
 
 def test_a_try_is_judged_and_never_lands(forge: Forge) -> None:

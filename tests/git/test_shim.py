@@ -71,7 +71,7 @@ def shim(request: pytest.FixtureRequest, tmp_path: Path) -> Shim:
         b"  \t " + OURS,
         OURS[:-1] + b"  \n",
         b"$(touch no) `touch no` \\n \\ $HOME ' \" END\n" + OURS,
-        b"END\n" + OURS,
+        b"END\n\\x\\\n" + OURS,
         OURS[:-1] + b"\xff\xfe\n",
         CODE[:-1] + b"\xe3\n" + OURS[:-1] + b"\xe3\n",
         OURS.replace(b"refs/coord", b"refs/COORD"),
