@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .store import Store
 
 _POLL = 0.01
+_HEX = frozenset("0123456789abcdef")
 LANDED, VOIDED, OPEN = "landed", "voided", "open"
 
 
@@ -206,6 +207,19 @@ class Clone:
                 os.pwrite(fd, oid.encode("ascii") + b"\n", (seq - first) * self._width)
         finally:
             os.close(fd)
+
+    def ids(self, seq: int, last: int) -> Iterator[str]:
+        """The ids from `seq` to `last`, as far as there are any. Nobody has checked them."""
+        trusted = self.trusted
+        if trusted is None or not self._index.exists():
+            return
+        with self._index.open("rb") as index:
+            index.seek((seq - trusted.first) * self._width)
+            for _ in range(seq, last + 1):
+                oid = index.read(self._width)[:-1].decode("ascii", "replace")
+                if len(oid) != self._width - 1 or not _HEX.issuperset(oid):
+                    return
+                yield oid
 
     def commit_at(self, seq: int) -> Commit | None:
         """The commit at `seq` of the verified chain, or None if this copy lacks it."""

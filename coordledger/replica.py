@@ -23,7 +23,7 @@ from .tree import object_id
 from .verify import Chain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .clone import Clone
     from .commit import Commit
@@ -398,6 +398,31 @@ class Replica:
             here = ((seq, oid) for seq, oid in numbered if seq >= trusted.first)
             self.clone.remember(here, trusted.first)
 
+    def _commits_above(self, below: Commit | None) -> Iterator[tuple[str, bytes]]:
+        """This copy's commits, up to its head: as the index has them for as long as each names
+        the one before as its parent, and from there on as the commits themselves have it.
+
+        Raises `Integrity`: bad-copy.
+        """
+        at, start = (below.oid, below.seq + 1) if below else (None, 0)
+        head = self.trusted.commit
+        for oid, content in self._indexed(start, self.trusted.seq):
+            if walk.parent(content) != at:
+                break
+            yield oid, content
+            at = oid
+        if at == head:
+            return
+        path = self._back(head, {at})
+        if path.below != at:
+            raise error("bad-copy", why="commits of its history are missing")
+        yield from path
+
+    def _indexed(self, first: int, last: int) -> Iterator[tuple[str, bytes]]:
+        """What stands under the ids of the index: maybe less, maybe something else."""
+        with contextlib.suppress(KeyError, RuleBroken), self.git.objects() as objects:
+            yield from objects.stream(self.clone.ids(first, last))
+
     def verdict_of(self, found: Commit) -> str:
         """Check the MAC with the keys at hand, now.
 
@@ -434,10 +459,8 @@ class Replica:
             below = self.commit_at(start)
             counts[verify.UNVERIFIED] = 1
         chain = Chain(store.read, self.keyring(), below, store.algo)
-        path = self._back(trusted.commit, {below.oid} if below else set())
-        if path.below != (below.oid if below else None):
-            raise error("bad-copy", why="commits of its history are missing")
-        for done, (oid, content) in enumerate(path, 1):
+        many = trusted.seq - (below.seq if below else -1)
+        for done, (oid, content) in enumerate(self._commits_above(below), 1):
             seq = chain.head.seq + 1 if chain.head else 0
             try:
                 verdict = chain.judge(oid, content)
@@ -458,7 +481,7 @@ class Replica:
                 break
             counts[verdict] = counts.get(verdict, 0) + 1
             if done % _TOLD == 0:
-                self._progress("auditing", done, len(path))
+                self._progress("auditing", done, many)
             if done % STEP == 0 and chain.head:
                 note(chain.head, counts)
         last = chain.head.seq if chain.head else -1
