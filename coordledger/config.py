@@ -60,6 +60,8 @@ class Settings:
     queue: bool  # whether to line up with this user's other processes
     unknown_keys: tuple[str, ...]
     url: str | None  # the remote's, if git's configuration has nothing more to say on it
+    plain_http: bool  # git speaks HTTP as it does by default, but for the CA file
+    ca_file: str | None
     config_dir: Path
     cache_dir: Path
 
@@ -159,6 +161,8 @@ def load(
         queue=_is_on(environ.get("COORDLEDGER_QUEUE") or ours.get("queue") or "on"),
         unknown_keys=tuple(sorted(ours.keys() - KEYS)),
         url=None if "GIT_ALLOW_PROTOCOL" in environ else _plain_url(remote, given),
+        plain_http=_is_plain_http(environ, given),
+        ca_file=environ.get("GIT_SSL_CAINFO") or dict(given).get("http.sslcainfo"),
         config_dir=folder,
         cache_dir=cache_dir(environ),
     )
@@ -184,7 +188,8 @@ def _git_config(git: Git, file: Path | None) -> list[tuple[str, str]]:
     """Names (lower case but for remotes' and URLs') and values of what matters to us."""
     where = ["--file", str(file)] if file and file.exists() else []
     ran = git.run(
-        "config", *where, "--null", "--get-regexp", r"^(coordledger|remote|url|protocol)\."
+        *("config", *where, "--null", "--get-regexp"),
+        r"^(coordledger|remote|url|protocol|http|push)\.",
     )
     if ran.code > 1:  # 1: nothing found
         raise error("bad-config", key="git config", why=ran.why())
@@ -206,6 +211,19 @@ def _plain_url(remote: str, given: list[tuple[str, str]]) -> str | None:
     says = {key: value for (name, _, key), value in ours if name == f"remote.{remote}"}
     one = [key for (_, _, key), _ in ours].count("url") == 1
     return says["url"] if one and says.keys() <= _HARMLESS else None
+
+
+# Beginnings of the variables that tell git how to speak HTTP.
+_ON_HTTP = ("GIT_HTTP_", "GIT_SSL_", "GIT_PROXY_", "GIT_CURL_", "GIT_TRACE_CURL", "GIT_SMART_HTTP")
+
+
+def _is_plain_http(environ: Mapping[str, str], given: list[tuple[str, str]]) -> bool:
+    """Whether nobody has said how git is to speak HTTP; credentials are asked for with git."""
+    says = [name for name, _ in given if name.startswith("http.") or name == "push.gpgsign"]
+    says += [name for name in environ if name.startswith(_ON_HTTP)]
+    says += [name for name in environ if name.lower().endswith("_proxy")]
+    netrc = Path(environ.get("HOME", "/"), ".netrc")
+    return {"http.sslcainfo", "GIT_SSL_CAINFO"}.issuperset(says) and not netrc.exists()
 
 
 class SecretFinder:

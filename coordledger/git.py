@@ -102,8 +102,11 @@ class Git:
         }
         self._cwd, self.deadline, self._options = cwd, deadline, options
 
-    def run(self, *args: str, hooks: str | None = os.devnull, **environ: str) -> Ran:
-        """Run `git ARGS` and wait for it; `hooks` None leaves the configured ones in force.
+    def run(
+        self, *args: str, hooks: str | None = os.devnull, said: str | None = None, **environ: str
+    ) -> Ran:
+        """Run `git ARGS` and wait for it; `hooks` None leaves the configured ones in force,
+        `said` is its standard input.
 
         Raises `Failed`: no-git, timeout.
         """
@@ -115,7 +118,7 @@ class Git:
                 command,
                 cwd=self._cwd,
                 env=self._environ | environ,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if said is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # no terminal to prompt on, and one group to kill
@@ -125,7 +128,7 @@ class Git:
                 raise error("not-a-repository", path=self._cwd) from None
             raise error("no-git", why=fault.strerror) from None
         try:
-            out, err = process.communicate(timeout=left)
+            out, err = process.communicate(said.encode() if said else None, timeout=left)
         except subprocess.TimeoutExpired:
             _end(process)
             raise error("timeout", seconds=f"{self.deadline.seconds:g}") from None

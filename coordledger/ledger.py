@@ -48,7 +48,7 @@ from .results import (
 )
 from .signing import Keyring, Secret
 from .store import Store
-from .transport import Remote, local_path
+from .transport import Remote, is_plain_web, local_path
 from .writing import Identity, Writer
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Ledger:
         self.finder = SecretFinder(settings, store.root)
         self._folder = local_path(self._url) if self._url else None
         self._queue: Queue | None = None
-        self.remote = Remote(git, settings.remote, settings.shown_remote, self._folder)
+        self.remote = self._remote(git)
         self.clone = Clone(store, settings.ledger, settings.branch)
         self.replica = Replica(self.clone, self.remote, git, self._keyring, clock, progress)
 
@@ -160,6 +160,7 @@ class Ledger:
     def close(self) -> None:
         if self._queue is not None:
             self._queue.close()
+        self.remote.close()
         self._store.close()
 
     # -- surroundings
@@ -186,6 +187,13 @@ class Ledger:
             url = ran.out.strip() if ran.code == 0 else url
         self._url = self._in_place(url)
         return self._url
+
+    def _remote(self, git: Git) -> Remote:
+        """The remote as seen from `git`'s repository; straight, where git would add nothing."""
+        settings, http = self.settings, None
+        if self._url and settings.plain_http and is_plain_web(self._url):
+            http = (self._url, settings.ca_file)
+        return Remote(git, settings.remote, settings.shown_remote, self._folder, http)
 
     def _in_place(self, url: str) -> str:
         """A path is seen from the work tree's root, as git does."""
@@ -221,7 +229,7 @@ class Ledger:
         cwd = self._store.root or self._store.git_dir
         git = Git(environ, cwd, deadline, options=("-c", here))
         clone = Clone(store, self.settings.ledger, self.settings.branch)
-        remote = Remote(git, self.settings.remote, self.settings.shown_remote, self._folder)
+        remote = self._remote(git)
         return Replica(clone, remote, git, lambda _: Keyring(), self._clock, silent)
 
     def _begin(self) -> None:

@@ -3,7 +3,8 @@
 Rules: credentials, proxies, ssh commands, CA files and insteadOf are git's business,
 so git does it: `git push`, `git fetch`. Where git would do nothing but start
 `git receive-pack` in a folder of this machine, we start it ourselves (`direct`): a third
-of the time, and its advertisement tells the head before anything is sent.
+of the time, and its advertisement tells the head before anything is sent. Where git would
+do nothing but speak HTTP, `smart_http` does, on one connection for all pushes.
 
 A push is a compare-and-swap of one ref. Its outcome is never guessed: `lost` and `refused`
 only on the remote's (or our own git's) complete word; `unsent` only if it is known that
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from .errors import CoordledgerError
     from .git import Git, Service
+    from .smart_http import SmartHttp
 
 WON, LOST, REFUSED, UNSENT, UNKNOWN = "won", "lost", "refused", "unsent", "unknown"
 
@@ -70,11 +73,32 @@ class Push:
 class Remote:
     """One remote as seen from one repository (or from none)."""
 
-    def __init__(self, git: Git, url: str, shown: str, folder: str | None = None) -> None:
-        """`url` is what git is given: a remote's name, a path or a URL. `folder` is where
-        that leads on this machine, if nothing is configured that git would do on the way.
+    def __init__(
+        self,
+        git: Git,
+        url: str,
+        shown: str,
+        folder: str | None = None,
+        http: tuple[str, str | None] | None = None,
+    ) -> None:
+        """`url` is what git is given: a remote's name, a path or a URL. `folder` or `http`
+        (URL and CA file) is where that leads, if nothing is configured that git would do on
+        the way.
         """
         self._git, self.url, self.shown, self._folder = git, url, shown, folder
+        self._http_at = http
+        self._http: SmartHttp | None = None
+
+    def close(self) -> None:
+        if self._http:
+            self._http.close()
+
+    def _web(self, url: str, ca_file: str | None) -> SmartHttp:
+        from .smart_http import SmartHttp  # noqa: PLC0415 - 20 ms
+
+        if self._http is None:
+            self._http = SmartHttp(self._git, url, ca_file)
+        return self._http
 
     @property
     def _no_mirror(self) -> list[str]:
@@ -84,6 +108,19 @@ class Remote:
 
     def head(self, ref: str) -> str | None:
         """The id that `ref` has there, or None. Raises `Failed`: remote-unreachable, …"""
+        if self._folder:
+            with (
+                contextlib.suppress(wire.BadWire),  # git says it better
+                self._git.service("upload-pack", self._folder) as service,
+            ):
+                there = _advertised(service)
+                service.finish(wire.FLUSH)
+                return there.refs.get(ref)
+        if self._http_at:
+            from .smart_http import Unsent  # noqa: PLC0415 - 20 ms
+
+            with contextlib.suppress(Unsent):
+                return self._web(*self._http_at).head(ref)
         ran = self._git.run("ls-remote", "--quiet", "--", self.url, ref)
         if ran.code:
             raise self._unreachable(ran)
@@ -141,6 +178,10 @@ class Remote:
         """
         if self._folder and pack:
             return self._push_direct(self._folder, ref, old, new, pack)
+        if self._http_at and pack:
+            done = self._push_http(self._web(*self._http_at), ref, old, new, pack())
+            if done:
+                return done
         with tempfile.TemporaryDirectory(
             prefix="coordledger-", ignore_cleanup_errors=True
         ) as folder:
@@ -183,11 +224,21 @@ class Remote:
                 report = wire.report(answer, there)
         except (Failed, wire.BadWire) as fault:
             return Push(UNKNOWN if sent else UNSENT, str(fault))
-        reason = report.refs.get(ref, "it says nothing of the ref")
-        printed = report.printed.splitlines()
-        if reason is None:
-            return _won(printed)
-        return _refusal(reason, printed, errors + report.printed)
+        return _reported(report, ref, errors)
+
+    def _push_http(
+        self, web: SmartHttp, ref: str, old: str | None, new: str | None, pack: bytes
+    ) -> Push | None:
+        """None: nothing has moved, and git is to do it."""
+        from .smart_http import Unknown, Unsent  # noqa: PLC0415
+
+        try:
+            report = web.push(ref, old, new, pack)
+        except Unsent:
+            return None
+        except Unknown as fault:
+            return Push(UNKNOWN, str(fault))
+        return _reported(report, ref) if report else Push(LOST, "another head is there")
 
 
 def _advertised(service: Service) -> wire.Advertisement:
@@ -202,6 +253,15 @@ def _advertised(service: Service) -> wire.Advertisement:
         if not more:
             _, errors = service.finish()
             raise wire.BadWire(Ran(-1, "", errors).why())
+
+
+def _reported(report: wire.Report, ref: str, errors: str = "") -> Push:
+    if ref not in report.refs:
+        return Push(UNKNOWN, "the report says nothing of the ref")
+    reason, printed = report.refs[ref], report.printed.splitlines()
+    if reason is None:
+        return _won(printed)
+    return _refusal(reason, printed, errors + report.printed)
 
 
 def _outcome(ran: Ran, ref: str, *, sent: bool) -> Push:
@@ -263,3 +323,8 @@ def local_path(url: str) -> str | None:
     """The directory that `url` names on this machine, or None."""
     path = url.removeprefix("file://")
     return os.path.realpath(path) if os.path.isdir(path) else None  # noqa: PTH112
+
+
+def is_plain_web(url: str) -> bool:
+    """Whether `url` is HTTP's, and says nothing but a host, a port and a path."""
+    return bool(re.fullmatch(r"https?://[a-zA-Z0-9.-]+(:[0-9]+)?/[!\"$->A-~]*", url))

@@ -89,6 +89,18 @@ def advertisement(lines: list[bytes]) -> Advertisement:
     return Advertisement(refs, capabilities)
 
 
+def service_advertisement(answer: bytes, service: str) -> Advertisement:
+    """The same as smart HTTP gives it, which announces the service. Raises `BadWire`."""
+    announced = f"# service={service}".encode("ascii")
+    said, end = packets(answer)
+    if end is None or [line.rstrip(b"\n") for line in said] != [announced]:
+        raise BadWire("no advertisement of the service")
+    lines, end = packets(answer[end:])
+    if end is None:
+        raise BadWire("the advertisement is cut off")
+    return advertisement(lines)
+
+
 def request(
     there: Advertisement, moves: list[tuple[str | None, str | None, str]], pack: bytes
 ) -> bytes:
@@ -122,6 +134,8 @@ def report(answer: bytes, there: Advertisement) -> Report:
             found.refs[name] = None
         elif word == "ng":
             found.refs[name] = why or "refused"
+    if not found.unpacked:
+        raise BadWire("the answer is no report")
     return found
 
 
