@@ -105,7 +105,9 @@ def _update(line: str) -> tuple[str, str, str | None]:
     # ambiguous and pushes nothing; and it takes refs/heads/refs/for/coordledger/x for what is
     # meant by refs/for/coordledger/x. Such a ref may be removed, and not made.
     made = bool(new.strip("0"))
-    ours = ours or (made and (lower.startswith(FOR) or f"/{LEDGERS}" in lower or f"/{FOR}" in lower))
+    ours = ours or (
+        made and (lower.startswith(FOR) or f"/{LEDGERS}" in lower or f"/{FOR}" in lower)
+    )
     return old, new, ref if ours else None
 
 

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 TURN_SECONDS = 25  # to wait for the lock
 TRIES = 10  # each of which waits for git's own lock of the ref, too
 PENDING_BYTES = 16_777_216  # rendered, and not yet written
+_HEX = frozenset(b"0123456789abcdef")
 
 
 class Push:
@@ -95,9 +96,10 @@ def read_push(new: str, chain: Chain, objects: CatFile) -> Push:
         there = chain.at(seq)
         return there is not None and there.oid == oid
 
-    found = new_commits(objects, new, known)
-    signed = [commit.parse(oid, content).signed for oid, content in found]
-    return Push(new, [oid for oid, _ in found], signed)
+    found = [commit.parse(oid, content) for oid, content in new_commits(objects, new, known)]
+    while len(found) > 1 and known(found[0].oid, found[0].seq):  # below one that lied about its seq
+        del found[0]
+    return Push(new, [one.oid for one in found], [one.signed for one in found])
 
 
 def land(
@@ -118,9 +120,7 @@ def land(
     return chain, answers
 
 
-def _land(
-    push: Push, chain: Chain, server: Server, keep: Callable[[str, Objects], None]
-) -> Answer:
+def _land(push: Push, chain: Chain, server: Server, keep: Callable[[str, Objects], None]) -> Answer:
     said, first, last = [], None, None
     for oid, signed in zip(push.oids, push.signed, strict=True):
         try:
@@ -271,7 +271,7 @@ def read_packets(stream: IO[bytes]) -> list[bytes]:
     found, total = [], 0
     while True:
         head = stream.read(4)
-        size = int(head, 16) if len(head) == 4 and head.isalnum() else -1
+        size = int(head, 16) if len(head) == 4 and _HEX.issuperset(head) else -1
         if size == 0:
             return found
         body = stream.read(size - 4) if size > 4 else b""
@@ -340,9 +340,15 @@ def negotiate(ask: IO[bytes], out: IO[bytes]) -> tuple[bool, list[tuple[str, str
     return b"atomic" in features.split(), [command(line) for line in read_packets(ask)]
 
 
-def serve(ask: IO[bytes], out: IO[bytes], err: IO[str], make: Callable[[str], Sequencer]) -> None:
+def serve(
+    commands: list[tuple[str, str]],
+    out: IO[bytes],
+    err: IO[str],
+    make: Callable[[str], Sequencer],
+    *,
+    atomic: bool,
+) -> None:
     """Answer receive-pack."""
-    atomic, commands = negotiate(ask, out)
     refs = [ref for _, ref in commands]
     for new, ref in commands:
         why = ""
@@ -364,22 +370,27 @@ def serve(ask: IO[bytes], out: IO[bytes], err: IO[str], make: Callable[[str], Se
 
 def main() -> int:
     """What `coordledger hook proc-receive` runs: 0 if every command has an answer."""
+    sure = True
     try:
         environ = dict(os.environ)
         git_dir = environ.get("GIT_DIR", ".")
         keyring = server_keyring(f"{git_dir}/coordledger")
+        atomic, commands = negotiate(sys.stdin.buffer, sys.stdout.buffer)
+        sure = False
         with CatFile(environ) as objects:
 
             def make(name: str) -> Sequencer:
                 return Sequencer(git_dir, name, objects, keyring, environ)
 
-            serve(sys.stdin.buffer, sys.stdout.buffer, sys.stderr, make)
+            serve(commands, sys.stdout.buffer, sys.stderr, make, atomic=atomic)
     except RuleBroken as broken:
         line = refusal("-", broken.code, str(broken))
     except CoordledgerError as fault:
         line = refusal("-", "hook-broken", fault.message)
     except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
-        line = f"coordledger: unknown -: {type(fault).__name__}"
+        why = f"{type(fault).__name__}: {fault}"
+        unsure = f"coordledger: unknown -: {printable(why)}"  # an answer that nobody took
+        line = refusal("-", "hook-broken", why) if sure else unsure
     else:
         return 0
     sys.stderr.write(line + "\n")
