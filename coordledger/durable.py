@@ -35,7 +35,7 @@ def write(folder: str, objects: Objects, arrived: Iterable[str] = ()) -> None:
         if not os.path.isdir(fan):  # noqa: PTH112
             _add_folder(fan, mode)
             synced.add(folder)
-        fresh = f"{fan}/tmp_obj_{os.getpid()}_{oid[:16]}"  # git prunes what is named like this
+        fresh = f"{fan}/tmp_obj_{os.getpid()}_{oid[:16]}"  # noqa: S108 - git prunes such names
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
         with os.fdopen(fd, "wb") as file:
             os.fchmod(fd, mode & 0o444)

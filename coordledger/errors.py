@@ -139,8 +139,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "not-sequenced": (
         FAILED,
         "this server does not sequence: {ref} takes nothing",
-        "push to refs/coordledger/; or the server's owner runs: "
-        "coordledger hook install REPO.git --sequence",
+        "push to refs/coordledger/, or ask the server's owner for: hook install --sequence",
     ),
     "busy": (FAILED, "the ledger is busy: {why}", "try again"),
     "bad-ref": (FAILED, "{ref} is not a ledger's ref", ""),

@@ -19,15 +19,13 @@ Rules of this file:
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` would import enum: 4 ms
 import fcntl
 import os
 import sys
 import time
 
-import _signal  # type: ignore[import-not-found]  # `signal` would import enum: 4 ms
-
 from . import commit, durable, records
-from .catfile import CatFile
 from .errors import CoordledgerError, RuleBroken, printable
 from .hook import (
     FOR,
@@ -40,6 +38,7 @@ from .hook import (
     refusal,
     server_keyring,
 )
+from .loose import Reader
 from .verify import MAX_BASE_DISTANCE, Chain, algorithm
 
 TYPE_CHECKING = False
@@ -87,7 +86,7 @@ class Blame(Exception):
         self.oid, self.broken = oid, broken
 
 
-def read_push(new: str, chain: Chain, objects: CatFile) -> Push:
+def read_push(new: str, chain: Chain, objects: Reader) -> Push:
     """The records of the commits from the ledger to `new`; `chain` stands on a head of it."""
 
     def known(oid: str, seq: int) -> bool:
@@ -160,7 +159,7 @@ class Sequencer:
     """One ledger of the repository at `git_dir`."""
 
     def __init__(
-        self, git_dir: str, name: str, objects: CatFile, keyring: Keyring, environ: dict[str, str]
+        self, git_dir: str, name: str, objects: Reader, keyring: Keyring, environ: dict[str, str]
     ) -> None:
         self.git_dir, self.name, self.ref = git_dir, name, LEDGERS + name
         self._objects, self._keyring, self._environ = objects, keyring, environ
@@ -268,7 +267,8 @@ class Lock:
 
 def read_packets(stream: IO[bytes]) -> list[bytes]:
     """The packets up to the next flush."""
-    found, total = [], 0
+    found: list[bytes] = []
+    total = 0
     while True:
         head = stream.read(4)
         size = int(head, 16) if len(head) == 4 and _HEX.issuperset(head) else -1
@@ -377,7 +377,7 @@ def main() -> int:
         keyring = server_keyring(f"{git_dir}/coordledger")
         atomic, commands = negotiate(sys.stdin.buffer, sys.stdout.buffer)
         sure = False
-        with CatFile(environ) as objects:
+        with Reader(environ) as objects:
 
             def make(name: str) -> Sequencer:
                 return Sequencer(git_dir, name, objects, keyring, environ)

@@ -147,19 +147,10 @@ class Chain:
                 below = commit.parse(below.parent, self._read(below.parent))
             except KeyError:
                 return False
-        for one in reversed(newer[1:]):
-            self._recent.append(one)
+        self._recent += newer[:0:-1]
         if newer:
             self._stand_on(head)
         return True
-
-    def fork(self) -> Chain:
-        """A chain of its own on the same commit: what it steps onto does not move this one."""
-        twin = Chain(self._stored, self._keyring, None, self._algo)
-        twin.head, twin.state = self.head, self.state
-        twin._fresh, twin._fresh_bytes = dict(self._fresh), self._fresh_bytes
-        twin._recent = list(self._recent)
-        return twin
 
     # -- the rules that look at the chain rather than at the state
 

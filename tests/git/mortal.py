@@ -19,15 +19,14 @@ if seconds:
 KINDS = ("open", "os.rename", "os.mkdir", "os.posix_spawn", "fcntl.flock")
 assert durable
 fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-came_by = 0
+came_by: list[str] = []
 
 
 def watch(event: str, arguments: tuple[object, ...]) -> None:
-    global came_by
     if event in KINDS and (came_by or str(arguments[0]).endswith(".lock")):
-        came_by += 1
+        came_by.append(event)
         os.write(fd, f"{event} {arguments[0]}\n".encode())
-        if came_by == int(point):
+        if len(came_by) == int(point):
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import re
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import canonical, commit, durable, times
+from coordledger import commit, durable
 from coordledger.errors import Failed
 from coordledger.git import Deadline, Git
 from coordledger.server import install_hook, mint
@@ -417,9 +415,7 @@ def test_an_atomic_push_is_refused_as_a_whole(town: Fleet, forge: Forge) -> None
     assert pushed.slug == "bad-push"
     assert "atomic" in pushed.said[0]
     assert forge.tip == head
-    assert not plain(
-        "git", "show-ref", "refs/heads/atomic", cwd=town.remote, env=town.env
-    ).stdout
+    assert not plain("git", "show-ref", "refs/heads/atomic", cwd=town.remote, env=town.env).stdout
 
 
 def test_push_options_and_a_namespace_change_nothing(town: Fleet, forge: Forge) -> None:
@@ -584,7 +580,7 @@ def test_objects_are_on_the_disk_before_they_have_names(
     sync, rename = os.fsync, os.rename
 
     def synced(fd: int) -> None:
-        seen.append(("sync", os.readlink(f"/proc/self/fd/{fd}")))
+        seen.append(("sync", str(Path(f"/proc/self/fd/{fd}").readlink())))
         sync(fd)
 
     def renamed(old: str, new: str) -> None:
@@ -728,7 +724,8 @@ def test_a_git_that_is_too_old_is_refused(fleet: Fleet, tmp_path: Path) -> None:
     old.parent.mkdir()
     real = plain("sh", "-c", "command -v git", cwd=tmp_path, env=fleet.env).stdout.decode().strip()
     old.write_text(
-        f'#!/bin/sh\ncase " $* " in *" version "*) echo git version 2.28.1;; *) exec {real} "$@";; esac\n'
+        '#!/bin/sh\ncase " $* " in\n*" version "*) echo git version 2.28.1 ;;\n'
+        f'*) exec {real} "$@" ;;\nesac\n'
     )
     old.chmod(0o755)
     path = {"PATH": f"{old.parent}:{fleet.env['PATH']}"}
