@@ -12,7 +12,7 @@ Rules of this file:
   byte, counts as landed: who was cut off sends the same again and gets the truth.
 - "landed" is said after objects and ref are on the disk, "refused" only where nothing landed.
   Whoever dies in between has said neither.
-- `land` is pure; it serves the hook's one push and a whole queue alike.
+- `land` is pure; it serves the hook's one push and a resident process's queue alike.
 - It cannot change a record, only its neighbours: the chain is the same as one that was
   made by ordinary pushes, and so is its verification.
 """
@@ -44,6 +44,7 @@ from .verify import MAX_BASE_DISTANCE, Chain, algorithm
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from typing import IO
 
     from .commit import Commit
@@ -175,13 +176,17 @@ class Sequencer:
         """What a command brings. Raises `RuleBroken`."""
         return read_push(new, self._at_head(), self._objects)
 
+    def lock(self, wait: Callable[[int, int], None]) -> Lock:
+        return Lock(f"{self.git_dir}/coordledger/{self.name}.lock", wait)
+
     def _at_head(self) -> Chain:
         found = self._objects.find(self.ref, commit.MAX_BYTES)
         if found is None:
             raise RuleBroken("no-create")
-        head = commit.parse(found[0], found[2])
-        if self._chain is None or not self._chain.follow(head):
-            self._chain = Chain(self._read, self._keyring, head, algorithm(head.oid))
+        if self._chain is None or self._chain.head is None or self._chain.head.oid != found[0]:
+            head = commit.parse(found[0], found[2])
+            if self._chain is None or not self._chain.follow(head):
+                self._chain = Chain(self._read, self._keyring, head, algorithm(head.oid))
         return self._chain
 
     def _read(self, oid: str) -> bytes:
@@ -208,8 +213,8 @@ class Sequencer:
             try:
                 old, new = chain.head.oid, twin.head.oid
                 why = durable.move(self.git_dir, self.ref, old, new, self._environ)
-            except OSError as fault:
-                raise Unsure(fault.strerror) from fault
+            except Exception as fault:
+                raise Unsure(f"{type(fault).__name__}: {fault}") from fault
             if not why:
                 self._chain = twin
                 return answers
@@ -241,25 +246,103 @@ class Unsure(Exception):
     """Something may have landed, and nobody could make certain."""
 
 
-class Lock:
-    """A ledger's lock: one process at a time, in the order in which they came."""
+def in_line(fd: int, seconds: int) -> None:
+    """Wait for a lock as the kernel lines them up; for the one thread of a process."""
 
-    def __init__(self, path: str, seconds: int) -> None:
-        self._path, self._seconds = path, seconds
+    def too_late(*_: object) -> None:
+        raise RuleBroken("busy", why=f"no turn within {seconds} s")
+
+    _signal.signal(_signal.SIGALRM, too_late)
+    _signal.alarm(seconds)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    _signal.alarm(0)
+
+
+def now_and_then(fd: int, seconds: int) -> None:
+    """Wait for a lock by asking again; for any thread."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise RuleBroken("busy", why=f"no turn within {seconds} s") from None
+            time.sleep(0.002)
+
+
+class Lock:
+    """A ledger's lock, among processes. The kernel takes it from whoever dies."""
+
+    def __init__(self, path: str, wait: Callable[[int, int], None]) -> None:
+        self._path, self._wait = path, wait
 
     def __enter__(self) -> None:
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        _signal.signal(_signal.SIGALRM, self._too_late)
-        _signal.alarm(self._seconds)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        _signal.alarm(0)
+        try:
+            self._wait(self._fd, TURN_SECONDS)
+        except BaseException:
+            os.close(self._fd)
+            raise
 
     def __exit__(self, *_: object) -> None:
-        _signal.alarm(0)
         os.close(self._fd)
 
-    def _too_late(self, *_: object) -> None:
-        raise RuleBroken("busy", why=f"no turn within {self._seconds} s")
+
+class Desk:
+    """One ledger's place in a resident process: whatever waits is landed together.
+
+    The first thread that gets the turn lands for all that have come by then: objects are
+    brought to the disk in one round, and the ref moves once.
+    """
+
+    def __init__(self, sequencer: Sequencer, turn: AbstractContextManager[object]) -> None:
+        """`turn` is a lock among threads."""
+        self._sequencer, self._turn = sequencer, turn
+        self._waiting: list[Waiting] = []
+
+    def land(self, new: str) -> Answer | None:
+        """As `answer_one`, for any thread."""
+        mine = Waiting(new)
+        self._waiting.append(mine)
+        with self._turn:
+            if not mine.over:
+                together = []
+                while self._waiting:
+                    together.append(self._waiting.pop(0))
+                self._land(together)
+        return mine.answer
+
+    def _land(self, together: list[Waiting]) -> None:
+        sequencer = self._sequencer
+        try:
+            pushes = []
+            for one in together:
+                try:
+                    pushes.append((one, sequencer.read_push(one.new)))
+                except RuleBroken as broken:
+                    one.answer = refused(one.new, broken)
+            with sequencer.lock(now_and_then):
+                answers = sequencer.run([push for _, push in pushes]) if pushes else []
+            for (one, _), answer in zip(pushes, answers, strict=True):
+                one.answer = answer
+        except RuleBroken as broken:
+            for one in together:
+                one.answer = one.answer or refused(one.new, broken)
+        except Exception:  # noqa: BLE001 - whoever gets no answer asks the hook by itself
+            return
+        finally:
+            for one in together:
+                one.over = True
+
+
+class Waiting:
+    """A push that waits at a desk."""
+
+    __slots__ = ("answer", "new", "over")
+
+    def __init__(self, new: str) -> None:
+        self.new, self.over = new, False
+        self.answer: Answer | None = None
 
 
 # -- git's side: pkt-lines (gitprotocol-common(5)) and the proc-receive protocol (githooks(5))
@@ -319,7 +402,7 @@ def answer_one(ref: str, new: str, make: Callable[[str], Sequencer]) -> Answer |
             raise RuleBroken("no-delete")
         sequencer = make(name)
         push = sequencer.read_push(new)  # all that can be done before the turn comes
-        with Lock(f"{sequencer.git_dir}/coordledger/{name}.lock", TURN_SECONDS):
+        with sequencer.lock(in_line):
             return sequencer.run([push])[0]
     except RuleBroken as broken:
         return refused(new, broken)
