@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,12 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import commit, durable
+from coordledger import commit, durable, sequence
 from coordledger.errors import Failed
 from coordledger.git import Deadline, Git
+from coordledger.hook import server_keyring
+from coordledger.loose import Reader
+from coordledger.sequence import Desk, Sequencer
 from coordledger.server import install_hook, mint
 from coordledger.signing import Signed
 from coordledger.tree import object_id
@@ -425,6 +429,92 @@ def test_push_options_and_a_namespace_change_nothing(town: Fleet, forge: Forge) 
     bad = forge.place(forge.sign(forge.record("bob", "void"), mint()))
     pushed = forge.push(f"{bad}:{FOR_REF}", env={"GIT_NAMESPACE": "elsewhere"})
     assert pushed.slug == "bad-signature"
+
+
+# -- a resident process
+
+
+@pytest.fixture
+def desk(village: Forge) -> Desk:
+    """A desk in this process. What it is to land has to be in the remote already: `bring`."""
+    village.fleet.git("config", "core.logAllRefUpdates", "always")
+    remote = str(village.fleet.remote)
+    environ = village.fleet.env | {"GIT_DIR": remote}
+    keyring = server_keyring(f"{remote}/coordledger")
+    return Desk(Sequencer(remote, "main", Reader(environ), keyring, environ), threading.Lock())
+
+
+def bring(forge: Forge, *oids: str) -> None:
+    assert forge.push(*(f"{oid}:refs/heads/{oid}" for oid in oids)).slug == ""
+
+
+def test_what_waits_at_a_desk_lands_together(village: Forge, desk: Desk) -> None:
+    start = village.tip
+    goods = [
+        village.place(village.signed("alice", "submit", on=start, task=f"t{n}"), on=start)
+        for n in range(12)
+    ]
+    twin = village.place(village.signed("alice", "submit", on=start, task="t0"), on=start)
+    bad = village.place(village.sign(village.record("alice", "void"), mint()))
+    chain = village.place(village.sign(village.record("alice", "void"), mint()), on=goods[-1])
+    bring(village, *goods, bad, chain, twin)
+    grow(village)
+    with (village.fleet.remote / "coordledger/main.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # one has the turn and waits, the others gather
+        with ThreadPoolExecutor(15) as pool:
+            came = [pool.submit(desk.land, oid) for oid in (*goods, bad, chain, twin)]
+            while len(desk._waiting) < 14:
+                time.sleep(0.01)
+            fcntl.flock(file, fcntl.LOCK_UN)
+            answers = [one.result() for one in came]
+    assert all(answers)
+    codes = [answer.code for answer in answers if answer]
+    assert codes[:12].count("") == 12 - codes[:12].count("task-exists")
+    assert sorted((codes[0], codes[-1])) == ["", "task-exists"]
+    assert codes[12:14] == ["bad-signature"] * 2
+    seqs = [int(line.split()[3]) for one in answers if one and not one.code for line in one.said]
+    assert sorted(seqs) == list(range(2, 14))
+    moves = (village.fleet.remote / "logs" / LEDGER_REF).read_text().splitlines()
+    assert len(moves) <= 1 + 2  # an ordinary push; the first, and all the others
+    is_sound(village)
+
+
+def test_a_desk_and_hooks_of_their_own_and_ordinary_pushes_share_a_ledger(
+    village: Forge, desk: Desk
+) -> None:
+    for n in range(3):
+        oids = [village.place(village.signed("alice", "submit", task=f"{n}{k}")) for k in "abc"]
+        grow(village)
+        assert len(landed(send(village, oids[0]))) == 1
+        bring(village, oids[1])
+        answer = desk.land(oids[1])
+        assert answer
+        assert answer.code == ""
+        assert answer.new == village.tip
+        again = desk.land(oids[0])
+        assert again
+        assert again.said == [f"coordledger: landed {oids[0]} {3 * n + 2} {again.new}"]
+    assert village.push(village.place(village.signed("alice", "void"))).slug == ""
+
+
+def test_a_desk_that_cannot_land_says_so_or_says_nothing(
+    village: Forge, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oid = village.place(village.signed("alice", "void"))
+    bring(village, oid)
+    with (village.fleet.remote / "coordledger/main.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with monkeypatch.context() as patch:
+            patch.setattr(sequence, "TURN_SECONDS", 0)
+            answer = desk.land(oid)
+    assert answer
+    assert answer.code == "busy"
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "move", lambda *_: 1 // 0)
+        assert desk.land(oid) is None  # it may have landed
+    answer = desk.land(oid)
+    assert answer
+    assert answer.code == ""
 
 
 # -- death and other accidents
