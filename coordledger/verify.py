@@ -149,7 +149,7 @@ class Chain:
                 return False
         self._recent += newer[:0:-1]
         if newer:
-            self._stand_on(head)
+            self._stand_on(head, Tree(self._read, head.tree, self._algo))
         return True
 
     # -- the rules that look at the chain rather than at the state
