@@ -2,12 +2,12 @@
 
 Rules: what git sees is what is read, the quarantine of a push included; replace refs
 and grafts change nothing; an object's size is looked at before its content. It imports
-no subprocess and no dulwich: inside a hook their start costs more than the work.
+no subprocess, no dulwich and no os: inside a hook their start costs more than the work.
 """
 
 from __future__ import annotations
 
-import os
+import posix
 from itertools import islice
 
 from .errors import RuleBroken
@@ -26,24 +26,28 @@ class CatFile:
 
     def __init__(self, environ: dict[str, str], *, quiet: bool = False) -> None:
         """`quiet`: nobody is to see what git complains about."""
-        theirs_in, ours_out = os.pipe()
-        ours_in, theirs_out = os.pipe()
+        theirs_in, ours_out = posix.pipe()
+        ours_in, theirs_out = posix.pipe()
         try:
-            self._pid = os.posix_spawnp(
+            self._pid = posix.posix_spawnp(
                 "git",
                 ["git", "cat-file", "--batch"],
                 environ | {"GIT_NO_REPLACE_OBJECTS": "1"},
                 file_actions=[
-                    (os.POSIX_SPAWN_DUP2, theirs_in, 0),
-                    (os.POSIX_SPAWN_DUP2, theirs_out, 1),
-                    *([(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)] if quiet else []),
+                    (posix.POSIX_SPAWN_DUP2, theirs_in, 0),
+                    (posix.POSIX_SPAWN_DUP2, theirs_out, 1),
+                    *(
+                        [(posix.POSIX_SPAWN_OPEN, 2, "/dev/null", posix.O_WRONLY, 0)]
+                        if quiet
+                        else []
+                    ),
                 ],
             )
         finally:
-            os.close(theirs_in)
-            os.close(theirs_out)
-            self._ask = os.fdopen(ours_out, "wb", buffering=0)
-            self._answer = os.fdopen(ours_in, "rb")
+            posix.close(theirs_in)
+            posix.close(theirs_out)
+            self._ask = open(ours_out, "wb", buffering=0)  # noqa: PTH123, SIM115
+            self._answer = open(ours_in, "rb")  # noqa: PTH123, SIM115
 
     def __enter__(self) -> Self:
         return self
@@ -51,7 +55,7 @@ class CatFile:
     def __exit__(self, *_: object) -> None:
         self._ask.close()
         self._answer.close()
-        os.waitpid(self._pid, 0)
+        posix.waitpid(self._pid, 0)
 
     def find(self, name: str, limit: int = MAX_OBJECT) -> tuple[str, str, bytes] | None:
         """Id, kind and content of the object that `name` (an id or a ref) names, or None.

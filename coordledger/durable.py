@@ -4,12 +4,12 @@ Rules: an object appears whole, under its own name, and is on the disk before a 
 point to it; the ref moves by git's own compare-and-swap. Modes follow those of the
 `objects` folder, as git's shared repositories want it. It verifies nothing, and whoever
 dies in the middle leaves no more than what `git gc` sweeps up. As in a hook's other
-modules, no dulwich and no subprocess: their start costs more than the work.
+modules, no dulwich, no subprocess and no os: their start costs more than the work.
 """
 
 from __future__ import annotations
 
-import os
+import posix
 import zlib
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ def write(folder: str, objects: Objects, arrived: Iterable[str] = ()) -> None:
 
     `arrived` are there already, by a push: by default git brings only packs to the disk itself.
     """
-    mode = os.stat(folder).st_mode  # noqa: PTH116
+    mode = posix.stat(folder).st_mode
     moves = []
     synced = {f"{folder}/{oid[:2]}" for oid in arrived if _sync(_path(folder, oid))}
     for oid, (kind, content) in objects.items():
@@ -32,13 +32,15 @@ def write(folder: str, objects: Objects, arrived: Iterable[str] = ()) -> None:
         if _sync(path):
             synced.add(fan)
             continue
-        if not os.path.isdir(fan):  # noqa: PTH112
+        if not posix.access(fan, posix.F_OK):
             _add_folder(fan, mode)
             synced.add(folder)
-        fresh = f"{fan}/tmp_obj_{os.getpid()}_{oid[:16]}"  # noqa: S108 - git prunes such names
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(fd, mode & 0o444)
+        fresh = f"{fan}/tmp_obj_{posix.getpid()}_{oid[:16]}"  # noqa: S108 - git prunes such names
+        fd = posix.open(
+            fresh, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o444
+        )
+        with open(fd, "wb") as file:  # noqa: PTH123
+            posix.fchmod(fd, mode & 0o444)
             header = b"%s %d\0" % (kind.encode("ascii"), len(content))
             file.write(zlib.compress(header + content, 1))
         moves.append((fresh, path))
@@ -46,7 +48,7 @@ def write(folder: str, objects: Objects, arrived: Iterable[str] = ()) -> None:
     for fresh, _ in moves:  # all of them written: the first one's sync takes the others along
         _sync(fresh)
     for fresh, path in moves:
-        os.rename(fresh, path)  # noqa: PTH104
+        posix.rename(fresh, path)
     for name in synced:
         _sync(name)
 
@@ -57,41 +59,41 @@ def _path(folder: str, oid: str) -> str:
 
 def _add_folder(path: str, mode: int) -> None:
     try:
-        os.mkdir(path)  # noqa: PTH102
+        posix.mkdir(path)
     except FileExistsError:
         return
-    if os.stat(path).st_mode != mode:  # noqa: PTH116
-        os.chmod(path, mode & 0o7777)  # noqa: PTH101
+    if posix.stat(path).st_mode != mode:
+        posix.chmod(path, mode & 0o7777)
 
 
 def _sync(path: str) -> bool:
     """Bring a file or a folder to the disk; False if there is none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        os.fsync(fd)
+        posix.fsync(fd)
     finally:
-        os.close(fd)
+        posix.close(fd)
     return True
 
 
 def move(git_dir: str, ref: str, old: str, new: str, environ: dict[str, str]) -> str:
     """Point `ref` from `old` to `new`, with a reflog as git keeps it: "", or why it did not."""
-    ours, theirs = os.pipe()
+    ours, theirs = posix.pipe()
     try:
-        pid = os.posix_spawnp(
+        pid = posix.posix_spawnp(
             "git",
             ["git", "update-ref", "--no-deref", "-m", "push", ref, new, old],
             environ | {"LC_ALL": "C"},
-            file_actions=[(os.POSIX_SPAWN_DUP2, theirs, 1), (os.POSIX_SPAWN_DUP2, theirs, 2)],
+            file_actions=[(posix.POSIX_SPAWN_DUP2, theirs, 1), (posix.POSIX_SPAWN_DUP2, theirs, 2)],
         )
     finally:
-        os.close(theirs)
-    with os.fdopen(ours, "rb") as answer:
+        posix.close(theirs)
+    with open(ours, "rb") as answer:  # noqa: PTH123
         said = answer.read(4096).decode("ascii", "replace")
-    if os.waitpid(pid, 0)[1]:
+    if posix.waitpid(pid, 0)[1]:
         return said.strip() or "git update-ref died"
     if _sync(f"{git_dir}/{ref}"):  # where git keeps it as a file
         _sync(f"{git_dir}/{ref.rpartition('/')[0]}")

@@ -8,14 +8,14 @@ Rules of this file:
 - It fails closed: what it cannot read, find or finish is refused, in one line.
 - It has no side effects: git runs it for pushes that then lose the race.
 - It verifies with `verify` alone; what stands here is only what a server adds.
-- Imports are kept few: every push to a ledger starts this.
+- Imports are kept few: every push to a ledger starts this. `os` alone takes a millisecond.
 
 What a client claims as the old value is not believed: it must be the ref's own.
 """
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 import time
 
@@ -28,6 +28,7 @@ from .verify import AUTHENTIC, Chain, algorithm
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from .commit import Commit
     from .records import Record
@@ -210,35 +211,55 @@ def server_keyring(folder: str) -> Keyring:
     return Keyring(masters or [], secrets_of)
 
 
-def configured_gap() -> int:
+def configured_gap(environ: dict[str, str]) -> int:
     """`coordledger.maxGap` of the repository, in milliseconds: `90d`, `36h`."""
-    with os.popen("git config --get coordledger.maxGap") as asked:  # noqa: S605 - no input in it
-        text = asked.read().strip()
-    units = {"d": DAY, "h": DAY // 24}
-    if not text:
+    import subprocess  # noqa: PLC0415 - asked for once in a ledger's long pause
+
+    asked = ["git", "config", "--get", "coordledger.maxGap"]
+    ran = subprocess.run(asked, env=environ, capture_output=True, text=True, check=False)
+    text = ran.stdout.strip()
+    if ran.returncode == 1 and not text:
         return DEFAULT_GAP
+    units = {"d": DAY, "h": DAY // 24}
     if text[:-1].isdecimal() and text[-1] in units:
         return int(text[:-1]) * units[text[-1]]
     raise RuleBroken("hook-broken", why=f"coordledger.maxGap is {text}, not like 90d or 36h")
 
 
-def main(*, sequenced: bool = False) -> int:
-    """What `coordledger hook pre-receive` runs: 0 lets the push pass, 1 refuses it."""
+def judge(pushed: bytes, environ: dict[str, str], now: int, *, sequenced: bool = False) -> str:
+    """Judge a push in the repository that `environ` names, as `pre_receive` does."""
     try:
-        pushed = sys.stdin.buffer.read(MAX_INPUT + 1)
         if len(pushed) > MAX_INPUT:
             raise RuleBroken("too-large", what="the push", size=len(pushed), limit=MAX_INPUT)
-        keyring = server_keyring(os.path.join(os.environ.get("GIT_DIR", "."), "coordledger"))  # noqa: PTH118
-        now = time.time_ns() // 1_000_000
-        with Reader(dict(os.environ)) as objects:
-            gap = configured_gap
-            line = pre_receive(pushed, objects, keyring, now, gap, sequenced=sequenced)
+        keyring = server_keyring(f"{environ.get('GIT_DIR', '.')}/coordledger")
+        with Reader(environ) as objects:
+            gap = lambda: configured_gap(environ)  # noqa: E731 - asked for rarely
+            return pre_receive(pushed, objects, keyring, now, gap, sequenced=sequenced)
     except RuleBroken as broken:
-        line = refusal("-", broken.code, str(broken))
+        return refusal("-", broken.code, str(broken))
     except CoordledgerError as fault:
-        line = refusal("-", "hook-broken", fault.message)
+        return refusal("-", "hook-broken", fault.message)
     except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
-        line = refusal("-", "hook-broken", f"{type(fault).__name__}: {fault}")
+        return refusal("-", "hook-broken", f"{type(fault).__name__}: {fault}")
+
+
+def main(environ: dict[str, str], *, sequenced: bool = False) -> int:
+    """What `coordledger hook pre-receive` runs: 0 lets the push pass, 1 refuses it."""
+    pushed, now = sys.stdin.buffer.read(MAX_INPUT + 1), time.time_ns() // 1_000_000
+    line = judge(pushed, environ, now, sequenced=sequenced)
     if line:
         sys.stderr.write(line + "\n")
     return 1 if line else 0
+
+
+def environment() -> dict[str, str]:
+    """What `os.environ` has, without `os`."""
+    code = (sys.getfilesystemencoding(), "surrogateescape")
+    return {name.decode(*code): value.decode(*code) for name, value in posix.environ.items()}
+
+
+def start() -> NoReturn:
+    """What the hook's shell script runs: `main`, without `os` and without tidying up."""
+    answer = main(environment(), sequenced=sys.argv[2:] == ["sequenced"])
+    sys.stderr.flush()
+    posix._exit(answer)  # noqa: SLF001 - its public name is in os

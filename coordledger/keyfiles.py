@@ -8,7 +8,8 @@ fits which key is decided by fingerprints, not here.
 
 from __future__ import annotations
 
-import os
+import errno
+import posix
 import stat
 
 from .errors import error
@@ -23,20 +24,22 @@ def read(path: str) -> list[Secret] | None:
     Raises `Failed`: secret-exposed, bad-secret.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = posix.open(
+            path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC | posix.O_NONBLOCK
+        )
     except FileNotFoundError:
         return None
     except NotADirectoryError:
         return None
     except OSError as fault:
-        why = "it is a symlink" if os.path.islink(path) else fault.strerror  # noqa: PTH114
+        why = "it is a symlink" if fault.errno == errno.ELOOP else fault.strerror
         raise error("secret-exposed", path=path, why=why, fix="use a file of your own") from None
-    facts = os.fstat(fd)
+    facts = posix.fstat(fd)
     if not stat.S_ISREG(facts.st_mode):
-        os.close(fd)
+        posix.close(fd)
         raise error("secret-exposed", path=path, why="it is no file", fix="use a file")
-    with os.fdopen(fd, "rb") as file:
-        if facts.st_uid != os.geteuid():
+    with open(fd, "rb") as file:  # noqa: PTH123
+        if facts.st_uid != posix.geteuid():
             raise error("secret-exposed", path=path, why="it is another user's", fix="chown it")
         if facts.st_mode & 0o077:
             mode = f"mode {stat.S_IMODE(facts.st_mode):04o} lets others read it"
@@ -67,7 +70,8 @@ def append(path: str, secret: Secret) -> None:
 
     Two that append at the same time queue on the folder, so that neither line is lost.
     """
-    import fcntl  # noqa: PLC0415 - the hook reads only
+    import fcntl  # noqa: PLC0415 - the hook reads only, and has no time for these
+    import os  # noqa: PLC0415
 
     folder = os.path.dirname(path) or "."  # noqa: PTH120
     os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103

@@ -9,7 +9,7 @@ content, and the content is hashed.
 
 from __future__ import annotations
 
-import os
+import posix
 import zlib
 
 from .catfile import MAX_OBJECT, CatFile
@@ -76,18 +76,18 @@ class Reader:
         here = self._git_dir
         if "GIT_COMMON_DIR" in self._environ:
             return ""
-        if any(os.access(f"{here}/{odd}", os.F_OK) for odd in ("commondir", "reftable")):
+        if any(posix.access(f"{here}/{odd}", posix.F_OK) for odd in ("commondir", "reftable")):
             return ""
         try:
-            fd = os.open(f"{here}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = posix.open(f"{here}/{name}", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
         except OSError:
             return ""
         try:
-            text = os.read(fd, 66).decode("latin-1")
+            text = posix.read(fd, 66).decode("latin-1")
         except OSError:
             return ""
         finally:
-            os.close(fd)
+            posix.close(fd)
         return text[:-1] if text.endswith("\n") else ""
 
 

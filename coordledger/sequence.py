@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # `signal` would import enum: 4 ms
 import fcntl
-import os
+import posix
 import sys
 import time
 
@@ -34,6 +34,7 @@ from .hook import (
     Server,
     admit,
     configured_gap,
+    environment,
     new_commits,
     refusal,
     server_keyring,
@@ -45,7 +46,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from typing import IO
+    from typing import IO, NoReturn
 
     from .commit import Commit
     from .signing import Keyring, Signed
@@ -167,6 +168,9 @@ class Sequencer:
         self._chain: Chain | None = None
         self._forget()
 
+    def _max_gap(self) -> int:
+        return configured_gap(self._environ)
+
     def _forget(self) -> None:
         self._pending: Objects = {}
         self._pending_bytes = 0
@@ -203,7 +207,7 @@ class Sequencer:
             self._forget()
             chain = self._at_head()
             now = time.time_ns() // 1_000_000
-            server = Server(self._objects, self._keyring, now, configured_gap)
+            server = Server(self._objects, self._keyring, now, self._max_gap)
             twin, answers = land(pushes, chain.fork(), server, self._keep)
             if chain.head is None or twin.head is None or twin.head.oid == chain.head.oid:
                 return answers
@@ -219,7 +223,7 @@ class Sequencer:
                 self._chain = twin
                 return answers
             tries += 1  # another push was faster; or git died after it had moved the ref
-        if os.path.exists(f"{self.git_dir}/{self.ref}.lock"):  # noqa: PTH110
+        if posix.access(f"{self.git_dir}/{self.ref}.lock", posix.F_OK):
             raise RuleBroken("stale-lock", why=f"{self.ref}.lock exists")
         raise RuleBroken("busy", why=why.splitlines()[-1])
 
@@ -277,15 +281,15 @@ class Lock:
         self._path, self._wait = path, wait
 
     def __enter__(self) -> None:
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = posix.open(self._path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
         try:
             self._wait(self._fd, TURN_SECONDS)
         except BaseException:
-            os.close(self._fd)
+            posix.close(self._fd)
             raise
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+        posix.close(self._fd)
 
 
 class Desk:
@@ -447,15 +451,15 @@ def serve(
             err.write("".join(f"{line}\n" for line in answer.said))
             err.flush()
             out.write(b"".join(report(ref, answer)))
+            out.flush()
     out.write(b"0000")
     out.flush()
 
 
-def main() -> int:
+def main(environ: dict[str, str]) -> int:
     """What `coordledger hook proc-receive` runs: 0 if every command has an answer."""
     sure = True
     try:
-        environ = dict(os.environ)
         git_dir = environ.get("GIT_DIR", ".")
         keyring = server_keyring(f"{git_dir}/coordledger")
         atomic, commands = negotiate(sys.stdin.buffer, sys.stdout.buffer)
@@ -478,3 +482,10 @@ def main() -> int:
         return 0
     sys.stderr.write(line + "\n")
     return 1
+
+
+def start() -> NoReturn:
+    """What the hook's shell script runs: `main`, without `os` and without tidying up."""
+    answer = main(environment())
+    sys.stderr.flush()
+    posix._exit(answer)  # noqa: SLF001 - its public name is in os

@@ -343,7 +343,7 @@ def pre_receive(app: App) -> int:
     """Judge a push, as git's pre-receive hook."""
     from coordledger import hook  # noqa: PLC0415 - help needs none
 
-    return hook.main()
+    return hook.main(dict(os.environ))
 
 
 @command(
@@ -355,7 +355,7 @@ def proc_receive(app: App) -> int:
     """Land what is pushed to refs/for/coordledger, as git's proc-receive hook."""
     from coordledger import sequence  # noqa: PLC0415 - help needs none
 
-    return sequence.main()
+    return sequence.main(dict(os.environ))
 
 
 # -- trying it out

@@ -31,4 +31,4 @@ def watch(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(watch)
-sys.exit(sequence.main())
+sequence.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import os
+import posix
 import re
 import sys
 import threading
@@ -669,7 +669,7 @@ def test_objects_are_on_the_disk_before_they_have_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, str]] = []
-    sync, rename = os.fsync, os.rename
+    sync, rename = posix.fsync, posix.rename
 
     def synced(fd: int) -> None:
         seen.append(("sync", str(Path(f"/proc/self/fd/{fd}").readlink())))
@@ -679,8 +679,8 @@ def test_objects_are_on_the_disk_before_they_have_names(
         seen.append((old, new))
         rename(old, new)
 
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(os, "rename", renamed)
+    monkeypatch.setattr(posix, "fsync", synced)
+    monkeypatch.setattr(posix, "rename", renamed)
     tmp_path.chmod(0o2770)
     contents = [b"%d" % n * 5000 for n in range(3)]
     objects = {object_id("blob", content, "sha1"): ("blob", content) for content in contents}
