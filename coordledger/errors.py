@@ -136,6 +136,12 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "no-delete": (FAILED, "a ledger cannot be deleted by a push", ""),
     "not-fast-forward": (FAILED, "the push does not build on the ledger's head", "fetch first"),
     "too-many-records": (FAILED, "more than {limit} records in one push", ""),
+    "not-sequenced": (
+        FAILED,
+        "this server does not sequence: {ref} takes nothing",
+        "push to refs/coordledger/, or ask the server's owner for: hook install --sequence",
+    ),
+    "busy": (FAILED, "the ledger is busy: {why}", "try again"),
     "bad-ref": (FAILED, "{ref} is not a ledger's ref", ""),
     "bad-push": (FAILED, "cannot read what is pushed: {why}", ""),
     "hook-broken": (

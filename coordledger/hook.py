@@ -1,8 +1,10 @@
 """The server's side of a push (docs/format.md, section 10).
 
 Rules of this file:
-- It decides about refs/coordledger/* and refs/coordledger-try/* and about no other ref, but
-  for those whose names end in one of these and so make it ambiguous.
+- It decides about refs/coordledger/*, refs/coordledger-try/* and refs/for/coordledger/*, and
+  about no other ref, but for those whose names end in one of these and so make it ambiguous.
+- What is pushed to refs/for/coordledger/* is judged by the hook that runs next, `sequence`;
+  here it passes where that hook is in force, and nowhere else.
 - It fails closed: what it cannot read, find or finish is refused, in one line.
 - It has no side effects: git runs it for pushes that then lose the race.
 - It verifies with `verify` alone; what stands here is only what a server adds.
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from .state import State
 
 LEDGERS, TRIES = "refs/coordledger/", "refs/coordledger-try/"
+FOR = "refs/for/coordledger/"
 MAX_RECORDS = 1024
 MAX_BYTES = 33_554_432
 MAX_INPUT = 16_777_216
@@ -42,12 +45,19 @@ DEFAULT_GAP = 30 * DAY
 
 
 def pre_receive(
-    pushed: bytes, objects: Reader, keyring: Keyring, now: int, max_gap: Callable[[], int]
+    pushed: bytes,
+    objects: Reader,
+    keyring: Keyring,
+    now: int,
+    max_gap: Callable[[], int],
+    *,
+    sequenced: bool = False,
 ) -> str:
     """Judge a push: "" if it may pass, else the one line that refuses it.
 
     `pushed` is the hook's standard input; `now` milliseconds since 1970; `max_gap()` the
-    milliseconds that the server may be ahead of the newest record.
+    milliseconds that the server may be ahead of the newest record; `sequenced`: git hands
+    refs/for/coordledger/* to the proc-receive hook.
     """
     short, seen = "-", set()
     try:
@@ -60,7 +70,10 @@ def pre_receive(
                 if ref in seen:  # no client of git's does that; each would cost a full check
                     raise RuleBroken("bad-push", why="a ref stands twice in the list")
                 seen.add(ref)
-                _judge_ref(old, new, ref, _Server(objects, keyring, now, max_gap))
+                if ref.lower().startswith(FOR):
+                    _judge_for(ref, sequenced=sequenced)
+                else:
+                    _judge_ref(old, new, ref, Server(objects, keyring, now, max_gap))
     except RuleBroken as broken:
         return refusal(short, broken.code, str(broken))
     return ""
@@ -70,7 +83,9 @@ def refusal(short: str, code: str, message: str) -> str:
     return f"coordledger: refused {printable(short, 12)}: {code}: {printable(message)}"
 
 
-class _Server:
+class Server:
+    """What decides beside the chain: secrets, clock, the owner's settings."""
+
     def __init__(
         self, objects: Reader, keyring: Keyring, now: int, max_gap: Callable[[], int]
     ) -> None:
@@ -88,12 +103,23 @@ def _update(line: str) -> tuple[str, str, str | None]:
     lower = ref.lower()
     ours = "/".join(lower.split("/")[:2]) in (LEDGERS[:-1], TRIES[:-1])
     # As soon as refs/heads/refs/coordledger/x exists, `git push` takes refs/coordledger/x for
-    # ambiguous and pushes nothing. Such a ref may be removed, and not made.
-    ours = ours or (bool(new.strip("0")) and f"/{LEDGERS}" in lower)
+    # ambiguous and pushes nothing; and it takes refs/heads/refs/for/coordledger/x for what is
+    # meant by refs/for/coordledger/x. Such a ref may be removed, and not made.
+    made = bool(new.strip("0"))
+    ours = ours or (
+        made and (lower.startswith(FOR) or f"/{LEDGERS}" in lower or f"/{FOR}" in lower)
+    )
     return old, new, ref if ours else None
 
 
-def _judge_ref(old: str, new: str, ref: str, server: _Server) -> None:
+def _judge_for(ref: str, *, sequenced: bool) -> None:
+    if not ref.startswith(FOR) or not records.is_identifier(ref.removeprefix(FOR)):
+        raise RuleBroken("bad-ref", ref=ref)
+    if not sequenced:
+        raise RuleBroken("not-sequenced", ref=ref)
+
+
+def _judge_ref(old: str, new: str, ref: str, server: Server) -> None:
     trying = ref.startswith(TRIES)
     name = ref.removeprefix(TRIES if trying else LEDGERS)
     if not records.is_identifier(name):
@@ -106,25 +132,28 @@ def _judge_ref(old: str, new: str, ref: str, server: _Server) -> None:
     head = commit.parse(found[0], found[2])
     if not trying and old != head.oid:
         raise RuleBroken("not-fast-forward")
+    if new == head.oid:
+        raise RuleBroken("bad-push", why="nothing new")
     chain = Chain(server.objects.read, server.keyring, head, algorithm(head.oid))
-    for oid, content in _new_commits(server.objects, head.oid, new):
+    for oid, content in new_commits(server.objects, new, lambda oid, _: oid == head.oid):
         parent, before = chain.head, chain.state
         verdict = chain.judge(oid, content)
-        if parent is None or chain.head is None:
-            raise RuleBroken("no-create")
-        if verdict != AUTHENTIC:
-            r = chain.head.record
-            raise RuleBroken("no-secret", agent=r["agent"], key=r["key"])
-        _admit(chain.head.record, parent, before, server)
+        if chain.head is not None:
+            admit(verdict, chain.head.record, parent, before, server)
     if trying:
         raise RuleBroken("try-ok")
 
 
-def _new_commits(objects: Reader, head: str, new: str) -> list[tuple[str, bytes]]:
-    """The commits from `head` (exclusive) to `new`, oldest first, along raw parents."""
+def new_commits(
+    objects: Reader, new: str, known: Callable[[str, int], bool]
+) -> list[tuple[str, bytes]]:
+    """The commits up to `new`, oldest first, along raw parents.
+
+    They end above the first parent that is `known`, by its id and the seq that it has to have.
+    """
     found: list[tuple[str, bytes]] = []
     total, oid = 0, new
-    while oid != head:
+    while True:
         if len(found) == MAX_RECORDS:
             raise RuleBroken("too-many-records", limit=MAX_RECORDS)
         got = objects.find(oid, commit.MAX_BYTES)
@@ -134,17 +163,20 @@ def _new_commits(objects: Reader, head: str, new: str) -> list[tuple[str, bytes]
         if total > MAX_BYTES:
             raise RuleBroken("too-large", what="the push", size=total, limit=MAX_BYTES)
         found.append((oid, got[2]))
-        parent = commit.parse(oid, got[2]).parent
-        if parent is None:
+        one = commit.parse(oid, got[2])
+        if one.parent is None:
             raise RuleBroken("not-fast-forward")
-        oid = parent
-    if not found:
-        raise RuleBroken("bad-push", why="nothing new")
-    return found[::-1]
+        oid = one.parent
+        if known(oid, one.seq - 1):
+            return found[::-1]
 
 
-def _admit(r: Record, parent: Commit, state: State, server: _Server) -> None:
-    """What the server's clock adds; `state` is the parent's."""
+def admit(verdict: str, r: Record, parent: Commit | None, state: State, server: Server) -> None:
+    """What a server adds to the verdict on a record; `state` is the parent's."""
+    if parent is None:
+        raise RuleBroken("no-create")
+    if verdict != AUTHENTIC:
+        raise RuleBroken("no-secret", agent=r["agent"], key=r["key"])
     skew = state.skew
     off = times.parse(r["at"]) - server.now
     if abs(off) > skew:
@@ -194,14 +226,15 @@ def configured_gap(environ: dict[str, str]) -> int:
     raise RuleBroken("hook-broken", why=f"coordledger.maxGap is {text}, not like 90d or 36h")
 
 
-def judge(pushed: bytes, environ: dict[str, str], now: int) -> str:
+def judge(pushed: bytes, environ: dict[str, str], now: int, *, sequenced: bool = False) -> str:
     """Judge a push in the repository that `environ` names, as `pre_receive` does."""
     try:
         if len(pushed) > MAX_INPUT:
             raise RuleBroken("too-large", what="the push", size=len(pushed), limit=MAX_INPUT)
         keyring = server_keyring(f"{environ.get('GIT_DIR', '.')}/coordledger")
         with Reader(environ) as objects:
-            return pre_receive(pushed, objects, keyring, now, lambda: configured_gap(environ))
+            gap = lambda: configured_gap(environ)  # noqa: E731 - asked for rarely
+            return pre_receive(pushed, objects, keyring, now, gap, sequenced=sequenced)
     except RuleBroken as broken:
         return refusal("-", broken.code, str(broken))
     except CoordledgerError as fault:
@@ -210,19 +243,23 @@ def judge(pushed: bytes, environ: dict[str, str], now: int) -> str:
         return refusal("-", "hook-broken", f"{type(fault).__name__}: {fault}")
 
 
-def main(environ: dict[str, str]) -> int:
+def main(environ: dict[str, str], *, sequenced: bool = False) -> int:
     """What `coordledger hook pre-receive` runs: 0 lets the push pass, 1 refuses it."""
-    line = judge(sys.stdin.buffer.read(MAX_INPUT + 1), environ, time.time_ns() // 1_000_000)
+    pushed, now = sys.stdin.buffer.read(MAX_INPUT + 1), time.time_ns() // 1_000_000
+    line = judge(pushed, environ, now, sequenced=sequenced)
     if line:
         sys.stderr.write(line + "\n")
     return 1 if line else 0
 
 
+def environment() -> dict[str, str]:
+    """What `os.environ` has, without `os`."""
+    code = (sys.getfilesystemencoding(), "surrogateescape")
+    return {name.decode(*code): value.decode(*code) for name, value in posix.environ.items()}
+
+
 def start() -> NoReturn:
     """What the hook's shell script runs: `main`, without `os` and without tidying up."""
-    code = (sys.getfilesystemencoding(), "surrogateescape")
-    answer = main(
-        {name.decode(*code): value.decode(*code) for name, value in posix.environ.items()}
-    )
+    answer = main(environment(), sequenced=sys.argv[2:] == ["sequenced"])
     sys.stderr.flush()
     posix._exit(answer)  # noqa: SLF001 - its public name is in os

@@ -399,7 +399,7 @@ class Replica:
             self.clone.remember(here, trusted.first)
 
     def _commits_above(self, below: Commit | None) -> Iterator[tuple[str, bytes]]:
-        """This copy's commits, up to its head: as the index has them for as long as each names
+        """A copy's commits, up to its head: as the index has them for as long as each names
         the one before as its parent, and from there on as the commits themselves have it.
 
         Raises `Integrity`: bad-copy.

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 HOOK = "pre-receive"
 CHAINED = "pre-receive.chained"
 MARK = "# coordledger pre-receive:"
+SEQUENCER = "proc-receive"
+SEQUENCER_MARK = "# coordledger proc-receive:"
+SEQUENCED = "refs/for/coordledger"
+OLDEST_GIT = (2, 29)  # that knows proc-receive
 # What makes pushes to a busy ref cheap; said when it is set.
 SETTINGS = {"receive.autogc": "false", "core.logAllRefUpdates": "true"}
 # Otherwise each push lists all refs once more, as those of the store that its quarantine borrows
@@ -159,15 +163,20 @@ def found_there(
     clone.adopt(trusted, [(0, head.oid)])
 
 
-def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[str]:
+def install_hook(
+    path: Path, git: Git, *, python: str = sys.executable, sequence: bool | None = None
+) -> list[str]:
     """Put the hook into the bare repository at `path`; what was done, a line each.
 
-    Raises `Failed`: not-a-repository, bad-value.
+    `sequence` switches sequencing on or off; None leaves it as it is. Raises `Failed`:
+    not-a-repository, bad-value, no-git.
     """
     store = Store.open(path, discover=False)
     if store.root is not None:
         why = "a work tree's repository: give the bare one that agents push to"
         raise error("bad-value", what=str(path), why=why)
+    if sequence:
+        _need_sequencing(path, git)
     done = []
     asked = ("-C", str(path), "config", "--show-scope", "--get", "core.hooksPath")
     scope, _, elsewhere = git.run(*asked, hooks=None).out.strip().partition("\t")
@@ -180,13 +189,8 @@ def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[
     hook = hook_path(path, git)
     hook.parent.mkdir(exist_ok=True)
     chained = hook.with_name(CHAINED)
-    text = _shim().read_text("utf-8")
-    package = str(Path(__file__).resolve().parent.parent)
     real = os.path.realpath(python)
-    text = text.replace("@PYTHON@", shlex.quote(real)).replace("@PACKAGE@", shlex.quote(package))
-    fresh = hook.with_name(f"{HOOK}.{os.getpid()}.new")
-    fresh.write_text(text, "utf-8")
-    fresh.chmod(0o755)
+    fresh = _fresh_shim(hook, real)
     if hook.exists() and MARK not in hook.read_text("utf-8", "replace"):
         if chained.exists():
             fresh.unlink()
@@ -208,6 +212,52 @@ def install_hook(path: Path, git: Git, *, python: str = sys.executable) -> list[
     if takes_shallow(path, git):
         git.output("-C", str(path), "config", "receive.shallowUpdate", "false")
         done.append("set receive.shallowUpdate=false: a push could have cut the ledger's history")
+    return done + _sequencing(path, git, real, sequence)
+
+
+def _fresh_shim(hook: Path, python: str) -> Path:
+    """The text of the hook that `hook` names, filled in, in a file beside it."""
+    package = str(Path(__file__).resolve().parent.parent)
+    text = _shim(hook.name).read_text("utf-8")
+    text = text.replace("@PYTHON@", shlex.quote(python)).replace("@PACKAGE@", shlex.quote(package))
+    fresh = hook.with_name(f"{hook.name}.{os.getpid()}.new")
+    fresh.write_text(text, "utf-8")
+    fresh.chmod(0o755)
+    return fresh
+
+
+def _need_sequencing(path: Path, git: Git) -> None:
+    """Raises `Failed`: no-git if git is too old, bad-value if the hook's place is taken."""
+    version = git.output("version").split()[2]
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers < OLDEST_GIT:
+        raise error("no-git", why=f"version {version} knows no proc-receive hook, 2.29 does")
+    hook = hook_path(path, git, SEQUENCER)
+    if hook.exists() and SEQUENCER_MARK not in hook.read_text("utf-8", "replace"):
+        raise error("bad-value", what=str(hook), why="is there already: git runs only one")
+
+
+def _sequencing(path: Path, git: Git, python: str, sequence: bool | None) -> list[str]:
+    """Switch it on or off, or keep it as it is, with the hook's newest text."""
+    hook, done = hook_path(path, git, SEQUENCER), []
+    ours = hook.exists() and SEQUENCER_MARK in hook.read_text("utf-8", "replace")
+    asked = ("config", "--local", "--get-all", "receive.procReceiveRefs")
+    named = SEQUENCED in git.run("-C", str(path), *asked).out.split()
+    if sequence is False:
+        if named:
+            every = ("receive.procReceiveRefs", f"^{SEQUENCED}$")
+            git.output("-C", str(path), "config", "--local", "--unset-all", *every)
+            done.append(f"unset receive.procReceiveRefs={SEQUENCED}: pushes there are refused")
+        if ours:
+            hook.unlink()
+            done.append(f"removed {hook}")
+    elif sequence or (ours and named):
+        _fresh_shim(hook, python).replace(hook)
+        done.append(f"installed {hook}, run by {python}")
+        if not named:
+            every = ("receive.procReceiveRefs", SEQUENCED)
+            git.output("-C", str(path), "config", "--local", "--add", *every)
+            done.append(f"set receive.procReceiveRefs={SEQUENCED}")
     return done
 
 
@@ -224,16 +274,16 @@ def takes_shallow(path: Path, git: Git) -> bool:
     return git.run("-C", str(path), *asked).out.strip() == "true"
 
 
-def hook_path(path: Path, git: Git) -> Path:
+def hook_path(path: Path, git: Git, name: str = HOOK) -> Path:
     """Where git looks for the hook when somebody pushes to `path`: follows core.hooksPath."""
     said = git.run("-C", str(path), "rev-parse", "--git-path", "hooks", hooks=None).out.strip()
-    return path / said / HOOK
+    return path / said / name
 
 
-def _shim() -> Path:
+def _shim(name: str) -> Path:
     """The hook's text: beside this file in a wheel, below hooks/ in a checkout."""
     here = Path(__file__).resolve().parent
-    found = next((p for p in (here / HOOK, here.parent / "hooks" / HOOK) if p.is_file()), None)
+    found = next((p for p in (here / name, here.parent / "hooks" / name) if p.is_file()), None)
     if found is None:
         raise error("internal", why="the hook's text is missing from the installation")
     return found

@@ -3,8 +3,9 @@
 Rules of this file (docs/format.md, section 9):
 - `Chain.place` holds every rule but the MAC and renders the commit; writing a record
   and judging somebody's commit both go through it, so they cannot drift apart.
-- `Chain.judge` = parse, check the MAC, place, compare the bytes; then the chain stands
-  on that commit. It raises at the first broken rule and has then not moved.
+- `Chain.check` = the MAC, and `place`; `Chain.judge` = parse, check, compare the bytes;
+  then the chain stands on that commit. They raise at the first broken rule, and the chain
+  has then not moved.
 - Objects are read through a function that is passed in; nothing is written, no clock
   is read. Who may look at which chain when, and what a server adds, is decided above.
 """
@@ -106,27 +107,50 @@ class Chain:
         made = commit.successor(oid, self.head, tree.root, signed)
         return Placed(made, content, tree, complete)
 
+    def check(self, signed: Signed) -> tuple[str, Placed]:
+        """The verdict on `signed` as the next record, and its place. The chain does not move.
+
+        AUTHENTIC or UNVERIFIED; raises `RuleBroken`.
+        """
+        self._check_belongs(signed.record)
+        seq = self.head.seq + 1 if self.head else 0
+        verdict = authenticate(self.state, signed, seq, self._keyring)
+        placed = self.place(signed)
+        return verdict if placed.complete else UNVERIFIED, placed
+
     def judge(self, oid: str, content: bytes) -> str:
         """Verify the commit `oid` as the next one and step onto it; its verdict.
 
         AUTHENTIC or UNVERIFIED; raises `RuleBroken`.
         """
-        found = commit.parse(oid, content)
-        self._check_belongs(found.record)
-        seq = self.head.seq + 1 if self.head else 0
-        verdict = authenticate(self.state, found.signed, seq, self._keyring)
-        placed = self.place(found.signed)
+        verdict, placed = self.check(commit.parse(oid, content).signed)
         if placed.content != content:
             raise RuleBroken("bad-commit", why=_difference(placed.content, content))
         if placed.commit.oid != oid:
             raise RuleBroken("bad-commit", why="its bytes are not those of its id")
         self.advance(placed)
-        return verdict if placed.complete else UNVERIFIED
+        return verdict
 
     def advance(self, placed: Placed) -> None:
         """Step onto what `place` gave."""
         placed.tree.stand()
         self._stand_on(placed.commit, placed.tree)
+
+    def follow(self, head: Commit) -> bool:
+        """Step onto a later head that the caller trusts; False if it is not within reach."""
+        newer, below = [], head
+        while self.head is None or below.oid != self.head.oid:
+            newer.append(below)
+            if below.parent is None or len(newer) > MAX_BASE_DISTANCE:
+                return False
+            try:
+                below = commit.parse(below.parent, self._read(below.parent))
+            except KeyError:
+                return False
+        self._recent += newer[:0:-1]
+        if newer:
+            self._stand_on(head, Tree(self._read, head.tree, self._algo))
+        return True
 
     # -- the rules that look at the chain rather than at the state
 
@@ -179,6 +203,14 @@ class Chain:
             ),
             None,
         )
+
+    def at(self, seq: int) -> Commit | None:
+        """The commit at `seq`, up to the head and as far down as a base may lie."""
+        if self.head is None or not 0 <= self.head.seq - seq <= MAX_BASE_DISTANCE:
+            return None
+        self._reach(seq)
+        place = seq - self._recent[0].seq
+        return self._recent[place] if place >= 0 else None
 
     def _reach(self, seq: int) -> None:
         """Read older commits until the one at `seq` is in `_recent`, as far as they are here."""

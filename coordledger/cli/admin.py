@@ -318,12 +318,17 @@ hooks = group(
 
 @command("install", parent=hooks, example="coordledger hook install /srv/git/project.git")
 @click.argument("repository", metavar="REPO.git")
-def install(app: App, repository: str) -> None:
+@click.option(
+    "--sequence/--no-sequence",
+    default=None,
+    help="Put records on the newest head as they arrive (git 2.29), or stop doing so.",
+)
+def install(app: App, repository: str, sequence: bool | None) -> None:
     """Put the hook into a bare repository. One that is there is kept and runs first."""
     from coordledger import server  # noqa: PLC0415 - help needs none
 
     path = app.file(repository).absolute()
-    done = server.install_hook(path, app.git())
+    done = server.install_hook(path, app.git(), sequence=sequence)
     app.screen.value({"repository": str(path), "done": done})
     for line in done:
         app.screen.line(safe(line))
@@ -339,6 +344,18 @@ def pre_receive(app: App) -> int:
     from coordledger import hook  # noqa: PLC0415 - help needs none
 
     return hook.main(dict(os.environ))
+
+
+@command(
+    "proc-receive",
+    parent=hooks,
+    example="coordledger hook proc-receive    # git runs it and talks to it",
+)
+def proc_receive(app: App) -> int:
+    """Land what is pushed to refs/for/coordledger, as git's proc-receive hook."""
+    from coordledger import sequence  # noqa: PLC0415 - help needs none
+
+    return sequence.main(dict(os.environ))
 
 
 # -- trying it out

@@ -30,7 +30,7 @@ class Shim:
         self.python = folder / "pyth on"
         self.python.write_text(f"#!/bin/sh\ncat > '{self.given}'\nexit 7\n")
         self.python.chmod(0o755)
-        text = _shim().read_text().replace("@PYTHON@", f"'{self.python}'")
+        text = _shim("pre-receive").read_text().replace("@PYTHON@", f"'{self.python}'")
         self.hook.write_text(text.replace("@PACKAGE@", "'/no where'"))
 
     def chain(self, code: int) -> None:
@@ -71,7 +71,7 @@ def shim(request: pytest.FixtureRequest, tmp_path: Path) -> Shim:
         b"  \t " + OURS,
         OURS[:-1] + b"  \n",
         b"$(touch no) `touch no` \\n \\ $HOME ' \" END\n" + OURS,
-        b"END\n\\x\\\n" + OURS,
+        b"END\n" + OURS,
         OURS[:-1] + b"\xff\xfe\n",
         CODE[:-1] + b"\xe3\n" + OURS[:-1] + b"\xe3\n",
         OURS.replace(b"refs/coord", b"refs/COORD"),

@@ -1,0 +1,491 @@
+"""Sequencing: the server puts signed records on the head that the ledger has when they arrive.
+
+Clients push a commit, or a chain of them, to refs/for/coordledger/<ledger>; git hands it
+to the proc-receive hook (githooks(5)), which takes the signed records out, renders them on
+the ledger's current head under a lock, and moves the ref. Nobody loses a race to a record
+that his own does not conflict with.
+
+Rules of this file:
+- Only the signed bytes of what is pushed count; the commits around them are rendered anew.
+  A record that cannot be verified as `hook` demands it is refused, with the same words.
+- A pushed chain lands whole or not at all; a record that is in the ledger already, byte for
+  byte, counts as landed: who was cut off sends the same again and gets the truth.
+- "landed" is said after objects and ref are on the disk, "refused" only where nothing landed.
+  Whoever dies in between has said neither.
+- `land` is pure; it serves the hook's one push and a resident process's queue alike.
+- It cannot change a record, only its neighbours: the chain is the same as one that was
+  made by ordinary pushes, and so is its verification.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # `signal` would import enum: 4 ms
+import fcntl
+import posix
+import sys
+import time
+
+from . import commit, durable, records
+from .errors import CoordledgerError, RuleBroken, printable
+from .hook import (
+    FOR,
+    LEDGERS,
+    MAX_INPUT,
+    Server,
+    admit,
+    configured_gap,
+    environment,
+    new_commits,
+    refusal,
+    server_keyring,
+)
+from .loose import Reader
+from .verify import MAX_BASE_DISTANCE, Chain, algorithm
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from typing import IO, NoReturn
+
+    from .commit import Commit
+    from .signing import Keyring, Signed
+    from .tree import Objects
+
+TURN_SECONDS = 25  # to wait for the lock
+TRIES = 10  # each of which waits for git's own lock of the ref, too
+PENDING_BYTES = 16_777_216  # rendered, and not yet written
+_HEX = frozenset(b"0123456789abcdef")
+
+
+class Push:
+    """What one command brings: the records of `oids`, the commits as they were pushed."""
+
+    __slots__ = ("new", "oids", "signed")
+
+    def __init__(self, new: str, oids: list[str], signed: list[Signed]) -> None:
+        self.new, self.oids, self.signed = new, oids, signed
+
+
+class Answer:
+    """How it ended: `code` is "" for landed; `said` are the lines for the client."""
+
+    __slots__ = ("code", "new", "old", "said")
+
+    def __init__(self, code: str, said: list[str], old: str = "", new: str = "") -> None:
+        self.code, self.said, self.old, self.new = code, said, old, new
+
+
+def refused(oid: str, broken: RuleBroken) -> Answer:
+    return Answer(broken.code, [refusal(oid[:12], broken.code, str(broken))])
+
+
+class Blame(Exception):
+    """The commit, as it was pushed, whose record breaks a rule."""
+
+    def __init__(self, oid: str, broken: RuleBroken) -> None:
+        super().__init__(oid)
+        self.oid, self.broken = oid, broken
+
+
+def read_push(new: str, chain: Chain, objects: Reader) -> Push:
+    """The records of the commits from the ledger to `new`; `chain` stands on a head of it."""
+
+    def known(oid: str, seq: int) -> bool:
+        if chain.head is None or seq < chain.head.seq - MAX_BASE_DISTANCE:
+            return True  # wherever it is: no record above it can still land
+        there = chain.at(seq)
+        return there is not None and there.oid == oid
+
+    found = [commit.parse(oid, content) for oid, content in new_commits(objects, new, known)]
+    while len(found) > 1 and known(found[0].oid, found[0].seq):  # below one that lied about its seq
+        del found[0]
+    return Push(new, [one.oid for one in found], [one.signed for one in found])
+
+
+def land(
+    pushes: list[Push], chain: Chain, server: Server, keep: Callable[[str, Objects], None]
+) -> tuple[Chain, list[Answer]]:
+    """Put on the chain what may be there; where it stands then, and an answer for each push.
+
+    `keep` takes what is rendered, with the id of the commit as it was pushed.
+    """
+    answers = []
+    for push in pushes:
+        on = chain if len(push.signed) == 1 else chain.fork()
+        try:
+            answers.append(_land(push, on, server, keep))
+            chain = on
+        except Blame as blame:
+            answers.append(refused(blame.oid, blame.broken))
+    return chain, answers
+
+
+def _land(push: Push, chain: Chain, server: Server, keep: Callable[[str, Objects], None]) -> Answer:
+    said, first, last = [], None, None
+    for oid, signed in zip(push.oids, push.signed, strict=True):
+        try:
+            there = _landed(signed, chain)
+            if there is None:
+                parent, before = chain.head, chain.state
+                verdict, placed = chain.check(signed)
+                admit(verdict, signed.record, parent, before, server)
+                keep(oid, placed.objects)
+                chain.advance(placed)
+                there = placed.commit
+        except RuleBroken as broken:
+            raise Blame(oid, broken) from None
+        first, last = first or there, there
+        said.append(f"coordledger: landed {oid} {there.seq} {there.oid}")
+    if first is None or last is None or first.parent is None:
+        raise AssertionError("a push has a record, and a ledger a first one that no push made")
+    return Answer("", said, first.parent, last.oid)
+
+
+def _landed(signed: Signed, chain: Chain) -> Commit | None:
+    """The commit that has this record in the ledger already, to the byte."""
+    r = signed.record
+    base = r["base"]
+    if base is None or chain.at(base["seq"]) is None:
+        return None
+    there = chain.find(r["agent"], r["op"], base["seq"])
+    if there and (there.signed.payload, there.signed.tag) == (signed.payload, signed.tag):
+        return there
+    return None
+
+
+# -- the surroundings: repository, lock, clock, environment
+
+
+class Sequencer:
+    """One ledger of the repository at `git_dir`."""
+
+    def __init__(
+        self, git_dir: str, name: str, objects: Reader, keyring: Keyring, environ: dict[str, str]
+    ) -> None:
+        self.git_dir, self.name, self.ref = git_dir, name, LEDGERS + name
+        self._objects, self._keyring, self._environ = objects, keyring, environ
+        self._chain: Chain | None = None
+        self._forget()
+
+    def _max_gap(self) -> int:
+        return configured_gap(self._environ)
+
+    def _forget(self) -> None:
+        self._pending: Objects = {}
+        self._pending_bytes = 0
+        self._arrived: set[str] = set()
+
+    def read_push(self, new: str) -> Push:
+        """What a command brings. Raises `RuleBroken`."""
+        return read_push(new, self._at_head(), self._objects)
+
+    def lock(self, wait: Callable[[int, int], None]) -> Lock:
+        return Lock(f"{self.git_dir}/coordledger/{self.name}.lock", wait)
+
+    def _at_head(self) -> Chain:
+        found = self._objects.find(self.ref, commit.MAX_BYTES)
+        if found is None:
+            raise RuleBroken("no-create")
+        if self._chain is None or self._chain.head is None or self._chain.head.oid != found[0]:
+            head = commit.parse(found[0], found[2])
+            if self._chain is None or not self._chain.follow(head):
+                self._chain = Chain(self._read, self._keyring, head, algorithm(head.oid))
+        return self._chain
+
+    def _read(self, oid: str) -> bytes:
+        pending = self._pending.get(oid)
+        return pending[1] if pending else self._objects.read(oid)
+
+    def run(self, pushes: list[Push]) -> list[Answer]:
+        """Land what may land: answers that are on the disk. Needs the ledger's lock.
+
+        Raises `RuleBroken` if nothing has landed, `Unsure` if something may have.
+        """
+        why, tries = "", 0
+        while True:
+            self._forget()
+            chain = self._at_head()
+            now = time.time_ns() // 1_000_000
+            server = Server(self._objects, self._keyring, now, self._max_gap)
+            twin, answers = land(pushes, chain.fork(), server, self._keep)
+            if chain.head is None or twin.head is None or twin.head.oid == chain.head.oid:
+                return answers
+            if tries == TRIES:
+                break
+            self._flush()
+            try:
+                old, new = chain.head.oid, twin.head.oid
+                why = durable.move(self.git_dir, self.ref, old, new, self._environ)
+            except Exception as fault:
+                raise Unsure(f"{type(fault).__name__}: {fault}") from fault
+            if not why:
+                self._chain = twin
+                return answers
+            tries += 1  # another push was faster; or git died after it had moved the ref
+        if posix.access(f"{self.git_dir}/{self.ref}.lock", posix.F_OK):
+            raise RuleBroken("stale-lock", why=f"{self.ref}.lock exists")
+        raise RuleBroken("busy", why=why.splitlines()[-1])
+
+    def _keep(self, pushed: str, objects: Objects) -> None:
+        """Remember what has to be written; what was pushed just so is there already."""
+        if pushed in objects:
+            self._arrived.update(objects)
+            return
+        self._pending |= objects
+        self._pending_bytes += sum(len(content) for _, content in objects.values())
+        if self._pending_bytes > PENDING_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            durable.write(f"{self.git_dir}/objects", self._pending, self._arrived)
+        except OSError as fault:
+            why = f"cannot write objects: {fault.strerror}"
+            raise RuleBroken("hook-broken", why=why) from fault
+        self._forget()
+
+
+class Unsure(Exception):
+    """Something may have landed, and nobody could make certain."""
+
+
+def in_line(fd: int, seconds: int) -> None:
+    """Wait for a lock as the kernel lines them up; for the one thread of a process."""
+
+    def too_late(*_: object) -> None:
+        raise RuleBroken("busy", why=f"no turn within {seconds} s")
+
+    _signal.signal(_signal.SIGALRM, too_late)
+    _signal.alarm(seconds)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    _signal.alarm(0)
+
+
+def now_and_then(fd: int, seconds: int) -> None:
+    """Wait for a lock by asking again; for any thread."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise RuleBroken("busy", why=f"no turn within {seconds} s") from None
+            time.sleep(0.002)
+
+
+class Lock:
+    """A ledger's lock, among processes. The kernel takes it from whoever dies."""
+
+    def __init__(self, path: str, wait: Callable[[int, int], None]) -> None:
+        self._path, self._wait = path, wait
+
+    def __enter__(self) -> None:
+        self._fd = posix.open(self._path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
+        try:
+            self._wait(self._fd, TURN_SECONDS)
+        except BaseException:
+            posix.close(self._fd)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        posix.close(self._fd)
+
+
+class Desk:
+    """One ledger's place in a resident process: whatever waits is landed together.
+
+    The first thread that gets the turn lands for all that have come by then: objects are
+    brought to the disk in one round, and the ref moves once.
+    """
+
+    def __init__(self, sequencer: Sequencer, turn: AbstractContextManager[object]) -> None:
+        """`turn` is a lock among threads."""
+        self._sequencer, self._turn = sequencer, turn
+        self._waiting: list[Waiting] = []
+
+    def land(self, new: str) -> Answer | None:
+        """As `answer_one`, for any thread."""
+        mine = Waiting(new)
+        self._waiting.append(mine)
+        with self._turn:
+            if not mine.over:
+                together = []
+                while self._waiting:
+                    together.append(self._waiting.pop(0))
+                self._land(together)
+        return mine.answer
+
+    def _land(self, together: list[Waiting]) -> None:
+        sequencer = self._sequencer
+        try:
+            pushes = []
+            for one in together:
+                try:
+                    pushes.append((one, sequencer.read_push(one.new)))
+                except RuleBroken as broken:
+                    one.answer = refused(one.new, broken)
+            with sequencer.lock(now_and_then):
+                answers = sequencer.run([push for _, push in pushes]) if pushes else []
+            for (one, _), answer in zip(pushes, answers, strict=True):
+                one.answer = answer
+        except RuleBroken as broken:
+            for one in together:
+                one.answer = one.answer or refused(one.new, broken)
+        except Exception:  # noqa: BLE001 - whoever gets no answer asks the hook by itself
+            return
+        finally:
+            for one in together:
+                one.over = True
+
+
+class Waiting:
+    """A push that waits at a desk."""
+
+    __slots__ = ("answer", "new", "over")
+
+    def __init__(self, new: str) -> None:
+        self.new, self.over = new, False
+        self.answer: Answer | None = None
+
+
+# -- git's side: pkt-lines (gitprotocol-common(5)) and the proc-receive protocol (githooks(5))
+
+
+def read_packets(stream: IO[bytes]) -> list[bytes]:
+    """The packets up to the next flush."""
+    found: list[bytes] = []
+    total = 0
+    while True:
+        head = stream.read(4)
+        size = int(head, 16) if len(head) == 4 and _HEX.issuperset(head) else -1
+        if size == 0:
+            return found
+        body = stream.read(size - 4) if size > 4 else b""
+        total += size
+        if size < 4 or len(body) != size - 4 or total > MAX_INPUT:
+            raise RuleBroken("bad-push", why="the list of refs is cut off")
+        found.append(body.removesuffix(b"\n"))
+
+
+def packet(line: str) -> bytes:
+    body = line.encode("utf-8", "surrogateescape")
+    return b"%04x%s" % (len(body) + 4, body)
+
+
+def command(line: bytes) -> tuple[str, str]:
+    """The new id and the ref of a command. Raises `RuleBroken`."""
+    parts = line.decode("utf-8", "surrogateescape").split(" ", 2)
+    if len(parts) != 3:
+        raise RuleBroken("bad-push", why="a line of the list is not: old new ref")
+    return parts[1], parts[2]
+
+
+def ledger_of(ref: str) -> str:
+    """The ledger that a ref for records names. Raises `RuleBroken`: bad-ref."""
+    name = ref.removeprefix(FOR)
+    if name == ref or not records.is_identifier(name):
+        raise RuleBroken("bad-ref", ref=ref)
+    return name
+
+
+def report(ref: str, answer: Answer) -> list[bytes]:
+    """What receive-pack is told about one command."""
+    if answer.code:
+        return [packet(f"ng {ref} {answer.code}")]
+    lines = [f"ok {ref}", f"option refname {LEDGERS}{ref.removeprefix(FOR)}"]
+    lines += [f"option old-oid {answer.old}", f"option new-oid {answer.new}"]
+    return [packet(line) for line in lines]
+
+
+def answer_one(ref: str, new: str, make: Callable[[str], Sequencer]) -> Answer | None:
+    """Land what one command brings, in its turn. None if its outcome is not known."""
+    try:
+        name = ledger_of(ref)
+        if not new.strip("0"):
+            raise RuleBroken("no-delete")
+        sequencer = make(name)
+        push = sequencer.read_push(new)  # all that can be done before the turn comes
+        with sequencer.lock(in_line):
+            return sequencer.run([push])[0]
+    except RuleBroken as broken:
+        return refused(new, broken)
+    except Unsure as fault:
+        sys.stderr.write(f"coordledger: unknown {printable(new, 12)}: {printable(fault)}\n")
+        return None
+    except CoordledgerError as fault:
+        return refused(new, RuleBroken("hook-broken", why=fault.message))
+    except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
+        return refused(new, RuleBroken("hook-broken", why=f"{type(fault).__name__}: {fault}"))
+
+
+def negotiate(ask: IO[bytes], out: IO[bytes]) -> tuple[bool, list[tuple[str, str]]]:
+    """Whether the push is atomic; the new id and the ref of each command."""
+    _, _, features = b"".join(read_packets(ask)[:1]).partition(b"\0")
+    out.write(packet("version=1") + b"0000")
+    out.flush()
+    return b"atomic" in features.split(), [command(line) for line in read_packets(ask)]
+
+
+def serve(
+    commands: list[tuple[str, str]],
+    out: IO[bytes],
+    err: IO[str],
+    make: Callable[[str], Sequencer],
+    *,
+    atomic: bool,
+) -> None:
+    """Answer receive-pack."""
+    refs = [ref for _, ref in commands]
+    for new, ref in commands:
+        why = ""
+        if atomic:  # git could take the other refs back, and not what has landed here
+            why = "an atomic push cannot be sequenced"
+        elif refs.count(ref) > 1:
+            why = "a ref stands twice in the list"
+        if why:
+            answer: Answer | None = refused(new, RuleBroken("bad-push", why=why))
+        else:
+            answer = answer_one(ref, new, make)
+        if answer:
+            err.write("".join(f"{line}\n" for line in answer.said))
+            err.flush()
+            out.write(b"".join(report(ref, answer)))
+            out.flush()
+    out.write(b"0000")
+    out.flush()
+
+
+def main(environ: dict[str, str]) -> int:
+    """What `coordledger hook proc-receive` runs: 0 if every command has an answer."""
+    sure = True
+    try:
+        git_dir = environ.get("GIT_DIR", ".")
+        keyring = server_keyring(f"{git_dir}/coordledger")
+        atomic, commands = negotiate(sys.stdin.buffer, sys.stdout.buffer)
+        sure = False
+        with Reader(environ) as objects:
+
+            def make(name: str) -> Sequencer:
+                return Sequencer(git_dir, name, objects, keyring, environ)
+
+            serve(commands, sys.stdout.buffer, sys.stderr, make, atomic=atomic)
+    except RuleBroken as broken:
+        line = refusal("-", broken.code, str(broken))
+    except CoordledgerError as fault:
+        line = refusal("-", "hook-broken", fault.message)
+    except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
+        why = f"{type(fault).__name__}: {fault}"
+        unsure = f"coordledger: unknown -: {printable(why)}"  # an answer that nobody took
+        line = refusal("-", "hook-broken", why) if sure else unsure
+    else:
+        return 0
+    sys.stderr.write(line + "\n")
+    return 1
+
+
+def start() -> NoReturn:
+    """What the hook's shell script runs: `main`, without `os` and without tidying up."""
+    answer = main(environment())
+    sys.stderr.flush()
+    posix._exit(answer)  # noqa: SLF001 - its public name is in os

@@ -1,0 +1,34 @@
+"""The proc-receive hook, and its death: argv is PACKAGE, POINT, LOG, SECONDS.
+
+It kills itself with SIGKILL just before the POINT-th thing that it does to the world (a file
+or folder opened, made, renamed, a lock taken, a process started), counted from the moment it
+stands at the lock; POINT 0 lives. What it came by is appended to LOG.
+"""
+
+import os
+import signal
+import sys
+
+package, point, log, seconds = sys.argv[1:]
+sys.path.insert(0, package)
+
+from coordledger import durable, sequence  # noqa: E402
+
+if seconds:
+    sequence.TURN_SECONDS = int(seconds)
+KINDS = ("open", "os.rename", "os.mkdir", "os.posix_spawn", "fcntl.flock")
+assert durable
+fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+came_by: list[str] = []
+
+
+def watch(event: str, arguments: tuple[object, ...]) -> None:
+    if event in KINDS and (came_by or str(arguments[0]).endswith(".lock")):
+        came_by.append(event)
+        os.write(fd, f"{event} {arguments[0]}\n".encode())
+        if len(came_by) == int(point):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+sys.addaudithook(watch)
+sequence.start()

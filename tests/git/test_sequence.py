@@ -1,0 +1,826 @@
+"""The sequencer: real pushes to refs/for/coordledger/*, answered by the real proc-receive hook."""
+
+from __future__ import annotations
+
+import fcntl
+import posix
+import re
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fleet import LEDGER_REF
+
+from coordledger import commit, durable, sequence
+from coordledger.errors import Failed
+from coordledger.git import Deadline, Git
+from coordledger.hook import server_keyring
+from coordledger.loose import Reader
+from coordledger.sequence import Desk, Sequencer
+from coordledger.server import install_hook, mint
+from coordledger.signing import Signed
+from coordledger.tree import object_id
+
+from .forge import TRY_REF, Pushed, fsck, opened, packet, plain, second_opinion
+from .test_hook import FORGED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fleet import Fleet
+
+    from .forge import Forge
+
+FOR_REF = "refs/for/coordledger/main"
+ZERO = "0" * 40
+PACKAGE = Path(durable.__file__).parent.parent
+MORTAL = Path(__file__).with_name("mortal.py")
+_LANDED = re.compile("coordledger: landed ([0-9a-f]+) ([0-9]+) ([0-9a-f]+)")
+
+
+def switch(fleet: Fleet, *, sequence: bool | None) -> list[str]:
+    git = Git(fleet.env, fleet.root, Deadline(20))
+    return install_hook(fleet.remote, git, sequence=sequence)
+
+
+@pytest.fixture(scope="module")
+def town(founded: Callable[..., Fleet]) -> Fleet:
+    made = founded("bob", "carol")
+    switch(made, sequence=True)
+    return made
+
+
+@pytest.fixture
+def village(fleet: Fleet, forge_for: Callable[[Fleet], Forge]) -> Forge:
+    """A forge on a sequencing fleet of the test's own; only alice is there."""
+    switch(fleet, sequence=True)
+    return forge_for(fleet)
+
+
+def landed(pushed: Pushed) -> list[tuple[str, int, str]]:
+    """Pushed id, seq and id of what landed; the push must say nothing else."""
+    assert pushed.slug == ""
+    return [(old, int(seq), new) for old, seq, new in _LANDED.findall(pushed.err)]
+
+
+def send(forge: Forge, oid: str, ref: str = FOR_REF) -> Pushed:
+    return forge.push(f"{oid}:{ref}")
+
+
+def grow(forge: Forge, count: int = 1) -> None:
+    """Other people's records, by ordinary pushes."""
+    assert forge.push(forge.voids(count)[-1]).slug == ""
+
+
+def seq_of(forge: Forge, oid: str) -> int:
+    return commit.parse(oid, forge.raw(oid)).seq
+
+
+def is_sound(forge: Forge) -> None:
+    """Everybody agrees that the chain is good, and nothing lies about."""
+    fleet = forge.fleet
+    count = int(fleet.git("rev-list", "--count", LEDGER_REF))
+    audit = fleet.ledger("alice").audit(full=True)
+    assert (audit.problems, audit.verdicts) == ((), {"authentic": count})
+    assert second_opinion(fleet.remote) == count
+    fsck(fleet.remote, fleet.env)
+    assert not list(fleet.remote.glob("refs/**/*.lock"))
+    assert not (fleet.remote / "refs/for").exists()
+
+
+# -- what lands, and where
+
+
+def test_a_record_on_the_head_lands_as_it_was_pushed(town: Fleet, forge: Forge) -> None:
+    oid, before = forge.place(forge.signed("bob", "void")), forge.tip
+    pushed = forge.push("--porcelain", f"{oid}:{FOR_REF}")
+    assert landed(pushed) == [(oid, seq_of(forge, oid), oid)]
+    assert forge.tip == oid
+    # What git tells its user is the truth, too.
+    assert f"{oid}:{LEDGER_REF}\t{before[:7]}..{oid[:7]}" in pushed.out
+    is_sound(forge)
+
+
+def test_a_record_on_an_old_head_is_rendered_on_the_new_one(town: Fleet, forge: Forge) -> None:
+    signed = forge.signed("bob", "submit", task="late")
+    oid = forge.place(signed)
+    grow(forge, 3)
+    head = forge.tip
+    [(pushed, seq, new)] = landed(send(forge, oid))
+    assert (pushed, new, seq) == (oid, forge.tip, seq_of(forge, head) + 1)
+    assert new != oid
+    found = commit.parse(new, forge.raw(new))
+    assert (found.parent, found.signed.payload) == (head, signed.payload)
+    assert found.signed.tag == signed.tag
+    is_sound(forge)
+
+
+def test_the_chain_is_the_one_that_an_ordinary_push_makes(
+    town: Fleet, forge: Forge, forge_for: Callable[[Fleet], Forge]
+) -> None:
+    signed = forge.signed("bob", "submit", task="twin")
+    oid = forge.place(signed)
+    grow(forge)
+    wanted = forge.place(signed)  # by hand, on the new head
+    assert [new for *_, new in landed(send(forge, oid))] == [wanted]
+
+
+def test_what_surrounds_the_signed_bytes_does_not_matter(town: Fleet, forge: Forge) -> None:
+    """A lying subject, tree, seq, date: the record is right, and lands as it should look."""
+    good = forge.place(forge.signed("bob", "submit", task="dressed-up"))
+    odd = forge.changed(good, b"submit dressed-up", b"claim everything")
+    odd = forge.changed(odd, b"author bob", b"author eve")
+    odd = forge.changed(odd, b"Coordledger-Seq: ", b"Coordledger-Seq: 7")
+    raw = forge.raw(odd)
+    odd = forge.add("commit", b"tree %s" % forge.tree().encode() + raw[raw.index(b"\n") :])
+    assert landed(send(forge, odd)) == [(odd, seq_of(forge, good), good)]
+    is_sound(forge)
+
+
+def test_two_on_one_head_both_land(town: Fleet, forge: Forge) -> None:
+    oids = [forge.place(forge.signed(agent, "claim", tasks=[agent])) for agent in ("bob", "carol")]
+    [[first], [second]] = [landed(send(forge, oid)) for oid in oids]
+    assert first[1] + 1 == second[1]
+    is_sound(forge)
+
+
+def test_of_two_who_want_the_same_the_first_has_it(town: Fleet, forge: Forge) -> None:
+    oids = [forge.place(forge.signed(agent, "claim", tasks=["one"])) for agent in ("bob", "carol")]
+    assert len(landed(send(forge, oids[0]))) == 1
+    head = forge.tip
+    refused = send(forge, oids[1])
+    assert (refused.slug, refused.short) == ("held", oids[1][:12])
+    assert "bob/s1" in refused.said[0]
+    assert "(held)" in refused.err  # git's own line has the code
+    assert forge.tip == head
+
+
+def test_a_chain_of_100_lands_in_one_push(town: Fleet, forge: Forge) -> None:
+    oids = forge.voids(100)
+    grow(forge, 2)
+    head = forge.tip
+    found = landed(send(forge, oids[-1]))
+    assert [pushed for pushed, *_ in found] == oids
+    assert [seq for _, seq, _ in found] == list(range(found[0][1], found[0][1] + 100))
+    assert forge.tip == found[-1][2]
+    assert commit.parse(found[0][2], forge.raw(found[0][2])).parent == head
+    is_sound(forge)
+
+
+def test_of_a_chain_with_a_bad_record_nothing_lands_and_the_bad_one_is_named(
+    town: Fleet, forge: Forge
+) -> None:
+    first = forge.place(forge.signed("bob", "void"))
+    bad = forge.place(forge.sign(forge.record("bob", "void"), mint()), on=first)
+    last = forge.place(forge.signed("bob", "void"), on=bad)
+    grow(forge)
+    head = forge.tip
+    pushed = send(forge, last)
+    assert (pushed.slug, pushed.short) == ("bad-signature", bad[:12])
+    assert (forge.tip, _LANDED.findall(pushed.err)) == (head, [])
+    assert len(landed(send(forge, first))) == 1
+
+
+def test_a_chain_whose_beginning_has_landed_goes_on_from_there(town: Fleet, forge: Forge) -> None:
+    oids = forge.voids(5)
+    grow(forge)
+    first = landed(send(forge, oids[1]))
+    grow(forge)
+    whole = landed(send(forge, oids[-1]))
+    assert whole[:2] == first
+    assert [pushed for pushed, *_ in whole] == oids
+    assert len({seq for _, seq, _ in whole}) == 5
+    is_sound(forge)
+
+
+def test_1025_records_are_too_many_and_so_are_1025_between(village: Forge) -> None:
+    head = village.tip
+    oids = village.voids(1025)
+    stale = village.place(village.signed("alice", "submit", task="stale"))
+    assert send(village, oids[-1]).slug == "too-many-records"
+    assert village.tip == head
+    assert len(landed(send(village, oids[-2]))) == 1024
+    assert len(landed(send(village, stale))) == 1  # 1,024 have landed since
+    late = village.place(village.signed("alice", "void", on=oids[0]), on=oids[0])
+    grow(village, 2)
+    assert send(village, late).slug == "bad-base"
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_a_forged_record_is_refused_as_pre_receive_does(forge: Forge, case: str) -> None:
+    make, slug = FORGED[case]
+    oid, head = make(forge), forge.tip
+    pushed = send(forge, oid)
+    assert (pushed.slug, pushed.short) == (slug, oid[:12])
+    assert f"({slug})" in pushed.err
+    assert forge.tip == head
+
+
+def _huge(forge: Forge) -> str:
+    return forge.add("commit", forge.raw(forge.tip) + b"x" * 262_144)
+
+
+def _no_commit(forge: Forge) -> str:
+    return forge.add("blob", b"x")
+
+
+def _foreign(forge: Forge) -> str:
+    who = "x <x@x> 1 +0000"
+    text = f"tree {forge.tree()}\nauthor {who}\ncommitter {who}\n\nx\n"
+    return forge.add("commit", text.encode())
+
+
+def _root(forge: Forge) -> str:
+    raw = forge.raw(forge.place(forge.signed("bob", "void")))
+    return forge.add("commit", re.sub(rb"(?m)^parent .*\n", b"", raw, count=1))
+
+
+@pytest.mark.parametrize(
+    ("make", "slug"),
+    [
+        (_huge, "too-large"),
+        (_no_commit, "bad-push"),
+        (_foreign, "bad-commit"),
+        (_root, "not-fast-forward"),
+    ],
+)
+def test_what_is_no_record_is_refused(
+    town: Fleet, forge: Forge, make: Callable[[Forge], str], slug: str
+) -> None:
+    head = forge.tip
+    assert send(forge, make(forge)).slug == slug
+    assert forge.tip == head
+
+
+@pytest.mark.parametrize("later", [-40_000, 40_000])
+def test_a_wrong_clock_is_refused(town: Fleet, forge: Forge, later: int) -> None:
+    forge.later = later
+    oid = forge.place(forge.signed("bob", "void"))
+    assert send(forge, oid).slug == "clock-skew"
+
+
+def test_a_takeover_waits_for_the_servers_clock(
+    make_fleet: Callable[..., Fleet], forge_for: Callable[[Fleet], Forge]
+) -> None:
+    fleet = make_fleet(max_skew=1)
+    switch(fleet, sequence=True)
+    fleet.enroll("bob")
+    forge = forge_for(fleet)
+    claim = fleet.ledger("alice").claim("t", ttl=timedelta(milliseconds=100)).claim
+    assert claim
+    assert claim.claimable_at
+    forge.later = 1000
+    while forge.now < claim.claimable_at.timestamp() * 1000:
+        time.sleep(0.02)
+    assert send(forge, forge.place(forge.signed("bob", "claim", tasks=["t"]))).slug == "too-early"
+
+
+def test_without_the_agents_secret_nothing_is_admitted(village: Forge) -> None:
+    oid = village.place(village.signed("alice", "void"))
+    (village.fleet.remote / "coordledger/master").write_text(mint().reveal() + "\n")
+    assert send(village, oid).slug == "no-secret"
+
+
+def test_a_ledger_is_neither_made_nor_deleted_nor_misnamed(town: Fleet, forge: Forge) -> None:
+    oid, head = forge.place(forge.signed("bob", "void")), forge.tip
+    assert send(forge, oid, "refs/for/coordledger/other").slug == "no-create"
+    for name in ("UPPER", "a.b", "a/b", "-x", "x" * 65):
+        assert send(forge, oid, f"refs/for/coordledger/{name}").slug == "bad-ref"
+    assert send(forge, oid, "refs/for/coordledger").code != 0
+    zero = forge.raw_push(oid, ZERO, FOR_REF)
+    assert "no-delete" in zero.out
+    assert forge.tip == head
+    assert not (town.remote / "refs/for").exists()
+
+
+@pytest.mark.parametrize("ref", ["refs/For/coordledger/main", "refs/for/Coordledger/main"])
+@pytest.mark.parametrize("below", ["", "refs/heads/"])
+def test_no_ref_is_made_that_looks_like_it(town: Fleet, forge: Forge, ref: str, below: str) -> None:
+    oid = forge.place(forge.signed("bob", "void"))
+    assert forge.refusal(f"{oid}:{below}{ref}") == "bad-ref"
+
+
+def test_a_branch_with_the_refs_full_name_cannot_take_its_pushes(town: Fleet, forge: Forge) -> None:
+    """`git push` would take it for what is meant."""
+    oid = forge.place(forge.signed("bob", "void"))
+    assert forge.refusal(f"{oid}:refs/heads/{FOR_REF}") == "bad-ref"
+    assert len(landed(send(forge, oid))) == 1
+
+
+# -- what is sent again
+
+
+def test_what_has_landed_is_answered_with_its_place_however_often(
+    town: Fleet, forge: Forge
+) -> None:
+    oid = forge.place(forge.signed("bob", "submit", task="again"))
+    grow(forge)
+    once = landed(send(forge, oid))
+    grow(forge)
+    head = forge.tip
+    assert landed(send(forge, oid)) == once
+    assert landed(send(forge, once[0][2]))[0][1:] == once[0][1:]  # as it stands there
+    assert forge.tip == head
+
+
+def test_it_has_landed_even_if_its_key_has_ended_since(town: Fleet, forge: Forge) -> None:
+    town.enroll("dave")
+    oid = forge.place(forge.signed("dave", "void"))
+    once = landed(send(forge, oid))
+    town.ledger("alice").revoke("dave")
+    assert landed(send(forge, oid)) == once
+
+
+def test_another_record_of_the_same_intent_is_a_replay(town: Fleet, forge: Forge) -> None:
+    record = forge.record("bob", "submit", task="intent-a")
+    other = record | {"task": "intent-b"}
+    on = forge.tip
+    oids = [forge.place(forge.sign(one), on=on) for one in (record, other)]
+    stolen = forge.stolen(oids[0])
+    tagless = forge.render(Signed(stolen.payload, stolen.record, bytes(32)), on=on)
+    assert len(landed(send(forge, oids[0]))) == 1
+    assert send(forge, oids[1]).slug == "replayed"
+    assert send(forge, tagless).slug == "bad-signature"
+
+
+# -- many at once
+
+
+def test_sixteen_pushers_need_one_push_for_each_record(village: Forge) -> None:
+    """Some of them for the same task: one wins."""
+    oids = {}
+    for n in range(48):
+        task = f"t{n}" if n % 6 else "wanted"
+        oids[village.place(village.signed("alice", "claim", session=f"s{n}", tasks=[task]))] = task
+    with ThreadPoolExecutor(16) as pool:
+        pushes = dict(zip(oids, pool.map(lambda oid: send(village, oid), oids), strict=True))
+    lost = {oid for oid, pushed in pushes.items() if pushed.slug}
+    assert {pushes[oid].slug for oid in lost} == {"held"}
+    assert Counter(oids[oid] for oid in lost) == {"wanted": 7}
+    seqs = [seq for oid in set(oids) - lost for _, seq, _ in landed(pushes[oid])]
+    assert sorted(seqs) == list(range(1, 42))
+    assert int(village.fleet.git("rev-list", "--count", LEDGER_REF)) == 42
+    is_sound(village)
+
+
+def test_ordinary_pushes_at_the_same_time_lose_a_race_and_nothing_else(village: Forge) -> None:
+    start = village.tip
+    sequenced = [
+        village.place(village.signed("alice", "submit", on=start, task=f"s{n}"), on=start)
+        for n in range(12)
+    ]
+    ordinary = [village.signed("alice", "submit", on=start, task=f"o{n}") for n in range(8)]
+
+    def press(signed: Signed) -> int:
+        for tries in range(1, 200):
+            if village.push(village.place(signed)).code == 0:
+                return tries
+        raise AssertionError
+
+    with ThreadPoolExecutor(8) as pool:
+        tries = pool.map(press, ordinary)
+        pushes = list(pool.map(lambda oid: send(village, oid), sequenced))
+        assert all(len(landed(pushed)) == 1 for pushed in pushes)
+        assert min(tries) >= 1
+    assert int(village.fleet.git("rev-list", "--count", LEDGER_REF)) == 21
+    is_sound(village)
+
+
+def test_refs_of_one_push_are_answered_each_on_its_own(village: Forge) -> None:
+    fleet = village.fleet
+    fleet.git("update-ref", "refs/coordledger/twin", village.tip)
+    good, code = village.place(village.signed("alice", "void")), _foreign(village)
+    bad = village.place(village.sign(village.record("alice", "void"), mint()))
+    pushed = village.push(
+        f"{good}:{FOR_REF}", f"{bad}:refs/for/coordledger/twin", f"{code}:refs/heads/x"
+    )
+    assert (pushed.slug, pushed.short) == ("bad-signature", bad[:12])
+    assert [new for *_, new in _LANDED.findall(pushed.err)] == [good] == [village.tip]
+    assert fleet.head("refs/heads/x") == code
+    # The same ledger by both ways: the ordinary one is too late.
+    both = [village.place(village.signed("alice", "submit", task=task)) for task in "ab"]
+    pushed = village.push(f"{both[0]}:{FOR_REF}", f"{both[1]}:{LEDGER_REF}")
+    assert (village.tip, pushed.code) == (both[0], 1)
+
+
+def test_an_atomic_push_is_refused_as_a_whole(town: Fleet, forge: Forge) -> None:
+    """git could take back the others, and never what the hook has landed."""
+    oid, head = forge.place(forge.signed("bob", "void")), forge.tip
+    pushed = forge.push("--atomic", f"{oid}:{FOR_REF}", f"{_foreign(forge)}:refs/heads/atomic")
+    assert pushed.slug == "bad-push"
+    assert "atomic" in pushed.said[0]
+    assert forge.tip == head
+    assert not plain("git", "show-ref", "refs/heads/atomic", cwd=town.remote, env=town.env).stdout
+
+
+def test_push_options_and_a_namespace_change_nothing(town: Fleet, forge: Forge) -> None:
+    town.git("config", "receive.advertisePushOptions", "true")
+    oid = forge.place(forge.signed("bob", "void"))
+    assert len(landed(forge.push("-o", "coordledger=off", f"{oid}:{FOR_REF}"))) == 1
+    bad = forge.place(forge.sign(forge.record("bob", "void"), mint()))
+    pushed = forge.push(f"{bad}:{FOR_REF}", env={"GIT_NAMESPACE": "elsewhere"})
+    assert pushed.slug == "bad-signature"
+
+
+# -- a resident process
+
+
+@pytest.fixture
+def desk(village: Forge) -> Desk:
+    """A desk in this process. What it is to land has to be in the remote already: `bring`."""
+    village.fleet.git("config", "core.logAllRefUpdates", "always")
+    remote = str(village.fleet.remote)
+    environ = village.fleet.env | {"GIT_DIR": remote}
+    keyring = server_keyring(f"{remote}/coordledger")
+    return Desk(Sequencer(remote, "main", Reader(environ), keyring, environ), threading.Lock())
+
+
+def bring(forge: Forge, *oids: str) -> None:
+    assert forge.push(*(f"{oid}:refs/heads/{oid}" for oid in oids)).slug == ""
+
+
+def test_what_waits_at_a_desk_lands_together(village: Forge, desk: Desk) -> None:
+    start = village.tip
+    goods = [
+        village.place(village.signed("alice", "submit", on=start, task=f"t{n}"), on=start)
+        for n in range(12)
+    ]
+    twin = village.place(village.signed("alice", "submit", on=start, task="t0"), on=start)
+    bad = village.place(village.sign(village.record("alice", "void"), mint()))
+    chain = village.place(village.sign(village.record("alice", "void"), mint()), on=goods[-1])
+    bring(village, *goods, bad, chain, twin)
+    grow(village)
+    with (village.fleet.remote / "coordledger/main.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # one has the turn and waits, the others gather
+        with ThreadPoolExecutor(15) as pool:
+            came = [pool.submit(desk.land, oid) for oid in (*goods, bad, chain, twin)]
+            while len(desk._waiting) < 14:
+                time.sleep(0.01)
+            fcntl.flock(file, fcntl.LOCK_UN)
+            answers = [one.result() for one in came]
+    assert all(answers)
+    codes = [answer.code for answer in answers if answer]
+    assert codes[:12].count("") == 12 - codes[:12].count("task-exists")
+    assert sorted((codes[0], codes[-1])) == ["", "task-exists"]
+    assert codes[12:14] == ["bad-signature"] * 2
+    seqs = [int(line.split()[3]) for one in answers if one and not one.code for line in one.said]
+    assert sorted(seqs) == list(range(2, 14))
+    moves = (village.fleet.remote / "logs" / LEDGER_REF).read_text().splitlines()
+    assert len(moves) <= 1 + 2  # an ordinary push; the first, and all the others
+    is_sound(village)
+
+
+def test_a_desk_and_hooks_of_their_own_and_ordinary_pushes_share_a_ledger(
+    village: Forge, desk: Desk
+) -> None:
+    for n in range(3):
+        oids = [village.place(village.signed("alice", "submit", task=f"{n}{k}")) for k in "abc"]
+        grow(village)
+        assert len(landed(send(village, oids[0]))) == 1
+        bring(village, oids[1])
+        answer = desk.land(oids[1])
+        assert answer
+        assert answer.code == ""
+        assert answer.new == village.tip
+        again = desk.land(oids[0])
+        assert again
+        assert again.said == [f"coordledger: landed {oids[0]} {3 * n + 2} {again.new}"]
+    assert village.push(village.place(village.signed("alice", "void"))).slug == ""
+
+
+def test_a_desk_that_cannot_land_says_so_or_says_nothing(
+    village: Forge, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oid = village.place(village.signed("alice", "void"))
+    bring(village, oid)
+    with (village.fleet.remote / "coordledger/main.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with monkeypatch.context() as patch:
+            patch.setattr(sequence, "TURN_SECONDS", 0)
+            answer = desk.land(oid)
+    assert answer
+    assert answer.code == "busy"
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "move", lambda *_: 1 // 0)
+        assert desk.land(oid) is None  # it may have landed
+    answer = desk.land(oid)
+    assert answer
+    assert answer.code == ""
+
+
+# -- death and other accidents
+
+
+@pytest.fixture
+def mortal(village: Forge) -> Iterator[Callable[..., list[str]]]:
+    """`mortal(3)`: from now on the hook dies at its 3rd point; gives what the last one came by."""
+    hook = village.fleet.remote / "hooks/proc-receive"
+    text, log = hook.read_text(), village.fleet.root / "came-by"
+
+    def fate(point: int = 0, seconds: int = 0) -> list[str]:
+        argv = (
+            f"'{sys.executable}' -I -S -E '{MORTAL}' '{PACKAGE}' {point} '{log}' '{seconds or ''}'"
+        )
+        hook.write_text(f"#!/bin/sh\n# coordledger proc-receive:\nexec {argv}\n")
+        seen = log.read_text().splitlines() if log.exists() else []
+        log.write_text("")
+        return seen
+
+    yield fate
+    hook.write_text(text)
+
+
+def test_a_hook_that_dies_at_any_step_loses_nothing_and_doubles_nothing(
+    village: Forge, mortal: Callable[..., list[str]]
+) -> None:
+    base = village.tip
+    grow(village)
+    for number in range(256):  # so that every run has the same steps
+        (village.fleet.remote / f"objects/{number:02x}").mkdir(exist_ok=True)
+
+    def count() -> int:
+        return int(village.fleet.git("rev-list", "--count", LEDGER_REF))
+
+    mortal()
+    kinds: set[str] = set()
+    for point in range(1, 100):
+        before, signed = count(), village.signed("alice", "submit", on=base, task=f"t{point}")
+        oid = village.place(signed, on=base)
+        mortal(point)
+        pushed = send(village, oid)
+        assert pushed.said == []  # nobody said that it was refused
+        after, came_by = count(), mortal()
+        steps = [step.split()[0] for step in came_by]
+        lived = pushed.code == 0
+        if lived or steps[-2:-1] != ["os.posix_spawn"]:  # just after that git is still at it
+            assert after - before == (lived or "os.posix_spawn" in steps[:-1]), came_by
+        assert len(landed(send(village, oid))) == 1  # the same bytes again: the truth
+        assert count() == before + 1
+        kinds |= set(steps[-1:])
+        if lived:
+            break
+    assert lived
+    assert kinds >= {"open", "fcntl.flock", "os.rename", "os.posix_spawn"}
+    is_sound(village)
+
+
+def test_a_lock_that_git_left_behind_is_named(village: Forge) -> None:
+    oid = village.place(village.signed("alice", "void"))
+    lock = village.fleet.remote / f"{LEDGER_REF}.lock"
+    lock.touch()
+    pushed = send(village, oid)
+    assert pushed.slug == "stale-lock"
+    assert "refs/coordledger/main.lock" in pushed.said[0]
+    lock.unlink()
+    assert len(landed(send(village, oid))) == 1
+
+
+def test_who_gets_no_turn_is_told_so(village: Forge, mortal: Callable[..., list[str]]) -> None:
+    oid = village.place(village.signed("alice", "void"))
+    mortal(0, seconds=1)
+    with (village.fleet.remote / "coordledger/main.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert send(village, oid).slug == "busy"
+    assert len(landed(send(village, oid))) == 1
+
+
+@pytest.mark.parametrize("line", ["python=/nowhere/python3", "package=/nowhere"])
+def test_a_hook_that_cannot_start_refuses_records_and_nothing_else(
+    village: Forge, line: str
+) -> None:
+    hook = village.fleet.remote / "hooks/proc-receive"
+    hook.write_text(re.sub(f"(?m)^{line.partition('=')[0]}=.*", line, hook.read_text()))
+    oid, head = village.place(village.signed("alice", "void")), village.tip
+    pushed = village.push(f"{oid}:{FOR_REF}", f"{_foreign(village)}:refs/heads/x")
+    assert pushed.slug == "hook-broken"
+    assert village.tip == head
+    assert village.fleet.head("refs/heads/x")
+
+
+def test_an_exposed_master_and_a_full_disk_land_nothing(village: Forge) -> None:
+    remote, oid, head = (
+        village.fleet.remote,
+        village.place(village.signed("alice", "void")),
+        village.tip,
+    )
+    (remote / "coordledger/master").chmod(0o644)
+    assert send(village, oid).slug == "hook-broken"
+    (remote / "coordledger/master").chmod(0o600)
+    assert village.tip == head
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"",
+        b"00",
+        b"zzzz",
+        b"0003",
+        b"000eversion=1\n",
+        b"000eversion=1\n0000",
+        b"000eversion=1\n00000009x y z",
+        b"000eversion=1\n0000000chello0000",
+        packet(b"version=1\n") + b"0000" + packet(b"x" * 65_000) + b"0000",
+        b"000eversion=1\n0000" + packet(b"\xff\xfe refs/for/coordledger/\xff x") + b"0000",
+    ],
+)
+def test_odd_input_is_answered_with_a_line_or_a_no(town: Fleet, given: bytes) -> None:
+    ran = plain(
+        *(town.remote / "hooks/proc-receive",),
+        cwd=town.remote,
+        env=town.env | {"GIT_DIR": "."},
+        data=given,
+    )
+    assert b"ok " not in ran.stdout
+    lines = ran.stderr.decode().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("coordledger: refused ")
+    assert lines[0].isascii()
+    assert lines[0].isprintable()
+
+
+def test_a_ref_that_stands_in_the_list_twice_is_refused(town: Fleet, forge: Forge) -> None:
+    oid, head = forge.place(forge.signed("bob", "void")), forge.tip
+    line = packet(f"{ZERO} {oid} {FOR_REF}".encode())
+    ran = plain(
+        *(town.remote / "hooks/proc-receive",),
+        cwd=town.remote,
+        env=town.env
+        | {"GIT_DIR": ".", "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(forge.folder / "objects")},
+        data=b"000eversion=1\n0000" + line * 2 + b"0000",
+    )
+    assert ran.stdout.count(b"ng refs/for/coordledger/main bad-push") == 2
+    assert forge.tip == head
+
+
+# -- on the disk
+
+
+def test_objects_are_on_the_disk_before_they_have_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, str]] = []
+    sync, rename = posix.fsync, posix.rename
+
+    def synced(fd: int) -> None:
+        seen.append(("sync", str(Path(f"/proc/self/fd/{fd}").readlink())))
+        sync(fd)
+
+    def renamed(old: str, new: str) -> None:
+        seen.append((old, new))
+        rename(old, new)
+
+    monkeypatch.setattr(posix, "fsync", synced)
+    monkeypatch.setattr(posix, "rename", renamed)
+    tmp_path.chmod(0o2770)
+    contents = [b"%d" % n * 5000 for n in range(3)]
+    objects = {object_id("blob", content, "sha1"): ("blob", content) for content in contents}
+    durable.write(str(tmp_path), objects)
+    for oid in objects:
+        path = f"{tmp_path}/{oid[:2]}/{oid[2:]}"
+        [at] = [n for n, (_, new) in enumerate(seen) if new == path]
+        before, after = seen[:at], seen[at:]
+        assert ("sync", seen[at][0]) in before
+        assert ("sync", str(Path(path).parent)) in after
+        assert ("sync", str(tmp_path)) in after
+        # As git shares a repository among the users of a group.
+        assert Path(path).stat().st_mode & 0o777 == 0o440
+        assert Path(path).parent.stat().st_mode & 0o7777 == 0o2770
+    seen.clear()
+    durable.write(str(tmp_path), objects)  # there already, maybe by somebody who did not sync
+    assert {what for what, _ in seen} == {"sync"}
+    assert len(seen) >= 2 * len(objects)
+
+
+def test_the_ref_moves_as_git_moves_it(village: Forge) -> None:
+    remote = village.fleet.remote
+    village.fleet.git("config", "core.logAllRefUpdates", "always")
+    first = village.place(village.signed("alice", "void"))
+    assert len(landed(send(village, first))) == 1
+    log = (remote / "logs" / LEDGER_REF).read_text().splitlines()
+    assert log[-1].split()[1] == first
+    assert log[-1].endswith("\tpush")
+    village.fleet.git("pack-refs", "--all")
+    village.fleet.git("gc", "--quiet", "--prune=now")
+    second = village.place(village.signed("alice", "submit", task="packed"))
+    grow(village)
+    assert len(landed(send(village, second))) == 1
+    is_sound(village)
+
+
+def test_a_sha_256_repository_is_sequenced_too(fleet: Fleet, tmp_path: Path) -> None:
+    server, clone = tmp_path / "server.git", tmp_path / "clone"
+    fleet.git("init", "--quiet", "--bare", "--object-format=sha256", server)
+    fleet.run("init", server, "--agent", "alice", check=0)
+    fleet.run("hook", "install", server, "--sequence", check=0)
+    fleet.git("init", "--quiet", "--object-format=sha256", clone)
+    fleet.git("remote", "add", "origin", server, cwd=clone)
+    fleet.run("join", "origin", "--agent", "alice", cwd=clone, check=0)
+    ledger = opened(fleet, clone, "alice")
+    ledger.submit("x")
+    mine = ledger.head().commit
+    # Another record on the same parent, taken out of the ledger again by its owner.
+    fleet.git("update-ref", LEDGER_REF, f"{mine}~", cwd=server)
+    push = ("git", "push", "--quiet", server, f"{mine}:{FOR_REF}")
+    ran = plain(*push, cwd=clone, env=fleet.env)
+    assert f"coordledger: landed {mine} 1 {mine}" in ran.stderr.decode()
+    assert fleet.git("rev-parse", LEDGER_REF, cwd=server).strip() == mine
+    assert f"landed {mine} 1 {mine}" in plain(*push, cwd=clone, env=fleet.env).stderr.decode()
+
+
+# -- on and off
+
+
+def test_who_pushes_to_a_ledger_learns_that_it_is_sequenced(town: Fleet, forge: Forge) -> None:
+    said = "remote: coordledger: sequenced"
+    for ref in (LEDGER_REF, TRY_REF):
+        oid = forge.place(forge.signed("bob", "void"))
+        assert forge.push(f"{oid}:{ref}").err.count(said) == 1
+    assert said not in forge.push(f"{_foreign(forge)}:refs/heads/y").err
+    switch(town, sequence=False)
+    oid = forge.place(forge.signed("bob", "void"))
+    assert said not in forge.push(f"{oid}:{TRY_REF}").err
+    switch(town, sequence=True)
+
+
+def test_where_it_is_off_pushes_are_refused_and_make_no_ref(
+    fleet: Fleet, forge_for: Callable[[Fleet], Forge]
+) -> None:
+    forge = forge_for(fleet)
+    oid = forge.place(forge.signed("alice", "void"))
+    assert forge.refusal(f"{oid}:{FOR_REF}") == "not-sequenced"
+    assert forge.refusal(f"{oid}:refs/For/coordledger/main") == "bad-ref"
+    assert forge.push(f"{_foreign(forge)}:refs/for/master").slug == ""  # nobody's of ours
+    switch(fleet, sequence=True)
+    config = fleet.remote / "config"
+    hook = fleet.remote / "hooks/proc-receive"
+    assert len(landed(send(forge, oid))) == 1
+    # Half of it taken away by hand is off, too.
+    text = config.read_text()
+    for broken in (
+        text.replace("procReceiveRefs", "xprocReceiveRefs"),
+        text.replace("[receive]", "[x]"),
+    ):
+        config.write_text(broken)
+        assert forge.refusal(f"{oid}:{FOR_REF}") == "not-sequenced"
+    config.write_text(text)
+    hook.chmod(0o644)
+    assert forge.refusal(f"{oid}:{FOR_REF}") == "not-sequenced"
+    hook.chmod(0o755)
+    assert len(landed(send(forge, oid))) == 1
+
+
+def test_it_is_switched_on_and_off_and_otherwise_left_alone(fleet: Fleet) -> None:
+    remote, hook = fleet.remote, fleet.remote / "hooks/proc-receive"
+
+    def named() -> list[str]:
+        asked = ("git", "config", "--get-all", "receive.procReceiveRefs")
+        return plain(*asked, cwd=remote, env=fleet.env).stdout.decode().split()
+
+    fleet.git("config", "receive.procReceiveRefs", "refs/for/else")
+    switch(fleet, sequence=None)
+    assert (named(), hook.exists()) == (["refs/for/else"], False)
+    for _ in range(2):
+        switch(fleet, sequence=True)
+        assert named() == ["refs/for/else", "refs/for/coordledger"]
+    hook.write_text(hook.read_text().replace("python=", "python=/gone"))
+    assert any("proc-receive" in line for line in switch(fleet, sequence=None))
+    assert "/gone" not in hook.read_text()
+    assert len(named()) == 2
+    switch(fleet, sequence=False)
+    assert (named(), hook.exists()) == (["refs/for/else"], False)
+    assert switch(fleet, sequence=False) == switch(fleet, sequence=None)
+
+
+def test_anothers_proc_receive_hook_is_not_touched(fleet: Fleet) -> None:
+    hook = fleet.remote / "hooks/proc-receive"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(Failed, match="git runs only one") as refused:
+        switch(fleet, sequence=True)
+    assert refused.value.code == "bad-value"
+    switch(fleet, sequence=False)
+    assert hook.read_text() == "#!/bin/sh\nexit 1\n"
+
+
+def test_a_git_that_is_too_old_is_refused(fleet: Fleet, tmp_path: Path) -> None:
+    old = tmp_path / "bin/git"
+    old.parent.mkdir()
+    real = plain("sh", "-c", "command -v git", cwd=tmp_path, env=fleet.env).stdout.decode().strip()
+    old.write_text(
+        '#!/bin/sh\ncase " $* " in\n*" version "*) echo git version 2.28.1 ;;\n'
+        f'*) exec {real} "$@" ;;\nesac\n'
+    )
+    old.chmod(0o755)
+    path = {"PATH": f"{old.parent}:{fleet.env['PATH']}"}
+    ran = fleet.run("hook", "install", fleet.remote, "--sequence", env=path, check=1)
+    assert "2.28.1 knows no proc-receive hook" in ran.stderr
+    assert not (fleet.remote / "hooks/proc-receive").exists()
