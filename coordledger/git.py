@@ -8,6 +8,8 @@ What a program prints is returned, never shown. A server's program on this machi
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import select
@@ -193,6 +195,26 @@ class Service:
         if out is None or not select.select([out], [], [], self._deadline.left())[0]:
             raise error("timeout", seconds=f"{self._deadline.seconds:g}")
         return os.read(out.fileno(), 65_536)
+
+    def fits(self, said: bytes) -> bool:
+        """Whether it can be said at once, by `say`, without waiting for the program to read."""
+        pipe = self._process.stdin
+        if pipe is None:
+            return False
+        with contextlib.suppress(OSError, AttributeError):  # not every system lets one ask
+            size = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+            return len(said) <= size or len(said) <= fcntl.fcntl(
+                pipe, fcntl.F_SETPIPE_SZ, len(said)
+            )
+        return False
+
+    def say(self, said: bytes) -> None:
+        """All that there is to say, which fits."""
+        if self._process.stdin:
+            with contextlib.suppress(BrokenPipeError):  # its answer tells
+                self._process.stdin.write(said)
+                self._process.stdin.close()
+            self._process.stdin = None
 
     def finish(self, said: bytes = b"") -> tuple[bytes, str]:
         """Say the last of what there is to say; the rest of what it printed, and its errors.

@@ -49,14 +49,23 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
     All of it lands, or nothing; the landings if it did. An OSError of our own disk is raised
     before anything is sent, and never afterwards.
     """
-    clone = replica.clone
+    clone, store = replica.clone, replica.clone.store
     objects = {oid: made for placed in run for oid, made in placed.objects.items()}
-    clone.store.write(objects)
+    pack = store.pack(objects)
+    fault: list[OSError] = []
+
+    def keep() -> None:
+        try:
+            store.write(objects, pack)
+        except OSError as broken:
+            if not replica.remote.folder:
+                raise
+            fault.append(broken)  # it may be on its way already
+
     old, new = replica.trusted.commit, run[-1].commit.oid
     sequenced = replica.trusted.sequenced
     ref = _FOR + clone.name if sequenced else clone.there
-    expected = None if sequenced else old
-    push = replica.remote.push(ref, expected, new, lambda: clone.store.pack(objects))
+    push = replica.remote.push(ref, None if sequenced else old, new, lambda: pack, keep)
     refused = push.outcome == transport.REFUSED and push.code in ("", "not-sequenced")
     if sequenced and (refused or (push.outcome == transport.WON and not push.landed)):
         replica.note_sequenced(says=False)  # it did once
@@ -70,6 +79,8 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
         return replace(push, outcome=transport.UNKNOWN, why="it does not say where"), []
     if all(landing.oid == landing.here.oid for landing in landings):
         try:
+            if fault:
+                raise fault[0]
             replica.adopt(tip, [(placed.commit.seq, placed.commit.oid) for placed in run])
         except OSError:  # it has landed, whatever our own disk says
             replica.hold(tip)

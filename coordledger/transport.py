@@ -85,7 +85,7 @@ class Remote:
         (URL and CA file) is where that leads, if nothing is configured that git would do on
         the way.
         """
-        self._git, self.url, self.shown, self._folder = git, url, shown, folder
+        self._git, self.url, self.shown, self.folder = git, url, shown, folder
         self._http_at = http
         self._http: SmartHttp | None = None
 
@@ -108,10 +108,10 @@ class Remote:
 
     def head(self, ref: str) -> str | None:
         """The id that `ref` has there, or None. Raises `Failed`: remote-unreachable, …"""
-        if self._folder:
+        if self.folder:
             with (
                 contextlib.suppress(wire.BadWire),  # git says it better
-                self._git.service("upload-pack", self._folder) as service,
+                self._git.service("upload-pack", self.folder) as service,
             ):
                 there = _advertised(service)
                 service.finish(wire.FLUSH)
@@ -168,16 +168,23 @@ class Remote:
         return error("remote-unreachable", remote=self.shown, why=ran.why())
 
     def push(
-        self, ref: str, old: str | None, new: str | None, pack: Callable[[], bytes] | None = None
+        self,
+        ref: str,
+        old: str | None,
+        new: str | None,
+        pack: Callable[[], bytes] | None = None,
+        keep: Callable[[], None] = lambda: None,
     ) -> Push:
         """Move `ref` there from `old` to `new`; None means that it does not exist.
 
         `pack()` gives a pack of what is new there; without it git finds that out itself, in
-        this repository. An OSError of our own disk is raised before anything is sent, and
-        never afterwards.
+        this repository. `keep()` stores it here, before git looks, or while the remote is
+        busy. An OSError of our own disk is raised before anything is sent, and never
+        afterwards, but for one of `keep`'s, which it has to keep to itself then.
         """
-        if self._folder and pack:
-            return self._push_direct(self._folder, ref, old, new, pack)
+        if self.folder and pack:
+            return self._push_direct(self.folder, ref, old, new, pack, keep)
+        keep()
         if self._http_at and pack:
             done = self._push_http(self._web(*self._http_at), ref, old, new, pack())
             if done:
@@ -208,7 +215,13 @@ class Remote:
             return _outcome(ran, ref, sent=sent.exists() or not os.access(hook, os.X_OK))
 
     def _push_direct(
-        self, folder: str, ref: str, old: str | None, new: str | None, pack: Callable[[], bytes]
+        self,
+        folder: str,
+        ref: str,
+        old: str | None,
+        new: str | None,
+        pack: Callable[[], bytes],
+        keep: Callable[[], None],
     ) -> Push:
         sent = False
         try:
@@ -219,6 +232,11 @@ class Remote:
                         service.finish(wire.FLUSH)
                     return Push(LOST, "another head is there")
                 asked = wire.request(there, [(old, new, ref)], pack())
+                if service.fits(asked):
+                    sent = True
+                    service.say(asked)
+                    asked = b""
+                keep()
                 sent = True
                 answer, errors = service.finish(asked)
                 report = wire.report(answer, there)

@@ -132,14 +132,17 @@ def test_a_claim_that_landed_is_won_although_the_disk_filled_up_meanwhile(
         assert result.claim
         assert (result.outcome, result.claim.epoch, result.claim.agent) == ("won", 1, "alice")
         assert len(claims_of(records_of(fleet.remote), "t")) == 1
-        with pytest.raises(Failed) as full:
-            alice.claim("other")
-        assert full.value.code == "io"
+        try:  # whether the journal still fits is the disk's affair
+            other = alice.claim("other").outcome
+        except Failed as full:
+            other = full.code
+        landed = len(claims_of(records_of(fleet.remote), "other"))
+        assert (other, landed) in (("won", 1), ("io", 0))
         # In a process that knows less, it is still the same session's.
         disk.clear()
         hook.unlink()
     with Ledger.open(clone, "alice", environ=fleet.env) as alice:
-        assert (alice.head().seq, alice.claim("t").code) == (seq + 1, "already-yours")
+        assert (alice.head().seq, alice.claim("t").code) == (seq + 1 + landed, "already-yours")
         assert alice.complete("t").status == "done"
         assert [found.outcome for found in alice.resolve()] in ([], ["landed"])
         assert not alice.audit(full=True).problems

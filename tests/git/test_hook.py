@@ -598,7 +598,7 @@ def test_installing_the_hook_compiles_it(town: Fleet, tmp_path: Path) -> None:
     """The account that runs it may have no right to."""
     package = tmp_path / "coordledger"
     shutil.copytree(Path(server.__file__).parent, package, ignore=lambda *_: ["__pycache__"])
-    shutil.copy(server._shim(), package)
+    shutil.copy(server._shim("pre-receive"), package)
     town.git("init", "--quiet", "--bare", tmp_path / "r.git")
 
     def install() -> str:
