@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,6 +71,10 @@ def test_an_agent_that_dies_at_any_step_of_a_claim_leaves_a_ledger_that_works(
         overtaken()
         dead = agents.run(clone, "alice", ("claim", task), die_at=point)
         assert (dead["died"], dead["said"]) == (KILLED, []), point
+        for _ in range(500 if "object" in point else 0):  # it is sent, and the server at it
+            if landed(fleet, task):
+                break
+            time.sleep(0.02)
         before = landed(fleet, task)
         steps = [("resolve",), ("claim", task), *([("claim", other)] if before else [])]
         after = agents.run(clone, "alice", *steps, timeout=10)
