@@ -32,9 +32,11 @@ def run(ground: Ground, rounds: int, report: Report, *, operations: int = OPERAT
 
         def batch(number: int) -> float:
             def act() -> None:
-                with ledger.batch() as batch:  # type: ignore[attr-defined]
+                with ledger.batch() as batch:
                     for n in range(operations):
                         batch.claim(f"batch-{number}-{n}", ttl=TTL)
+                if not all(outcome.landed for outcome in batch.outcomes):
+                    raise RuntimeError("not all of the batch has landed")
 
             return timed(act)
 

@@ -20,6 +20,7 @@ from .ground import OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from .figures import Report, Rows
     from .ground import Ground
@@ -31,7 +32,7 @@ RESIDENT = "warm claim, resident process"
 IMPORTS = "import click, dulwich.client, dulwich.repo"
 
 
-class _Acts:
+class Acts:
     """What is timed: each prepares itself and returns the seconds of its last step."""
 
     def __init__(self, ground: Ground) -> None:
@@ -41,7 +42,10 @@ class _Acts:
         self._work = self._fleet.clones[OWNER]
         self._ledger = self._fleet.open(OWNER)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._ledger.close()
 
     def floor(self, number: int) -> float:
@@ -92,19 +96,18 @@ class _Acts:
 
 def run(ground: Ground, rounds: int, report: Report) -> Rows:
     """Rows, and what is left out."""
-    acts = _Acts(ground)
-    timing: dict[str, Callable[[int], float]] = {
-        FLOOR: acts.floor,
-        "warm claim, Python interface": acts.warm,
-        "cold claim, command line": acts.cold,
-        "hook alone": acts.hook,
-        "python: import click": acts.click,
-        "coordledger --help": acts.help,
-        f"python: {IMPORTS}": acts.imports,
-    }
     missing = {}
     with contextlib.ExitStack() as stack:
-        stack.callback(acts.close)
+        acts = stack.enter_context(Acts(ground))
+        timing: dict[str, Callable[[int], float]] = {
+            FLOOR: acts.floor,
+            "warm claim, Python interface": acts.warm,
+            "cold claim, command line": acts.cold,
+            "hook alone": acts.hook,
+            "python: import click": acts.click,
+            "coordledger --help": acts.help,
+            f"python: {IMPORTS}": acts.imports,
+        }
         if ground.offers("REPO", "serve"):
             served = ground.fleet("served")
             stack.enter_context(Resident(ground.environ, served.remote))
@@ -112,8 +115,7 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
             timing[RESIDENT] = lambda number: _claim(ledger, number)
         else:
             missing[RESIDENT] = "there is no `coordledger serve` yet"
-        rows = against(FLOOR, timing, rounds, WARM_UP, report)
-    return rows, missing
+        return against(FLOOR, timing, rounds, WARM_UP, report), missing
 
 
 def _claim(ledger: Ledger, number: int) -> float:

@@ -17,6 +17,7 @@ from coordledger.bench import (
     contention,
     http,
     ledgers,
+    parts,
     scale,
     write,
 )
@@ -32,6 +33,7 @@ TIMES = {"what", "median_ms", "p95_ms", "of_floor"}
 CROWD = {"what", "records_per_s", "p50_ms", "p95_ms", "max_ms", "slowest_to_fastest", "cpu_ms"}
 SMALL: dict[str, tuple[Callable[..., Any], dict[str, Any], set[str]]] = {
     "http": (http.run, {}, TIMES),
+    "parts": (parts.run, {}, TIMES),
     "contention": (
         contention.run,
         {"processes": 2, "each": 2},
