@@ -24,6 +24,9 @@ from pathlib import Path
 
 import pytest
 
+from coordledger.git import Deadline, Git
+from coordledger.server import install_hook
+
 from .work import END, MARK
 
 TYPE_CHECKING = False
@@ -37,16 +40,21 @@ if TYPE_CHECKING:
 GIT = "2.39"  # of the last two columns
 COLUMNS = ["started", "pushes", "fetches", "read", "written", "landed", "processes", "syncs"]
 EXPECTED = {
-    "claim":                  (1, 1, 0, 3, 5, 5, 8, 5),
-    "claim, held by another": (1, 0, 1, 1, 0, 0, 3, 0),
-    "claim, just lost":       (2, 1, 1, 7, 10, 0, 7, 5),
-    "claim, behind":          (3, 2, 1, 8, 15, 5, 15, 10),
-    "renew":                  (1, 1, 0, 4, 5, 5, 8, 5),
-    "complete":               (1, 1, 0, 4, 5, 5, 8, 5),
-    "tasks":                  (1, 0, 1, 7, 0, 0, 3, 0),
-    "tasks, behind":          (2, 0, 2, 14, 5, 0, 9, 3),
-    "inbox":                  (1, 0, 1, 0, 0, 0, 3, 0),
-    "hook":                   (1, 0, 0, 0, 0, 0, 4, 0),
+    "claim":                           (1, 1, 0, 0, 5, 5, 6, 5),
+    "claim, held by another":          (1, 0, 1, 1, 0, 0, 1, 0),
+    "claim, just lost":                (2, 1, 1, 2, 10, 0, 7, 5),
+    "claim, behind":                   (3, 2, 1, 1, 15, 5, 13, 10),
+    "renew":                           (1, 1, 0, 1, 5, 5, 6, 5),
+    "batch of 20":                     (1, 1, 0, 0, 100, 100, 7, 7),
+    "complete":                        (1, 1, 0, 1, 5, 5, 7, 5),
+    "tasks":                           (1, 0, 1, 27, 0, 0, 1, 0),
+    "tasks, behind":                   (2, 0, 2, 29, 5, 0, 7, 3),
+    "inbox":                           (1, 0, 1, 0, 0, 0, 1, 0),
+    "hook":                            (0, 0, 0, 0, 0, 0, 2, 0),
+    "sequenced: claim":                (1, 1, 0, 0, 5, 5, 8, 17),
+    "sequenced: claim, just lost":     (1, 1, 0, 0, 5, 5, 7, 2),
+    "sequenced: claim, behind":        (1, 1, 0, 0, 5, 10, 8, 15),
+    "sequenced: batch of 20":          (1, 1, 0, 0, 100, 100, 9, 9),
 }  # fmt: skip
 
 STRACE = shutil.which("strace")
@@ -56,12 +64,21 @@ WORKER = Path(__file__).with_name("work.py")
 @pytest.fixture(scope="module")
 def counted(founded: Callable[..., Fleet]) -> Counts:
     """Everything that there is to count, by operation."""
-    fleet = founded("bob")
+    plain, sequenced = founded("bob"), founded("bob")
+    git = Git(sequenced.env, sequenced.root, Deadline(20))
+    install_hook(sequenced.remote, git, sequence=True)
+    names = [name.rpartition(": ") for name in EXPECTED]
+    found = _count(plain, [name for kind, _, name in names if not kind])
+    theirs = _count(sequenced, [name for kind, _, name in names if kind])
+    return found | {f"sequenced: {name}": counts for name, counts in theirs.items()}
+
+
+def _count(fleet: Fleet, operations: list[str]) -> Counts:
     trace, calls = fleet.root / "trace", fleet.root / "calls"
     argv = [sys.executable, str(WORKER), str(fleet.clone("alice")), str(fleet.clone("bob"))]
     traced = [STRACE, "-f", "-qq", "-e", "trace=execve,fsync,fdatasync,chdir", "-o", str(calls)]
     ran = subprocess.run(
-        [*(traced if STRACE else []), *argv, str(trace)],
+        [*(traced if STRACE else []), *argv, str(trace), *operations],
         env=fleet.env | {"GIT_TRACE2_EVENT": str(trace)},
         capture_output=True,
         text=True,
@@ -101,7 +118,7 @@ def test_every_operation_does_this_much_and_no_more(counted: Counts) -> None:
     columns = COLUMNS if _comparable() else COLUMNS[:-2]
     expected = {name: counts[: len(columns)] for name, counts in EXPECTED.items()}
     found = {name: tuple(counts[c] for c in columns) for name, counts in counted.items()}
-    rows = [f"\n    {name!r:<26}{counts}" for name, counts in found.items()]
+    rows = [f"\n    {name!r:<34}{counts}" for name, counts in found.items()]
     assert found == expected, f"counted now:\n    {columns}{''.join(rows)}"
 
 

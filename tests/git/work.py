@@ -1,4 +1,4 @@
-"""One process whose work is counted: python work.py CLONE OTHER TRACE
+"""One process whose work is counted: python work.py CLONE OTHER TRACE OPERATION...
 
 `CLONE` is alice's, `OTHER` bob's. Each operation prepares itself, then happens between two
 marks; one line of JSON tells what was counted here. `TRACE` is where git's programs write
@@ -31,8 +31,13 @@ def mark(name: str) -> None:
         os.chdir(MARK + name)
 
 
-def objects(repository: Path) -> set[str]:
-    return {path.name for path in repository.glob("objects/??/*")}
+def objects(repository: Path) -> int:
+    """How many there are, in whatever form."""
+    env = {name: value for name, value in os.environ.items() if name != "GIT_TRACE2_EVENT"}
+    argv = ["git", "-C", str(repository), "count-objects", "-v"]
+    said = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout
+    counts = dict(line.split(": ") for line in said.splitlines())
+    return int(counts["count"]) + int(counts["in-pack"])
 
 
 class Work:
@@ -48,6 +53,7 @@ class Work:
             "claim, just lost": (lambda: bob.claim("new"), lambda: alice.claim("new")),
             "claim, behind": (lambda: bob.claim("other"), lambda: alice.claim("mine-too")),
             "renew": (alice.tasks, lambda: alice.renew("mine")),
+            "batch of 20": (alice.tasks, self.batch),
             "complete": (alice.tasks, lambda: alice.complete("mine")),
             "tasks": (alice.tasks, alice.tasks),
             "tasks, behind": (lambda: bob.claim("more"), alice.tasks),
@@ -66,6 +72,12 @@ class Work:
         line = f"{chain.head.oid} {placed.commit.oid} {self.alice.clone.ref}\n"
         self.pushed = line.encode()
 
+    def batch(self) -> None:
+        with self.alice.batch() as batch:
+            for number in range(20):
+                batch.claim(f"batch-{number}")
+        assert all(outcome.landed for outcome in batch.outcomes)
+
     def hook(self) -> None:
         hook = str(self.server / "hooks" / "pre-receive")
         env = os.environ | {"GIT_DIR": "."}
@@ -73,7 +85,7 @@ class Work:
 
 
 def main() -> None:
-    clone, other, trace = sys.argv[1:]
+    clone, other, trace, *operations = sys.argv[1:]
     reads = 0
     read = Store.read
 
@@ -88,7 +100,8 @@ def main() -> None:
         bob.claim("bobs")
         work = Work(alice, bob)
         here = Path(clone, ".git")
-        for name, (prepare, act) in work.operations.items():
+        for name in operations:
+            prepare, act = work.operations[name]
             prepare()
             before = objects(here), objects(work.server), Path(trace).stat().st_size
             reads = 0
@@ -105,8 +118,8 @@ def main() -> None:
                 "pushes": names.count("receive-pack"),
                 "fetches": names.count("upload-pack"),
                 "read": reads,
-                "written": len(objects(here) - before[0]),
-                "landed": len(objects(work.server) - before[1]),
+                "written": objects(here) - before[0],
+                "landed": objects(work.server) - before[1],
             }
             print(json.dumps({name: found}), flush=True)
 
