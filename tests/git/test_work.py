@@ -76,7 +76,16 @@ def counted(founded: Callable[..., Fleet]) -> Counts:
 def _count(fleet: Fleet, operations: list[str]) -> Counts:
     trace, calls = fleet.root / "trace", fleet.root / "calls"
     argv = [sys.executable, str(WORKER), str(fleet.clone("alice")), str(fleet.clone("bob"))]
-    traced = [STRACE, "-f", "-qq", "-e", "trace=execve,fsync,fdatasync,chdir", "-o", str(calls)]
+    traced = [
+        STRACE,
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-e",
+        "trace=execve,fsync,fdatasync,chdir",
+        "-o",
+        str(calls),
+    ]
     ran = subprocess.run(
         [*(traced if STRACE else []), *argv, str(trace), *operations],
         env=fleet.env | {"GIT_TRACE2_EVENT": str(trace)},
