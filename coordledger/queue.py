@@ -195,6 +195,8 @@ class Queue:
 
     def _push(self, copy: Replica, waiting: list[_Waiting]) -> list[_Waiting]:
         """One attempt. Those who have no answer yet."""
+        if any(one.signed.record["base"]["seq"] > copy.trusted.seq for one in waiting):
+            copy.refresh(moved=True)  # its owner has seen more of the chain than we have
         tip = copy.position().fork()
         run: list[tuple[_Waiting, Placed]] = []
         for one in waiting:

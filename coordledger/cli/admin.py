@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from coordledger import bench as benches
 from coordledger.errors import FAILED, Failed, error
 
 from . import params
@@ -390,12 +391,30 @@ def demo(app: App) -> None:
     app.screen.value({"ok": True})
 
 
-@command("bench", parent=root, section="Set-up", example="coordledger bench --json")
-def bench(app: App) -> int:
-    """Measure how long claims take on this machine."""
-    from coordledger import bench as ground  # noqa: PLC0415 - help needs none
+@command("bench", parent=root, section="Set-up", example="coordledger bench write contention")
+@click.argument("suites", type=click.Choice(benches.SUITES), nargs=-1, metavar="[SUITE]...")
+@click.option("--rounds", type=click.IntRange(min=1), metavar="N", help="How often; by suite.")
+def bench(app: App, suites: tuple[str, ...], rounds: int | None) -> None:
+    """Measure what claims cost on this machine, beside plain git.
 
-    return ground.main(as_json=app.screen.json)
+    Suites: write, http, contention, batch, scale, ledgers, parts; without any: write,
+    contention and batch, about a minute.
+    """
+    from coordledger.bench.suites import measure  # noqa: PLC0415 - help needs none
+
+    screen = app.screen
+    found = measure(suites or benches.DEFAULT, rounds, screen.progress)
+    screen.value(found)
+    screen.fields(*((name, safe(fact)) for name, fact in found["machine"].items()))
+    for name, suite in found["suites"].items():
+        if not suite["rows"]:
+            continue
+        screen.line(f"\n{name}, rounds: {suite['rounds']}")
+        columns = list(dict.fromkeys(column for row in suite["rows"] for column in row))
+        shown = [[safe(row.get(column, "-")) for column in columns] for row in suite["rows"]]
+        screen.table([benches.TITLES.get(column, column) for column in columns], shown)
+    for out in found["left_out"]:
+        screen.line(f"left out: {out['suite']}, {out['what']}: {out['why']}")
 
 
 @command(

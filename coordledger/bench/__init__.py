@@ -1,0 +1,31 @@
+"""What coordledger costs on this machine: `coordledger bench`.
+
+Rules of these files:
+- Everything runs on this machine, in one run, in turn (A B C, A B C, …), so that a machine
+  whose speed drifts slows all of it. Medians and p95 are shown, and ratios to what people
+  would do without coordledger. Nothing is asserted.
+- What is compared with is meant to be good: see `naive`.
+- A variant that this coordledger or this machine cannot run is left out, with the reason.
+- No other command pays for these modules: they are imported when `bench` runs;
+  what stands here is what its help needs.
+"""
+
+from __future__ import annotations
+
+SUITES = ("write", "http", "contention", "batch", "scale", "ledgers", "parts")
+DEFAULT = ("write", "contention", "batch")
+TITLES = {  # of the columns, for people; docs/json.md tells what each means
+    "what": "",
+    "median_ms": "MEDIAN ms",
+    "p95_ms": "P95 ms",
+    "of_floor": "x FLOOR",
+    "records_per_s": "RECORDS/s",
+    "p50_ms": "P50 ms",
+    "max_ms": "MAX ms",
+    "slowest_to_fastest": "SLOWEST:FASTEST",
+    "cpu_ms": "CPU ms",
+    "of_naive": "x NAIVE",
+    "pushes": "PUSHES",
+    "record_ms": "RECORD ms",
+    "faster": "x FASTER",
+}

@@ -1,0 +1,60 @@
+"""A hundred claims of one agent: one by one, and as one batch."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from .figures import in_turn, median, milliseconds, timed
+from .ground import OWNER
+
+if TYPE_CHECKING:
+    from .figures import Report, Rows
+    from .ground import Ground
+
+ROUNDS = 3
+WARM_UP = 0
+OPERATIONS = 100
+TTL = timedelta(minutes=30)
+
+
+def run(ground: Ground, rounds: int, report: Report, *, operations: int = OPERATIONS) -> Rows:
+    """Rows, and what is left out."""
+    with ground.fleet("ledger").open(OWNER) as ledger:
+        ledger.claim("first", ttl=TTL)
+
+        def singly(number: int) -> float:
+            def act() -> None:
+                for n in range(operations):
+                    ledger.claim(f"single-{number}-{n}", ttl=TTL)
+
+            return timed(act)
+
+        def batch(number: int) -> float:
+            def act() -> None:
+                with ledger.batch() as batch:
+                    for n in range(operations):
+                        batch.claim(f"batch-{number}-{n}", ttl=TTL)
+                if not all(outcome.landed for outcome in batch.outcomes):
+                    raise RuntimeError("not all of the batch has landed")
+
+            return timed(act)
+
+        acts = {"one by one": singly}
+        missing = {}
+        if hasattr(ledger, "batch"):
+            acts["one batch"] = batch
+        else:
+            missing["one batch"] = "there is no `Ledger.batch` yet"
+        times = in_turn(acts, rounds, WARM_UP, report)
+    slow = median(times["one by one"])
+    rows = [
+        {
+            "what": f"{operations} claims, {name}",
+            "median_ms": milliseconds(median(found)),
+            "record_ms": milliseconds(median(found) / operations),
+            "faster": round(slow / median(found), 1),
+        }
+        for name, found in times.items()
+    ]
+    return rows, missing

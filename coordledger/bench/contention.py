@@ -1,0 +1,161 @@
+"""Many processes, each with a clone of its own, one ref, and no two want the same task.
+
+Rules of this file: each process claims the same number of tasks in each round; rounds take
+turns between the variants. Shown for each: records per second, the
+latency of single claims, the slowest process beside the fastest (by the sum of its claims'
+times, over all rounds), seconds of CPU per record (workers, all that they started, and the
+resident process), and how many pushes a record takes. Pushes are counted at the
+server, as starts of `git receive-pack`, in a further short round that is not timed: to
+trace git's programs costs a tenth of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from coordledger import config
+
+from .crowd import Crowd, Resident, Round
+from .figures import median, milliseconds, quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from .figures import Report, Row, Rows
+    from .ground import Ground
+
+ROUNDS = 3
+PROCESSES, EACH = 16, 6
+COUNTED = 3  # claims of each process in the round that counts pushes
+
+NAIVE = "naive loop: fetch, commit, push, again"
+ALONE = {"COORDLEDGER_QUEUE": "off"}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to write, with a place for its processes."""
+
+    name: str
+    workers: tuple[tuple[str, ...], ...]
+    environ: dict[str, str]
+    repository: Path
+    resident: bool = False
+
+
+def variants(ground: Ground, processes: int) -> tuple[list[Variant], dict[str, str]]:
+    """What this coordledger can do, and what is left out with the reason why."""
+    agents = [f"agent{n}" for n in range(processes)]
+    bare = ground.bare("naive")
+    clones = [ground.clone(str(bare), ground.root / f"naive.{agent}") for agent in agents]
+    loops = tuple(("naive", str(path), who) for path, who in zip(clones, agents, strict=True))
+    found = [Variant(NAIVE, loops, ground.environ, bare)]
+    missing = {}
+
+    def ledger(name: str) -> tuple[tuple[tuple[str, ...], ...], Path]:
+        fleet = ground.fleet(name, agents)
+        return tuple(("ledger", str(fleet.clones[who]), who) for who in agents), fleet.remote
+
+    workers, remote = ledger("plain")
+    if "queue" in config.KEYS:
+        found.append(Variant("fast-forward", workers, ground.environ, remote))
+    else:
+        missing["fast-forward, one host"] = "processes of one host do not queue yet"
+    apart = ground.environ | ALONE
+    found.append(Variant("fast-forward, as on separate hosts", workers, apart, remote))
+    if ground.offers("--sequence", "hook", "install"):
+        workers, remote = ledger("sequenced")
+        argv = ("-m", "coordledger", "hook", "install", str(remote), "--sequence")
+        ground.python(ground.root, *argv)
+        found.append(Variant("sequenced", workers, ground.environ, remote))
+        if ground.offers("REPO", "serve"):
+            resident = "sequenced, resident process"
+            found.append(Variant(resident, workers, ground.environ, remote, resident=True))
+        else:
+            missing["sequenced, resident process"] = "there is no `coordledger serve` yet"
+    else:
+        missing["sequenced"] = "there is no `hook install --sequence` yet"
+    return found, missing
+
+
+def run(
+    ground: Ground,
+    rounds: int,
+    report: Report,
+    *,
+    processes: int = PROCESSES,
+    each: int = EACH,
+) -> Rows:
+    """Rows, and what is left out."""
+    found, missing = variants(ground, processes)
+    done, steps = 0, len(found) * (rounds + 2)
+    measured: dict[str, list[Round]] = {variant.name: [] for variant in found}
+    with contextlib.ExitStack() as stack:
+        crowds = [stack.enter_context(Crowd(v.environ, v.workers)) for v in found]
+        for number in range(rounds + 1):
+            for variant, crowd in zip(found, crowds, strict=True):
+                with _server(variant) as cpu:
+                    if number == 0:
+                        crowd.round(1)  # each knows the head, and what its remote can do
+                    else:
+                        before = cpu()
+                        round_ = crowd.round(each)
+                        used = round_.cpu + cpu() - before
+                        measured[variant.name].append(Round(round_.wall, used, round_.seconds))
+                done += 1
+                report(done, steps)
+    rows = [row(variant.name, measured[variant.name]) for variant in found]
+    for variant, shown in zip(found, rows, strict=True):
+        shown["of_naive"] = round(shown["records_per_s"] / rows[0]["records_per_s"], 2)
+        shown["pushes"] = pushes(ground, variant)
+        done += 1
+        report(done, steps)
+    return rows, missing
+
+
+@contextlib.contextmanager
+def _server(variant: Variant) -> Iterator[Callable[[], float]]:
+    """The resident process, if the variant has one; how to ask for its CPU."""
+    if not variant.resident:
+        yield lambda: 0.0
+        return
+    with Resident(variant.environ, variant.repository) as resident:
+        yield resident.cpu
+
+
+def row(what: str, rounds: Sequence[Round]) -> Row:
+    claims = [seconds for each in rounds for process in each.seconds for seconds in process]
+    totals = [sum(map(sum, process)) for process in zip(*(r.seconds for r in rounds), strict=True)]
+    records = sum(r.records for r in rounds)
+    return {
+        "what": what,
+        "records_per_s": round(records / sum(r.wall for r in rounds), 1),
+        "p50_ms": milliseconds(median(claims)),
+        "p95_ms": milliseconds(quantile(claims, 0.95)),
+        "max_ms": milliseconds(max(claims)),
+        "slowest_to_fastest": round(max(totals) / min(totals), 2),
+        "cpu_ms": milliseconds(sum(r.cpu for r in rounds) / records),
+    }
+
+
+def pushes(ground: Ground, variant: Variant) -> float:
+    """`git receive-pack`s per record, in a round of their own."""
+    trace = ground.root / "trace"
+    trace.unlink(missing_ok=True)
+    traced = variant.environ | {"GIT_TRACE2_EVENT": str(trace)}
+    with _server(variant), Crowd(traced, variant.workers) as crowd:
+        crowd.round(1)
+        before = _receive_packs(trace)
+        records = crowd.round(COUNTED).records
+        return round((_receive_packs(trace) - before) / records, 2)
+
+
+def _receive_packs(trace: Path) -> int:
+    """How many of them a trace of git's programs shows so far."""
+    with trace.open(encoding="utf-8") as lines:
+        starts = (json.loads(line) for line in lines if '"event":"cmd_name"' in line)
+        return sum(event["name"] == "receive-pack" for event in starts)

@@ -1,0 +1,122 @@
+"""One agent, nobody in its way: what a claim costs beside a bare `git push`.
+
+FLOOR is one `git push` of an empty commit to a bare repository on this machine, without any
+hook. Every row is also given as a multiple of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from coordledger.config import Options
+from coordledger.ledger import Ledger
+
+from .crowd import Resident
+from .figures import against, timed
+from .ground import OWNER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from .figures import Report, Rows
+    from .ground import Ground
+
+ROUNDS = 20
+WARM_UP = 2
+FLOOR = "git push, no hook (FLOOR)"
+RESIDENT = "warm claim, resident process"
+IMPORTS = "import click, dulwich.client, dulwich.repo"
+
+
+class Acts:
+    """What is timed: each prepares itself and returns the seconds of its last step."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._clone = ground.clone(str(ground.bare("floor")), ground.root / "floor")
+        self._fleet = ground.fleet("ledger")
+        self._work = self._fleet.clones[OWNER]
+        self._ledger = self._fleet.open(OWNER)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ledger.close()
+
+    def floor(self, number: int) -> float:
+        git, clone = self._ground.git, self._clone
+        git(clone, "commit", "--quiet", "--allow-empty", "--message=empty")
+        return timed(lambda: git(clone, "push", "--quiet", "origin", "HEAD:main"))
+
+    def warm(self, number: int) -> float:
+        return _claim(self._ledger, number)
+
+    def cold(self, number: int) -> float:
+        return self._start("-m", "coordledger", "claim", f"cold-{number}")
+
+    def hook(self, number: int) -> float:
+        """The hook alone, on a record whose objects the server has."""
+        writer, replica = self._ledger.writer(), self._ledger.replica
+        chain = replica.refresh()
+        placed = chain.place(writer.sample(chain))
+        remote = self._fleet.remote
+        there = Options(remote, agent=OWNER, remote=".")
+        with Ledger.from_options(there, self._ground.environ) as server:
+            server.clone.store.write(placed.objects)
+        old = chain.head.oid if chain.head else ""
+        line = f"{old} {placed.commit.oid} {replica.clone.ref}\n"
+        return timed(
+            lambda: subprocess.run(
+                [str(remote / "hooks" / "pre-receive")],
+                cwd=remote,
+                env=self._ground.environ | {"GIT_DIR": "."},
+                input=line.encode(),
+                check=True,
+                capture_output=True,
+            )
+        )
+
+    def help(self, number: int) -> float:
+        return self._start("-m", "coordledger", "--help")
+
+    def click(self, number: int) -> float:
+        return self._start("-c", "import click")
+
+    def imports(self, number: int) -> float:
+        return self._start("-c", IMPORTS)
+
+    def _start(self, *argv: str) -> float:
+        return timed(lambda: self._ground.python(self._work, *argv))
+
+
+def run(ground: Ground, rounds: int, report: Report) -> Rows:
+    """Rows, and what is left out."""
+    missing = {}
+    with contextlib.ExitStack() as stack:
+        acts = stack.enter_context(Acts(ground))
+        timing: dict[str, Callable[[int], float]] = {
+            FLOOR: acts.floor,
+            "warm claim, Python interface": acts.warm,
+            "cold claim, command line": acts.cold,
+            "hook alone": acts.hook,
+            "python: import click": acts.click,
+            "coordledger --help": acts.help,
+            f"python: {IMPORTS}": acts.imports,
+        }
+        if ground.offers("REPO", "serve"):
+            served = ground.fleet("served")
+            stack.enter_context(Resident(ground.environ, served.remote))
+            ledger = stack.enter_context(served.open(OWNER))
+            timing[RESIDENT] = lambda number: _claim(ledger, number)
+        else:
+            missing[RESIDENT] = "there is no `coordledger serve` yet"
+        return against(FLOOR, timing, rounds, WARM_UP, report), missing
+
+
+def _claim(ledger: Ledger, number: int) -> float:
+    return timed(lambda: ledger.claim(f"task-{number}", ttl=timedelta(minutes=5)))

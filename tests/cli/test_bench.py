@@ -1,0 +1,101 @@
+"""The benchmarks run, and give what docs/json.md says; what they measure is no test's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coordledger.bench import (
+    DEFAULT,
+    SUITES,
+    TITLES,
+    batch,
+    contention,
+    http,
+    ledgers,
+    parts,
+    scale,
+    write,
+)
+from coordledger.bench.ground import Ground
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+DOCS = Path(__file__).parents[2] / "docs" / "json.md"
+TIMES = {"what", "median_ms", "p95_ms", "of_floor"}
+CROWD = {"what", "records_per_s", "p50_ms", "p95_ms", "max_ms", "slowest_to_fastest", "cpu_ms"}
+SMALL: dict[str, tuple[Callable[..., Any], dict[str, Any], set[str]]] = {
+    "http": (http.run, {}, TIMES),
+    "parts": (parts.run, {}, TIMES),
+    "contention": (
+        contention.run,
+        {"processes": 2, "each": 2},
+        CROWD | {"of_naive", "pushes"},
+    ),
+    "batch": (batch.run, {"operations": 3}, {"what", "median_ms", "record_ms", "faster"}),
+    "ledgers": (ledgers.run, {"ledgers": (1, 2), "processes": 2, "each": 2}, CROWD),
+}
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path)
+
+
+def bench(env: dict[str, str], *argv: str) -> str:
+    """What `coordledger bench ARGV` prints to stdout."""
+    command = [sys.executable, "-m", "coordledger", "bench", *argv]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+@pytest.mark.parametrize("suite", SMALL)
+def test_a_small_suite_gives_the_rows_that_are_documented(suite: str, ground: Ground) -> None:
+    run, sizes, columns = SMALL[suite]
+    steps: list[tuple[int, int]] = []
+    rows, missing = run(ground, 1, lambda done, of: steps.append((done, of)), **sizes)
+    assert rows
+    for row in rows:
+        assert set(row) == columns
+        assert all(figure > 0 for name, figure in row.items() if name != "what")
+    names = [row["what"] for row in rows]
+    assert len(set(names)) == len(names)
+    assert not set(names) & set(missing)
+    assert steps[-1][0] == steps[-1][1] == len(steps)
+
+
+def test_the_command_prints_one_value_and_its_progress_elsewhere(env: dict[str, str]) -> None:
+    found = json.loads(bench(env, "write", "--rounds", "1", "--json"))
+    assert set(found) == {"machine", "suites", "left_out"}
+    assert set(found["suites"]) == {"write"}
+    assert found["suites"]["write"]["rounds"] == 1
+    rows = found["suites"]["write"]["rows"]
+    assert rows[0]["of_floor"] == 1.0
+    assert all(set(row) == TIMES for row in rows)
+    assert {"cores", "git", "python", "file_system"} <= set(found["machine"])
+    for out in found["left_out"]:
+        assert set(out) == {"suite", "what", "why"}
+
+
+def test_people_see_a_table_for_each_suite(env: dict[str, str]) -> None:
+    said = bench(env, "http", "scale", "--rounds", "1")
+    assert "x FLOOR" in said
+    assert "\nhttp, rounds: 1\n" in said
+
+
+def test_every_suite_and_every_column_is_known_and_documented() -> None:
+    documented = DOCS.read_text("utf-8")
+    columns = TIMES | CROWD | set.union(*(columns for _, _, columns in SMALL.values()))
+    assert columns <= set(TITLES)
+    assert all(f"`{column}`" in documented for column in TITLES)
+    assert set(DEFAULT) <= set(SUITES)
+    assert {"write", "scale", *SMALL} == set(SUITES)
+    assert all(module.ROUNDS > 0 for module in (write, scale, http, contention, batch, ledgers))

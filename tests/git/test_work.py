@@ -1,0 +1,136 @@
+"""How much is done for one operation: counted, not timed, and the numbers are exact.
+
+A change that moves a number says so here. What is counted, in one process that has the
+ledger open, with a remote on the same machine:
+
+- started: programs of git's that the client starts
+- pushes, fetches: connections to the remote (`receive-pack`, `upload-pack`), whether
+  something is sent or not
+- read: objects that the client reads; written: those that it writes into its own
+  repository; landed: those that are new on the remote
+- processes: all that are started, git's own children and the hook's too; syncs: waits for
+  a disk. These two only where strace is installed, and with the git that they were counted
+  with: versions differ in what they start.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coordledger.git import Deadline, Git
+from coordledger.server import install_hook
+
+from .work import END, MARK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleet import Fleet
+
+    Counts = dict[str, dict[str, int]]
+
+GIT = "2.39"  # of the last two columns
+COLUMNS = ["started", "pushes", "fetches", "read", "written", "landed", "processes", "syncs"]
+EXPECTED = {
+    "claim":                           (1, 1, 0, 0, 5, 5, 6, 5),
+    "claim, held by another":          (1, 0, 1, 1, 0, 0, 1, 0),
+    "claim, just lost":                (2, 1, 1, 2, 10, 0, 7, 5),
+    "claim, behind":                   (3, 2, 1, 1, 15, 5, 13, 10),
+    "renew":                           (1, 1, 0, 1, 5, 5, 6, 5),
+    "batch of 20":                     (1, 1, 0, 0, 100, 100, 7, 7),
+    "complete":                        (1, 1, 0, 1, 5, 5, 7, 5),
+    "tasks":                           (1, 0, 1, 27, 0, 0, 1, 0),
+    "tasks, behind":                   (2, 0, 2, 29, 5, 0, 7, 3),
+    "inbox":                           (1, 0, 1, 0, 0, 0, 1, 0),
+    "hook":                            (0, 0, 0, 0, 0, 0, 2, 0),
+    "sequenced: claim":                (1, 1, 0, 0, 5, 5, 8, 17),
+    "sequenced: claim, just lost":     (1, 1, 0, 0, 5, 5, 7, 2),
+    "sequenced: claim, behind":        (1, 1, 0, 0, 5, 10, 8, 15),
+    "sequenced: batch of 20":          (1, 1, 0, 0, 100, 100, 9, 9),
+}  # fmt: skip
+
+STRACE = shutil.which("strace")
+WORKER = Path(__file__).with_name("work.py")
+
+
+@pytest.fixture(scope="module")
+def counted(founded: Callable[..., Fleet]) -> Counts:
+    """Everything that there is to count, by operation."""
+    plain, sequenced = founded("bob"), founded("bob")
+    git = Git(sequenced.env, sequenced.root, Deadline(20))
+    install_hook(sequenced.remote, git, sequence=True)
+    names = [name.rpartition(": ") for name in EXPECTED]
+    found = _count(plain, [name for kind, _, name in names if not kind])
+    theirs = _count(sequenced, [name for kind, _, name in names if kind])
+    return found | {f"sequenced: {name}": counts for name, counts in theirs.items()}
+
+
+def _count(fleet: Fleet, operations: list[str]) -> Counts:
+    trace, calls = fleet.root / "trace", fleet.root / "calls"
+    argv = [sys.executable, str(WORKER), str(fleet.clone("alice")), str(fleet.clone("bob"))]
+    traced = [
+        STRACE,
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-e",
+        "trace=execve,fsync,fdatasync,chdir",
+        "-o",
+        str(calls),
+    ]
+    ran = subprocess.run(
+        [*(traced if STRACE else []), *argv, str(trace), *operations],
+        env=fleet.env | {"GIT_TRACE2_EVENT": str(trace)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found: Counts = {}
+    for line in ran.stdout.splitlines():
+        found |= json.loads(line)
+    if STRACE:
+        for name, more in _calls(calls).items():
+            found[name] |= more
+    return found
+
+
+def _calls(path: Path) -> Counts:
+    """Starts of programs and waits for a disk between the marks."""
+    found: Counts = {}
+    now = between = {"processes": 0, "syncs": 0}
+    for line in path.read_text("utf-8", "replace").splitlines():
+        call = re.match(r"\d+ +(?:<\.\.\. )?(\w+)", line)
+        if call is None or "<unfinished" in line:
+            continue
+        entered = re.search(f'"{MARK}([^"]*)"', line)
+        if entered:
+            now = between if entered[1] == END else {"processes": 0, "syncs": 0}
+            found |= {entered[1]: now} if now is not between else {}
+        elif call[1] == "execve":
+            now["processes"] += line.endswith(" = 0")
+        elif call[1] in ("fsync", "fdatasync"):
+            now["syncs"] += 1
+    return found
+
+
+def test_every_operation_does_this_much_and_no_more(counted: Counts) -> None:
+    columns = COLUMNS if _comparable() else COLUMNS[:-2]
+    expected = {name: counts[: len(columns)] for name, counts in EXPECTED.items()}
+    found = {name: tuple(counts[c] for c in columns) for name, counts in counted.items()}
+    rows = [f"\n    {name!r:<34}{counts}" for name, counts in found.items()]
+    assert found == expected, f"counted now:\n    {columns}{''.join(rows)}"
+
+
+def _comparable() -> bool:
+    version = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True)
+    return bool(STRACE) and version.stdout.split()[2].startswith(f"{GIT}.")

@@ -1,0 +1,128 @@
+"""One process whose work is counted: python work.py CLONE OTHER TRACE OPERATION...
+
+`CLONE` is alice's, `OTHER` bob's. Each operation prepares itself, then happens between two
+marks; one line of JSON tells what was counted here. `TRACE` is where git's programs write
+what they do (GIT_TRACE2_EVENT). A mark is a folder that is not there: who traces this
+process sees that it cannot be entered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from coordledger import Ledger
+from coordledger.config import Options
+from coordledger.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MARK, END = "/coordledger-counts/", "end"
+
+
+def mark(name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.chdir(MARK + name)
+
+
+def objects(repository: Path) -> int:
+    """How many there are, in whatever form."""
+    env = {name: value for name, value in os.environ.items() if name != "GIT_TRACE2_EVENT"}
+    argv = ["git", "-C", str(repository), "count-objects", "-v"]
+    said = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout
+    counts = dict(line.split(": ") for line in said.splitlines())
+    return int(counts["count"]) + int(counts["in-pack"])
+
+
+class Work:
+    """The operations, by the names that the test has; `prepare` comes first and is not counted."""
+
+    def __init__(self, alice: Ledger, bob: Ledger) -> None:
+        self.alice, self.bob = alice, bob
+        self.server = Path(alice.remote_url())
+        self.pushed = b""
+        self.operations: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+            "claim": (alice.tasks, lambda: alice.claim("mine")),
+            "claim, held by another": (alice.tasks, lambda: alice.claim("bobs")),
+            "claim, just lost": (lambda: bob.claim("new"), lambda: alice.claim("new")),
+            "claim, behind": (lambda: bob.claim("other"), lambda: alice.claim("mine-too")),
+            "renew": (alice.tasks, lambda: alice.renew("mine")),
+            "batch of 20": (alice.tasks, self.batch),
+            "complete": (alice.tasks, lambda: alice.complete("mine")),
+            "tasks": (alice.tasks, alice.tasks),
+            "tasks, behind": (lambda: bob.claim("more"), alice.tasks),
+            "inbox": (alice.tasks, alice.inbox),
+            "hook": (self.push_without_ref, self.hook),
+        }
+
+    def push_without_ref(self) -> None:
+        """A record whose objects are on the server, as the hook finds them."""
+        self.alice.tasks()
+        chain = self.alice.replica.position()
+        placed = chain.place(self.alice.writer().sample(chain))
+        there = Options(self.server, agent="alice", remote=".")
+        with Ledger.from_options(there, os.environ) as server:
+            server.clone.store.write(placed.objects)
+        line = f"{chain.head.oid} {placed.commit.oid} {self.alice.clone.ref}\n"
+        self.pushed = line.encode()
+
+    def batch(self) -> None:
+        with self.alice.batch() as batch:
+            for number in range(20):
+                batch.claim(f"batch-{number}")
+        assert all(outcome.landed for outcome in batch.outcomes)
+
+    def hook(self) -> None:
+        hook = str(self.server / "hooks" / "pre-receive")
+        env = os.environ | {"GIT_DIR": "."}
+        subprocess.run([hook], cwd=self.server, env=env, input=self.pushed, check=True)
+
+
+def main() -> None:
+    clone, other, trace, *operations = sys.argv[1:]
+    reads = 0
+    read = Store.read
+
+    def counted(self: Store, oid: str) -> bytes:
+        nonlocal reads
+        reads += 1
+        return read(self, oid)
+
+    Store.read = counted  # type: ignore[method-assign]
+    with Ledger.open(clone, "alice") as alice, Ledger.open(other, "bob") as bob:
+        alice.claim("earlier")
+        bob.claim("bobs")
+        work = Work(alice, bob)
+        here = Path(clone, ".git")
+        for name in operations:
+            prepare, act = work.operations[name]
+            prepare()
+            before = objects(here), objects(work.server), Path(trace).stat().st_size
+            reads = 0
+            mark(name)
+            act()
+            mark(END)
+            with Path(trace).open("rb") as log:
+                log.seek(before[2])
+                events = [json.loads(line) for line in log]
+            names = [event["name"] for event in events if event["event"] == "cmd_name"]
+            ours = {event["sid"] for event in events if "/" not in event["sid"]}
+            found = {
+                "started": len(ours),
+                "pushes": names.count("receive-pack"),
+                "fetches": names.count("upload-pack"),
+                "read": reads,
+                "written": objects(here) - before[0],
+                "landed": objects(work.server) - before[1],
+            }
+            print(json.dumps({name: found}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
