@@ -9,7 +9,6 @@ itself. It asks no hook (there is no push), and what it makes has only seen this
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import struct
 import subprocess
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from . import keyfiles, records, server, signing, times
 from .signing import Keyring
-from .tree import ID_LENGTHS
 from .verify import Chain
 
 if TYPE_CHECKING:
@@ -49,22 +47,34 @@ _KINDS = {"commit": 1, "tree": 2, "blob": 3}
 class Grown:
     """What was made; `tasks` counts the lines of the state."""
 
+    repository: Path
     ledger: str
+    nonce: str
     head: str
     records: int
     tasks: int
+
+    def secret_of(self, agent: str) -> Secret:
+        """Of alice, or of agent-1 and so on: what they sign with."""
+        return _master(self.repository).derive(self.nonce, agent, 1)
+
+
+def _master(repository: Path) -> Secret:
+    found = keyfiles.read(str(repository / "coordledger" / "master"))
+    if not found:
+        raise FileNotFoundError("the repository has no master")
+    return found[-1]
 
 
 class Packs:
     """Objects on their way into a repository: readable at once, written by thousands."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self._waiting = store, {}  # type: ignore[var-annotated]
-        self._git_dir = str(store.git_dir)
+        self._store, self._git_dir = store, str(store.git_dir)
+        self._waiting: Objects = {}
 
     def read(self, oid: str) -> bytes:
-        found = self._waiting.get(oid)
-        return bytes(found[1]) if found else self._store.read(oid)
+        return self._waiting[oid][1] if oid in self._waiting else self._store.read(oid)
 
     def add(self, objects: Objects) -> None:
         self._waiting.update(objects)
@@ -269,7 +279,7 @@ def grow(
     start = now - count * STEP
     store = server.create_repository(repository, git)
     server.install_hook(repository, git)
-    kept: list[Secret] = []
+    nonce = random.Random(seed).randbytes(32).hex()  # noqa: S311 - it need not be secret
     first = server.found_here(
         store,
         name,
@@ -277,16 +287,15 @@ def grow(
         f"{OWNER}-run",
         30,
         start,
-        random.Random(seed).randbytes(32).hex(),  # noqa: S311 - a nonce need not be secret
-        os.urandom(16).hex(),
-        keep=kept.append,
+        nonce,
+        f"{seed:032x}",
+        keep=lambda secret: None,  # all are derived: see `secret_of`
     )
-    keyring = keyfiles.read(str(repository / "coordledger" / "master")) or []
     packs = Packs(store)
-    chain = Chain(packs.read, Keyring(keyring), first.commit, store.algo)
-    fleet = _Fleet(chain, keyring[-1], start, seed)
+    chain = Chain(packs.read, Keyring(), first.commit, store.algo)
+    fleet = _Fleet(chain, _master(repository), start, seed)
+    act = MIXES[mix]
     for done in range(1, count):
-        act = MIXES[mix]
         signed = fleet.enroll(f"agent-{done}") if done <= agents else act(fleet)
         placed = chain.place(signed)
         packs.add(placed.objects)
@@ -296,8 +305,16 @@ def grow(
             progress("growing", done, count)
     packs.flush()
     head = chain.head
-    if head is None or len(head.oid) != ID_LENGTHS[store.algo]:
+    if head is None:
         raise AssertionError("it has a head")
     store.set_ref(f"refs/coordledger/{name}", head.oid)
     store.close()
-    return Grown(head.record["ledger"], head.oid, count, fleet.tasks)
+    return Grown(repository, head.record["ledger"], nonce, head.oid, count, fleet.tasks)
+
+
+def settle(repository: Path, git: Git) -> None:
+    """As `git gc` leaves what came push by push. What comes as a pack of whole objects it
+    would leave whole: so deltas are asked for.
+    """
+    git.output("-C", str(repository), "repack", "-a", "-d", "-f", "--quiet")
+    git.output("-C", str(repository), "pack-refs", "--all")

@@ -796,20 +796,39 @@ class Ledger:
 
     # -- looking after it
 
-    def audit(self, *, full: bool = False, since: int | None = None) -> Audit:
-        """Verify what this clone has not audited yet; `full`: from the first record on."""
+    def audit(self, *, full: bool = False, since: int | None = None, resume: bool = False) -> Audit:
+        """Verify what this clone has not audited yet; `full`: from the first record on.
+
+        An audit that is interrupted has noted how far it was: the next one that is not `full`
+        begins there, and a full one if it is to `resume`. Only bringing the copy up to date is
+        under the timeout: the rest waits for nobody.
+        """
         self._read()
         known = self.replica.trusted
         if since is not None and since > known.seq:
             raise error("bad-value", what="--since", why=f"the newest record is {known.seq}")
         start = since if since is not None else (0 if full else known.audited + 1)
         start = max(start, known.first)
-        counts, problems, last = self.replica.audit(start)
-        if not problems and start <= known.audited + 1:
-            with self.clone.lock(self._git.deadline):
-                self.clone.save(replace(self.replica.trusted, audited=last))
+        noted = self.replica.auditing() if full and resume else None
+        begin, before = (noted["seq"] + 1, noted["verdicts"]) if noted else (start, {})
+
+        def note(head: Commit, counts: dict[str, int]) -> None:
+            place = {"seq": head.seq, "commit": head.oid, "verdicts": counts}
+            self._note_audit(start, head.seq, **({"auditing": place} if full else {}))
+
+        counts, problems, last = self.replica.audit(begin, before, note)
+        self._note_audit(start, -1 if problems else last, **({"auditing": None} if full else {}))
         total = sum(counts.values())
-        return Audit(known.ledger, known.commit, total, counts, tuple(problems), start)
+        resumed = begin if noted else None
+        return Audit(known.ledger, known.commit, total, counts, tuple(problems), start, resumed)
+
+    def _note_audit(self, start: int, last: int, **changes: Any) -> None:
+        """Everything from `start` to `last` has been audited. It may have taken long."""
+        self._git.deadline = Deadline(self.settings.timeout)
+        with self.clone.lock(self._git.deadline):
+            now = self.replica.trusted
+            newest = max(now.audited, last) if start <= now.audited + 1 else now.audited
+            self.clone.save(replace(now, audited=newest, **changes))
 
     def damage(self) -> Damage | None:
         """Where the remote's history stops being valid; None if it does not.

@@ -24,6 +24,7 @@ from .verify import Chain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from .clone import Clone
     from .commit import Commit
@@ -437,6 +438,12 @@ class Replica:
             return verify.authenticate(chain.state, found.signed, found.seq, self.keyring())
         except RuleBroken as broken:
             return verify.UNKNOWN_KEY if broken.code == "unknown-key" else verify.INVALID
+
+    def auditing(self) -> dict[str, Any] | None:
+        """How far an audit of everything had got when it was interrupted: seq, commit, verdicts."""
+        noted = self.trusted.auditing
+        found = self.commit_at(noted["seq"]) if noted else None
+        return noted if noted and found and found.oid == noted["commit"] else None
 
     def audit(
         self,

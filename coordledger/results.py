@@ -140,7 +140,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """`verdicts` counts records by verdict; `problems` is empty if all is well."""
+    """`verdicts` counts the records from `since` on; `problems` is empty if all is well.
+
+    Those below `resumed` (None: none) were counted by an audit that was interrupted, and which
+    this one went on with.
+    """
 
     ledger: str
     head: str
@@ -148,6 +152,7 @@ class Audit:
     verdicts: dict[str, int]
     problems: tuple[dict[str, Any], ...]
     since: int
+    resumed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,21 @@ _DAY = 86_400_000
 _DAYS_TO_1970 = 719_468  # from 0000-03-01
 
 
+_parsed: dict[str, int] = {}  # the newest: one record's times are asked for time and again
+_MOST = 256
+
+
 def parse(text: str) -> int:
     """Milliseconds since 1970 of `YYYY-MM-DDTHH:MM:SS.mmmZ`; ValueError for all else."""
+    found = _parsed.get(text)
+    if found is None:
+        if len(_parsed) >= _MOST:
+            _parsed.clear()
+        found = _parsed[text] = _parse(text)
+    return found
+
+
+def _parse(text: str) -> int:
     digits = (
         text[:4] + text[5:7] + text[8:10] + text[11:13] + text[14:16] + text[17:19] + text[20:23]
     )

@@ -17,6 +17,8 @@ from .output import NOT_ENFORCED, safe
 from .tasks import claims_table
 
 if TYPE_CHECKING:
+    from coordledger.ledger import Ledger
+
     from .common import App
 
 _ENFORCEMENT = {
@@ -48,15 +50,23 @@ def status(app: App) -> None:
 
 @command("audit", parent=root, section="Trust", example="coordledger audit --full --json")
 @click.option("--full", is_flag=True, help="From the first record on.")
+@click.option("--resume", is_flag=True, help="With --full: go on where one was interrupted.")
 @click.option("--since", type=click.IntRange(min=0), metavar="SEQ", help="From this record on.")
-def audit(app: App, full: bool, since: int | None) -> int:
+def audit(app: App, full: bool, resume: bool, since: int | None) -> int:
     """Verify what this clone has not audited yet, or everything."""
     if full and since is not None:
         raise click.UsageError("either --full or --since")
-    with app.ledger() as ledger:
-        found = ledger.audit(full=full, since=since)
-        oldest = ledger.replica.trusted.first
+    if resume and not full:
+        raise click.UsageError("--resume goes with --full; without it audit begins there anyway")
     screen = app.screen
+    with app.ledger() as ledger:
+        try:
+            found = ledger.audit(full=full, since=since, resume=resume)
+        except KeyboardInterrupt:
+            if since is None:
+                _say_how_to_go_on(app, ledger, full=full)
+            raise
+        oldest = ledger.replica.trusted.first
     screen.value_of(found)
     for problem in found.problems:
         place = f"{problem['seq']} {problem['commit'][:12]}"
@@ -67,6 +77,8 @@ def audit(app: App, full: bool, since: int | None) -> int:
         screen.line(f"{many} from {found.since} on: {counts}")
     else:
         screen.line(f"nothing new since record {found.since - 1}; --full verifies everything")
+    if found.resumed is not None:
+        screen.line(f"records before {found.resumed} were verified by an interrupted audit")
     if oldest:
         screen.line(f"records before {oldest} are not in this copy (a shallow join)")
     screen.footer(list(found.verdicts))
@@ -75,6 +87,18 @@ def audit(app: App, full: bool, since: int | None) -> int:
     if not screen.json:
         screen.error(error("bad-chain", count=len(found.problems)))
     return INTEGRITY
+
+
+def _say_how_to_go_on(app: App, ledger: Ledger, *, full: bool) -> None:
+    """After an interruption, in one line on stderr."""
+    known = ledger.clone.trusted
+    noted = ledger.replica.auditing() if full and known else None
+    done = noted["seq"] if noted else known.audited if known else -1
+    if noted or (done >= 0 and not full):
+        how = "--full --resume" if full else ""
+        app.screen.note(
+            f"verified up to record {done}; coordledger audit {how}".rstrip() + " goes on"
+        )
 
 
 @command(

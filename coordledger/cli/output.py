@@ -20,6 +20,7 @@ import io
 import math
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 # Escaped whatever `str.isprintable` says in some version of Python: left-to-right and
 # right-to-left marks, embeddings, overrides and isolates.
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BAR = 30  # characters
+_REDRAWN = 0.1  # seconds
 _ERASE = "\r\x1b[2K"
 _COLOURS = {
     "won": "green",
@@ -84,6 +87,21 @@ def when(moment: datetime | None, now: datetime) -> str:
     return f"{date}{moment:%H:%M:%S}Z ({relative})"
 
 
+def moving(what: str, done: int, of: int, rate: float, room: int) -> str:
+    """How far something has got, in one line of at most `room` characters; `rate` a second."""
+    words = f"{what} {done:,} of {of:,}" if of else f"{what} {done:,}" if done else f"{what} ..."
+    if of and rate > 0:
+        from coordledger import times  # noqa: PLC0415 - only where a time is shown
+
+        left = max(0, math.ceil((of - done) / rate)) * 1000
+        words += f", {rate:,.0f} a second, {times.span(left)} left"
+    width = min(_BAR, room - len(words) - 3)
+    if of and width > 0:
+        full = width * min(done, of) // of
+        words = f"[{'#' * full}{'.' * (width - full)}] {words}"
+    return words[:room]
+
+
 class Screen:
     """Both streams of one run."""
 
@@ -91,6 +109,8 @@ class Screen:
         self.json = False
         self.guarded = False  # whether the server's hook was seen at work
         self._progress_shown = False
+        self._moving = ("", 0, 0.0)  # what is shown to move, from which number, since when
+        self._drawn = 0.0
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -209,10 +229,23 @@ class Screen:
         self._write(sys.stderr, f"{shown} {safe(text)}\n")
 
     def progress(self, what: str, done: int, of: int) -> None:
-        """What takes long shows that it moves. The ledger calls this."""
-        if self._is_terminal(sys.stderr):
-            self._write(sys.stderr, f"{safe(what)} {done} of {of}")
-            self._progress_shown = True
+        """What takes long shows that it moves; `of` is 0 where nobody knows. The ledger calls
+        this, often: it draws no more than people can see.
+        """
+        if not self._is_terminal(sys.stderr):
+            return
+        now = time.monotonic()
+        if self._moving[0] != what or done < self._moving[1]:
+            self._moving = (what, done, now)
+        elif now - self._drawn < _REDRAWN:
+            return
+        from shutil import get_terminal_size  # noqa: PLC0415
+
+        _, begun, since = self._moving
+        rate = (done - begun) / (now - since) if now > since else 0
+        room = get_terminal_size().columns - 1
+        self._write(sys.stderr, moving(safe(what), done, of, rate, room))
+        self._progress_shown, self._drawn = True, now
 
     # -- the streams
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,13 +68,33 @@ def test_progress_is_for_terminals_and_is_wiped_before_the_next_line(capsys, mon
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    clock = iter([10.0, 10.05, 12.0])
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     screen.progress("verifying", 100, 300)
+    screen.progress("verifying", 150, 300)  # too soon to be seen
     screen.progress("verifying", 200, 300)
     screen.line("done")
     wipe = "\r\x1b[2K"
-    said = capsys.readouterr()
-    assert said.err == f"verifying 100 of 300{wipe}verifying 200 of 300{wipe}"
-    assert said.out == "done\n"
+    first, second, last = capsys.readouterr().err.split(wipe)
+    assert first == f"[{'#' * 10}{'.' * 20}] verifying 100 of 300"
+    assert second == f"[{'#' * 20}{'.' * 10}] verifying 200 of 300, 50 a second, 2 s left"
+    assert last == ""
+
+
+@pytest.mark.parametrize(
+    ("done", "of", "rate", "room", "shown"),
+    [
+        (0, 0, 0, 80, "reading ..."),
+        (34_000, 0, 900, 80, "reading 34,000"),
+        (1, 3, 0, 17, "reading 1 of 3"),
+        (61_000, 100_000, 3000, 52, "reading 61,000 of 100,000, 3,000 a second, 13 s left"),
+        (61_000, 100_000, 3000, 20, "reading 61,000 of 10"),
+        (5, 4, 1, 50, "[##########] reading 5 of 4, 1 a second, 0 ms left"),
+    ],
+)
+def test_progress_fits_its_line(done, of, rate, room, shown):
+    assert output.moving("reading", done, of, rate, room) == shown
 
 
 @pytest.mark.parametrize(
