@@ -439,6 +439,20 @@ def test_what_nobody_asked_for_is_no_answer(
     assert server.connections == 2
 
 
+def test_a_connection_that_the_server_will_close_is_not_used_again(
+    script: Callable[..., Script], speak: Callable[..., SmartHttp]
+) -> None:
+    def lingering(sock: socket.socket) -> None:
+        sock.sendall(http(WON, status="200 OK\r\nConnection: close"))
+        sock.recv(1)  # closes when the client does
+
+    server = script(GREETING, lingering, http(LOST))
+    client = speak(server, 2)
+    assert client.push(LEDGER_REF, OLD, NEW, b"").refs == {LEDGER_REF: None}
+    assert client.push(LEDGER_REF, OLD, NEW, b"").refs == {LEDGER_REF: "failed to update ref"}
+    assert server.connections == 2
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -454,7 +468,7 @@ def test_what_nobody_asked_for_is_no_answer(
 def test_what_is_not_understood_is_git_s_for_good(
     script: Callable[..., Script], speak: Callable[..., SmartHttp], answer: bytes
 ) -> None:
-    server = script(answer)
+    server = script(answer, GREETING, http(WON))
     client = speak(server)
     for _ in range(2):
         with pytest.raises(Unsent):
@@ -466,7 +480,8 @@ def test_what_is_not_understood_is_git_s_for_good(
 def test_an_odd_answer_to_a_push_is_unknown_and_what_follows_is_git_s(
     script: Callable[..., Script], speak: Callable[..., SmartHttp], status: str
 ) -> None:
-    server = script(GREETING, http(b"<html>", "text/html", status=status))
+    answer = http(b"<html>", "text/html", status=status)
+    server = script(GREETING, answer, GREETING, http(WON))
     client = speak(server)
     with pytest.raises(Unknown, match=f"answered {status[:3]}"):
         client.push(LEDGER_REF, OLD, NEW, b"")
