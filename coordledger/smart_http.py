@@ -12,6 +12,7 @@ answers that were read to their end.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import queue
@@ -80,7 +81,7 @@ class SmartHttp:
         try:
             there = self._there
             if there is None:
-                there = wire.service_advertisement(self._ask(_RECEIVE), _RECEIVE)
+                there = self._there = wire.service_advertisement(self._ask(_RECEIVE), _RECEIVE)
                 if there.refs.get(ref) != old:
                     return None
             self._there = None  # until the server has answered as it should
@@ -118,18 +119,21 @@ class SmartHttp:
         """
         if not self._fit:
             raise Unsent("git does this")
+        login = ""
         answer, said = self._exchange(service, body)
         if answer.status == _UNAUTHORIZED:
             login = self._log_in(answer.headers.get_all("WWW-Authenticate", []))
             answer, said = self._exchange(service, body)
             if answer.status == _UNAUTHORIZED:
                 raise self._unfit("wrong credentials")
-            self._git.run("credential", "approve", said=login)
         typed = answer.headers.get_content_type()
         kind = "result" if body else "advertisement"
         if answer.status != _OK or typed != f"application/x-{service}-{kind}":
             self._fit = False
             raise wire.BadWire(f"the server answered {answer.status} ({typed})")
+        if login:
+            with contextlib.suppress(Failed):  # what was answered stays so
+                self._git.run("credential", "approve", said=login)
         return said
 
     def _log_in(self, challenges: list[str]) -> str:
@@ -167,11 +171,13 @@ class SmartHttp:
         whole = "\r\n".join([*lines, "", ""]).encode("ascii") + body
         sock, self._sock = self._connect(), None  # nobody's, should this be broken off
         try:
-            sock.settimeout(deadline.left())
-            sock.sendall(whole)
-            answer = HTTPResponse(_Reader(sock, deadline))  # type: ignore[arg-type]
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                _send(sock, whole, deadline)  # who has heard enough may have answered
+            reader = _Reader(sock, deadline)
+            answer = HTTPResponse(reader)  # type: ignore[arg-type]
             with answer:
                 answer.begin()
+                reader.in_head = False
                 said = answer.read(MOST + 1)
                 if len(said) > MOST:
                     raise wire.BadWire("too long an answer")
@@ -216,6 +222,7 @@ class _Reader(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock, self._deadline = sock, deadline
+        self.in_head = True  # half a head would be taken for one with fewer lines
 
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(self)
@@ -225,7 +232,17 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         self._sock.settimeout(self._deadline.left())
-        return self._sock.recv_into(buffer)
+        size = self._sock.recv_into(buffer)
+        if not size and self.in_head:
+            raise ConnectionResetError("the server closed the connection")
+        return size
+
+
+def _send(sock: socket.socket, data: bytes, deadline: Deadline) -> None:
+    left = memoryview(data)
+    while left:
+        sock.settimeout(deadline.left())
+        left = left[sock.send(left) :]
 
 
 def _speaks(sock: socket.socket) -> bool:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 FLUSH = b"0000"
 MAX_PKT = 65_520
 _ASKED = ("report-status", "side-band-64k", "delete-refs", "quiet", "ofs-delta")
-_DATA, _PROGRESS = 1, 2
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+_DATA, _PROGRESS = b"\1", b"\2"  # the third band says what the server died of
 
 
 class BadWire(Exception):
@@ -55,10 +56,9 @@ def packets(data: bytes) -> tuple[list[bytes], int | None]:
     found: list[bytes] = []
     at = 0
     while at + 4 <= len(data):
-        try:
-            size = int(data[at : at + 4], 16)
-        except ValueError:
-            raise BadWire(_text(data[at : at + 80])) from None
+        if not _HEX.issuperset(data[at : at + 4]):  # int() takes more for digits
+            raise BadWire(_text(data[at : at + 80]))
+        size = int(data[at : at + 4], 16)
         if size == 0:
             return found, at + 4
         if not 4 <= size <= MAX_PKT:
@@ -143,10 +143,12 @@ def _unband(answer: bytes, found: Report) -> bytes:
     lines, _ = packets(answer)  # the last flush may come after the report's own
     data, printed = [], []
     for line in lines:
-        if line[:1] == bytes([_DATA]):
+        if line[:1] == _DATA:
             data.append(line[1:])
-        elif line[:1] == bytes([_PROGRESS]):
+        elif line[:1] == _PROGRESS:
             printed.append(line[1:])
+        else:
+            raise BadWire(_text(line[1:]).strip() or "a packet on no band")
     found.printed = _text(b"".join(printed))
     return b"".join(data)
 

@@ -47,10 +47,12 @@ class Host:
     wrong: dict[str, str] | None = None
     port: int = 0
     processes: Processes = field(default_factory=list)
-    tls_port: int = 0  # http also speaks TLS there, with a certificate that only `ca` vouches for
+    tls_port: int = 0  # http also speaks TLS there, with a certificate that only `ca` vouches for;
+    # below /open/ it asks nobody for a password
     ca: Path | None = None
     key: Path | None = None  # of ssh, the agent's; `known` is its known_hosts file
     known: Path | None = None
+    log: Path | None = None  # of http: connection, method, path, status and user agent
 
     def through(self, port: int) -> str:
         """The URL by way of another port."""
@@ -162,20 +164,24 @@ _NGINX = """
 daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log; user {user};
 events {{ worker_connections 256; }}
 http {{
-  access_log off; client_max_body_size 0;
+  log_format kept '$connection $request_method $uri $status $http_user_agent';
+  access_log {root}/access.log kept; client_max_body_size 0;
+  map $uri $realm {{ default git; ~^/open/ off; }}
+  map $uri $path {{ default $uri; ~^/open(?<below>/.*) $below; }}
   client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3;
   uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
   server {{
     listen 127.0.0.1:{port};
     listen 127.0.0.1:{tls_port} ssl;
     ssl_certificate {root}/tls.crt; ssl_certificate_key {root}/tls.key;
+    location ~ ^/moved(/.*) {{ return 302 /open$1$is_args$args; }}
     location / {{
-      auth_basic "git"; auth_basic_user_file {root}/passwd;
+      auth_basic $realm; auth_basic_user_file {root}/passwd;
       fastcgi_pass unix:{root}/cgi.sock;
       fastcgi_param SCRIPT_FILENAME {backend};
       fastcgi_param GIT_PROJECT_ROOT {root};
       fastcgi_param GIT_HTTP_EXPORT_ALL "";
-      fastcgi_param PATH_INFO $uri;
+      fastcgi_param PATH_INFO $path;
       fastcgi_param QUERY_STRING $query_string;
       fastcgi_param REQUEST_METHOD $request_method;
       fastcgi_param CONTENT_TYPE $content_type;
@@ -242,6 +248,7 @@ def _http(root: Path, env: dict[str, str]) -> Host:
         port=port,
         tls_port=tls_port,
         ca=ca,
+        log=root / "access.log",
         processes=[cgi, web],
     )
 

@@ -1,0 +1,213 @@
+"""What a push looks like on the wire: whole, cut off at every byte, and odd."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordledger import wire
+from coordledger.wire import FLUSH, Advertisement, BadWire, pkt
+
+REF = "refs/coordledger/main"
+OLD, NEW = "1" * 40, "2" * 40
+BANDED = Advertisement({}, frozenset({"report-status", "side-band-64k", "ofs-delta"}))
+PLAIN = Advertisement({}, frozenset({"report-status"}))
+SAYS = b"report-status side-band-64k delete-refs object-format=sha1 agent=git/2.39.5"
+ADVERTISED = (
+    pkt(f"{OLD} {REF}".encode() + b"\0" + SAYS + b"\n")
+    + pkt(f"{NEW} refs/heads/main\n".encode())
+    + FLUSH
+)
+ANNOUNCED = pkt(b"# service=git-receive-pack\n") + FLUSH
+
+
+def report(*lines: str) -> bytes:
+    return b"".join(pkt(line.encode() + b"\n") for line in lines) + FLUSH
+
+
+def banded(inner: bytes, *printed: str, piece: int = 1000) -> bytes:
+    """As side-band-64k carries it: what the hooks printed, and the report in pieces."""
+    out = [pkt(b"\2" + line.encode()) for line in printed]
+    out += [pkt(b"\1" + inner[at : at + piece]) for at in range(0, len(inner), piece)]
+    return b"".join([*out, FLUSH])
+
+
+WON = report("unpack ok", f"ok {REF}")
+LOST = report("unpack ok", f"ng {REF} failed to update ref")
+
+
+# -- packets
+
+
+@given(st.lists(st.binary(min_size=1, max_size=200)), st.binary(max_size=20))
+def test_packets_are_read_back_as_they_were_written(lines: list[bytes], rest: bytes) -> None:
+    whole = b"".join(map(pkt, lines)) + FLUSH
+    assert wire.packets(whole + rest) == (lines, len(whole))
+
+
+@given(st.lists(st.binary(min_size=1, max_size=20), max_size=4), st.data())
+def test_before_the_flush_packets_have_no_end(lines: list[bytes], data: st.DataObject) -> None:
+    whole = b"".join(map(pkt, lines)) + FLUSH
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    found, end = wire.packets(whole[:cut])
+    assert end is None
+    assert found == lines[: len(found)]
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        *(b"0001", b"0002", b"0003", b"fff1", b"ffff"),
+        *(b"zzzz", b"-001", b"+01f", b"    ", b"  1f", b"0x1f", b"1_0f", b"<htm"),
+    ],
+)
+def test_a_packet_of_an_odd_length_is_refused(size: bytes) -> None:
+    with pytest.raises(BadWire):
+        wire.packets(size + b"x" * 70_000)
+
+
+def test_the_longest_packet_is_read() -> None:
+    line = b"x" * (wire.MAX_PKT - 4)
+    assert wire.packets(pkt(line) + FLUSH) == ([line], wire.MAX_PKT + 4)
+
+
+@given(st.binary(max_size=300))
+def test_whatever_comes_is_parsed_or_refused(data: bytes) -> None:
+    for there in (BANDED, PLAIN):
+        for act in (
+            lambda: wire.advertisement(wire.packets(data)[0]),
+            lambda: wire.service_advertisement(data, "git-receive-pack"),
+            lambda there=there: wire.report(data, there),
+        ):
+            try:
+                act()
+            except BadWire as fault:
+                assert str(fault)
+
+
+# -- the advertisement
+
+
+def test_an_advertisement_has_refs_and_capabilities() -> None:
+    found = wire.service_advertisement(ANNOUNCED + ADVERTISED, "git-receive-pack")
+    assert found.refs == {REF: OLD, "refs/heads/main": NEW}
+    assert found.capabilities == frozenset(SAYS.decode().split())
+    assert found.algo == "sha1"
+
+
+def test_an_empty_repository_advertises_capabilities_alone() -> None:
+    line = b"0" * 64 + b" capabilities^{}\0report-status object-format=sha256\n"
+    found = wire.advertisement([line])
+    assert (found.refs, found.algo) == ({}, "sha256")
+
+
+def test_a_server_that_does_not_say_has_sha1() -> None:
+    assert wire.advertisement([f"{OLD} {REF}".encode() + b"\0report-status"]).algo == "sha1"
+
+
+def test_versions_and_shallow_lines_are_passed_over() -> None:
+    lines = [b"version 1", f"{OLD} {REF}".encode() + b"\0report-status", b"shallow " + b"3" * 40]
+    found = wire.advertisement(lines)
+    assert (found.refs, found.capabilities) == ({REF: OLD}, frozenset({"report-status"}))
+
+
+def test_a_servers_error_is_its_word() -> None:
+    with pytest.raises(BadWire, match="access denied"):
+        wire.advertisement([b"ERR access denied\n"])
+
+
+@pytest.mark.parametrize("cut", range(len(ANNOUNCED + ADVERTISED)))
+def test_an_advertisement_that_is_cut_off_is_none(cut: int) -> None:
+    with pytest.raises(BadWire):
+        wire.service_advertisement((ANNOUNCED + ADVERTISED)[:cut], "git-receive-pack")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ADVERTISED,  # nothing announced
+        FLUSH + ADVERTISED,
+        pkt(b"# service=git-upload-pack\n") + FLUSH + ADVERTISED,
+        pkt(b"# service=git-receive-pack\n") * 2 + FLUSH + ADVERTISED,
+        b"<html><title>Welcome to our hotel</title></html>",
+        b"",
+    ],
+)
+def test_what_announces_another_service_is_refused(answer: bytes) -> None:
+    with pytest.raises(BadWire):
+        wire.service_advertisement(answer, "git-receive-pack")
+
+
+# -- the request
+
+
+def test_a_request_names_the_moves_then_has_the_pack() -> None:
+    there = wire.advertisement(wire.packets(ADVERTISED)[0])
+    said = wire.request(
+        there, [(OLD, NEW, REF), (None, NEW, "refs/a"), (OLD, None, "refs/b")], b"P"
+    )
+    lines, end = wire.packets(said)
+    first, _, capabilities = lines[0].partition(b"\0")
+    assert first.decode() == f"{OLD} {NEW} {REF}"
+    assert set(capabilities.decode().split()) == {
+        *("report-status", "side-band-64k", "delete-refs", "object-format=sha1")
+    }
+    assert [line.decode() for line in lines[1:]] == [
+        f"{'0' * 40} {NEW} refs/a",
+        f"{OLD} {'0' * 40} refs/b",
+    ]
+    assert said[end:] == b"P"
+
+
+def test_ids_are_as_wide_as_the_servers() -> None:
+    there = Advertisement({}, frozenset({"report-status", "object-format=sha256"}))
+    lines, _ = wire.packets(wire.request(there, [(None, "2" * 64, REF)], b""))
+    assert lines[0].startswith(b"0" * 64 + b" ")
+
+
+# -- the report
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_a_report_tells_what_became_of_each_ref(piece: int) -> None:
+    inner = report("unpack ok", f"ok {REF}", "ng refs/a hook declined", "ng refs/b")
+    for answer, there in [(banded(inner, "hello\n", piece=piece), BANDED), (inner, PLAIN)]:
+        found = wire.report(answer, there)
+        assert found.unpacked == "ok"
+        assert found.refs == {REF: None, "refs/a": "hook declined", "refs/b": "refused"}
+        assert found.printed == ("hello\n" if there is BANDED else "")
+
+
+@pytest.mark.parametrize("inner", [WON, LOST], ids=["won", "lost"])
+@pytest.mark.parametrize("there", [BANDED, PLAIN], ids=["banded", "plain"])
+def test_a_report_that_is_cut_off_is_none(inner: bytes, there: Advertisement) -> None:
+    answer = banded(inner, "text\n", piece=11) if there is BANDED else inner
+    # The outer flush says nothing: the report has its own.
+    needed = len(answer) - (4 if there is BANDED else 0)
+    for cut in range(needed):
+        with pytest.raises(BadWire):
+            wire.report(answer[:cut], there)
+    whole = wire.report(answer, there)
+    for cut in range(needed, len(answer)):
+        assert wire.report(answer[:cut], there) == whole
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        FLUSH,
+        banded(FLUSH),
+        banded(report(f"ok {REF}")),  # not a word on the pack
+        banded(report("unpack", f"ok {REF}")),
+        banded(b"", "only what the hook printed\n"),
+        pkt(b"\3fatal: out of memory\n") + FLUSH,
+        pkt(b"\3fatal: out of memory\n") + banded(WON),
+        pkt(b"") + banded(WON),
+        banded(WON[:-4] + b"0003"),
+        b"<html>200 OK</html>",
+    ],
+)
+def test_an_odd_report_is_none(answer: bytes) -> None:
+    with pytest.raises(BadWire):
+        wire.report(answer, BANDED)
