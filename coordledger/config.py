@@ -62,6 +62,7 @@ class Settings:
     queue: bool  # whether to line up with this user's other processes
     unknown_keys: tuple[str, ...]
     url: str | None  # the remote's, if git's configuration has nothing more to say on it
+    detours: tuple[str, ...]  # what it has to say
     config_dir: Path
     cache_dir: Path
 
@@ -157,6 +158,7 @@ def load(
         queue=_is_on(environ.get("COORDLEDGER_QUEUE") or ours.get("queue") or "on"),
         unknown_keys=tuple(sorted(ours.keys() - KEYS)),
         url=None if "GIT_ALLOW_PROTOCOL" in environ else _plain_url(remote, given),
+        detours=_detours(remote, given, environ),
         config_dir=folder,
         cache_dir=cache_dir(environ),
     )
@@ -204,6 +206,20 @@ def _plain_url(remote: str, given: list[tuple[str, str]]) -> str | None:
     says = {key: value for (name, _, key), value in ours if name == f"remote.{remote}"}
     one = [key for (_, _, key), _ in ours].count("url") == 1
     return says["url"] if one and says.keys() <= _HARMLESS else None
+
+
+def _detours(
+    remote: str, given: list[tuple[str, str]], environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """What decides where a push goes beside the URL: two clones with the same go the same way."""
+    says = [
+        f"{name}={value}"
+        for name, value in given
+        if name.startswith(("url.", "protocol."))
+        or (name.startswith(f"remote.{remote}.") and name.rpartition(".")[2] not in _HARMLESS)
+    ]
+    says += [f"{name}={environ.get(name)}" for name in ("GIT_SSH", "GIT_SSH_COMMAND")]
+    return tuple(sorted(says))
 
 
 class SecretFinder:
