@@ -62,6 +62,7 @@ class Settings:
     url: str | None  # the remote's, if git's configuration has nothing more to say on it
     plain_http: bool  # git speaks HTTP as it does by default, but for the CA file
     ca_file: str | None
+    detours: tuple[str, ...]  # what it has to say
     config_dir: Path
     cache_dir: Path
 
@@ -163,6 +164,7 @@ def load(
         url=None if "GIT_ALLOW_PROTOCOL" in environ else _plain_url(remote, given),
         plain_http=_is_plain_http(environ, given),
         ca_file=environ.get("GIT_SSL_CAINFO") or dict(given).get("http.sslcainfo"),
+        detours=_detours(remote, given, environ),
         config_dir=folder,
         cache_dir=cache_dir(environ),
     )
@@ -224,6 +226,20 @@ def _is_plain_http(environ: Mapping[str, str], given: list[tuple[str, str]]) -> 
     says += [name for name in environ if name.lower().endswith("_proxy")]
     netrc = Path(environ.get("HOME", "/"), ".netrc")
     return {"http.sslcainfo", "GIT_SSL_CAINFO"}.issuperset(says) and not netrc.exists()
+
+
+def _detours(
+    remote: str, given: list[tuple[str, str]], environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """What decides where a push goes beside the URL: two clones with the same go the same way."""
+    says = [
+        f"{name}={value}"
+        for name, value in given
+        if name.startswith(("url.", "protocol."))
+        or (name.startswith(f"remote.{remote}.") and name.rpartition(".")[2] not in _HARMLESS)
+    ]
+    says += [f"{name}={environ.get(name)}" for name in ("GIT_SSH", "GIT_SSH_COMMAND")]
+    return tuple(sorted(says))
 
 
 class SecretFinder:

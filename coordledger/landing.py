@@ -7,6 +7,7 @@ record further up, the copy stays behind, and catches up when it has to.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     Send = Callable[[Replica, Chain, list[Placed]], tuple[Push, "list[Landing]"]]
 
+MOST_RECORDS, MOST_BYTES = 1024, 16_777_216  # that go with one push
 _FOR = "refs/for/coordledger/"
 
 
@@ -68,10 +70,10 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
     push = replica.remote.push(ref, None if sequenced else old, new, lambda: pack, keep)
     refused = push.outcome == transport.REFUSED and push.code in ("", "not-sequenced")
     if sequenced and (refused or (push.outcome == transport.WON and not push.landed)):
-        replica.note_sequenced(says=False)  # it did once
+        _note_sequenced(replica, says=False)  # it did once
         return replace(push, outcome=transport.LOST), []
     if push.sequenced and not sequenced:
-        replica.note_sequenced(says=True)
+        _note_sequenced(replica, says=True)
     if push.outcome != transport.WON:
         return push, []
     landings = moved(planned(tip, run), push)
@@ -85,6 +87,11 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
         except OSError:  # it has landed, whatever our own disk says
             replica.hold(tip)
     return push, landings
+
+
+def _note_sequenced(replica: Replica, *, says: bool) -> None:
+    with contextlib.suppress(OSError):  # it has landed or not, whatever our own disk says
+        replica.note_sequenced(says=says)
 
 
 def moved(landings: list[Landing], push: Push) -> list[Landing] | None:

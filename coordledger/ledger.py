@@ -160,8 +160,7 @@ class Ledger:
     def close(self) -> None:
         if self._queue is not None:
             self._queue.close()
-        self.remote.close()
-        self._store.close()
+        self.replica.close()
 
     # -- surroundings
 
@@ -212,8 +211,10 @@ class Ledger:
     def _line(self) -> Queue:
         """Where this user's processes on this host line up to write to this ledger."""
         if self._queue is None:
-            what = f"{self.remote_url()}\n{self.clone.there}\n{self._store.algo}"
-            name = sha256(what.encode()).hexdigest()[:24]
+            where = local_path(self.remote_url()) or self.remote_url()
+            what = [os.uname().nodename, where, *self.settings.detours]  # homes can be shared
+            what += [self.clone.there, self._store.algo]
+            name = sha256("\n".join(what).encode()).hexdigest()[:24]
             folder = self.settings.cache_dir / "queue" / name
             self._queue = Queue(folder, self._shared_copy, self._clock)
         return self._queue
@@ -230,7 +231,7 @@ class Ledger:
         git = Git(environ, cwd, deadline, options=("-c", here))
         clone = Clone(store, self.settings.ledger, self.settings.branch)
         remote = self._remote(git)
-        return Replica(clone, remote, git, lambda _: Keyring(), self._clock, silent)
+        return Replica(clone, remote, git, self._keyring, self._clock, silent)
 
     def _begin(self) -> None:
         """Each public method has the whole timeout, and looks for secrets anew."""

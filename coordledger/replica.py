@@ -64,6 +64,10 @@ class Replica:
         self._keyring_for, self._progress = keyring_for, progress
         self._chain: Chain | None = None
 
+    def close(self) -> None:
+        self.remote.close()
+        self.clone.store.close()
+
     # -- where we stand
 
     def position(self) -> Chain:

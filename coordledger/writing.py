@@ -32,7 +32,7 @@ from .errors import (
     printable,
 )
 from .errors import Lost as LostError
-from .landing import Landing
+from .landing import MOST_BYTES, MOST_RECORDS, Landing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,6 @@ PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
 PATIENCE = 8
 STUCK_LOSSES = 6  # on one and the same head: nobody won these races
 FAR_BEHIND = verify.MAX_BASE_DISTANCE // 2
-MOST_RECORDS, MOST_BYTES = 1024, 16_777_216  # that go with one push
 
 
 @dataclass(frozen=True, slots=True)
