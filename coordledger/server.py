@@ -280,6 +280,12 @@ def hook_path(path: Path, git: Git, name: str = HOOK) -> Path:
     return path / said / name
 
 
+def asks_resident(path: Path, git: Git) -> bool:
+    """Whether the hook at `path` asks `coordledger serve`: older ones do not."""
+    hook = hook_path(path, git)
+    return hook.exists() and "coordledger/socket" in hook.read_text("utf-8", "replace")
+
+
 def _shim(name: str) -> Path:
     """The hook's text: beside this file in a wheel, below hooks/ in a checkout."""
     here = Path(__file__).resolve().parent
