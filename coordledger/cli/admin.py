@@ -372,9 +372,9 @@ def serve(app: App, repositories: tuple[str, ...]) -> None:
     def ready(paths: list[Path]) -> None:
         app.screen.value({"serving": [str(path) for path in paths]})
         for path in paths:
-            app.screen.line(f"serving {safe(path)}")
             if not server.asks_resident(path, app.git()):
                 app.screen.note(f"its hook does not ask: {NAME} hook install {safe(path)}")
+            app.screen.line(f"serving {safe(path)}")
         sys.stdout.flush()
 
     resident.main([app.file(name).absolute() for name in repositories], dict(os.environ), ready)
