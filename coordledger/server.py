@@ -204,6 +204,10 @@ def install_hook(
         done.append(
             f"every push compiles the hook, until somebody who may write there runs: {what}"
         )
+    secrets = path / "coordledger"
+    if secrets.is_dir() and secrets.stat().st_mode & 0o077:
+        secrets.chmod(0o700)
+        done.append(f"chmod 700 {secrets}")
     borrows = (path / "objects" / "info" / "alternates").exists()
     for name, value in (SETTINGS if borrows else SETTINGS | NO_ALTERNATES).items():
         if not git.run("-C", str(path), "config", "--get", name).out.strip():

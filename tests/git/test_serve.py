@@ -85,7 +85,7 @@ def request(forge: Forge, new: str, *, there: Path | None = None, objects: str =
     """What the hook asks; without quarantine the forge's own objects are seen."""
     remote = forge.fleet.remote
     head = f"coordledger 1 pre-receive\ndir={there or remote}\nobjects={objects}\n"
-    head += f"alternates={forge.folder / 'objects'}\n\n"
+    head += f"alternates={forge.folder / 'objects'}\nsequenced=\n\n"
     return f"action=get\ntimeout=900\n{head}{forge.tip} {new} {LEDGER_REF}\nend\n".encode()
 
 
@@ -451,7 +451,7 @@ def test_a_socket_of_another_users_is_not_asked(
     with serving(fleet):
         os.chown(fleet.remote / "coordledger/socket", 65534, 65534)
         with without_python(fleet):
-            assert not forge.push(good(forge)).said
+            assert forge.push(good(forge)).code != 0
         both(forge)
 
 
