@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 SOCKET, LOCK = "socket", "serve.lock"
 MAX_REQUEST = 1_048_576  # a longer list of refs is the hook's own work
-MAX_AT_ONCE = 16
+MAX_AT_ONCE, QUEUE = 16, 64
 PATIENCE = 5.0  # seconds for a request to arrive; the hook waits no longer for the answer
 SWITCHES = 0.0005  # seconds: a small push does not wait long while a large one is verified
 PREFIX = (b"action=get", b"timeout=", b"coordledger 1 ")
@@ -154,7 +154,7 @@ def _listen(folder: Path) -> socket.socket:
         os.umask(mask)
         os.fchdir(here)
         os.close(here)
-    made.listen(MAX_AT_ONCE)
+    made.listen(QUEUE)
     made.setblocking(False)
     return made
 
@@ -238,13 +238,12 @@ class Server:
                     self._accept(key.data)
 
     def _accept(self, repository: Repository) -> None:
+        self._free.acquire()  # who comes meanwhile waits in the socket's own queue
         try:
             asking, _ = repository.socket.accept()
         except OSError:  # gone already, or out of file descriptors
+            self._free.release()
             time.sleep(0.01)
-            return
-        if not self._free.acquire(blocking=False):
-            asking.close()
             return
         threading.Thread(target=self._serve, args=(asking, repository), daemon=True).start()
 

@@ -100,7 +100,9 @@ def say(fleet: Fleet, data: bytes) -> str:
             parts = []
             while part := asking.recv(4096):
                 parts.append(part)
-        except (BrokenPipeError, ConnectionResetError):
+        except TimeoutError:
+            raise
+        except OSError:  # closed before everything was said
             return ""
     return b"".join(parts).decode()
 
@@ -268,7 +270,7 @@ def test_garbage_and_too_much_end_nothing(forge: Forge) -> None:
     assert say(forge.fleet, request(forge, good(forge))) == "coordledger 1 pass\n"
 
 
-def test_many_at_once_are_answered_or_left_to_the_hook(forge: Forge) -> None:
+def test_many_at_once_are_all_answered(forge: Forge) -> None:
     right, wrong = request(forge, good(forge)), request(forge, forged(forge))
     said: list[tuple[bool, str]] = []
 
@@ -281,9 +283,7 @@ def test_many_at_once_are_answered_or_left_to_the_hook(forge: Forge) -> None:
     for thread in threads:
         thread.join()
     assert len(said) == 40
-    clear = [(true, answer) for true, answer in said if answer]
-    assert len(clear) >= MAX_AT_ONCE
-    for true, answer in clear:
+    for true, answer in said:
         assert (answer == "coordledger 1 pass\n") is true
         assert true or "bad-signature" in answer
 
