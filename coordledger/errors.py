@@ -246,6 +246,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "local-lock": (FAILED, "another coordledger is busy in this clone", "try again"),
     "gone": (FAILED, "record {seq} is not in this copy", "it lies below a shallow copy's edge"),
     "doctor-failed": (FAILED, "{count} of the checks failed", ""),
+    "already-served": (FAILED, "{path} is served already", "end the other process first"),
     "demo-failed": (FAILED, "the demo did not go as promised: {why}", ""),
     "usage": (USAGE, "{why}", "{command} --help"),
     "interrupted": (INTERRUPTED, "interrupted", ""),

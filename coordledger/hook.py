@@ -83,6 +83,11 @@ def refusal(short: str, code: str, message: str) -> str:
     return f"coordledger: refused {printable(short, 12)}: {code}: {printable(message)}"
 
 
+def code_of(refused: str) -> str:
+    """The code in the line of a refusal."""
+    return refused.split(": ")[2]
+
+
 class Server:
     """What decides beside the chain: secrets, clock, the owner's settings."""
 
@@ -226,14 +231,22 @@ def configured_gap(environ: dict[str, str]) -> int:
     raise RuleBroken("hook-broken", why=f"coordledger.maxGap is {text}, not like 90d or 36h")
 
 
-def judge(pushed: bytes, environ: dict[str, str], now: int, *, sequenced: bool = False) -> str:
+def judge(
+    pushed: bytes,
+    environ: dict[str, str],
+    now: int,
+    reader: Callable[[dict[str, str]], Reader] = Reader,
+    max_gap: Callable[[dict[str, str]], int] = configured_gap,
+    *,
+    sequenced: bool = False,
+) -> str:
     """Judge a push in the repository that `environ` names, as `pre_receive` does."""
     try:
         if len(pushed) > MAX_INPUT:
             raise RuleBroken("too-large", what="the push", size=len(pushed), limit=MAX_INPUT)
         keyring = server_keyring(f"{environ.get('GIT_DIR', '.')}/coordledger")
-        with Reader(environ) as objects:
-            gap = lambda: configured_gap(environ)  # noqa: E731 - asked for rarely
+        with reader(environ) as objects:
+            gap = lambda: max_gap(environ)  # noqa: E731 - asked for rarely
             return pre_receive(pushed, objects, keyring, now, gap, sequenced=sequenced)
     except RuleBroken as broken:
         return refusal("-", broken.code, str(broken))

@@ -60,6 +60,9 @@ class Reader:
                 found = _loose(f"{folder}/{oid[:2]}/{oid[2:]}", oid, limit)
                 if found is not None:
                     return found
+        return self._by_git(name, limit)
+
+    def _by_git(self, name: str, limit: int) -> Found | None:
         if self._git is None:
             self._git = CatFile(self._environ)
         return self._git.find(name, limit)

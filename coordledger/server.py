@@ -204,6 +204,10 @@ def install_hook(
         done.append(
             f"every push compiles the hook, until somebody who may write there runs: {what}"
         )
+    secrets = path / "coordledger"
+    if secrets.is_dir() and secrets.stat().st_mode & 0o077:
+        secrets.chmod(0o700)
+        done.append(f"chmod 700 {secrets}")
     borrows = (path / "objects" / "info" / "alternates").exists()
     for name, value in (SETTINGS if borrows else SETTINGS | NO_ALTERNATES).items():
         if not git.run("-C", str(path), "config", "--get", name).out.strip():
@@ -278,6 +282,12 @@ def hook_path(path: Path, git: Git, name: str = HOOK) -> Path:
     """Where git looks for the hook when somebody pushes to `path`: follows core.hooksPath."""
     said = git.run("-C", str(path), "rev-parse", "--git-path", "hooks", hooks=None).out.strip()
     return path / said / name
+
+
+def asks_resident(path: Path, git: Git) -> bool:
+    """Whether the hook at `path` asks `coordledger serve`: older ones do not."""
+    hook = hook_path(path, git)
+    return hook.exists() and "coordledger/socket" in hook.read_text("utf-8", "replace")
 
 
 def _shim(name: str) -> Path:

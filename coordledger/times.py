@@ -48,7 +48,7 @@ def show(moment: int) -> str:
     """`moment` (milliseconds since 1970, up to the year 9999) in the one form."""
     days, rest = divmod(moment, _DAY)
     days += _DAYS_TO_1970
-    years = days // 365
+    years = 400 * (days + 2) // 146_097  # or one too many
     while _days_before(years) > days:
         years -= 1
     days -= _days_before(years)

@@ -359,6 +359,28 @@ def proc_receive(app: App) -> int:
     return sequence.main(dict(os.environ))
 
 
+@command("serve", parent=root, section="Set-up", example="coordledger serve /srv/git/project.git")
+@click.argument("repositories", metavar="REPO.git...", nargs=-1, required=True)
+def serve(app: App, repositories: tuple[str, ...]) -> None:
+    """Stay and answer for the hook of bare repositories, which makes pushes cheaper.
+
+    Run it as the account that receives the pushes, until a signal ends it. The hook asks it
+    where it is there and does the same work by itself where it is not.
+    """
+    from coordledger import serve as resident  # noqa: PLC0415 - help needs none
+    from coordledger import server  # noqa: PLC0415
+
+    def ready(paths: list[Path]) -> None:
+        app.screen.value({"serving": [str(path) for path in paths]})
+        for path in paths:
+            if not server.asks_resident(path, app.git()):
+                app.screen.note(f"its hook does not ask: {NAME} hook install {safe(path)}")
+            app.screen.line(f"serving {safe(path)}")
+        sys.stdout.flush()
+
+    resident.main([app.file(name).absolute() for name in repositories], dict(os.environ), ready)
+
+
 # -- trying it out
 
 
