@@ -42,8 +42,8 @@ COLUMNS = ["started", "pushes", "fetches", "read", "written", "landed", "process
 EXPECTED = {
     "claim":                           (1, 1, 0, 0, 5, 5, 6, 5),
     "claim, held by another":          (1, 0, 1, 1, 0, 0, 1, 0),
-    "claim, just lost":                (2, 1, 1, 2, 10, 0, 7, 5),
-    "claim, behind":                   (3, 2, 1, 1, 15, 5, 13, 10),
+    "claim, just lost":                (2, 1, 1, 2, 5, 0, 7, 5),
+    "claim, behind":                   (3, 2, 1, 1, 10, 5, 13, 10),
     "renew":                           (1, 1, 0, 1, 5, 5, 6, 5),
     "batch of 20":                     (1, 1, 0, 0, 100, 100, 7, 7),
     "complete":                        (1, 1, 0, 1, 5, 5, 7, 5),
