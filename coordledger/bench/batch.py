@@ -9,7 +9,7 @@ from .figures import in_turn, median, milliseconds, timed
 from .ground import OWNER
 
 if TYPE_CHECKING:
-    from .figures import Report, Rows
+    from .figures import Report, Rows, Took
     from .ground import Ground
 
 ROUNDS = 3
@@ -23,14 +23,14 @@ def run(ground: Ground, rounds: int, report: Report, *, operations: int = OPERAT
     with ground.fleet("ledger").open(OWNER) as ledger:
         ledger.claim("first", ttl=TTL)
 
-        def singly(number: int) -> float:
+        def singly(number: int) -> Took:
             def act() -> None:
                 for n in range(operations):
                     ledger.claim(f"single-{number}-{n}", ttl=TTL)
 
             return timed(act)
 
-        def batch(number: int) -> float:
+        def batch(number: int) -> Took:
             def act() -> None:
                 with ledger.batch() as batch:
                     for n in range(operations):
@@ -47,14 +47,15 @@ def run(ground: Ground, rounds: int, report: Report, *, operations: int = OPERAT
         else:
             missing["one batch"] = "there is no `Ledger.batch` yet"
         times = in_turn(acts, rounds, WARM_UP, report)
-    slow = median(times["one by one"])
+    walls = {name: median([took.wall for took in found]) for name, found in times.items()}
     rows = [
         {
             "what": f"{operations} claims, {name}",
-            "median_ms": milliseconds(median(found)),
-            "record_ms": milliseconds(median(found) / operations),
-            "faster": round(slow / median(found), 1),
+            "median_ms": milliseconds(wall),
+            "record_ms": milliseconds(wall / operations),
+            "cpu_ms": milliseconds(median([took.cpu for took in times[name]]) / operations),
+            "faster": round(walls["one by one"] / wall, 1),
         }
-        for name, found in times.items()
+        for name, wall in walls.items()
     ]
     return rows, missing

@@ -1,5 +1,8 @@
 """Many processes, each with a clone of its own, one ref, and no two want the same task.
 
+"One host": its processes line up, as they do by themselves. "Separate hosts": they do not, and
+know of each other by the remote alone.
+
 Rules of this file: each process claims the same number of tasks in each round; rounds take
 turns between the variants. Shown for each: records per second, the
 latency of single claims, the slowest process beside the fastest (by the sum of its claims'
@@ -33,6 +36,7 @@ PROCESSES, EACH = 16, 6
 COUNTED = 3  # claims of each process in the round that counts pushes
 
 NAIVE = "naive loop: fetch, commit, push, again"
+RESIDENT = "sequenced, separate hosts, resident process"
 ALONE = {"COORDLEDGER_QUEUE": "off"}
 
 
@@ -62,21 +66,20 @@ def variants(ground: Ground, processes: int) -> tuple[list[Variant], dict[str, s
 
     workers, remote = ledger("plain")
     if "queue" in config.KEYS:
-        found.append(Variant("fast-forward", workers, ground.environ, remote))
+        found.append(Variant("fast-forward, one host", workers, ground.environ, remote))
     else:
         missing["fast-forward, one host"] = "processes of one host do not queue yet"
     apart = ground.environ | ALONE
-    found.append(Variant("fast-forward, as on separate hosts", workers, apart, remote))
+    found.append(Variant("fast-forward, separate hosts", workers, apart, remote))
     if ground.offers("--sequence", "hook", "install"):
         workers, remote = ledger("sequenced")
         argv = ("-m", "coordledger", "hook", "install", str(remote), "--sequence")
         ground.python(ground.root, *argv)
-        found.append(Variant("sequenced", workers, ground.environ, remote))
+        found.append(Variant("sequenced, separate hosts", workers, apart, remote))
         if ground.offers("REPO", "serve"):
-            resident = "sequenced, resident process"
-            found.append(Variant(resident, workers, ground.environ, remote, resident=True))
+            found.append(Variant(RESIDENT, workers, apart, remote, resident=True))
         else:
-            missing["sequenced, resident process"] = "there is no `coordledger serve` yet"
+            missing[RESIDENT] = "there is no `coordledger serve` yet"
     else:
         missing["sequenced"] = "there is no `hook install --sequence` yet"
     return found, missing

@@ -6,7 +6,9 @@ Rules of this file: medians and 95th percentiles, never means, but where a sum i
 
 from __future__ import annotations
 
+import resource
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,11 +19,24 @@ if TYPE_CHECKING:
     Report = Callable[[int, int], None]  # so many steps are done, of so many
 
 
-def timed(act: Callable[[], object]) -> float:
-    """The seconds that `act` takes."""
-    start = time.perf_counter()
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Seconds on the clock, and of all cores."""
+
+    wall: float
+    cpu: float
+
+
+def cpu() -> float:
+    """Seconds of CPU so far: of this process and of those that it has waited for."""
+    used = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def timed(act: Callable[[], object]) -> Took:
+    before, start = cpu(), time.perf_counter()
     act()
-    return time.perf_counter() - start
+    return Took(time.perf_counter() - start, cpu() - before)
 
 
 def quantile(found: Sequence[float], share: float) -> float:
@@ -39,35 +54,36 @@ def milliseconds(seconds: float) -> float:
 
 
 def in_turn(
-    acts: Mapping[str, Callable[[int], float]], rounds: int, warm_up: int, report: Report
-) -> dict[str, list[float]]:
-    """The seconds of each act, A B C, A B C, …; each is told the number of the round."""
-    times: dict[str, list[float]] = {name: [] for name in acts}
+    acts: Mapping[str, Callable[[int], Took]], rounds: int, warm_up: int, report: Report
+) -> dict[str, list[Took]]:
+    """What each act took, A B C, A B C, …; each is told the number of the round."""
+    times: dict[str, list[Took]] = {name: [] for name in acts}
     for number in range(rounds + warm_up):
         for name, act in acts.items():
-            seconds = act(number)
+            took = act(number)
             if number >= warm_up:
-                times[name].append(seconds)
+                times[name].append(took)
         report(number + 1, rounds + warm_up)
     return times
 
 
 def against(
     floor: str,
-    acts: Mapping[str, Callable[[int], float]],
+    acts: Mapping[str, Callable[[int], Took]],
     rounds: int,
     warm_up: int,
     report: Report,
 ) -> list[Row]:
     """A row for each act: its times, and its median as a multiple of the floor's."""
     times = in_turn(acts, rounds, warm_up, report)
-    least = median(times[floor])
+    walls = {name: [took.wall for took in found] for name, found in times.items()}
     return [
         {
             "what": name,
-            "median_ms": milliseconds(median(found)),
-            "p95_ms": milliseconds(quantile(found, 0.95)),
-            "of_floor": round(median(found) / least, 2),
+            "median_ms": milliseconds(median(walls[name])),
+            "p95_ms": milliseconds(quantile(walls[name], 0.95)),
+            "cpu_ms": milliseconds(median([took.cpu for took in found])),
+            "of_floor": round(median(walls[name]) / median(walls[floor]), 2),
         }
         for name, found in times.items()
     ]

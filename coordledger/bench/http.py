@@ -20,7 +20,7 @@ from .ground import OWNER
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .figures import Report, Rows
+    from .figures import Report, Rows, Took
     from .ground import Ground
 
 ROUNDS = 20
@@ -40,11 +40,11 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
         path = fleet.join(OWNER, f"{url}/{fleet.remote.name}")
         with fleet.open(OWNER, path) as ledger:
 
-            def floor(number: int) -> float:
+            def floor(number: int) -> Took:
                 ground.git(clone, "commit", "--quiet", "--allow-empty", "--message=empty")
                 return timed(lambda: ground.git(clone, "push", "--quiet", "origin", "HEAD:main"))
 
-            def claim(number: int) -> float:
+            def claim(number: int) -> Took:
                 task = f"task-{number}"
                 return timed(lambda: ledger.claim(task, ttl=timedelta(minutes=5)))
 

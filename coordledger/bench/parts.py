@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .figures import Report, Rows
+    from .figures import Report, Rows, Took
     from .ground import Ground
 
 ROUNDS = 20
@@ -34,9 +33,9 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
     """Rows, and what is left out."""
     fleet = ground.fleet("unguarded")
     (fleet.remote / "hooks" / "pre-receive").unlink()
-    pushes: list[float] = []
+    pushes: list[Took] = []
 
-    def program(*argv: str, say: bytes = b"") -> Callable[[int], float]:
+    def program(*argv: str, say: bytes = b"") -> Callable[[int], Took]:
         def act() -> None:
             subprocess.run(argv, env=ground.environ, input=say, check=True, capture_output=True)
 
@@ -47,25 +46,22 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
         push = remote.push
 
         def watched(*given: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return push(*given)
-            finally:
-                pushes.append(time.perf_counter() - start)
+            answers: list[Any] = []
+            pushes.append(timed(lambda: answers.append(push(*given))))
+            return answers[0]
 
         remote.push = watched
 
-        def unguarded(number: int) -> float:
+        def unguarded(number: int) -> Took:
             """The whole; what its push took is the next row."""
-            pushes.clear()
             task = f"task-{number}"
             return timed(lambda: ledger.claim(task, ttl=timedelta(minutes=5)))
 
-        parts: dict[str, Callable[[int], float]] = {
+        parts: dict[str, Callable[[int], Took]] = {
             FLOOR: acts.floor,
             "warm claim": acts.warm,
             "warm claim, no hook": unguarded,
-            "- its push": lambda number: sum(pushes),
+            "- its push": lambda number: pushes[-1],
             "- receive-pack alone, taking nothing": program(
                 "git", "receive-pack", str(fleet.remote), say=b"0000"
             ),

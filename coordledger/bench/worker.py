@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .figures import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,24 +40,18 @@ def claimer(kind: str, clone: str, agent: str, ledger: str = "main") -> Callable
     return claim
 
 
-def _cpu() -> float:
-    """Seconds of this process and of those that it has waited for."""
-    used = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in used)
-
-
 def main() -> None:
     claim = claimer(*sys.argv[1:])
     say = os.fdopen(os.dup(1), "w")
     say.write("ready\n")
     say.flush()
     for line in sys.stdin:
-        before, seconds = _cpu(), []
+        before, seconds = cpu(), []
         for task in json.loads(line):
             start = time.perf_counter()
             claim(task)
             seconds.append(time.perf_counter() - start)
-        say.write(json.dumps({"seconds": seconds, "cpu": _cpu() - before}) + "\n")
+        say.write(json.dumps({"seconds": seconds, "cpu": cpu() - before}) + "\n")
         say.flush()
 
 

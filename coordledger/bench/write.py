@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from .figures import Report, Rows
+    from .figures import Report, Rows, Took
     from .ground import Ground
 
 ROUNDS = 20
@@ -48,18 +48,18 @@ class Acts:
     def __exit__(self, *_: object) -> None:
         self._ledger.close()
 
-    def floor(self, number: int) -> float:
+    def floor(self, number: int) -> Took:
         git, clone = self._ground.git, self._clone
         git(clone, "commit", "--quiet", "--allow-empty", "--message=empty")
         return timed(lambda: git(clone, "push", "--quiet", "origin", "HEAD:main"))
 
-    def warm(self, number: int) -> float:
+    def warm(self, number: int) -> Took:
         return _claim(self._ledger, number)
 
-    def cold(self, number: int) -> float:
+    def cold(self, number: int) -> Took:
         return self._start("-m", "coordledger", "claim", f"cold-{number}")
 
-    def hook(self, number: int) -> float:
+    def hook(self, number: int) -> Took:
         """The hook alone, on a record whose objects the server has."""
         writer, replica = self._ledger.writer(), self._ledger.replica
         chain = replica.refresh()
@@ -81,16 +81,16 @@ class Acts:
             )
         )
 
-    def help(self, number: int) -> float:
+    def help(self, number: int) -> Took:
         return self._start("-m", "coordledger", "--help")
 
-    def click(self, number: int) -> float:
+    def click(self, number: int) -> Took:
         return self._start("-c", "import click")
 
-    def imports(self, number: int) -> float:
+    def imports(self, number: int) -> Took:
         return self._start("-c", IMPORTS)
 
-    def _start(self, *argv: str) -> float:
+    def _start(self, *argv: str) -> Took:
         return timed(lambda: self._ground.python(self._work, *argv))
 
 
@@ -99,7 +99,7 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
     missing = {}
     with contextlib.ExitStack() as stack:
         acts = stack.enter_context(Acts(ground))
-        timing: dict[str, Callable[[int], float]] = {
+        timing: dict[str, Callable[[int], Took]] = {
             FLOOR: acts.floor,
             "warm claim, Python interface": acts.warm,
             "cold claim, command line": acts.cold,
@@ -118,5 +118,5 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
         return against(FLOOR, timing, rounds, WARM_UP, report), missing
 
 
-def _claim(ledger: Ledger, number: int) -> float:
+def _claim(ledger: Ledger, number: int) -> Took:
     return timed(lambda: ledger.claim(f"task-{number}", ttl=timedelta(minutes=5)))
