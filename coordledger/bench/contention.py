@@ -4,12 +4,12 @@
 know of each other by the remote alone.
 
 Rules of this file: each process claims the same number of tasks in each round; rounds take
-turns between the variants. Shown for each: records per second, the
-latency of single claims, the slowest process beside the fastest (by the sum of its claims'
-times, over all rounds), seconds of CPU per record (workers, all that they started, and the
-resident process), and how many pushes a record takes. Pushes are counted at the
-server, as starts of `git receive-pack`, in a further short round that is not timed: to
-trace git's programs costs a tenth of them.
+turns between the variants. Shown for each: records per second, the latency of single
+claims, the slowest process beside the fastest (by the sum of its claims' times, over all
+rounds), CPU per record (workers, all that they started, and the resident process), and
+how many pushes a record takes. Pushes are counted at the server, as starts of
+`git receive-pack`, in a further short round that is not timed: to trace git's programs
+costs a tenth of them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from .figures import Report, Row, Rows
     from .ground import Ground
 
-ROUNDS = 3
-PROCESSES, EACH = 16, 6
+ROUNDS = 2
+PROCESSES, EACH = 16, 4
 COUNTED = 3  # claims of each process in the round that counts pushes
 
 NAIVE = "naive loop: fetch, commit, push, again"

@@ -123,24 +123,20 @@ class Resident:
             [sys.executable, "-m", "coordledger", "serve", str(self._repository)],
             env=self._environ,
             cwd=self._repository,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        socket = self._repository / "coordledger" / "socket"
-        end = time.monotonic() + ENDING
-        while not socket.exists():
-            if time.monotonic() > end or self._process.poll() is not None:
-                raise RuntimeError("coordledger serve does not start")
-            time.sleep(0.01)
+        if not _pipe(self._process.stdout).readline():  # it says what it serves
+            raise RuntimeError("coordledger serve does not start")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         try:
-            self._process.wait(ENDING)
+            self._process.communicate(timeout=ENDING)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()
 
     def cpu(self) -> float:
         """Its seconds of CPU so far, with its children's; 0 where the system does not tell."""

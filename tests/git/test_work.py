@@ -27,6 +27,7 @@ import pytest
 from coordledger.git import Deadline, Git
 from coordledger.server import install_hook
 
+from .test_serve import serving
 from .work import END, MARK
 
 TYPE_CHECKING = False
@@ -55,6 +56,9 @@ EXPECTED = {
     "sequenced: claim, just lost":     (1, 1, 0, 0, 5, 5, 7, 2),
     "sequenced: claim, behind":        (1, 1, 0, 0, 5, 10, 8, 15),
     "sequenced: batch of 20":          (1, 1, 0, 0, 100, 100, 9, 9),
+    "resident: claim":                 (1, 1, 0, 0, 5, 5, 7, 5),
+    "resident: batch of 20":           (1, 1, 0, 0, 100, 100, 7, 7),
+    "resident: hook":                  (1, 0, 0, 0, 0, 0, 3, 0),
 }  # fmt: skip
 
 STRACE = shutil.which("strace")
@@ -64,16 +68,18 @@ WORKER = Path(__file__).with_name("work.py")
 @pytest.fixture(scope="module")
 def counted(founded: Callable[..., Fleet]) -> Counts:
     """Everything that there is to count, by operation."""
-    plain, sequenced = founded("bob"), founded("bob")
+    plain, sequenced, served = founded("bob"), founded("bob"), founded("bob")
     git = Git(sequenced.env, sequenced.root, Deadline(20))
     install_hook(sequenced.remote, git, sequence=True)
-    names = [name.rpartition(": ") for name in EXPECTED]
-    found = _count(plain, [name for kind, _, name in names if not kind])
-    theirs = _count(sequenced, [name for kind, _, name in names if kind])
-    return found | {f"sequenced: {name}": counts for name, counts in theirs.items()}
+    found = _count(plain, "") | _count(sequenced, "sequenced: ")
+    with serving(served):
+        return found | _count(served, "resident: ")
 
 
-def _count(fleet: Fleet, operations: list[str]) -> Counts:
+def _count(fleet: Fleet, where: str) -> Counts:
+    """The operations that are expected of such a server, in their order."""
+    named = (name.rpartition(": ") for name in EXPECTED)
+    operations = [name for kind, colon, name in named if kind + colon == where]
     trace, calls = fleet.root / "trace", fleet.root / "calls"
     argv = [sys.executable, str(WORKER), str(fleet.clone("alice")), str(fleet.clone("bob"))]
     traced = [
@@ -91,7 +97,7 @@ def _count(fleet: Fleet, operations: list[str]) -> Counts:
         env=fleet.env | {"GIT_TRACE2_EVENT": str(trace)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
@@ -101,7 +107,7 @@ def _count(fleet: Fleet, operations: list[str]) -> Counts:
     if STRACE:
         for name, more in _calls(calls).items():
             found[name] |= more
-    return found
+    return {where + name: counts for name, counts in found.items()}
 
 
 def _calls(path: Path) -> Counts:
