@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -256,4 +257,10 @@ def _server_files(path: Path, ledger: Ledger, git: Git) -> Check:
             found=f"{master} has mode {mode:04o}",
             do=f"chmod 600 {master}",
         )
+    from . import serve  # noqa: PLC0415 - on the server's machine only
+
+    with suppress(OSError):  # another user's folder, or none
+        if serve.hangs(path):
+            found = "`coordledger serve` does not answer: every push waits five seconds for it"
+            return Check("server's files", ok=False, found=found, do="restart it")
     return Check("server's files", ok=True, found=f"hook at {hook}, no stale lock, master private")

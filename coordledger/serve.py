@@ -34,7 +34,7 @@ import struct
 import sys
 import threading
 import time
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, chdir, closing, suppress
 from typing import TYPE_CHECKING
 
 from . import hook
@@ -143,20 +143,33 @@ def _need_private(folder: Path) -> None:
 def _listen(folder: Path) -> socket.socket:
     """A socket in `folder`, by its name there: a whole path may be too long for one."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    here = os.open(".", os.O_RDONLY)
     mask = os.umask(0o077)
     try:
-        os.chdir(folder)
-        with suppress(FileNotFoundError):
-            os.unlink(SOCKET)  # noqa: PTH108 - of a process that was killed: we have its lock
-        made.bind(SOCKET)
+        with chdir(folder):
+            with suppress(FileNotFoundError):
+                os.unlink(SOCKET)  # noqa: PTH108 - of a process that was killed: we have its lock
+            made.bind(SOCKET)
     finally:
         os.umask(mask)
-        os.fchdir(here)
-        os.close(here)
     made.listen(QUEUE)
     made.setblocking(False)
     return made
+
+
+def hangs(path: Path, patience: float = 2.0) -> bool:
+    """Whether somebody serves the repository at `path` who does not answer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, chdir(path / "coordledger"):
+        asking.settimeout(patience)
+        try:
+            asking.connect(SOCKET)
+            asking.sendall(b"?")
+            asking.shutdown(socket.SHUT_WR)
+            asking.recv(100)
+        except (TimeoutError, BlockingIOError):  # the latter: its queue is full
+            return True
+        except OSError:
+            return False
+        return False
 
 
 class _Objects(Reader):

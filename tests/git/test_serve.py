@@ -379,9 +379,11 @@ def test_a_stopped_resident_costs_seconds(
         assert time.monotonic() - start < 15
         for one in waiting:
             one.close()
+        assert "`coordledger serve` does not answer" in fleet.run("doctor", agent="alice").stdout
         resident.send(signal.SIGCONT)
         with without_python(fleet):
             both(forge)
+        assert fleet.run("doctor", agent="alice").returncode == 0
 
 
 def test_a_resident_that_dies_in_the_middle_is_not_waited_for(
