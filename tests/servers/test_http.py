@@ -359,11 +359,13 @@ GREETING = http(ADVERTISED, "advertisement")
 
 @pytest.fixture
 def speak(tmp_path: Path) -> Iterator[Callable[..., SmartHttp]]:
-    """`speak(server, seconds)`: a client of it, alone."""
+    """`speak(server, seconds)`: a client of it, alone, that knows a password."""
     made: list[SmartHttp] = []
+    config = tmp_path / "gitconfig"
+    config.write_text(f"[credential]\n\thelper = {hosts.helper(tmp_path / 'helper', 'secret')}\n")
 
     def start(server: Script, seconds: float = SECONDS) -> SmartHttp:
-        git = Git(os.environ | {"GIT_CONFIG_GLOBAL": os.devnull}, tmp_path, Deadline(seconds))
+        git = Git(os.environ | {"GIT_CONFIG_GLOBAL": str(config)}, tmp_path, Deadline(seconds))
         made.append(SmartHttp(git, server.url, None))
         return made[-1]
 
@@ -547,22 +549,31 @@ def test_a_redirect_is_followed_as_git_does(site: Site) -> None:
     git_does_it(site, site.open("bob", fresh(site), remote=moved))
 
 
-def test_only_pushes_may_need_a_password(site: Site, script: Callable[..., Script]) -> None:
+def test_only_pushes_may_need_a_password(
+    script: Callable[..., Script], speak: Callable[..., SmartHttp]
+) -> None:
     """The advertisement is for everybody, the push is not: it is asked for then."""
-    helper = hosts.helper(site.root / "for-pushes", hosts.PASSWORD)
-    path = fresh(site)
-    site.git("config", "credential.helper", str(helper), cwd=path, check=True)
-    ledger = site.open("bob", path)
     asks = http(b"", "text/html", status='401 No\r\nWWW-Authenticate: Basic realm="git"')
     server = script(GREETING, asks, http(WON))
-    client = SmartHttp(ledger._git, server.url, None)
-    assert client.push(LEDGER_REF, OLD, NEW, b"PACK").refs == {LEDGER_REF: None}
-    client.close()
+    assert speak(server).push(LEDGER_REF, OLD, NEW, b"PACK").refs == {LEDGER_REF: None}
     first, second = server.asked[1:]
     assert b"Authorization: Basic " not in first
     assert b"Authorization: Basic " in second
     assert first.endswith(b"PACK")
     assert second.endswith(b"PACK")
+
+
+def test_a_wrong_password_is_for_git_to_take_back(
+    script: Callable[..., Script], speak: Callable[..., SmartHttp], tmp_path: Path
+) -> None:
+    asks = http(b"", "text/html", status='401 No\r\nWWW-Authenticate: Basic realm="git"')
+    server = script(asks, asks, asks)
+    client = speak(server)
+    for _ in range(2):
+        with pytest.raises(Unsent):
+            client.push(LEDGER_REF, OLD, NEW, b"")
+    assert len(server.asked) == 2
+    assert (tmp_path / "helper.log").read_text() == "get\n"
 
 
 # -- nothing is done twice
