@@ -12,7 +12,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fleet import LEDGER_REF
@@ -515,6 +515,39 @@ def test_a_desk_that_cannot_land_says_so_or_says_nothing(
     answer = desk.land(oid)
     assert answer
     assert answer.code == ""
+
+
+def test_a_push_that_comes_between_reading_and_moving_the_ref_is_built_upon(
+    village: Forge, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oid = village.place(village.signed("alice", "submit", task="slow"))
+    bring(village, oid)
+    write, others = durable.write, iter([1, 1])
+
+    def overtaken(*given: Any) -> None:
+        write(*given)
+        if next(others, None):
+            grow(village)
+
+    monkeypatch.setattr(durable, "write", overtaken)
+    answer = desk.land(oid)
+    assert answer
+    assert answer.new == village.tip
+    assert [int(line.split()[3]) for line in answer.said] == [3]
+    is_sound(village)
+
+
+def test_a_git_that_dies_after_it_moved_the_ref_has_moved_it(
+    village: Forge, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oid = village.place(village.signed("alice", "submit", task="once"))
+    bring(village, oid)
+    move = durable.move
+    monkeypatch.setattr(durable, "move", lambda *given: move(*given) or "died")
+    answer = desk.land(oid)
+    assert answer
+    assert (answer.code, village.tip) == ("", oid)
+    is_sound(village)
 
 
 # -- death and other accidents
