@@ -29,7 +29,7 @@ def write(folder: str, objects: Objects, arrived: Iterable[str] = ()) -> None:
     synced = {f"{folder}/{oid[:2]}" for oid in arrived if _sync(_path(folder, oid))}
     for oid, (kind, content) in objects.items():
         fan, path = f"{folder}/{oid[:2]}", _path(folder, oid)
-        if _sync(path):
+        if _freshen(path) and _sync(path):
             synced.add(fan)
             continue
         if not posix.access(fan, posix.F_OK):
@@ -51,6 +51,15 @@ def write(folder: str, objects: Objects, arrived: Iterable[str] = ()) -> None:
         posix.rename(fresh, path)
     for name in synced:
         _sync(name)
+
+
+def _freshen(path: str) -> bool:
+    """Keep `git gc` from an old object that nothing has named so far; False if that cannot be."""
+    try:
+        posix.utime(path)
+    except OSError:
+        return False
+    return True
 
 
 def _path(folder: str, oid: str) -> str:

@@ -161,15 +161,25 @@ class Sequencer:
     """One ledger of the repository at `git_dir`."""
 
     def __init__(
-        self, git_dir: str, name: str, objects: Reader, keyring: Keyring, environ: dict[str, str]
+        self,
+        name: str,
+        environ: dict[str, str],
+        max_gap: Callable[[dict[str, str]], int] = configured_gap,
     ) -> None:
-        self.git_dir, self.name, self.ref = git_dir, name, LEDGERS + name
-        self._objects, self._keyring, self._environ = objects, keyring, environ
+        """`environ` names the repository, for git and here."""
+        self.git_dir = environ.get("GIT_DIR", ".")
+        self.name, self.ref = name, LEDGERS + name
+        self._environ, self._asked_gap = environ, max_gap
         self._chain: Chain | None = None
         self._forget()
 
+    def look(self, objects: Reader, keyring: Keyring) -> Sequencer:
+        """Go on with these: secrets, and what is packed, may change between two turns."""
+        self._objects, self._keyring = objects, keyring
+        return self
+
     def _max_gap(self) -> int:
-        return configured_gap(self._environ)
+        return self._asked_gap(self._environ)
 
     def _forget(self) -> None:
         self._pending: Objects = {}
@@ -208,7 +218,7 @@ class Sequencer:
             chain = self._at_head()
             now = time.time_ns() // 1_000_000
             server = Server(self._objects, self._keyring, now, self._max_gap)
-            twin, answers = land(pushes, chain.fork(), server, self._keep)
+            twin, answers = land(pushes, chain.fork(self._keyring), server, self._keep)
             if chain.head is None or twin.head is None or twin.head.oid == chain.head.oid:
                 return answers
             if tries == TRIES:
@@ -299,9 +309,16 @@ class Desk:
     brought to the disk in one round, and the ref moves once.
     """
 
-    def __init__(self, sequencer: Sequencer, turn: AbstractContextManager[object]) -> None:
-        """`turn` is a lock among threads."""
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        turn: AbstractContextManager[object],
+        reader: Callable[[], Reader],
+        keyring: Callable[[], Keyring],
+    ) -> None:
+        """`turn` is a lock among threads; the others are called for each turn."""
         self._sequencer, self._turn = sequencer, turn
+        self._reader, self._keyring = reader, keyring
         self._waiting: list[Waiting] = []
 
     def land(self, new: str) -> Answer | None:
@@ -317,18 +334,9 @@ class Desk:
         return mine.answer
 
     def _land(self, together: list[Waiting]) -> None:
-        sequencer = self._sequencer
         try:
-            pushes = []
-            for one in together:
-                try:
-                    pushes.append((one, sequencer.read_push(one.new)))
-                except RuleBroken as broken:
-                    one.answer = refused(one.new, broken)
-            with sequencer.lock(now_and_then):
-                answers = sequencer.run([push for _, push in pushes]) if pushes else []
-            for (one, _), answer in zip(pushes, answers, strict=True):
-                one.answer = answer
+            with self._reader() as objects:
+                self._land_from(together, self._sequencer.look(objects, self._keyring()))
         except RuleBroken as broken:
             for one in together:
                 one.answer = one.answer or refused(one.new, broken)
@@ -337,6 +345,19 @@ class Desk:
         finally:
             for one in together:
                 one.over = True
+
+    def _land_from(self, together: list[Waiting], sequencer: Sequencer) -> None:
+        pushes = []
+        for one in together:
+            try:
+                pushes.append((one, sequencer.read_push(one.new)))
+            except RuleBroken as broken:
+                one.answer = refused(one.new, broken)
+        if pushes:
+            with sequencer.lock(now_and_then):
+                answers = sequencer.run([push for _, push in pushes])
+            for (one, _), answer in zip(pushes, answers, strict=True):
+                one.answer = answer
 
 
 class Waiting:
@@ -352,16 +373,16 @@ class Waiting:
 # -- git's side: pkt-lines (gitprotocol-common(5)) and the proc-receive protocol (githooks(5))
 
 
-def read_packets(stream: IO[bytes]) -> list[bytes]:
+def read_packets(read: Callable[[int], bytes]) -> list[bytes]:
     """The packets up to the next flush."""
     found: list[bytes] = []
     total = 0
     while True:
-        head = stream.read(4)
+        head = read(4)
         size = int(head, 16) if len(head) == 4 and _HEX.issuperset(head) else -1
         if size == 0:
             return found
-        body = stream.read(size - 4) if size > 4 else b""
+        body = read(size - 4) if size > 4 else b""
         total += size
         if size < 4 or len(body) != size - 4 or total > MAX_INPUT:
             raise RuleBroken("bad-push", why="the list of refs is cut off")
@@ -389,13 +410,13 @@ def ledger_of(ref: str) -> str:
     return name
 
 
-def report(ref: str, answer: Answer) -> list[bytes]:
+def report(ref: str, answer: Answer) -> bytes:
     """What receive-pack is told about one command."""
     if answer.code:
-        return [packet(f"ng {ref} {answer.code}")]
+        return packet(f"ng {ref} {answer.code}")
     lines = [f"ok {ref}", f"option refname {LEDGERS}{ref.removeprefix(FOR)}"]
     lines += [f"option old-oid {answer.old}", f"option new-oid {answer.new}"]
-    return [packet(line) for line in lines]
+    return b"".join(map(packet, lines))
 
 
 def answer_one(ref: str, new: str, make: Callable[[str], Sequencer]) -> Answer | None:
@@ -421,10 +442,31 @@ def answer_one(ref: str, new: str, make: Callable[[str], Sequencer]) -> Answer |
 
 def negotiate(ask: IO[bytes], out: IO[bytes]) -> tuple[bool, list[tuple[str, str]]]:
     """Whether the push is atomic; the new id and the ref of each command."""
-    _, _, features = b"".join(read_packets(ask)[:1]).partition(b"\0")
+    first = b"".join(read_packets(ask.read)[:1])
     out.write(packet("version=1") + b"0000")
     out.flush()
-    return b"atomic" in features.split(), [command(line) for line in read_packets(ask)]
+    return is_atomic(first), [command(line) for line in read_packets(ask.read)]
+
+
+def go_on(ask: IO[bytes], version: bytes, given: bytes) -> tuple[bool, list[tuple[str, str]]]:
+    """As `negotiate`, where the shell has answered git, and read the version's line.
+
+    And maybe the flush after it, with the first command and the four bytes that follow; a
+    shell leaves out bytes of zero.
+    """
+
+    def read(size: int) -> bytes:
+        nonlocal given
+        part, given = given[:size], given[size:]
+        return part + ask.read(size - len(part))
+
+    read_packets(read)
+    return is_atomic(version), [command(line) for line in read_packets(read)]
+
+
+def is_atomic(version: bytes) -> bool:
+    """Whether the line with the version names that feature."""
+    return b"atomic" in version.partition(b"version=1")[2].replace(b"\0", b"").split()
 
 
 def serve(
@@ -450,24 +492,27 @@ def serve(
         if answer:
             err.write("".join(f"{line}\n" for line in answer.said))
             err.flush()
-            out.write(b"".join(report(ref, answer)))
+            out.write(report(ref, answer))
             out.flush()
     out.write(b"0000")
     out.flush()
 
 
-def main(environ: dict[str, str]) -> int:
-    """What `coordledger hook proc-receive` runs: 0 if every command has an answer."""
-    sure = True
+def main(environ: dict[str, str], version: bytes = b"", given: bytes = b"") -> int:
+    """What `coordledger hook proc-receive` runs: 0 if every command has an answer.
+
+    `version` and `given` are what the shell has read of git's words.
+    """
+    sure, ask = True, sys.stdin.buffer
     try:
-        git_dir = environ.get("GIT_DIR", ".")
-        keyring = server_keyring(f"{git_dir}/coordledger")
-        atomic, commands = negotiate(sys.stdin.buffer, sys.stdout.buffer)
+        keyring = server_keyring(f"{environ.get('GIT_DIR', '.')}/coordledger")
+        talked = go_on(ask, version, given) if version else negotiate(ask, sys.stdout.buffer)
+        atomic, commands = talked
         sure = False
         with Reader(environ) as objects:
 
             def make(name: str) -> Sequencer:
-                return Sequencer(git_dir, name, objects, keyring, environ)
+                return Sequencer(name, environ).look(objects, keyring)
 
             serve(commands, sys.stdout.buffer, sys.stderr, make, atomic=atomic)
     except RuleBroken as broken:
@@ -486,6 +531,7 @@ def main(environ: dict[str, str]) -> int:
 
 def start() -> NoReturn:
     """What the hook's shell script runs: `main`, without `os` and without tidying up."""
-    answer = main(environment())
+    code = (sys.getfilesystemencoding(), "surrogateescape")
+    answer = main(environment(), *(text.encode(*code) for text in sys.argv[2:]))
     sys.stderr.flush()
     posix._exit(answer)  # noqa: SLF001 - its public name is in os

@@ -6,7 +6,9 @@ Rules of this file:
   everything but a clear yes or no for `unsure` and does the work itself.
 - So it may be killed or stopped at any moment: only speed is lost.
 - Nothing is remembered from one request to the next but a running `git cat-file` for the
-  repository's permanent objects: ref, secrets and settings are read for each request.
+  repository's permanent objects, and of a ledger that is sequenced what its ids vouch for:
+  ref, secrets and settings are read for each request.
+- Of the kinds of requests one writes: proc-receive lands records, through `sequence`.
 - Only this user may ask, on a socket in the folder that holds the secrets.
 
 A request comes through `git credential-cache`, git's own client for a socket:
@@ -16,11 +18,13 @@ A request comes through `git credential-cache`, git's own client for a socket:
     coordledger 1 KIND
     dir=…                       the repository, and what else the kind has
                                 (an empty line)
-    …                           for pre-receive the hook's standard input
+    …                           for pre-receive the hook's standard input, for proc-receive
+                                the one command
     end
 
 The last line shows that nothing is cut off. The answer is one line: `coordledger 1 pass`,
-`coordledger 1 refused …` with the line to show, or `coordledger 1 unsure`.
+`coordledger 1 refused …` with the line to show, or `coordledger 1 unsure`; for proc-receive
+`coordledger 1 reported …` with the packets for git, and then the lines to show.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ import time
 from contextlib import ExitStack, chdir, closing, suppress
 from typing import TYPE_CHECKING
 
-from . import hook
+from . import hook, sequence
 from .catfile import CatFile
 from .errors import error
 from .loose import REFS, Reader
@@ -100,6 +104,7 @@ class Repository:
         self.socket = _listen(self.folder)
         self._objects: CatFile | None = None
         self._turn = threading.Lock()
+        self.desks: dict[str, sequence.Desk] = {}
 
     def close(self) -> None:
         (self.folder / SOCKET).unlink(missing_ok=True)
@@ -112,6 +117,18 @@ class Repository:
             return os.path.samefile(path, self.path)  # noqa: PTH121 - text of a request
         except (OSError, ValueError):
             return False
+
+    def desk(self, name: str) -> sequence.Desk:
+        """Where pushes of one ledger wait to be landed."""
+        with self._turn:
+            if name not in self.desks:
+                self.desks[name] = sequence.Desk(
+                    sequence.Sequencer(name, self.environ, _unknown),
+                    threading.Lock(),
+                    lambda: _Objects(self.environ, self),
+                    lambda: hook.server_keyring(str(self.folder)),
+                )
+            return self.desks[name]
 
     def find(self, oid: str, limit: int) -> Found | None:
         """A permanent object, whether packed or not."""
@@ -185,6 +202,10 @@ class _Objects(Reader):
         return self._repository.find(name, limit) or super()._by_git(name, limit)
 
 
+def _unknown(_: dict[str, str]) -> NoReturn:
+    raise NotImplementedError("settings may come from the hook's environment")
+
+
 def _pre_receive(request: Request, repository: Repository) -> str:
     variables = {
         "GIT_OBJECT_DIRECTORY": request.values["objects"],
@@ -192,15 +213,12 @@ def _pre_receive(request: Request, repository: Repository) -> str:
     }
     environ = repository.environ | {name: value for name, value in variables.items() if value}
 
-    def unknown(_: dict[str, str]) -> NoReturn:
-        raise NotImplementedError("settings may come from the hook's environment")
-
     line = hook.judge(
         request.body,
         environ,
         time.time_ns() // 1_000_000,
         lambda environ: _Objects(environ, repository),
-        unknown,
+        _unknown,
         sequenced=request.values["sequenced"] == "sequenced",
     )
     if not line:
@@ -208,8 +226,26 @@ def _pre_receive(request: Request, repository: Repository) -> str:
     return UNSURE if hook.code_of(line) in _DOUBTS else f"refused {line}"
 
 
+def _proc_receive(request: Request, repository: Repository) -> str:
+    """Land one push. Whoever gets no answer may find it landed, and then says so."""
+    new, ref = sequence.command(request.body.removesuffix(b"\n"))
+    name = sequence.ledger_of(ref)
+    if not new.strip("0"):
+        return UNSURE
+    found = repository.desk(name).land(new)
+    if found is None or found.code in _DOUBTS:
+        return UNSURE
+    if found.code == "no-create":
+        repository.desks.pop(name, None)
+    said = "\n".join(found.said)
+    return f"reported {sequence.report(ref, found).decode('ascii')}0000\n{said}"
+
+
 # What can be asked: a kind, and who answers it.
-KINDS: dict[str, Callable[[Request, Repository], str]] = {"pre-receive": _pre_receive}
+KINDS: dict[str, Callable[[Request, Repository], str]] = {
+    "pre-receive": _pre_receive,
+    "proc-receive": _proc_receive,
+}
 
 
 def answer(data: bytes, repository: Repository) -> str:

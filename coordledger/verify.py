@@ -73,9 +73,9 @@ class Chain:
         if head is not None:
             self._stand_on(head, self.state.tree)
 
-    def fork(self) -> Chain:
+    def fork(self, keyring: Keyring | None = None) -> Chain:
         """Another chain at the same head, to try something out on: this one stays."""
-        made = Chain(self._read, self._keyring, None, self._algo)
+        made = Chain(self._read, keyring or self._keyring, None, self._algo)
         made.head, made.state = self.head, State(self.state.tree.fork())
         made._recent = list(self._recent)
         return made

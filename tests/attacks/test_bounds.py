@@ -16,7 +16,9 @@ from fleet import LEDGER_REF
 from git.forge import packet, plain
 
 from coordledger import commit, server
+from coordledger.git import Deadline, Git
 from coordledger.hook import MAX_BYTES, MAX_INPUT
+from coordledger.server import install_hook
 from coordledger.signing import Signed
 from coordledger.state import page_path
 
@@ -42,13 +44,13 @@ sys.exit(code)
 class Meter:
     """Runs the hook's Python inside of another, which writes down what it took."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, name: str = "pre-receive") -> None:
         self._report = fleet.root / "cost"
         wrapper = fleet.root / "measured"
         script = MEASURE.format(python=sys.executable, report=str(self._report))
         wrapper.write_text(f"#!{sys.executable}\n{script}")
         wrapper.chmod(0o755)
-        hook = fleet.remote / "hooks/pre-receive"
+        hook = fleet.remote / "hooks" / name
         line = f"python={shlex.quote(str(wrapper))}"
         hook.write_text(re.sub("(?m)^python=.*", line, hook.read_text()))
 
@@ -148,6 +150,29 @@ def test_as_many_and_as_large_records_as_a_push_may_bring(
     assert number > 400
     assert batch.hook(f"{forge.tip} {newest} {LEDGER_REF}\n".encode()).slug == ""
     batch.close()
+    megabytes, seconds = meter.last()
+    assert megabytes < 250
+    assert seconds < 10
+
+
+def test_the_same_to_be_sequenced(
+    make_fleet: Callable[..., Fleet], forge_for: Callable[[Fleet], Forge], tmp_path: Path
+) -> None:
+    fleet = make_fleet()
+    install_hook(fleet.remote, Git(fleet.env, fleet.root, Deadline(20)), sequence=True)
+    meter, forge = Meter(fleet, "proc-receive"), forge_for(fleet)
+    batch = Batch(fleet, tmp_path / "batch.git")
+    total, number, body = 0, 0, "x" * 65_536
+    base = {"seq": batch.head.seq, "digest": batch.head.digest}
+    while total < MAX_BYTES - 70_000:
+        newest = batch.put("alice", "send", channel=f"c{number % 250}", body=body, base=base)
+        total += len(batch.raw(newest))
+        number += 1
+    assert forge.push(forge.voids(1)[0]).slug == ""  # so that each is rendered anew
+    pushed = batch.push(f"{newest}:refs/for/coordledger/main")
+    batch.close()
+    assert pushed.slug == ""
+    assert pushed.err.count("coordledger: landed ") == number > 400
     megabytes, seconds = meter.last()
     assert megabytes < 250
     assert seconds < 10

@@ -30,5 +30,6 @@ def watch(event: str, arguments: tuple[object, ...]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+del sys.argv[2:]
 sys.addaudithook(watch)
 sequence.start()

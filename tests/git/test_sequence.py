@@ -5,14 +5,19 @@ from __future__ import annotations
 import fcntl
 import posix
 import re
+import shutil
+import signal
+import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from socket import socketpair
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fleet import LEDGER_REF
@@ -29,6 +34,7 @@ from coordledger.tree import object_id
 
 from .forge import TRY_REF, Pushed, fsck, opened, packet, plain, second_opinion
 from .test_hook import FORGED
+from .test_serve import Resident, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -440,8 +446,12 @@ def desk(village: Forge) -> Desk:
     village.fleet.git("config", "core.logAllRefUpdates", "always")
     remote = str(village.fleet.remote)
     environ = village.fleet.env | {"GIT_DIR": remote}
-    keyring = server_keyring(f"{remote}/coordledger")
-    return Desk(Sequencer(remote, "main", Reader(environ), keyring, environ), threading.Lock())
+    return Desk(
+        Sequencer("main", environ),
+        threading.Lock(),
+        lambda: Reader(environ),
+        lambda: server_keyring(f"{remote}/coordledger"),
+    )
 
 
 def bring(forge: Forge, *oids: str) -> None:
@@ -515,6 +525,201 @@ def test_a_desk_that_cannot_land_says_so_or_says_nothing(
     answer = desk.land(oid)
     assert answer
     assert answer.code == ""
+
+
+def test_a_push_that_comes_between_reading_and_moving_the_ref_is_built_upon(
+    village: Forge, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oid = village.place(village.signed("alice", "submit", task="slow"))
+    bring(village, oid)
+    write, others = durable.write, iter([1, 1])
+
+    def overtaken(*given: Any) -> None:
+        write(*given)
+        if next(others, None):
+            grow(village)
+
+    monkeypatch.setattr(durable, "write", overtaken)
+    answer = desk.land(oid)
+    assert answer
+    assert answer.new == village.tip
+    assert [int(line.split()[3]) for line in answer.said] == [3]
+    is_sound(village)
+
+
+def test_a_git_that_dies_after_it_moved_the_ref_has_moved_it(
+    village: Forge, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oid = village.place(village.signed("alice", "submit", task="once"))
+    bring(village, oid)
+    move = durable.move
+    monkeypatch.setattr(durable, "move", lambda *given: move(*given) or "died")
+    answer = desk.land(oid)
+    assert answer
+    assert (answer.code, village.tip) == ("", oid)
+    is_sound(village)
+
+
+# -- a resident process, asked by the hook
+
+
+@contextmanager
+def without_python(fleet: Fleet, instead: str = "/bin/false") -> Iterator[None]:
+    """The hook cannot land anything: whatever lands, somebody else has landed."""
+    hook = fleet.remote / "hooks/proc-receive"
+    whole = hook.read_text()
+    hook.write_text(re.sub("(?m)^python=.*", f"python={instead}", whole))
+    try:
+        yield
+    finally:
+        hook.write_text(whole)
+
+
+@pytest.fixture
+def served(village: Forge) -> Iterator[Resident]:
+    with serving(village.fleet) as made:
+        yield made
+
+
+def test_a_resident_lands_and_refuses_as_the_hook_does(village: Forge, served: Resident) -> None:
+    start = village.tip
+    late = village.place(village.signed("alice", "submit", task="late"))
+    chain = village.voids(30)
+    bad = village.place(village.sign(village.record("alice", "void"), mint()), on=chain[3])
+    worse = village.place(village.signed("alice", "void", on=chain[3]), on=bad)
+    village.later = 60_000
+    fast = village.place(village.signed("alice", "void", on=start), on=start)
+    village.later = 0
+    with without_python(village.fleet):
+        grow(village)
+        once = landed(send(village, late))
+        assert [(pushed, seq, new) for pushed, seq, new in once] == [(late, 2, village.tip)]
+        assert landed(send(village, late)) == once
+        assert [pushed for pushed, *_ in landed(send(village, chain[-1]))] == chain
+        refused = send(village, worse)
+        assert (refused.slug, refused.short) == ("bad-signature", bad[:12])
+        assert send(village, fast).slug == "clock-skew"
+        assert "(clock-skew)" in send(village, fast).err
+    is_sound(village)
+
+
+@pytest.mark.parametrize("case", list(FORGED)[::3])
+def test_a_resident_refuses_what_is_forged(
+    founded: Callable[..., Fleet], forge_for: Callable[[Fleet], Forge], case: str
+) -> None:
+    fleet = founded("bob", "carol")
+    switch(fleet, sequence=True)
+    forge = forge_for(fleet)
+    make, slug = FORGED[case]
+    with serving(fleet):
+        pushed = send(forge, make(forge))
+    assert pushed.slug == slug
+
+
+def test_it_reads_its_secrets_for_each_turn(village: Forge, served: Resident) -> None:
+    master = village.fleet.remote / "coordledger/master"
+    text, oid = master.read_text(), village.place(village.signed("alice", "void"))
+    master.write_text(mint().reveal() + "\n")
+    assert send(village, oid).slug == "no-secret"
+    master.write_text(text)
+    with without_python(village.fleet):
+        assert len(landed(send(village, oid))) == 1
+
+
+def test_sixteen_pushers_are_landed_by_the_resident(village: Forge, served: Resident) -> None:
+    village.fleet.git("config", "core.logAllRefUpdates", "always")
+    start = village.tip
+    oids = [
+        village.place(village.signed("alice", "submit", on=start, task=f"t{n}"), on=start)
+        for n in range(48)
+    ]
+    with without_python(village.fleet), ThreadPoolExecutor(14) as pool:
+        found = [landed(pushed) for pushed in pool.map(lambda oid: send(village, oid), oids)]
+    assert sorted(seq for [(_, seq, _)] in found for seq in [seq]) == list(range(1, 49))
+    moves = (village.fleet.remote / "logs" / LEDGER_REF).read_text().splitlines()
+    assert len(moves) < 48  # some together
+    is_sound(village)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
+def test_whatever_becomes_of_the_resident_every_record_lands_once(
+    village: Forge, served: Resident, number: int
+) -> None:
+    start = village.tip
+    oids = [
+        village.place(village.signed("alice", "submit", on=start, task=f"t{n}"), on=start)
+        for n in range(20)
+    ]
+    with ThreadPoolExecutor(10) as pool:
+        coming = [pool.submit(send, village, oid) for oid in oids]
+        coming[4].result()
+        served.send(number)
+        pushes = [one.result() for one in coming]
+    served.send(signal.SIGCONT)
+    assert all(len(landed(pushed)) == 1 for pushed in pushes)
+    assert sorted(landed(pushed)[0][1] for pushed in pushes) == list(range(1, 21))
+    time.sleep(0.3)  # what it still does when it goes on
+    assert int(village.fleet.git("rev-list", "--count", LEDGER_REF)) == 21
+    is_sound(village)
+
+
+def test_what_is_not_one_plain_command_goes_to_python(village: Forge, served: Resident) -> None:
+    fleet = village.fleet
+    fleet.git("update-ref", "refs/coordledger/twin", village.tip)
+    fleet.git("config", "receive.advertisePushOptions", "true")
+    oid = village.place(village.signed("alice", "void"))
+    both = village.push(f"{oid}:{FOR_REF}", f"{oid}:refs/for/coordledger/twin")
+    assert len(landed(both)) == 2
+    other = village.place(village.signed("alice", "submit", task="t"))
+    assert len(landed(village.push("-o", "x", f"{other}:{FOR_REF}"))) == 1
+    assert village.push("--atomic", f"{other}:{FOR_REF}").slug == "bad-push"
+    assert landed(village.push("-o", "x", f"{other}:{FOR_REF}"))[0][2] == village.tip
+
+
+SHELLS = [["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"]]
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+def test_any_shell_speaks_with_git_and_hands_over_the_rest(
+    village: Forge, served: Resident, shell: list[str]
+) -> None:
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"no {shell[0]} here")
+    oid = village.place(village.signed("alice", "void"))
+    assert len(landed(send(village, oid))) == 1
+    one = packet(f"{ZERO} {oid} {FOR_REF}".encode())
+    two = packet(f"{ZERO} {oid} refs/for/coordledger/none".encode())
+    odd = packet(f"{ZERO} {oid} refs/for/coordledger/".encode() + b"\xff\xe3")
+    for version, commands, answers in [
+        (b"version=1\n", one, [b"ok refs/for/coordledger/main"]),
+        (b"version=1\0push-options\n", one, [b"ok refs/for/coordledger/main"]),
+        (b"version=1\0atomic\n", one, [b"ng refs/for/coordledger/main bad-push"]),
+        (b"version=1\0push-options atomic\n", one, [b"ng refs/for/coordledger/main bad-push"]),
+        (b"version=1\n", two, [b"ng refs/for/coordledger/none no-create"]),
+        (b"version=1\n", odd, [b"ng refs/for/coordledger/\xff\xe3 bad-ref"]),
+        (b"version=1\n", one + two, [b"ok refs/for/coordledger/main", b"none no-create"]),
+        (b"version=1\n", two + odd + one, [b"none no-create", b"\xff\xe3 bad-ref", b"ok refs"]),
+    ]:
+        ours, theirs = socketpair()
+        with ours, theirs, ours.makefile("rb") as answer:
+            process = subprocess.Popen(
+                [*shell, village.fleet.remote / "hooks/proc-receive"],
+                cwd=village.fleet.remote,
+                env=village.fleet.env | {"GIT_DIR": "."},
+                stdin=theirs,
+                stdout=theirs,
+                stderr=subprocess.PIPE,
+            )
+            # As git does it: the pipe stays open, and nothing comes before the version's answer.
+            ours.settimeout(20)
+            ours.sendall(packet(version) + b"0000")
+            assert sequence.read_packets(answer.read) == [b"version=1"]
+            ours.sendall(commands + b"0000")
+            said = b"\n".join(sequence.read_packets(answer.read))
+            process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert all(text in said for text in answers), said
+        assert said.count(b"ok ") + said.count(b"ng ") == len(answers)
 
 
 # -- death and other accidents
