@@ -53,7 +53,8 @@ GROWN = 4096  # records after which the shared copy is made anew: nobody packs i
 GLANCE = 0.05  # seconds between two looks whether the leader still lives
 STUCK = 10.0  # seconds without a sign of the leader after which nobody waits for it
 LOSSES = 6
-_PASSING = {"timeout", "remote-unreachable", "unfinished"}  # faults that are not the copy's
+_PASSING = {"timeout", "unfinished"}  # faults that are not the copy's
+_NONSENSE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _KINDS = (".json", ".taken", ".answer", ".new", ".bell")
 
 
@@ -330,7 +331,7 @@ class Queue:
                 raise ValueError("it has not as many ids as records")
         except FileNotFoundError:  # its owner has just left
             return None
-        except (RuleBroken, ValueError, LookupError, TypeError, AttributeError) as fault:
+        except (RuleBroken, *_NONSENSE) as fault:
             self._answer(_Waiting(path.stem, (), (), over), Push(LOST, f"not readable: {fault}"))
             return None
         return _Waiting(path.stem, pushed, signed, over)
@@ -462,7 +463,7 @@ def _heard(place: Path) -> Push | None:
         return Push(**facts, landed=landed and {oid: tuple(at) for oid, at in landed.items()})
     except FileNotFoundError:
         return None
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except _NONSENSE:
         return Push(UNKNOWN, "the answer is not readable")
 
 

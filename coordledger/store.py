@@ -92,7 +92,11 @@ class Store:
         return content
 
     def has(self, oid: str) -> bool:
-        return self._is_id(oid) and _id(oid) in self._repo.object_store
+        """Whether it is there, in whatever state."""
+        try:
+            return self._is_id(oid) and _id(oid) in self._repo.object_store
+        except (FileFormatException, ChecksumMismatch, zlib.error):
+            return True
 
     def _is_id(self, oid: str) -> bool:
         return len(oid) == ID_LENGTHS[self.algo] and _HEX.issuperset(oid)
