@@ -33,7 +33,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from . import canonical, landing, records, times
-from .errors import CoordledgerError, RuleBroken, error
+from .errors import RuleBroken, error
 from .landing import MOST_BYTES, MOST_RECORDS
 from .signing import Signed
 from .transport import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
@@ -252,7 +252,7 @@ class Queue:
             if max(one.base for one in waiting) > copy.trusted.seq:
                 copy.refresh(moved=True)  # its owner has seen more of the chain
             return self._push(copy, waiting)
-        except (CoordledgerError, RuleBroken, OSError, LookupError, ValueError) as fault:
+        except Exception as fault:  # noqa: BLE001 - a damaged copy makes anything raise anything
             # Before anything was sent: `landing.send` raises nothing later.
             if getattr(fault, "code", "") not in _PASSING:
                 self._forget_copy()
