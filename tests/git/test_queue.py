@@ -336,6 +336,22 @@ def test_a_leader_killed_after_its_push_landed(
     assert (tasks_of(forge)[t], tasks_of(forge)[f"{t}-bob"]) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    "what", [("now", "refuse"), ("now", "kill"), ("kill-landed",)], ids=["refused", "cut", "landed"]
+)
+def test_what_the_server_does_to_a_push_for_two_is_not_the_end_for_either(
+    t: str, fleet: Fleet, gate: Gate, line: Line, forge: Forge, what: tuple[str, ...]
+) -> None:
+    """It refuses without saying whom, or gives no answer, whether it has landed or not."""
+    with line.led():
+        both = [Claiming(fleet.ledger(who), f"{t}-{who}") for who in ("bob", "carol")]
+        line.wait_for(2)
+        gate.set(*what)
+    assert [one.ended() for one in both] == ["won", "won"]
+    gate.wait_for("refused" if "refuse" in what else "killed")
+    assert (tasks_of(forge)[f"{t}-bob"], tasks_of(forge)[f"{t}-carol"]) == (1, 1)
+
+
 def test_a_leader_that_is_stopped_is_not_waited_for(
     t: str, fleet: Fleet, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
