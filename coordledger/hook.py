@@ -75,7 +75,7 @@ def pre_receive(
                 else:
                     _judge_ref(old, new, ref, Server(objects, keyring, now, max_gap))
     except RuleBroken as broken:
-        return refusal(short, broken.code, str(broken))
+        return refusal(broken.data.get("commit", short)[:12], broken.code, str(broken))
     return ""
 
 
@@ -142,9 +142,13 @@ def _judge_ref(old: str, new: str, ref: str, server: Server) -> None:
     chain = Chain(server.objects.read, server.keyring, head, algorithm(head.oid))
     for oid, content in new_commits(server.objects, new, lambda oid, _: oid == head.oid):
         parent, before = chain.head, chain.state
-        verdict = chain.judge(oid, content)
-        if chain.head is not None:
-            admit(verdict, chain.head.record, parent, before, server)
+        try:
+            verdict = chain.judge(oid, content)
+            if chain.head is not None:
+                admit(verdict, chain.head.record, parent, before, server)
+        except RuleBroken as broken:
+            broken.data["commit"] = oid  # whom the refusal names: the others may come again
+            raise
     if trying:
         raise RuleBroken("try-ok")
 

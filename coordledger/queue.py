@@ -33,7 +33,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from . import canonical, landing, records, times
-from .errors import CoordledgerError, RuleBroken, error
+from .errors import RuleBroken, error
 from .landing import MOST_BYTES, MOST_RECORDS
 from .signing import Signed
 from .transport import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
@@ -53,7 +53,8 @@ GROWN = 4096  # records after which the shared copy is made anew: nobody packs i
 GLANCE = 0.05  # seconds between two looks whether the leader still lives
 STUCK = 10.0  # seconds without a sign of the leader after which nobody waits for it
 LOSSES = 6
-_PASSING = {"timeout", "remote-unreachable", "unfinished"}  # faults that are not the copy's
+_PASSING = {"timeout", "unfinished"}  # faults that are not the copy's
+_NONSENSE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _KINDS = (".json", ".taken", ".answer", ".new", ".bell")
 
 
@@ -251,7 +252,7 @@ class Queue:
             if max(one.base for one in waiting) > copy.trusted.seq:
                 copy.refresh(moved=True)  # its owner has seen more of the chain
             return self._push(copy, waiting)
-        except (CoordledgerError, RuleBroken, OSError, LookupError, ValueError) as fault:
+        except Exception as fault:  # noqa: BLE001 - a damaged copy makes anything raise anything
             # Before anything was sent: `landing.send` raises nothing later.
             if getattr(fault, "code", "") not in _PASSING:
                 self._forget_copy()
@@ -330,7 +331,7 @@ class Queue:
                 raise ValueError("it has not as many ids as records")
         except FileNotFoundError:  # its owner has just left
             return None
-        except (RuleBroken, ValueError, LookupError, TypeError, AttributeError) as fault:
+        except (RuleBroken, *_NONSENSE) as fault:
             self._answer(_Waiting(path.stem, (), (), over), Push(LOST, f"not readable: {fault}"))
             return None
         return _Waiting(path.stem, pushed, signed, over)
@@ -462,7 +463,7 @@ def _heard(place: Path) -> Push | None:
         return Push(**facts, landed=landed and {oid: tuple(at) for oid, at in landed.items()})
     except FileNotFoundError:
         return None
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except _NONSENSE:
         return Push(UNKNOWN, "the answer is not readable")
 
 

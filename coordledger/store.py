@@ -8,6 +8,7 @@ behind stops nobody for longer than `LOCK_SECONDS`. No network, no verification,
 from __future__ import annotations
 
 import os
+import struct
 import time
 import weakref
 import zlib
@@ -35,6 +36,7 @@ LOCK_SECONDS = 1.0
 MANY = 64  # objects: as a pack of their own they take a tenth of the time
 _POLL = 0.01
 _HEX = frozenset("0123456789abcdef")
+_DAMAGED = (FileFormatException, ChecksumMismatch, zlib.error, struct.error)
 _KINDS = {"blob": 3, "tree": 2, "commit": 1}
 _NAMES = {number: name for name, number in _KINDS.items()} | {4: "tag"}
 
@@ -85,14 +87,18 @@ class Store:
             raise KeyError(oid)
         try:
             number, content = self._repo.object_store.get_raw(_id(oid))
-        except (FileFormatException, ChecksumMismatch, zlib.error):
+        except _DAMAGED:
             number, content = 0, b""
         if number not in _NAMES or object_id(_NAMES[number], content, self.algo) != oid:
             raise error("bad-copy", why=f"object {oid[:12]} is not what its id says")
         return content
 
     def has(self, oid: str) -> bool:
-        return self._is_id(oid) and _id(oid) in self._repo.object_store
+        """Whether it is there, in whatever state."""
+        try:
+            return self._is_id(oid) and _id(oid) in self._repo.object_store
+        except _DAMAGED:
+            return True
 
     def _is_id(self, oid: str) -> bool:
         return len(oid) == ID_LENGTHS[self.algo] and _HEX.issuperset(oid)

@@ -1,8 +1,8 @@
-"""One agent's process of the soak: python soaker.py CLONE AGENT SEED SECONDS CALM
+"""One agent's process of the soak: python soaker.py CLONE AGENT SEED END CALM
 
-It claims, renews, completes, releases and sends until its time is over, waits for the file
-CALM, settles what is open, and ends. Each operation is one line of JSON on standard output:
-what was wanted, the intent's op (taken from its source of random numbers), and what was said.
+It claims, renews, completes, releases and sends until the time END, waits for the file CALM,
+settles what is open, and ends. Each operation is lines of JSON on standard output: what is
+wanted, each op (taken from its source of random numbers), and in the end what was said.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Agent:
         made = secrets.token_hex(count)
         if count == 16:
             self.ops.append(made)
+            self.say(kind="minted", op=made)
         return made
 
     def say(self, **facts: object) -> None:
@@ -51,6 +52,7 @@ class Agent:
     def do(self, kind: str, act: Callable[[], Any], **facts: object) -> tuple[str, Any]:
         """Try `act`; how it ended, as it was logged, and what it gave."""
         self.ops.clear()
+        self.say(kind="begun", of=kind, **facts)
         code, result = "", None
         began = time.time()
         try:
@@ -111,7 +113,7 @@ class Agent:
 
     def send(self) -> None:
         self.sent += 1
-        body = f"{self.me} {self.sent}"
+        body = f"{self.me} {self.dice.random()} {self.sent}"
         where = {"to": self.dice.choice(self.peers)} if self.sent % 2 else {"channel": "general"}
         self.do("send", lambda: self.ledger.send(body, **where), body=body)
 
@@ -138,11 +140,10 @@ class Agent:
 
 
 def main() -> None:
-    clone, name, seed, seconds, calm = sys.argv[1:]
+    clone, name, seed, end, calm = sys.argv[1:]
     with Ledger.open(clone, name, timeout=TIMEOUT) as ledger:
         agent = Agent(ledger, seed)
-        end = time.monotonic() + float(seconds)
-        while time.monotonic() < end:
+        while time.time() < float(end):
             agent.step()
         deadline = time.monotonic() + PATIENCE
         while not Path(calm).exists():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,6 +69,26 @@ def test_what_is_refused_keeps_nothing_else_back(fleet: Fleet, pushes: Callable[
         ]
         assert [type(one.error) for one in batch.outcomes] == [Lost, type(None), Failed, Failed]
     assert pushes() == before + 1
+
+
+def test_what_the_server_refuses_is_refused_for_itself(make_fleet: Callable[..., Fleet]) -> None:
+    """A takeover that is due by the client's clock, and not by the server's."""
+    fleet = make_fleet(max_skew=5)
+    fleet.enroll("bob")
+    fleet.clone("bob")
+    alice = fleet.ledger("alice")
+    alice.claim("held", ttl=timedelta(seconds=1))
+    bob = fleet.ledger("bob", clock=lambda: time.time_ns() // 1_000_000 + 4500)
+    time.sleep(1.8)
+    with bob.batch() as batch:
+        batch.claim("a")
+        batch.claim("held")
+        batch.claim("b")
+    assert [(one.outcome, one.code) for one in batch.outcomes] == [
+        ("landed", ""),
+        ("lost", "too-early"),
+        ("landed", ""),
+    ]
 
 
 def test_a_lost_race_tells_each_its_own_outcome(fleet: Fleet) -> None:

@@ -179,6 +179,17 @@ def test_a_forged_record_is_refused_in_one_printable_line(forge: Forge, case: st
     assert forge.tip != oid
 
 
+def test_of_several_records_the_bad_one_is_named(forge: Forge) -> None:
+    """Whoever pushed them together can send the others again."""
+    good = forge.place(forge.signed("bob", "void"))
+    forged = forge.signed("alice", "void", on=good)
+    forged.tag = bytes(32)
+    bad = forge.render(forged, on=good)
+    head = forge.place(forge.signed("bob", "void", on=bad), on=bad)
+    pushed = forge.push(head)
+    assert (pushed.slug, pushed.short) == ("bad-signature", bad[:12])
+
+
 def test_a_revoked_agent_signs_nothing_more(town: Fleet, forge: Forge) -> None:
     town.enroll("dave")
     assert forge.push(forge.place(forge.signed("dave", "void"))).slug == ""
