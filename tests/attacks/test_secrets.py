@@ -161,12 +161,13 @@ def test_a_fault_of_ours_shows_no_secret_even_with_its_traceback(
 ) -> None:
     """Whatever breaks while secrets are at hand, at any depth."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, hmac\nreal, left = hmac.digest, [int(os.environ['BREAK_AFTER'])]\n"
-        "def digest(key, *rest):\n"
+        "import os\nfrom coordledger import signing\n"
+        "real, left = signing.hmac_sha256, [int(os.environ['BREAK_AFTER'])]\n"
+        "def mac(key, *rest):\n"
         "    left[0] -= 1\n"
         "    if left[0] < 0:\n        raise ZeroDivisionError(rest[0][:30])\n"
         "    return real(key, *rest)\n"
-        "hmac.digest = digest\n"
+        "signing.hmac_sha256 = mac\n"
     )
     for after in ("0", "3"):
         env = DEBUG | {"PYTHONPATH": str(tmp_path), "BREAK_AFTER": after}
