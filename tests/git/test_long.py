@@ -358,6 +358,7 @@ def test_a_path_is_the_same_however_long_it_is(long: Long, copy: Path) -> None:
             path = walk.back(store, git, long.grown.head, {known})
             assert path.below == known
             assert len(path) == count
+            assert len(path._contents) <= walk.SHORT
             assert [oid for oid, _ in path] == whole[COUNT - count :]
             assert all(content == store.read(oid) for oid, content in path)
 
