@@ -98,6 +98,23 @@ def test_a_reader_that_steps_on_needs_no_store():
     assert [reader.get(path) for path in ("a/0", "a/1", "a/2", "b")] == [b"6", b"7", b"8", b"8"]
 
 
+def test_who_looks_back_takes_nothing_from_who_stands_ahead():
+    before, store = made({"a": b"1"}, "sha1")
+    after = before.update({"a": b"2"})  # stored nowhere
+    after.stand()
+    assert [before.get("a"), after.get("a")] == [b"1", b"2"]
+    store.clear()
+    assert after.get("a") == b"2"
+
+
+def test_a_fork_steps_on_without_the_tree_that_it_came_from():
+    tree = Tree({}.__getitem__, None, "sha1").update({"a": b"1", "b": b"1"})
+    tree.stand()
+    other = tree.fork().update({"a": b"2"})
+    other.stand()
+    assert [tree.get("a"), other.get("a"), other.get("b")] == [b"1", b"2", b"1"]
+
+
 def test_what_a_file_parses_to_is_kept_for_its_content_alone():
     asked = []
     tree, _ = made({"a": b"1", "b": b"2"}, "sha1")
