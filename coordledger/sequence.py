@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from .signing import Keyring, Signed
     from .tree import Objects
 
-TURN_SECONDS = 25  # to wait for the lock
+TURN_SECONDS = 20  # to wait for the lock; clients give up after 30
 TRIES = 10  # each of which waits for git's own lock of the ref, too
 PENDING_BYTES = 16_777_216  # rendered, and not yet written
 _HEX = frozenset(b"0123456789abcdef")
@@ -321,9 +321,13 @@ class Desk:
         self._reader, self._keyring = reader, keyring
         self._waiting: list[Waiting] = []
 
-    def land(self, new: str) -> Answer | None:
-        """As `answer_one`, for any thread."""
-        mine = Waiting(new)
+    def land(self, new: str, waits: Callable[[], bool] = lambda: True) -> Answer | None:
+        """As `answer_one`, for any thread.
+
+        Nothing is landed for somebody who does not wait any more when the turn has come: the
+        hook that works in his place comes after that turn, and nothing may follow its answer.
+        """
+        mine = Waiting(new, waits)
         self._waiting.append(mine)
         with self._turn:
             if not mine.over:
@@ -355,6 +359,7 @@ class Desk:
                 one.answer = refused(one.new, broken)
         if pushes:
             with sequencer.lock(now_and_then):
+                pushes = [(one, push) for one, push in pushes if one.waits()]
                 answers = sequencer.run([push for _, push in pushes])
             for (one, _), answer in zip(pushes, answers, strict=True):
                 one.answer = answer
@@ -363,10 +368,10 @@ class Desk:
 class Waiting:
     """A push that waits at a desk."""
 
-    __slots__ = ("answer", "new", "over")
+    __slots__ = ("answer", "new", "over", "waits")
 
-    def __init__(self, new: str) -> None:
-        self.new, self.over = new, False
+    def __init__(self, new: str, waits: Callable[[], bool]) -> None:
+        self.new, self.waits, self.over = new, waits, False
         self.answer: Answer | None = None
 
 
@@ -419,8 +424,13 @@ def report(ref: str, answer: Answer) -> bytes:
     return b"".join(map(packet, lines))
 
 
-def answer_one(ref: str, new: str, make: Callable[[str], Sequencer]) -> Answer | None:
-    """Land what one command brings, in its turn. None if its outcome is not known."""
+def answer_one(
+    ref: str, new: str, make: Callable[[str], Sequencer], *, asked: bool
+) -> Answer | None:
+    """Land what one command brings, in its turn. None if its outcome is not known.
+
+    `asked`: a resident process was, and may have stopped in the middle of its turn.
+    """
     try:
         name = ledger_of(ref)
         if not new.strip("0"):
@@ -430,7 +440,10 @@ def answer_one(ref: str, new: str, make: Callable[[str], Sequencer]) -> Answer |
         with sequencer.lock(in_line):
             return sequencer.run([push])[0]
     except RuleBroken as broken:
-        return refused(new, broken)
+        if not (asked and broken.code == "busy"):
+            return refused(new, broken)
+        sys.stderr.write(f"coordledger: unknown {printable(new, 12)}: {broken}\n")
+        return None
     except Unsure as fault:
         sys.stderr.write(f"coordledger: unknown {printable(new, 12)}: {printable(fault)}\n")
         return None
@@ -476,6 +489,7 @@ def serve(
     make: Callable[[str], Sequencer],
     *,
     atomic: bool,
+    asked: bool,
 ) -> None:
     """Answer receive-pack."""
     refs = [ref for _, ref in commands]
@@ -488,7 +502,7 @@ def serve(
         if why:
             answer: Answer | None = refused(new, RuleBroken("bad-push", why=why))
         else:
-            answer = answer_one(ref, new, make)
+            answer = answer_one(ref, new, make, asked=asked)
         if answer:
             err.write("".join(f"{line}\n" for line in answer.said))
             err.flush()
@@ -514,7 +528,7 @@ def main(environ: dict[str, str], version: bytes = b"", given: bytes = b"") -> i
             def make(name: str) -> Sequencer:
                 return Sequencer(name, environ).look(objects, keyring)
 
-            serve(commands, sys.stdout.buffer, sys.stderr, make, atomic=atomic)
+            serve(commands, sys.stdout.buffer, sys.stderr, make, atomic=atomic, asked=bool(given))
     except RuleBroken as broken:
         line = refusal("-", broken.code, str(broken))
     except CoordledgerError as fault:

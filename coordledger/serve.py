@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import selectors
 import signal
 import socket
@@ -68,8 +69,9 @@ _DOUBTS = {"hook-broken", "bad-push", "no-secret"}
 class Request:
     """What was asked: a kind, named values, and lines."""
 
-    def __init__(self, data: bytes) -> None:
-        """ValueError if it is not whole, or none of ours."""
+    def __init__(self, data: bytes, waits: Callable[[], bool]) -> None:
+        """ValueError if it is not whole, or none of ours. `waits`: somebody does, still."""
+        self.waits = waits
         head, _, rest = data.partition(b"\n\n")
         first, second, title, *lines = head.split(b"\n")
         if not (first == PREFIX[0] and second.startswith(PREFIX[1])):
@@ -227,12 +229,15 @@ def _pre_receive(request: Request, repository: Repository) -> str:
 
 
 def _proc_receive(request: Request, repository: Repository) -> str:
-    """Land one push. Whoever gets no answer may find it landed, and then says so."""
+    """Land one push. Whoever gets no answer may find it landed, and then says so.
+
+    Never after he has gone: he may have been refused, by the hook itself, in between.
+    """
     new, ref = sequence.command(request.body.removesuffix(b"\n"))
     name = sequence.ledger_of(ref)
     if not new.strip("0"):
         return UNSURE
-    found = repository.desk(name).land(new)
+    found = repository.desk(name).land(new, request.waits)
     if found is None or found.code in _DOUBTS:
         return UNSURE
     if found.code == "no-create":
@@ -248,10 +253,10 @@ KINDS: dict[str, Callable[[Request, Repository], str]] = {
 }
 
 
-def answer(data: bytes, repository: Repository) -> str:
+def answer(data: bytes, repository: Repository, waits: Callable[[], bool]) -> str:
     """The answer to a request, whatever it is."""
     try:
-        request = Request(data)
+        request = Request(data, waits)
         if not repository.is_at(request.values["dir"]):
             return UNSURE
         return KINDS[request.kind](request, repository)
@@ -301,7 +306,8 @@ class Server:
             with asking, suppress(OSError):
                 data = _received(asking) if _is_ours(asking) else b""
                 if data:
-                    said = f"coordledger 1 {answer(data, repository)}\n"
+                    found = answer(data, repository, lambda: _waits(asking))
+                    said = f"coordledger 1 {found}\n"
                     asking.sendall(said.encode("ascii", "replace"))
         finally:
             self._free.release()
@@ -314,6 +320,13 @@ def _is_ours(asking: socket.socket) -> bool:
     facts = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", facts)
     return bool(uid == os.geteuid())
+
+
+def _waits(asking: socket.socket) -> bool:
+    """Whether the other side is still there: its half that hears, the other is closed."""
+    poll = select.poll()
+    poll.register(asking, 0)
+    return not poll.poll(0)  # which tells of hang-ups unasked
 
 
 def _received(asking: socket.socket) -> bytes:

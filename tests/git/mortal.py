@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-package, point, log, seconds = sys.argv[1:]
+package, point, log, seconds = sys.argv[1:5]
 sys.path.insert(0, package)
 
 from coordledger import durable, sequence  # noqa: E402
@@ -30,6 +30,6 @@ def watch(event: str, arguments: tuple[object, ...]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-del sys.argv[2:]
+del sys.argv[2:5]
 sys.addaudithook(watch)
 sequence.start()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import posix
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from socket import socketpair
+from socket import AF_UNIX, SHUT_WR, socket, socketpair
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -641,7 +643,7 @@ def test_sixteen_pushers_are_landed_by_the_resident(village: Forge, served: Resi
     is_sound(village)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_whatever_becomes_of_the_resident_every_record_lands_once(
     village: Forge, served: Resident, number: int
 ) -> None:
@@ -655,12 +657,95 @@ def test_whatever_becomes_of_the_resident_every_record_lands_once(
         coming[4].result()
         served.send(number)
         pushes = [one.result() for one in coming]
-    served.send(signal.SIGCONT)
     assert all(len(landed(pushed)) == 1 for pushed in pushes)
     assert sorted(landed(pushed)[0][1] for pushed in pushes) == list(range(1, 21))
-    time.sleep(0.3)  # what it still does when it goes on
     assert int(village.fleet.git("rev-list", "--count", LEDGER_REF)) == 21
     is_sound(village)
+
+
+def test_a_resident_that_stops_is_left_alone_and_lands_nothing_when_it_goes_on(
+    village: Forge, served: Resident
+) -> None:
+    """What was refused in its place stays refused."""
+    base = village.tip
+    good, bad = (
+        village.place(village.signed("alice", "submit", on=base, task=task), on=base)
+        for task in ("good", "bad")
+    )
+    served.send(signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as pool:
+        coming = [pool.submit(send, village, oid) for oid in (good, bad)]
+        time.sleep(1)  # its asker has asked
+        mine = village.place(village.signed("alice", "submit", task="bad"))
+        with without(village.fleet, "coordledger/socket"):
+            assert village.push(mine).slug == ""
+        pushes = [one.result() for one in coming]
+    assert len(landed(pushes[0])) == 1
+    assert pushes[1].slug == "task-exists"
+    head = village.tip
+    served.send(signal.SIGCONT)
+    time.sleep(0.5)
+    assert village.tip == head
+    is_sound(village)
+
+
+@contextmanager
+def without(fleet: Fleet, name: str) -> Iterator[None]:
+    """The file is away."""
+    away = fleet.remote / f"{name}.away"
+    (fleet.remote / name).rename(away)
+    try:
+        yield
+    finally:
+        away.rename(fleet.remote / name)
+
+
+def test_nothing_is_landed_for_who_has_gone(village: Forge, served: Resident) -> None:
+    oids = [village.place(village.signed("alice", "submit", task=task)) for task in "ab"]
+    bring(village, *oids)
+    remote = village.fleet.remote
+    with (remote / "coordledger/main.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        asking = []
+        for oid in oids:
+            command = f"{ZERO} {oid} {FOR_REF}"
+            title = f"action=get\ntimeout=900\ncoordledger 1 proc-receive\ndir={remote}"
+            asking.append(socket(AF_UNIX))
+            folder = os.open(remote / "coordledger", os.O_RDONLY)
+            asking[-1].connect(f"/proc/self/fd/{folder}/socket")
+            os.close(folder)
+            asking[-1].sendall(f"{title}\n\n{command}\nend\n".encode())
+            asking[-1].shutdown(SHUT_WR)
+        time.sleep(0.5)
+        asking[0].close()
+        fcntl.flock(file, fcntl.LOCK_UN)
+    with asking[1]:
+        asking[1].settimeout(10)
+        answer = asking[1].recv(65_536)
+    assert answer.startswith(b"coordledger 1 reported ")
+    assert village.tip == oids[1]
+    assert int(village.fleet.git("rev-list", "--count", LEDGER_REF)) == 2
+
+
+def test_who_asked_a_resident_and_gets_no_turn_does_not_know(
+    village: Forge, served: Resident, mortal: Callable[..., list[str]]
+) -> None:
+    """It may have stopped in the middle of its own turn."""
+    oid = village.place(village.signed("alice", "void"))
+    line = f"{ZERO} {oid} {FOR_REF}"
+    bring(village, oid)
+    mortal(0, seconds=1)
+    with (village.fleet.remote / "coordledger/main.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        argv = (village.fleet.remote / "hooks/proc-receive").read_text().splitlines()[-1]
+        given = f"0000{packet(line.encode()).decode()}0000"
+        ran = plain(
+            *("sh", "-c", f"{argv} 000eversion=1 {shlex.quote(given)}"),
+            cwd=village.fleet.remote,
+            env=village.fleet.env | {"GIT_DIR": "."},
+        )
+    assert ran.stdout == b"0000"
+    assert ran.stderr.startswith(b"coordledger: unknown ")
 
 
 def test_what_is_not_one_plain_command_goes_to_python(village: Forge, served: Resident) -> None:
