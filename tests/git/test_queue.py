@@ -19,6 +19,8 @@ from fleet import LEDGER_REF
 
 from coordledger import queue
 from coordledger.errors import CoordledgerError, Failed
+from coordledger.git import Deadline, Git
+from coordledger.server import install_hook
 from coordledger.transport import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
 
 from .forge import fsck, opened, second_opinion
@@ -775,3 +777,29 @@ def test_a_host_without_hooks_takes_all_and_nothing_twice(host: Host) -> None:  
     fsck(host.path, host.env)
     for one in ledgers:
         one.close()
+
+
+# -- a server that sequences
+
+
+def test_in_line_before_a_server_that_sequences_all_land_and_nothing_twice(
+    founded: Callable[..., Fleet], forge_for: Callable[[Fleet], Forge]
+) -> None:
+    fleet = founded(*AGENTS)
+    install_hook(fleet.remote, Git(fleet.env, fleet.root, Deadline(20)), sequence=True)
+    log = fleet.root / "pushes"
+    (fleet.remote / "hooks/pre-receive.chained").write_text(f"#!/bin/sh\ncat >> '{log}'\n")
+    (fleet.remote / "hooks/pre-receive.chained").chmod(0o755)
+    crowd = Crowd(fleet)
+    for agent in AGENTS:
+        fleet.clone(agent)
+        crowd.add("claim", agent, "everybodys", *(f"{agent}-{n}" for n in range(4)))
+    said = crowd.run()
+    outcomes = Counter(one["outcome"] for lines in said.values() for one in lines)
+    assert outcomes == {"won": 33, "lost": 7}
+    claims = claims_of(forge_for(fleet))
+    assert len(claims.pop("everybodys")) == 1
+    assert claims == {f"{who}-{n}": [(1, who)] for who in AGENTS for n in range(4)}
+    assert log.read_text().count("refs/for/coordledger/main") < 33
+    for agent in AGENTS:
+        check_soundness(fleet, agent)
