@@ -351,7 +351,9 @@ class Queue:
         return self._folder / "copy.git"
 
     def _is_ahead(self, replica: Replica) -> bool:
-        """Whether the shared copy has seen more of the chain than `replica`."""
+        """Whether it matters that the shared copy has seen more of the chain than `replica`."""
+        if replica.trusted.sequenced:
+            return False
         try:
             return int((self._folder / "seq").read_bytes()) > replica.trusted.seq
         except (FileNotFoundError, ValueError):

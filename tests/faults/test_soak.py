@@ -342,6 +342,7 @@ def test_every_clone_and_the_server_are_sound_afterwards(soak: Soak) -> None:
         ledger = soak.fleet.ledger(agent)
         assert ledger.head().seq == len(soak.records) - 1
         assert ledger.clone.intents() == []
-        assert litter(clone) == []
+        # What a killed process was writing is written over by the next.
+        assert {*litter(clone)} <= {"coordledger/main/new", "coordledger/main/intents/new"}
     audit = soak.fleet.ledger("agent0").audit(full=True)
     assert (audit.problems, audit.verdicts) == ((), {"authentic": len(soak.records)})

@@ -19,7 +19,9 @@ from fleet import LEDGER_REF
 
 from coordledger import queue
 from coordledger.errors import CoordledgerError, Failed
-from coordledger.transport import LOST, REFUSED, UNSENT, WON, Push
+from coordledger.git import Deadline, Git
+from coordledger.server import install_hook
+from coordledger.transport import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
 
 from .forge import fsck, opened, second_opinion
 from .gate import Gate, ended, eventually, kill, start
@@ -234,8 +236,14 @@ def test_a_batch_waits_in_line_as_one_and_lands_with_its_neighbours(
         line.wait_for(1)
         writing.start()
         line.wait_for(2)
+        standing = line.stand(submit(forge, f"{t}-standing"))
+        line.wait_for(3)
     assert carol.ended() == "won"
     writing.join(30)
+    assert standing.answer
+    assert standing.answer.outcome == WON
+    standing.leave()
+    bob._line()._take_all()
     assert outcomes == ["landed", "landed", "lost"]
     assert [len(claims_of(forge)[name]) for name in (t, f"{t}-1", f"{t}-2")] == [1, 1, 1]
 
@@ -337,17 +345,24 @@ def test_a_leader_killed_after_its_push_landed(
 
 
 @pytest.mark.parametrize(
-    "what", [("now", "refuse"), ("now", "kill"), ("kill-landed",)], ids=["refused", "cut", "landed"]
+    ("what", "answer"),
+    [(("now", "refuse"), UNSENT), (("now", "kill"), UNKNOWN), (("kill-landed",), UNKNOWN)],
+    ids=["refused", "cut", "landed"],
 )
 def test_what_the_server_does_to_a_push_for_two_is_not_the_end_for_either(
-    t: str, fleet: Fleet, gate: Gate, line: Line, forge: Forge, what: tuple[str, ...]
+    t: str, fleet: Fleet, gate: Gate, line: Line, forge: Forge, what: tuple[str, ...], answer: str
 ) -> None:
     """It refuses without saying whom, or gives no answer, whether it has landed or not."""
     with line.led():
+        standing = line.stand(submit(forge, f"{t}-standing"))
         both = [Claiming(fleet.ledger(who), f"{t}-{who}") for who in ("bob", "carol")]
-        line.wait_for(2)
+        line.wait_for(3)
         gate.set(*what)
     assert [one.ended() for one in both] == ["won", "won"]
+    assert standing.answer
+    assert standing.answer.outcome == answer
+    standing.leave()
+    both[0].ledger._line()._take_all()
     gate.wait_for("refused" if "refuse" in what else "killed")
     assert (tasks_of(forge)[f"{t}-bob"], tasks_of(forge)[f"{t}-carol"]) == (1, 1)
 
@@ -548,20 +563,21 @@ def test_a_base_that_the_shared_copy_cannot_see_sends_its_owner_alone(
 
 
 def test_the_shared_copy_catches_up_with_those_who_have_seen_more(
-    t: str, fleet: Fleet, line: Line
+    t: str, fleet: Fleet, line: Line, forge: Forge
 ) -> None:
-    alice, carol = fleet.ledger("alice"), fleet.ledger("carol")
-    other_host = opened(
-        fleet, fleet.clone("bob"), "bob", environ=fleet.env | {"COORDLEDGER_QUEUE": "off"}
-    )
+    alice = fleet.ledger("alice")
     for number in range(2):
-        assert other_host.claim(f"{t}-elsewhere{number}").won
+        assert forge.push(forge.place(submit(forge, f"{t}-elsewhere{number}"))).code == 0
         alice.head()
         with line.led():
-            both = [Claiming(alice, f"{t}{number}"), Claiming(carol, f"{t}-carol{number}")]
+            standing = line.stand(submit(forge, f"{t}-{number}"))
+            claiming = Claiming(alice, f"{t}-alice{number}")
             line.wait_for(2)
-        assert [one.ended() for one in both] == ["won", "won"]
-    assert int((line.folder / "seq").read_text()) == alice.head().seq
+        assert claiming.ended() == "won"
+        assert standing.answer
+        assert standing.answer.outcome == WON
+        standing.leave()
+        alice._line()._take_all()
 
 
 def break_objects(copy: Path) -> None:
@@ -630,13 +646,20 @@ def test_a_rewritten_remote_is_noticed_by_each_for_itself(
 # -- the folder
 
 
+def remove_places(folder: Path) -> None:
+    for path in folder.glob("*-*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("remove", [shutil.rmtree, remove_places])
 def test_a_folder_that_is_removed_in_the_middle_costs_nobody_anything(
-    t: str, fleet: Fleet, line: Line, forge: Forge
+    t: str, fleet: Fleet, line: Line, forge: Forge, remove: Callable[[Path], None]
 ) -> None:
     with line.led():
         both = [Claiming(fleet.ledger(who), f"{t}-{who}") for who in ("bob", "carol")]
         line.wait_for(2)
-        shutil.rmtree(line.folder, ignore_errors=True)  # they make it anew meanwhile
+        with contextlib.suppress(OSError):  # they make it anew meanwhile
+            remove(line.folder)
     assert [one.ended() for one in both] == ["won", "won"]
     assert (tasks_of(forge)[f"{t}-bob"], tasks_of(forge)[f"{t}-carol"]) == (1, 1)
     again = [Claiming(fleet.ledger(who), f"{t}-{who}2") for who in ("bob", "carol")]
@@ -754,3 +777,29 @@ def test_a_host_without_hooks_takes_all_and_nothing_twice(host: Host) -> None:  
     fsck(host.path, host.env)
     for one in ledgers:
         one.close()
+
+
+# -- a server that sequences
+
+
+def test_in_line_before_a_server_that_sequences_all_land_and_nothing_twice(
+    founded: Callable[..., Fleet], forge_for: Callable[[Fleet], Forge]
+) -> None:
+    fleet = founded(*AGENTS)
+    install_hook(fleet.remote, Git(fleet.env, fleet.root, Deadline(20)), sequence=True)
+    log = fleet.root / "pushes"
+    (fleet.remote / "hooks/pre-receive.chained").write_text(f"#!/bin/sh\ncat >> '{log}'\n")
+    (fleet.remote / "hooks/pre-receive.chained").chmod(0o755)
+    crowd = Crowd(fleet)
+    for agent in AGENTS:
+        fleet.clone(agent)
+        crowd.add("claim", agent, "everybodys", *(f"{agent}-{n}" for n in range(4)))
+    said = crowd.run()
+    outcomes = Counter(one["outcome"] for lines in said.values() for one in lines)
+    assert outcomes == {"won": 33, "lost": 7}
+    claims = claims_of(forge_for(fleet))
+    assert len(claims.pop("everybodys")) == 1
+    assert claims == {f"{who}-{n}": [(1, who)] for who in AGENTS for n in range(4)}
+    assert log.read_text().count("refs/for/coordledger/main") < 33
+    for agent in AGENTS:
+        check_soundness(fleet, agent)

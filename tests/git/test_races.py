@@ -86,7 +86,7 @@ def check_soundness(fleet: Fleet, agent: str) -> None:
     assert (audit.problems, audit.verdicts) == ((), {"authentic": count})
     assert second_opinion(fleet.remote) == count
     fsck(fleet.remote, fleet.env)
-    assert not list(fleet.remote.glob("**/*.lock"))
+    assert not list(fleet.remote.glob("refs/**/*.lock"))
     assert fleet.ledger(agent).clone.intents() == []
 
 
