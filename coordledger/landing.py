@@ -68,10 +68,14 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
     sequenced = replica.trusted.sequenced
     ref = _FOR + clone.name if sequenced else clone.there
     push = replica.remote.push(ref, None if sequenced else old, new, lambda: pack, keep)
-    refused = push.outcome == transport.REFUSED and push.code in ("", "not-sequenced")
-    if sequenced and (refused or (push.outcome == transport.WON and not push.landed)):
-        _note_sequenced(replica, says=False)  # it did once
+    if sequenced and push.code == "not-sequenced":  # it did once
+        _note_sequenced(replica, says=False)
         return replace(push, outcome=transport.LOST), []
+    unsaid = push.outcome == transport.REFUSED and not push.code
+    if sequenced and (unsaid or (push.outcome == transport.WON and not push.landed)):
+        # Only the hook's own word is certain; the next attempt goes to the ledger's ref.
+        _note_sequenced(replica, says=False)
+        return replace(push, outcome=transport.UNKNOWN, why=push.why or "it says nothing"), []
     if push.sequenced and not sequenced:
         _note_sequenced(replica, says=True)
     if push.outcome != transport.WON:

@@ -193,7 +193,7 @@ class Writer:
                 for wish in left:
                     self._give_up(wish, shown)
                 continue
-            look = True
+            hasty, look = not look, True
             moved = push.outcome == transport.LOST and not push.locked
             if push.outcome == transport.WON:
                 for wish, landed in zip(run, landings, strict=True):
@@ -212,7 +212,7 @@ class Writer:
                 for wish in run:
                     wish.unanswered = True
                 self._pause(losses)
-            else:
+            elif not (hasty and replica.trusted.sequenced):  # else decided here on a newer state
                 for wish in _blamed(run, push):
                     self._give_up(wish, push_error(push, replica.remote))
 
