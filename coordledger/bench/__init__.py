@@ -28,4 +28,12 @@ TITLES = {  # of the columns, for people; docs/json.md tells what each means
     "pushes": "PUSHES",
     "record_ms": "RECORD ms",
     "faster": "x FASTER",
+    "bytes_per_record": "BYTES",
+    "join_ms": "JOIN ms",
+    "shallow_ms": "DEPTH 1 ms",
+    "audit_per_s": "AUDIT/s",
+    "claim_ms": "CLAIM ms",
+    "claim_cpu_ms": "CPU ms",
+    "hook_ms": "HOOK ms",
+    "hook_cpu_ms": "CPU ms",
 }

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .figures import against, timed
 from .ground import OWNER
-from .write import FLOOR, Acts
+from .write import FLOOR, Acts, claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,8 +53,7 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
 
         def unguarded(number: int) -> Took:
             """The whole; what its push took is the next row."""
-            task = f"task-{number}"
-            return timed(lambda: ledger.claim(task, ttl=timedelta(minutes=5)))
+            return claim(ledger, number)
 
         parts: dict[str, Callable[[int], Took]] = {
             FLOOR: acts.floor,

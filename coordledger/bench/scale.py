@@ -1,17 +1,109 @@
-"""How claims, pushes, copies and audits grow with the ledger."""
+"""How copies, claims and audits grow with the ledger.
+
+Rules of this file: the ledgers are grown by `bigledger`, real records of a fleet, and packed
+as `git gc` leaves them; claims and hooks take turns between the sizes, what takes
+long is done once. Shown for each size: bytes per record (pack and index), the first join of a
+clone (everything fetched and verified, and at depth 1), what an audit of everything
+does in a second, and a warm claim and the hook alone, on the clock and of all cores.
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from coordledger import bigledger, keyfiles, onboard
+from coordledger.config import Options
+from coordledger.git import Deadline, Git
+from coordledger.ledger import Ledger
+
+from .figures import Took, in_turn, median, milliseconds, timed
+from .write import claim, hook_alone
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from .figures import Report, Rows
     from .ground import Ground
 
-ROUNDS = 1
+ROUNDS = 10
+WARM_UP = 2
+SIZES = (1_000, 20_000)
+PATIENCE = 600.0  # seconds: a full join verifies everything
 
 
-def run(ground: Ground, rounds: int, report: Report) -> Rows:
+@dataclass(slots=True)
+class _Sized:
+    """A ledger of so many records, and what was measured once."""
+
+    records: int
+    remote: Path
+    ledger: Ledger
+    bytes: int
+    join: Took
+    shallow: Took
+    audit: Took
+
+
+def run(ground: Ground, rounds: int, report: Report, *, sizes: tuple[int, ...] = SIZES) -> Rows:
     """Rows, and what is left out."""
-    report(1, 1)
-    return [], {"everything": "there is no generator of large ledgers yet"}
+    steps = len(sizes) + rounds + WARM_UP
+    found = []
+    for number, records in enumerate(sizes):
+        found.append(_grown(ground, records))
+        report(number + 1, steps)
+    acts: dict[str, Callable[[int], Took]] = {}
+    for one in found:
+        acts[f"claim {one.records}"] = lambda number, one=one: claim(one.ledger, number)  # type: ignore[misc]
+        acts[f"hook {one.records}"] = lambda number, one=one: hook_alone(  # type: ignore[misc]
+            ground, one.ledger, one.remote
+        )
+    times = in_turn(acts, rounds, WARM_UP, lambda done, of: report(len(sizes) + done, steps))
+    rows = []
+    for one in found:
+        one.ledger.close()
+        claims, hooks = times[f"claim {one.records}"], times[f"hook {one.records}"]
+        rows.append(
+            {
+                "what": f"{one.records} records",
+                "bytes_per_record": round(one.bytes / one.records),
+                "join_ms": milliseconds(one.join.wall),
+                "shallow_ms": milliseconds(one.shallow.wall),
+                "audit_per_s": round(one.records / one.audit.cpu),
+                "claim_ms": milliseconds(median([took.wall for took in claims])),
+                "claim_cpu_ms": milliseconds(median([took.cpu for took in claims])),
+                "hook_ms": milliseconds(median([took.wall for took in hooks])),
+                "hook_cpu_ms": milliseconds(median([took.cpu for took in hooks])),
+            }
+        )
+    return rows, {}
+
+
+def _grown(ground: Ground, records: int) -> _Sized:
+    remote = ground.root / f"grown{records}.git"
+    git = Git(ground.environ, ground.root, Deadline(PATIENCE))
+    now = time.time_ns() // 1_000_000
+    grown = bigledger.grow(remote, git, records, now=now, mix="claims")
+    bigledger.settle(remote, git)
+    size = sum(path.stat().st_size for path in remote.glob("objects/pack/*"))
+    secret = ground.root / f"grown{records}.secret"
+    keyfiles.append(str(secret), grown.secret_of(bigledger.OWNER))
+
+    def join(name: str, depth: int | None) -> tuple[Path, Took]:
+        path = ground.root / f"grown{records}.{name}"
+        ground.git(ground.root, "init", "--quiet", str(path))
+        options = Options(path, agent=bigledger.OWNER, timeout=PATIENCE)
+        return path, timed(
+            lambda: onboard.join(
+                options, ground.environ, str(remote), secret_file=secret, depth=depth
+            )
+        )
+
+    _, shallow = join("shallow", 1)
+    path, whole = join("whole", None)
+    options = Options(path, agent=bigledger.OWNER, timeout=PATIENCE)
+    ledger = Ledger.from_options(options, ground.environ)
+    audit = timed(lambda: ledger.audit(full=True))
+    return _Sized(records, remote, ledger, size, whole, shallow, audit)

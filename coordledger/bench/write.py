@@ -20,6 +20,7 @@ from .ground import OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import Self
 
     from .figures import Report, Rows, Took
@@ -54,32 +55,13 @@ class Acts:
         return timed(lambda: git(clone, "push", "--quiet", "origin", "HEAD:main"))
 
     def warm(self, number: int) -> Took:
-        return _claim(self._ledger, number)
+        return claim(self._ledger, number)
 
     def cold(self, number: int) -> Took:
         return self._start("-m", "coordledger", "claim", f"cold-{number}")
 
     def hook(self, number: int) -> Took:
-        """The hook alone, on a record whose objects the server has."""
-        writer, replica = self._ledger.writer(), self._ledger.replica
-        chain = replica.refresh()
-        placed = chain.place(writer.sample(chain))
-        remote = self._fleet.remote
-        there = Options(remote, agent=OWNER, remote=".")
-        with Ledger.from_options(there, self._ground.environ) as server:
-            server.clone.store.write(placed.objects)
-        old = chain.head.oid if chain.head else ""
-        line = f"{old} {placed.commit.oid} {replica.clone.ref}\n"
-        return timed(
-            lambda: subprocess.run(
-                [str(remote / "hooks" / "pre-receive")],
-                cwd=remote,
-                env=self._ground.environ | {"GIT_DIR": "."},
-                input=line.encode(),
-                check=True,
-                capture_output=True,
-            )
-        )
+        return hook_alone(self._ground, self._ledger, self._fleet.remote)
 
     def help(self, number: int) -> Took:
         return self._start("-m", "coordledger", "--help")
@@ -112,11 +94,33 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
             served = ground.fleet("served")
             stack.enter_context(Resident(ground.environ, served.remote))
             ledger = stack.enter_context(served.open(OWNER))
-            timing[RESIDENT] = lambda number: _claim(ledger, number)
+            timing[RESIDENT] = lambda number: claim(ledger, number)
         else:
             missing[RESIDENT] = "there is no `coordledger serve` yet"
         return against(FLOOR, timing, rounds, WARM_UP, report), missing
 
 
-def _claim(ledger: Ledger, number: int) -> Took:
+def claim(ledger: Ledger, number: int) -> Took:
+    """A claim of a task that nobody else wants."""
     return timed(lambda: ledger.claim(f"task-{number}", ttl=timedelta(minutes=5)))
+
+
+def hook_alone(ground: Ground, ledger: Ledger, remote: Path) -> Took:
+    """The hook as git starts it, on a record whose objects the server has."""
+    chain = ledger.replica.refresh()
+    placed = chain.place(ledger.writer().sample(chain))
+    there = Options(remote, agent=ledger.settings.agent, remote=".")
+    with Ledger.from_options(there, ground.environ) as server:
+        server.clone.store.write(placed.objects)
+    old = chain.head.oid if chain.head else ""
+    line = f"{old} {placed.commit.oid} {ledger.clone.ref}\n"
+    return timed(
+        lambda: subprocess.run(
+            [str(remote / "hooks" / "pre-receive")],
+            cwd=remote,
+            env=ground.environ | {"GIT_DIR": "."},
+            input=line.encode(),
+            check=True,
+            capture_output=True,
+        )
+    )
