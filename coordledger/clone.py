@@ -276,15 +276,18 @@ class Clone:
 
     def journal(self, *intents: Intent) -> None:
         """Make `intents`, which go together, durable before their bytes leave the process."""
-        folder = self.folder / "intents"
-        folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "intents" / f"{intents[0].op}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         content = json.dumps([asdict(intent) for intent in intents]).encode("ascii")
-        _write_file(folder / f"{intents[0].op}.json", content)
+        _write_file(path, content)
+        self.forget(*intents, but=path)  # as they were, with others, at an earlier attempt
 
-    def forget(self, *intents: Intent) -> None:
-        """They are settled. What went with them stays."""
+    def forget(self, *intents: Intent, but: Path | None = None) -> None:
+        """They are settled. What went with them stays, and what is in the file `but`."""
         settled = {intent.op for intent in intents}
         for path in self._journalled():
+            if path == but:
+                continue
             found = self._intents_in(path)
             left = [intent for intent in found if intent.op not in settled]
             if not left:

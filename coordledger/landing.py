@@ -64,7 +64,7 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
                 raise
             fault.append(broken)  # it may be on its way already
 
-    old, new = replica.trusted.commit, run[-1].commit.oid
+    old, new = run[0].commit.parent, run[-1].commit.oid  # the copy may have moved meanwhile
     sequenced = replica.trusted.sequenced
     ref = _FOR + clone.name if sequenced else clone.there
     push = replica.remote.push(ref, None if sequenced else old, new, lambda: pack, keep)

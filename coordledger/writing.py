@@ -191,7 +191,8 @@ class Writer:
             except (CoordledgerError, OSError) as fault:  # of our own disk, and nothing was sent
                 shown = disk_error(fault) if isinstance(fault, OSError) else fault
                 for wish in left:
-                    self._give_up(wish, shown)
+                    if wish.outcome is None:
+                        self._give_up(wish, shown)
                 continue
             hasty, look = not look, True
             moved = push.outcome == transport.LOST and not push.locked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,37 @@ def test_a_full_disk_is_one_line_and_a_stable_code(
     disk.clear()
     assert [message["body"] for message in listed(fleet, clone, "inbox")] == ["x"]
     fleet.run("claim", "t", cwd=clone, check=0)
+
+
+def test_a_full_disk_of_the_line_keeps_nobody_from_claiming(
+    fleet: Fleet, make_disk: Callable[..., Disk]
+) -> None:
+    """Processes that wait for each other there, and cannot say anything any more."""
+    disk = make_disk()
+    env = fleet.env | {"XDG_CACHE_HOME": str(disk.path / "cache")}
+    names = ("alice", "bob", "carol")
+    for name in names[1:]:
+        fleet.enroll(name)
+    ledgers = [fleet.ledger(name, environ=env) for name in names]
+    won: list[str] = []
+
+    def claim(ledger: Ledger, left: int) -> None:
+        for number in range(3):
+            task = f"{ledger.settings.agent}-{left}-{number}"
+            won.extend([task] if ledger.claim(task).won else [])
+
+    for left in (400, *LEFT):
+        disk.fill(left)
+        threads = [threading.Thread(target=claim, args=(ledger, left)) for ledger in ledgers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        disk.clear()
+    assert len(won) == len(set(won)) == 3 * 3 * (1 + len(LEFT))
+    records = records_of(fleet.remote)
+    assert [len(claims_of(records, task)) for task in won] == [1] * len(won)
+    fsck(fleet.remote, fleet.env)
 
 
 def listed(fleet: Fleet, clone: Path, *argv: str, code: int = 0) -> list[dict[str, Any]]:

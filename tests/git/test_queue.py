@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -448,15 +450,23 @@ def test_who_was_taken_along_and_heard_nothing_does_not_know(
     assert forge.refusal(forge.render(intent.signed)) == "replayed"
 
 
+@pytest.mark.parametrize("kind", ["json", "taken"])
 def test_an_interrupt_in_line_says_that_the_outcome_is_open(
-    t: str, fleet: Fleet, line: Line, forge: Forge
+    t: str, fleet: Fleet, line: Line, forge: Forge, kind: str
 ) -> None:
     with line.led():
-        bob = start(fleet, "bob", t)
-        line.wait_for(1)
-        bob.send_signal(signal.SIGINT)
-        bob.communicate(timeout=20)
+        claiming = subprocess.Popen(
+            [sys.executable, "-m", "coordledger", "--as", "bob", "claim", t, "--json"],
+            cwd=fleet.clone("bob"),
+            env=fleet.env,
+            stdout=subprocess.PIPE,
+        )
+        [place] = line.wait_for(1)
+        place.rename(place.with_suffix(f".{kind}"))
+        claiming.send_signal(signal.SIGINT)
+        out, _ = claiming.communicate(timeout=20)
         assert line.litter == set()
+    assert (claiming.returncode, json.loads(out)["error"]["code"]) == (5, "unknown-outcome")
     assert [one.outcome for one in fleet.ledger("bob").resolve()] == ["voided"]
     assert tasks_of(forge)[t] == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF
 
+from coordledger.clone import Intent
 from coordledger.errors import Failed, OutcomeUnknown
 
 from .forge import opened, second_opinion
@@ -399,3 +401,51 @@ def test_a_write_from_a_copy_that_is_far_behind_finds_its_way(fleet):
 def _submit(task: str):
     fields = {"task": task, "rev": 1, "priority": 0, "meta": {}, "after": []}
     return lambda now, at: ("submit", fields)
+
+
+def test_the_rest_of_a_batch_never_rewinds_what_settled_one_of_it(
+    make_fleet: Callable[..., Fleet],
+) -> None:
+    """On a host without hooks nothing else would keep it from that."""
+    fleet = make_fleet()
+    fleet.enroll("bob")
+    gate = Gate(fleet)
+    hook = fleet.remote / "hooks/pre-receive"
+    gates = hook.with_suffix(".chained").read_text()
+    hook.write_text(gates.replace("$(ps -o ppid= -p $PPID)", "$PPID"))  # no ledger's hook between
+    fleet.env["COORDLEDGER_QUEUE"] = "off"
+    alice, bob = fleet.ledger("alice"), fleet.ledger("bob")
+    gate.set("hold", "kill")
+    outcomes = []
+
+    def write() -> None:
+        with alice.batch() as batch:
+            batch.claim("a")
+            batch.claim("b")
+        outcomes.extend(one.outcome for one in batch.outcomes)
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    gate.wait_for("holding")
+    assert bob.claim("a").won
+    gate.open()
+    writing.join(30)
+    assert outcomes == ["lost", "landed"]
+    oids = fleet.git("rev-list", "--reverse", LEDGER_REF).split()
+    kinds = [fleet.git("show", "-s", "--format=%s", oid).split()[0] for oid in oids]
+    assert kinds == ["genesis", "enroll", "claim", "void", "claim"]
+    assert second_opinion(fleet.remote) == 5
+    assert bob.head().seq == alice.head().seq == 4
+
+
+def test_an_intent_that_goes_on_with_others_stands_in_the_journal_once(fleet: Fleet) -> None:
+    clone = fleet.ledger("alice").clone
+    base = {"digest": "0" * 64, "seq": 0}
+    a, b, c = (Intent(letter * 32, base, "alice", "s", "claim x") for letter in "abc")
+    clone.journal(a, b, c)
+    clone.journal(b, c)
+    assert sorted(intent.op for intent in clone.intents()) == [a.op, b.op, c.op]
+    clone.forget(a, c)
+    assert clone.intents() == [b]
+    clone.forget(b)
+    assert clone.intents() == []
