@@ -34,10 +34,11 @@ SIZES = (1_000, 20_000)
 PATIENCE = 600.0  # seconds: a full join verifies everything
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Sized:
     """A ledger of so many records, and what was measured once."""
 
+    ground: Ground
     records: int
     remote: Path
     ledger: Ledger
@@ -45,6 +46,12 @@ class _Sized:
     join: Took
     shallow: Took
     audit: Took
+
+    def claim(self, number: int) -> Took:
+        return claim(self.ledger, number)
+
+    def hook(self, number: int) -> Took:
+        return hook_alone(self.ground, self.ledger, self.remote)
 
 
 def run(ground: Ground, rounds: int, report: Report, *, sizes: tuple[int, ...] = SIZES) -> Rows:
@@ -56,10 +63,7 @@ def run(ground: Ground, rounds: int, report: Report, *, sizes: tuple[int, ...] =
         report(number + 1, steps)
     acts: dict[str, Callable[[int], Took]] = {}
     for one in found:
-        acts[f"claim {one.records}"] = lambda number, one=one: claim(one.ledger, number)  # type: ignore[misc]
-        acts[f"hook {one.records}"] = lambda number, one=one: hook_alone(  # type: ignore[misc]
-            ground, one.ledger, one.remote
-        )
+        acts |= {f"claim {one.records}": one.claim, f"hook {one.records}": one.hook}
     times = in_turn(acts, rounds, WARM_UP, lambda done, of: report(len(sizes) + done, steps))
     rows = []
     for one in found:
@@ -106,4 +110,4 @@ def _grown(ground: Ground, records: int) -> _Sized:
     options = Options(path, agent=bigledger.OWNER, timeout=PATIENCE)
     ledger = Ledger.from_options(options, ground.environ)
     audit = timed(lambda: ledger.audit(full=True))
-    return _Sized(records, remote, ledger, size, whole, shallow, audit)
+    return _Sized(ground, records, remote, ledger, size, whole, shallow, audit)
