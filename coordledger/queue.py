@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from .verify import Chain, Placed
 
 MOST = 256  # owners that one leader takes along
-DEEP = 64  # records that the shared copy begins with; an older base is out of its sight
-GROWN = 4096  # records after which the shared copy is made anew: nobody packs it
+DEEP = 256  # records that the shared copy begins with; an older base is out of its sight
+GROWN = 2048  # records after which the shared copy is made anew: nobody packs it
 GLANCE = 0.05  # seconds between two looks whether the leader still lives
 STUCK = 10.0  # seconds without a sign of the leader after which nobody waits for it
 LOSSES = 6
