@@ -18,38 +18,18 @@ if TYPE_CHECKING:
 
     from .errors import CoordledgerError, Failed, Integrity, Lost, OutcomeUnknown
     from .ledger import Ledger
-    from .results import (
-        Agent,
-        Audit,
-        Claim,
-        ClaimResult,
-        Event,
-        Head,
-        Message,
-        Outcome,
-        Settled,
-        Status,
-    )
+    from .reports import Agent, Audit, Event, Head, Key, Message, Outcome, Settled, Status
+    from .results import Claim, ClaimResult
 
 __version__ = "0.1.0"
 
 _HOMES = (
     {"Ledger": "ledger"}
     | dict.fromkeys(("CoordledgerError", "Failed", "Integrity", "Lost", "OutcomeUnknown"), "errors")
+    | dict.fromkeys(("Claim", "ClaimResult"), "results")
     | dict.fromkeys(
-        (
-            "Agent",
-            "Audit",
-            "Claim",
-            "ClaimResult",
-            "Event",
-            "Head",
-            "Message",
-            "Outcome",
-            "Settled",
-            "Status",
-        ),
-        "results",
+        ("Agent", "Audit", "Event", "Head", "Key", "Message", "Outcome", "Settled", "Status"),
+        "reports",
     )
 )
 
@@ -63,6 +43,7 @@ __all__ = [
     "Failed",
     "Head",
     "Integrity",
+    "Key",
     "Ledger",
     "Lost",
     "Message",

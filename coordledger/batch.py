@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
+    from .reports import Outcome
     from .requests import Request
-    from .results import Outcome
 
 # What a line may do: its main field, the request, and the other fields with their types.
 _DOES: dict[str, tuple[str, Callable[..., Request], dict[str, type]]] = {

@@ -22,6 +22,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import coordledger  # what is made of its names is imported when it is made
+
 from . import config, keyfiles, landing, records, requests, state, times, transport, verify, writing
 from .batch import Batch
 from .clone import Clone
@@ -32,20 +34,7 @@ from .landing import Landing
 from .queue import Queue
 from .replica import Replica, parse_place
 from .requests import Request, milliseconds, need_channel, need_task
-from .results import (
-    Agent,
-    Audit,
-    Claim,
-    ClaimResult,
-    Event,
-    Head,
-    Key,
-    Message,
-    Outcome,
-    Settled,
-    Status,
-    moment,
-)
+from .results import Claim, ClaimResult, moment
 from .signing import Keyring, Secret
 from .store import Store
 from .transport import Remote, is_plain_web, local_path
@@ -57,6 +46,7 @@ if TYPE_CHECKING:
     from .commit import Commit
     from .records import Record
     from .replica import Damage, Progress
+    from .reports import Agent, Audit, Event, Head, Message, Outcome, Settled, Status
     from .state import State
     from .writing import Fields
 
@@ -268,7 +258,7 @@ class Ledger:
         if refresh:
             self._read()
         known = self.replica.trusted
-        return Head(known.ledger, known.seq, known.digest, known.commit)
+        return coordledger.Head(known.ledger, known.seq, known.digest, known.commit)
 
     def compare(self, line: str) -> Head:
         """Whether another copy's `head` line belongs to this history.
@@ -531,7 +521,7 @@ class Ledger:
         at = moment(times.parse(r["at"]))
         if at is None:
             raise AssertionError("a record has its time")
-        return Event(
+        return coordledger.Event(
             seq=found.seq,
             at=at,
             kind=r["kind"],
@@ -682,7 +672,7 @@ class Ledger:
         verdict = self.replica.verdict_of(found) if found else verify.UNVERIFIED
         if found and not _sends(found.record, line, to, channel):
             verdict = verify.INVALID
-        return Message(
+        return coordledger.Message(
             seq=line["seq"],
             sender=line["agent"],
             session=line["session"],
@@ -821,7 +811,9 @@ class Ledger:
         self._note_audit(start, -1 if problems else last, **({"auditing": None} if full else {}))
         total = sum(counts.values())
         resumed = begin if noted else None
-        return Audit(known.ledger, known.commit, total, counts, tuple(problems), start, resumed)
+        return coordledger.Audit(
+            known.ledger, known.commit, total, counts, tuple(problems), start, resumed
+        )
 
     def _note_audit(self, start: int, last: int, **changes: Any) -> None:
         """Everything from `start` to `last` has been audited. It may have taken long."""
@@ -858,7 +850,10 @@ class Ledger:
         """Settle what is open: landed, or voided so that it never can; or still open."""
         self._begin()
         found = self.writer().resolve()
-        return [Settled(intent.what, intent.op, intent.outcome, intent.seq) for intent in found]
+        return [
+            coordledger.Settled(intent.what, intent.op, intent.outcome, intent.seq)
+            for intent in found
+        ]
 
     def status(self) -> Status:
         now = self._read()
@@ -869,7 +864,7 @@ class Ledger:
         mine = [self._claim_of(now, task) for task in held]
         live = tuple(claim for claim in mine if claim.status in ("claimed", "expired"))
         unread = len(self._inbox(now, me, None, everything=False)) if me else 0
-        return Status(
+        return coordledger.Status(
             known.ledger,
             self.clone.there,
             self.settings.shown_remote,
@@ -969,17 +964,19 @@ def _outcome(what: str, found: Landing | CoordledgerError) -> Outcome:
     if isinstance(found, Landing):
         claimed = found.here.record.get("tasks", ())
         epoch = claimed[0]["epoch"] if len(claimed) == 1 else found.here.record.get("epoch")
-        return Outcome(what, "landed", found.seq, found.oid, epoch)
+        return coordledger.Outcome(what, "landed", found.seq, found.oid, epoch)
     how = {LOST: "lost", UNKNOWN: "unknown"}.get(found.exit_code, "failed")
-    return Outcome(what, how, None, None, None, found.code, found.message, found.hint, found)
+    return coordledger.Outcome(
+        what, how, None, None, None, found.code, found.message, found.hint, found
+    )
 
 
 def _agent(now: State, name: str) -> Agent:
     entry: dict[str, Any] = now.agent(name) or {}
     keys = tuple(
-        Key(key["id"], key["alg"], key["fingerprint"], key["from"], key["until"])
+        coordledger.Key(key["id"], key["alg"], key["fingerprint"], key["from"], key["until"])
         for key in entry["keys"]
     )
     role = "owner" if name == now.ledger["owner"] else entry["role"]
     active = any(key.until_seq is None for key in keys)
-    return Agent(name, role, entry["rev"], active, keys)
+    return coordledger.Agent(name, role, entry["rev"], active, keys)

@@ -19,7 +19,7 @@ from .config import SecretFinder
 from .doctor import probe
 from .errors import CoordledgerError, Integrity, RuleBroken, error
 from .ledger import Ledger, git_at, silent, surroundings
-from .results import Head
+from .reports import Head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.ledger import Ledger
-    from coordledger.results import Agent, Head
+    from coordledger.reports import Agent, Head
     from coordledger.signing import Secret
 
     from .common import App
