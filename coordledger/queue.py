@@ -32,7 +32,7 @@ from base64 import b64decode, b64encode
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from . import canonical, landing, records, times
+from . import canonical, landing, places, records, times
 from .errors import RuleBroken, error
 from .landing import MOST_BYTES, MOST_RECORDS
 from .signing import Signed
@@ -54,8 +54,6 @@ GLANCE = 0.05  # seconds between two looks whether the leader still lives
 STUCK = 10.0  # seconds without a sign of the leader after which nobody waits for it
 LOSSES = 6
 _PASSING = {"timeout", "unfinished"}  # faults that are not the copy's
-_NONSENSE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-_KINDS = (".json", ".taken", ".answer", ".new", ".bell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +160,9 @@ class Queue:
         finally:
             fcntl.flock(self._lock or 0, fcntl.LOCK_UN)
             with contextlib.suppress(OSError):
-                next((path for path in self._in_line() if _ring(path)), None)
+                next((path for path in self._in_line() if places.ring(path)), None)
 
-    # -- the line: NAME.json waits, NAME.taken may have been sent, NAME.answer is for its
-    #    owner, NAME.bell wakes it, and has a reader as long as the owner lives
+    # -- the line
 
     def _files(self) -> list[str]:
         return [path.name for path in self._folder.iterdir()]
@@ -183,12 +180,12 @@ class Queue:
         self._stood += 1
         place = self._folder / f"{run[0].commit.record['op']}-{self._stood}"
         try:
-            ear = _listen(place)
+            ear = places.listen(place)
             try:
                 tags = [b64encode(p.commit.signed.tag).decode("ascii") for p in run]
                 payloads = [p.commit.signed.payload.decode("ascii") for p in run]
                 pushed = [p.commit.oid for p in run]
-                _put(place, ".json", {"pushed": pushed, "payloads": payloads, "tags": tags})
+                places.put(place, ".json", {"pushed": pushed, "payloads": payloads, "tags": tags})
                 try:
                     return self._wait(place, ear, deadline)
                 except OSError:
@@ -197,17 +194,17 @@ class Queue:
                 os.close(ear)
         finally:
             with contextlib.suppress(OSError):
-                _clear(place)
+                places.clear(place)
 
     def _wait(self, place: Path, ear: int, deadline: Deadline) -> Push:
         bell = select.poll()
         bell.register(ear, select.POLLIN)
-        while (answer := _heard(place)) is None:
-            if deadline.over() or not _stands(place):
+        while (answer := places.heard(place)) is None:
+            if deadline.over() or not places.stands(place):
                 return self._leave(place, deadline)
             if self._take_lock():
                 with self._led():
-                    if _heard(place) is None:
+                    if places.heard(place) is None:
                         self._serve(deadline)
             elif self._is_stuck(deadline):
                 return self._leave(place, deadline)
@@ -241,7 +238,7 @@ class Queue:
                 if one.name in said:
                     self._answer(one, said[one.name])
             left = (one for one in waiting if one.name not in said)
-            waiting = [one for one in left if _listens(self._folder / one.name)]
+            waiting = [one for one in left if places.listens(self._folder / one.name)]
         for one in waiting:
             self._answer(one, Push(LOST, "others came first, again and again"))
 
@@ -290,7 +287,7 @@ class Queue:
             said |= _told(run, push, landings)
         if landings:
             with contextlib.suppress(OSError):
-                _put(self._folder / "seq", "", landings[-1].seq)
+                places.put(self._folder / "seq", "", landings[-1].seq)
         if push.outcome == LOST and not push.locked:
             copy.refresh(moved=True)
         elif push.outcome != REFUSED:  # else they may fit the next time
@@ -315,9 +312,11 @@ class Queue:
 
     def _take_all(self) -> list[_Waiting]:
         """Those who wait: from now on ours to answer. What the dead have left is removed."""
-        for name in {file.partition(".")[0] for file in self._files() if file.endswith(_KINDS)}:
-            if not _listens(self._folder / name):
-                _clear(self._folder / name)
+        for name in {
+            file.partition(".")[0] for file in self._files() if file.endswith(places.KINDS)
+        }:
+            if not places.listens(self._folder / name):
+                places.clear(self._folder / name)
         return [one for one in map(self._take, self._in_line()[:MOST]) if one]
 
     def _take(self, path: Path) -> _Waiting | None:
@@ -331,7 +330,7 @@ class Queue:
                 raise ValueError("it has not as many ids as records")
         except FileNotFoundError:  # its owner has just left
             return None
-        except (RuleBroken, *_NONSENSE) as fault:
+        except (RuleBroken, *places.NONSENSE) as fault:
             self._answer(_Waiting(path.stem, (), (), over), Push(LOST, f"not readable: {fault}"))
             return None
         return _Waiting(path.stem, pushed, signed, over)
@@ -340,9 +339,9 @@ class Queue:
         if one.taken_over and push.outcome != WON:
             push = Push(UNKNOWN, f"the process that pushed it has ended; then: {push.why}")
         place = self._folder / one.name
-        _put(place, ".answer", asdict(push))
-        if not _ring(place):
-            _clear(place)
+        places.put(place, ".answer", asdict(push))
+        if not places.ring(place):
+            places.clear(place)
 
     # -- the shared copy
 
@@ -428,73 +427,3 @@ def _since(path: Path) -> tuple[int, str]:
     with contextlib.suppress(OSError):
         return path.stat().st_mtime_ns, path.stem
     return 0, path.stem
-
-
-# -- the files of one place in line
-
-
-def _listen(place: Path) -> int:
-    """Hang up a bell, and listen. It is never seen without a listener that lives."""
-    fresh = place.with_suffix(".new")
-    os.mkfifo(fresh, 0o600)
-    ear = os.open(fresh, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        fresh.rename(place.with_suffix(".bell"))
-    except OSError:
-        os.close(ear)
-        raise
-    return ear
-
-
-def _put(place: Path, suffix: str, facts: object) -> None:
-    fresh = place.with_suffix(".new")
-    fresh.write_text(json.dumps(facts), "ascii")
-    fresh.rename(place.with_suffix(suffix))
-
-
-def _stands(place: Path) -> bool:
-    """Whether somebody can still answer. (Files go from the first of these to the last.)"""
-    return any(place.with_suffix(kind).exists() for kind in (".json", ".taken", ".answer"))
-
-
-def _heard(place: Path) -> Push | None:
-    """The answer, if there is one."""
-    try:
-        facts = json.loads(place.with_suffix(".answer").read_bytes())
-        landed = facts.pop("landed")
-        return Push(**facts, landed=landed and {oid: tuple(at) for oid, at in landed.items()})
-    except FileNotFoundError:
-        return None
-    except _NONSENSE:
-        return Push(UNKNOWN, "the answer is not readable")
-
-
-def _clear(place: Path) -> None:
-    for kind in _KINDS:
-        place.with_suffix(kind).unlink(missing_ok=True)
-
-
-def _knock(place: Path, said: bytes) -> bool:
-    try:
-        bell = os.open(place.with_suffix(".bell"), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        os.write(bell, said)
-    except BlockingIOError:  # it has been rung often enough
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(bell)
-    return True
-
-
-def _listens(place: Path) -> bool:
-    """Whether the owner lives."""
-    return _knock(place, b"")
-
-
-def _ring(place: Path) -> bool:
-    """Wake the owner; False if nobody listens any more."""
-    return _knock(place, b"!")

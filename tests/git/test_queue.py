@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import queue
+from coordledger import places, queue
 from coordledger.errors import CoordledgerError, Failed
 from coordledger.git import Deadline, Git
 from coordledger.server import install_hook
@@ -93,17 +93,17 @@ class Standing:
         Standing.count += 1
         self.place = folder / f"{Standing.count:032x}-1"
         self.ids = [f"{Standing.count:020x}{n:020x}" for n in range(len(signed))]
-        self._ear = queue._listen(self.place)
+        self._ear = places.listen(self.place)
         tags = [queue.b64encode(one.tag).decode() for one in signed]
         payloads = [one.payload.decode() for one in signed]
         facts = {"pushed": self.ids, "payloads": payloads, "tags": tags}
-        queue._put(self.place, ".json", facts)
+        places.put(self.place, ".json", facts)
         if raw is not None:
             self.place.with_suffix(".json").write_bytes(raw)
 
     @property
     def answer(self) -> Push | None:
-        return queue._heard(self.place)
+        return places.heard(self.place)
 
     def leave(self) -> None:
         os.close(self._ear)
@@ -526,7 +526,7 @@ def test_an_answer_that_is_broken_is_no_answer(t: str, fleet: Fleet, line: Line)
         with line.led():
             claiming = Claiming(fleet.ledger("bob"), f"{t}{number}")
             [place] = line.wait_for(1)
-            queue._put(place, ".answer", json.loads("0"))
+            places.put(place, ".answer", json.loads("0"))
             place.with_suffix(".answer").write_text(text)
             eventually(lambda place=place: not place.exists())
         assert claiming.ended() == "won"
