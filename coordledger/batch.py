@@ -1,7 +1,7 @@
 """Requests that go together: collected here, landed by `Ledger.batch`.
 
-Rules: collecting sends nothing and looks at nothing; the names and arguments are those of
-`Ledger`'s methods.
+Rules: collecting sends nothing and looks at nothing. The names are those of `Ledger`'s methods,
+the arguments those of `requests`: one that waits, or only looks, does not go with others.
 """
 
 from __future__ import annotations
@@ -69,12 +69,15 @@ class Batch:
             if not isinstance(given, dict):
                 raise ValueError("not an object")  # noqa: TRY004 - all of these are one refusal
             main, make, others = _DOES[given.pop("do")]
-            if main == "tasks" and "task" in given:
+            if main == "tasks" and "task" in given and "tasks" not in given:
                 given["tasks"] = [given.pop("task")]
             types = others | {main: list if main == "tasks" else str}
             odd = [k for k, v in given.items() if k not in types or type(v) is not types[k]]
             if odd:
                 raise ValueError(f"{odd[0]} has no place in it, or is of another type")
+            lists = [value for value in given.values() if isinstance(value, list)]
+            if any(not isinstance(name, str) for names in lists for name in names):
+                raise ValueError("a list of something else than texts")
             first = given.pop(main)
             if "ttl" in given:
                 given["ttl"] = duration(given["ttl"])

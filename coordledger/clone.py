@@ -278,8 +278,10 @@ class Clone:
         """Make `intents`, which go together, durable before their bytes leave the process."""
         path = self.folder / "intents" / f"{intents[0].op}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = json.dumps([asdict(intent) for intent in intents]).encode("ascii")
-        _write_file(path, content)
+        ours = {intent.op for intent in intents}
+        there = self._intents_in(path) if path.exists() else []  # what once went with the first
+        kept = [*intents, *(intent for intent in there if intent.op not in ours)]
+        _write_file(path, json.dumps([asdict(intent) for intent in kept]).encode("ascii"))
         self.forget(*intents, but=path)  # as they were, with others, at an earlier attempt
 
     def forget(self, *intents: Intent, but: Path | None = None) -> None:

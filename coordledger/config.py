@@ -191,7 +191,7 @@ def _git_config(git: Git, file: Path | None) -> list[tuple[str, str]]:
     where = ["--file", str(file)] if file and file.exists() else []
     ran = git.run(
         *("config", *where, "--null", "--get-regexp"),
-        r"^(coordledger|remote|url|protocol|http|push)\.",
+        r"^((coordledger|remote|url|protocol|http|push)\.|core\.(sshcommand|gitproxy)$)",
     )
     if ran.code > 1:  # 1: nothing found
         raise error("bad-config", key="git config", why=ran.why())
@@ -235,7 +235,7 @@ def _detours(
     says = [
         f"{name}={value}"
         for name, value in given
-        if name.startswith(("url.", "protocol."))
+        if name.startswith(("url.", "protocol.", "core."))
         or (name.startswith(f"remote.{remote}.") and name.rpartition(".")[2] not in _HARMLESS)
     ]
     says += [f"{name}={environ.get(name)}" for name in ("GIT_SSH", "GIT_SSH_COMMAND")]

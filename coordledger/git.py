@@ -192,7 +192,10 @@ class Service:
     def read(self) -> bytes:
         """What it has printed since; nothing if it has ended. Raises `Failed`: timeout."""
         out = self._process.stdout
-        if out is None or not select.select([out], [], [], self._deadline.left())[0]:
+        poll = select.poll()  # `select` itself takes no high numbers
+        if out is not None:
+            poll.register(out, select.POLLIN)
+        if out is None or not poll.poll(1000 * self._deadline.left()):
             raise error("timeout", seconds=f"{self._deadline.seconds:g}")
         return os.read(out.fileno(), 65_536)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from . import transport
+from .errors import CoordledgerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,8 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
             fault.append(broken)  # it may be on its way already
 
     old, new = run[0].commit.parent, run[-1].commit.oid  # the copy may have moved meanwhile
-    sequenced = replica.trusted.sequenced
+    before = replica.trusted
+    sequenced = before.sequenced
     ref = _FOR + clone.name if sequenced else clone.there
     push = replica.remote.push(ref, None if sequenced else old, new, lambda: pack, keep)
     if sequenced and push.code == "not-sequenced":  # it did once
@@ -88,13 +90,13 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
             if fault:
                 raise fault[0]
             replica.adopt(tip, [(placed.commit.seq, placed.commit.oid) for placed in run])
-        except OSError:  # it has landed, whatever our own disk says
-            replica.hold(tip)
+        except (OSError, CoordledgerError):  # it has landed, whatever our own disk says
+            replica.hold(tip, before)
     return push, landings
 
 
 def _note_sequenced(replica: Replica, *, says: bool) -> None:
-    with contextlib.suppress(OSError):  # it has landed or not, whatever our own disk says
+    with contextlib.suppress(OSError, CoordledgerError):  # it has landed or not, all the same
         replica.note_sequenced(says=says)
 
 

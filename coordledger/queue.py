@@ -264,7 +264,7 @@ class Queue:
         for one in waiting:
             if count + len(one.signed) > MOST_RECORDS or size > MOST_BYTES:
                 break
-            if answer := self._known(tip, one):
+            if answer := self._known(copy.position(), one):
                 said[one.name] = answer
                 continue
             here = tip.fork() if len(one.signed) > 1 else tip

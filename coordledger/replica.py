@@ -274,10 +274,11 @@ class Replica:
         self.clone.adopt(self._trusted_at(head), passed)
         self._chain = chain
 
-    def hold(self, chain: Chain) -> None:
-        """As `adopt`, for this process alone: the clone's disk takes nothing."""
-        if chain.head is not None:
-            self.clone.hold(self._trusted_at(chain.head))
+    def hold(self, chain: Chain, before: Trusted) -> None:
+        """As `adopt`, for this process alone: the clone's disk takes nothing, and is not asked."""
+        head = chain.head
+        if head is not None:
+            self.clone.hold(replace(before, commit=head.oid, seq=head.seq, digest=head.digest))
         self._chain = chain
 
     def note_sequenced(self, *, says: bool) -> None:

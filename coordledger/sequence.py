@@ -439,18 +439,18 @@ def answer_one(
         push = sequencer.read_push(new)  # all that can be done before the turn comes
         with sequencer.lock(in_line):
             return sequencer.run([push])[0]
-    except RuleBroken as broken:
-        if not (asked and broken.code == "busy"):
-            return refused(new, broken)
-        sys.stderr.write(f"coordledger: unknown {printable(new, 12)}: {broken}\n")
-        return None
+    except RuleBroken as found:
+        broken, sure = found, not (asked and found.code in ("busy", "hook-broken"))
     except Unsure as fault:
-        sys.stderr.write(f"coordledger: unknown {printable(new, 12)}: {printable(fault)}\n")
-        return None
-    except CoordledgerError as fault:
-        return refused(new, RuleBroken("hook-broken", why=fault.message))
+        broken, sure = RuleBroken("hook-broken", why=str(fault)), False
     except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
-        return refused(new, RuleBroken("hook-broken", why=f"{type(fault).__name__}: {fault}"))
+        ours = isinstance(fault, CoordledgerError)
+        why = str(fault) if ours else f"{type(fault).__name__}: {fault}"
+        broken, sure = RuleBroken("hook-broken", why=why), not asked
+    if sure:
+        return refused(new, broken)
+    sys.stderr.write(f"coordledger: unknown {printable(new, 12)}: {broken}\n")
+    return None
 
 
 def negotiate(ask: IO[bytes], out: IO[bytes]) -> tuple[bool, list[tuple[str, str]]]:
@@ -517,7 +517,7 @@ def main(environ: dict[str, str], version: bytes = b"", given: bytes = b"") -> i
 
     `version` and `given` are what the shell has read of git's words.
     """
-    sure, ask = True, sys.stdin.buffer
+    sure, ask = not given, sys.stdin.buffer  # else a resident process may be at it
     try:
         keyring = server_keyring(f"{environ.get('GIT_DIR', '.')}/coordledger")
         talked = go_on(ask, version, given) if version else negotiate(ask, sys.stdout.buffer)
@@ -530,15 +530,14 @@ def main(environ: dict[str, str], version: bytes = b"", given: bytes = b"") -> i
 
             serve(commands, sys.stdout.buffer, sys.stderr, make, atomic=atomic, asked=bool(given))
     except RuleBroken as broken:
-        line = refusal("-", broken.code, str(broken))
+        code, why = broken.code, str(broken)
     except CoordledgerError as fault:
-        line = refusal("-", "hook-broken", fault.message)
+        code, why = "hook-broken", fault.message
     except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
-        why = f"{type(fault).__name__}: {fault}"
-        unsure = f"coordledger: unknown -: {printable(why)}"  # an answer that nobody took
-        line = refusal("-", "hook-broken", why) if sure else unsure
+        code, why = "hook-broken", f"{type(fault).__name__}: {fault}"
     else:
         return 0
+    line = refusal("-", code, why) if sure else f"coordledger: unknown -: {printable(why)}"
     sys.stderr.write(line + "\n")
     return 1
 

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from .loose import Found
 
-SOCKET, LOCK = "socket", "serve.lock"
+SOCKET, LOCK = "socket", ".serve"  # no ledger's lock has such a name
 MAX_REQUEST = 1_048_576  # a longer list of refs is the hook's own work
 MAX_AT_ONCE, QUEUE = 16, 64
 PATIENCE = 5.0  # seconds for a request to arrive; the hook waits no longer for the answer

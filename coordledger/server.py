@@ -199,6 +199,10 @@ def install_hook(
         done.append(f"kept the hook that was there as {chained}; it runs first")
     fresh.replace(hook)
     done.append(f"installed {hook}, run by {real}")
+    strays = git.output("-C", str(path), "for-each-ref", "--format=%(refname)", f"{SEQUENCED}/")
+    for ref in strays.split():  # made while there was no hook; clients would take it for a rival
+        git.output("-C", str(path), "update-ref", "-d", ref)
+        done.append(f"removed {ref}, which only a server without this hook could have made")
     if real == os.path.realpath(sys.executable) and not _compile():
         what = f"{real} -m compileall {Path(__file__).parent}"
         done.append(

@@ -212,7 +212,7 @@ class Remote:
             except Failed as fault:  # our deadline ended git in the middle of it
                 ran = Ran(-1, "", fault.message)
             # Where git could not run the hook (a noexec mount), its silence proves nothing.
-            return _outcome(ran, ref, sent=sent.exists() or not os.access(hook, os.X_OK))
+            return _outcome(ran, ref, new, sent=sent.exists() or not os.access(hook, os.X_OK))
 
     def _push_direct(
         self,
@@ -282,11 +282,12 @@ def _reported(report: wire.Report, ref: str, errors: str = "") -> Push:
     return _refusal(reason, printed, errors + report.printed)
 
 
-def _outcome(ran: Ran, ref: str, *, sent: bool) -> Push:
+def _outcome(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
     for line in ran.out.splitlines():
         flag, _, rest = line.partition("\t")
         names, _, summary = rest.partition("\t")
-        if not names.endswith(f":{ref}"):
+        # One refspec was pushed; where it is sequenced, git prints the name that it got.
+        if not (names.endswith(f":{ref}") or (new and names.startswith(f"{new}:"))):
             continue
         if flag in (" ", "*", "+", "-", "="):
             # The remote has it; whatever went wrong afterwards cannot undo that.

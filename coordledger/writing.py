@@ -177,7 +177,8 @@ class Writer:
                 if look:
                     self._find(left, replica.refresh(moved=moved))
                     left = [wish for wish in left if wish.outcome is None]
-                head = replica.trusted.commit
+                before = replica.trusted
+                head = before.commit
                 tip = replica.position().fork()
                 run = self._place(left, tip, decided=look)
                 if run is None:
@@ -213,7 +214,7 @@ class Writer:
                 for wish in run:
                     wish.unanswered = True
                 self._pause(losses)
-            elif not (hasty and replica.trusted.sequenced):  # else decided here on a newer state
+            elif not (hasty and before.sequenced):  # else decided here on a newer state
                 for wish in _blamed(run, push):
                     self._give_up(wish, push_error(push, replica.remote))
 
@@ -222,8 +223,8 @@ class Writer:
 
         Neighbours, who are as far behind, do not all stop for it at the same moment.
         """
-        if seq - self._replica.trusted.seq > FAR_BEHIND * (1 + self._jitter() * 0.8):
-            with contextlib.suppress(CoordledgerError, OSError):
+        with contextlib.suppress(CoordledgerError, OSError):
+            if seq - self._replica.trusted.seq > FAR_BEHIND * (1 + self._jitter() * 0.8):
                 self._replica.refresh(moved=True)
 
     def _find(self, left: list[_Wish], chain: Chain) -> None:
@@ -271,14 +272,15 @@ class Writer:
             self._forget(wish)
             return
         if isinstance(shown, LostError):
-            settled = self._settle(wish.intent)
-            if settled.outcome == clone.LANDED and settled.seq is not None:
-                self._find([wish], self._replica.position())
-                if isinstance(wish.outcome, Landing):
+            with contextlib.suppress(CoordledgerError, OSError):  # then it stays unknown
+                settled = self._settle(wish.intent)
+                if settled.outcome == clone.LANDED and settled.seq is not None:
+                    self._find([wish], self._replica.position())
+                    if isinstance(wish.outcome, Landing):
+                        return
+                if settled.outcome == clone.VOIDED:
+                    self._forget(wish)
                     return
-            if settled.outcome == clone.VOIDED:
-                self._forget(wish)
-                return
         wish.outcome = error("unknown-outcome", why=shown.message)
 
     # -- signing

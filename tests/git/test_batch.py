@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 from fleet import LEDGER_REF
 
 from coordledger import Failed, Lost
+from coordledger.clone import Intent
 
 from .forge import fsck, second_opinion
 
@@ -140,6 +142,10 @@ def test_lines_on_stdin_are_requests(fleet: Fleet) -> None:
         '{"do": "claim"}',
         '{"do": "claim", "tasks": "t"}',
         '{"do": "claim", "task": 7}',
+        '{"do": "claim", "tasks": [1, "a"]}',
+        '{"do": "claim", "tasks": [{}]}',
+        '{"do": "claim", "task": "a", "tasks": ["b"]}',
+        '{"do": "submit", "task": "a", "after": [[1]]}',
         '{"do": "claim", "task": "t", "ttl": 7}',
         '{"do": "claim", "task": "t", "ttl": "soon"}',
         '{"do": "submit", "task": "t", "priority": true}',
@@ -158,3 +164,20 @@ def test_a_line_that_is_no_request_sends_nothing(fleet: Fleet, line: str) -> Non
         assert fleet.ledger("alice").tasks() == []
     else:
         assert ran.returncode == 0
+
+
+def test_settling_one_intent_of_a_batch_forgets_no_other(fleet: Fleet) -> None:
+    clone, head = fleet.ledger("alice").clone, fleet.ledger("alice").head()
+    base = {"digest": head.digest, "seq": head.seq}
+    three = [Intent(letter * 32, base, "alice", "s", f"claim {letter}") for letter in "abc"]
+    clone.journal(*three)
+    clone.journal(replace(three[0], outcome="landed", seq=7))
+    assert sorted((i.what, i.outcome) for i in clone.intents()) == [
+        ("claim a", "landed"),
+        ("claim b", "open"),
+        ("claim c", "open"),
+    ]
+    clone.journal(three[0], three[2])
+    assert sorted(i.what for i in clone.intents()) == ["claim a", "claim b", "claim c"]
+    clone.forget(three[0])
+    assert sorted(i.what for i in clone.intents()) == ["claim b", "claim c"]

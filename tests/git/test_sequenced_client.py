@@ -113,3 +113,36 @@ def test_a_server_without_any_hook_is_not_believed_to_have_landed_it(busy: Fleet
         assert alice.claim("b").won
         assert busy.head() == alice.show("b").commit
     assert second_opinion(busy.remote) == 4
+
+
+def test_what_git_itself_pushes_is_sequenced_too(
+    busy: Fleet, pushed: Callable[[], list[str]]
+) -> None:
+    """Any protocol.* setting has it pushed by git, which prints the name that the ref got."""
+    git = ("-c", "user.name=x")
+    busy.git(*git, "config", "protocol.version", "2", cwd=busy.clone("alice"))
+    with busy.ledger("alice") as alice, busy.ledger("bob") as bob:
+        assert alice.settings.url is None
+        alice.claim("a")
+        bob.claim("b")
+        pushed()
+        won = alice.claim("c")
+        assert won.won
+        assert pushed() == [FOR_REF]
+        assert won.claim
+        assert won.claim.commit == busy.head()
+
+
+def test_installing_the_hook_removes_what_pushes_left_while_there_was_none(busy: Fleet) -> None:
+    with busy.ledger("alice") as alice:
+        alice.claim("a")
+        for name in ("pre-receive", "proc-receive"):
+            (busy.remote / "hooks" / name).unlink()
+        busy.git("config", "--unset-all", "receive.procReceiveRefs")
+        alice.claim("b")
+        assert FOR_REF in busy.git("for-each-ref")
+        ran = busy.run("hook", "install", busy.remote, "--sequence", check=0)
+        assert f"removed {FOR_REF}" in ran.stdout
+        assert alice.claim("c").won
+        assert alice.claim("d").won
+    assert FOR_REF not in busy.git("for-each-ref")
