@@ -196,7 +196,8 @@ class Writer:
                         self._give_up(wish, shown)
                 continue
             hasty, look = not look, True
-            moved = push.outcome == transport.LOST and not push.locked
+            sequenced = before.sequenced and hasty  # decided there on a newer state than here
+            moved = (push.outcome == transport.LOST and not push.locked) or sequenced
             if push.outcome == transport.WON:
                 for wish, landed in zip(run, landings, strict=True):
                     wish.outcome = landed
@@ -214,7 +215,7 @@ class Writer:
                 for wish in run:
                     wish.unanswered = True
                 self._pause(losses)
-            elif not (hasty and before.sequenced):  # else decided here on a newer state
+            elif not sequenced:  # else decided again, here
                 for wish in _blamed(run, push):
                     self._give_up(wish, push_error(push, replica.remote))
 

@@ -53,7 +53,7 @@ EXPECTED = {
     "inbox":                           (1, 0, 1, 0, 0, 0, 1, 0),
     "hook":                            (0, 0, 0, 0, 0, 0, 2, 0),
     "sequenced: claim":                (1, 1, 0, 0, 5, 5, 8, 17),
-    "sequenced: claim, just lost":     (3, 1, 2, 2, 10, 5, 14, 5),
+    "sequenced: claim, just lost":     (2, 1, 1, 2, 10, 5, 13, 5),
     "sequenced: claim, behind":        (1, 1, 0, 0, 5, 10, 8, 15),
     "sequenced: batch of 20":          (1, 1, 0, 0, 100, 100, 9, 9),
     "resident: claim":                 (1, 1, 0, 0, 5, 5, 7, 5),
