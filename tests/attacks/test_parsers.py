@@ -214,12 +214,13 @@ LINES = st.lists(
 def test_whatever_git_prints_a_push_has_one_outcome(
     out: str, err: str, code: int, sent: bool
 ) -> None:
-    push = transport._outcome(Ran(code, out, err), LEDGER_REF, sent=sent)
+    new = "ab" * 20
+    push = transport._outcome(Ran(code, out, err), LEDGER_REF, new, sent=sent)
     outcomes = (transport.WON, transport.LOST, transport.REFUSED, transport.UNSENT)
     assert push.outcome in (*outcomes, transport.UNKNOWN)
     assert push.code == "" or push.code in ERRORS
-    if push.outcome in outcomes[:3]:  # never without the remote's word on this very ref
-        assert f":{LEDGER_REF}" in out
+    if push.outcome in outcomes[:3]:  # never without the remote's word on this very push
+        assert f":{LEDGER_REF}" in out or f"{new}:" in out
     if push.outcome == transport.UNSENT:
         assert not sent
 
