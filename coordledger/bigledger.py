@@ -8,11 +8,7 @@ itself. It asks no hook (there is no push), and what it makes has only seen this
 
 from __future__ import annotations
 
-import hashlib
 import random
-import struct
-import subprocess
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,7 +36,6 @@ LEASE = 600_000
 BEHIND = 8  # the most records that a signer has not seen yet
 PER_PACK = 2000
 AT_WORK = 64  # tasks that are claimed at one time
-_KINDS = {"commit": 1, "tree": 2, "blob": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +65,7 @@ class Packs:
     """Objects on their way into a repository: readable at once, written by thousands."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self._git_dir = store, str(store.git_dir)
+        self._store = store
         self._waiting: Objects = {}
 
     def read(self, oid: str) -> bytes:
@@ -80,38 +75,9 @@ class Packs:
         self._waiting.update(objects)
 
     def flush(self) -> None:
-        """One pack of what waits; git checks it and makes its index."""
-        if not self._waiting:
-            return
-        into = subprocess.Popen(
-            ["git", "-C", self._git_dir, "index-pack", "--stdin"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
-        if into.stdin is None:
-            raise AssertionError("it was asked for")
-        whole = hashlib.new(self._store.algo)
-        with into.stdin as out:
-            head = b"PACK" + struct.pack(">II", 2, len(self._waiting))
-            for part in (head, *(_packed(*found) for found in self._waiting.values())):
-                whole.update(part)
-                out.write(part)
-            out.write(whole.digest())
-        if into.wait():
-            raise OSError("git index-pack refused the pack")
+        """Write what waits."""
+        self._store.write(self._waiting)
         self._waiting.clear()
-
-
-def _packed(kind: str, content: bytes) -> bytes:
-    """An entry of a pack: kind and size in git's variable length, then deflated."""
-    size = len(content)
-    head = bytearray([_KINDS[kind] << 4 | size & 15])
-    size >>= 4
-    while size:
-        head[-1] |= 128
-        head.append(size & 127)
-        size >>= 7
-    return bytes(head) + zlib.compress(content, 1)
 
 
 class _Fleet:

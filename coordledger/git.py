@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from .catfile import CatFile
 from .errors import error
+from .loose import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,6 +81,9 @@ class Ran:
         return without_password(found)
 
 
+# A partial clone asks no remote for an object that is missing; the second is for git < 2.44.
+_NO_REMOTE = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+
 # What git takes out of the environment of a server's program that it starts itself, beside
 # what names the repository's parts (those are taken out for all of git's programs).
 _ABOUT_HERE = ("GIT_DIR", "GIT_NO_REPLACE_OBJECTS", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT")
@@ -102,10 +106,14 @@ class Git:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_NO_REPLACE_OBJECTS": "1",
         }
-        self._cwd, self.deadline, self._options = cwd, deadline, options
+        self.cwd, self.deadline, self._options = cwd, deadline, options
 
     def run(
-        self, *args: str, hooks: str | None = os.devnull, said: str | None = None, **environ: str
+        self,
+        *args: str,
+        hooks: str | None = os.devnull,
+        said: str | bytes | None = None,
+        **environ: str,
     ) -> Ran:
         """Run `git ARGS` and wait for it; `hooks` None leaves the configured ones in force,
         `said` is its standard input.
@@ -118,7 +126,7 @@ class Git:
         try:
             process = subprocess.Popen(
                 command,
-                cwd=self._cwd,
+                cwd=self.cwd,
                 env=self._environ | environ,
                 stdin=subprocess.DEVNULL if said is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -126,11 +134,12 @@ class Git:
                 start_new_session=True,  # no terminal to prompt on, and one group to kill
             )
         except OSError as fault:
-            if self._cwd and not self._cwd.is_dir():
-                raise error("not-a-repository", path=self._cwd) from None
+            if self.cwd and not self.cwd.is_dir():
+                raise error("not-a-repository", path=self.cwd) from None
             raise error("no-git", why=fault.strerror) from None
         try:
-            out, err = process.communicate(said.encode() if said else None, timeout=left)
+            given = said.encode() if isinstance(said, str) else said
+            out, err = process.communicate(given, timeout=left)
         except subprocess.TimeoutExpired:
             _end(process)
             raise error("timeout", seconds=f"{self.deadline.seconds:g}") from None
@@ -144,11 +153,15 @@ class Git:
 
         Raises `Failed`: no-git.
         """
-        alone = {"GIT_NO_LAZY_FETCH": "1"}  # a partial clone asks no remote for what is missing
         try:
-            return CatFile(self._environ | alone, quiet=True)
+            return CatFile(self._environ | _NO_REMOTE, quiet=True)
         except OSError as fault:
             raise error("no-git", why=fault.strerror) from None
+
+    def reader(self, git_dir: Path, objects: str) -> Reader:
+        """A reader of objects that prefers their own files. Like `objects`, it waits for nobody."""
+        where = {"GIT_DIR": str(git_dir), "GIT_OBJECT_DIRECTORY": objects}
+        return Reader(self._environ | _NO_REMOTE | where, quiet=True)
 
     def service(self, *args: str) -> Service:
         """Start `git ARGS` to talk with. Raises `Failed`: no-git, timeout."""

@@ -214,11 +214,11 @@ class Ledger:
         if not (path / "HEAD").exists():
             form = f"--object-format={self._store.algo}"
             self._git.output("init", "--quiet", "--bare", "--template=", form, "--", str(path))
-        store = Store.open(path, discover=False)
         here = f"include.path={self._store.common_dir / 'config'}"
         environ = config.child_environment(self.settings.environ) | {"GIT_DIR": str(path)}
         cwd = self._store.root or self._store.git_dir
         git = Git(environ, cwd, deadline, options=("-c", here))
+        store = Store.open(git, path)
         clone = Clone(store, self.settings.ledger, self.settings.branch)
         remote = self._remote(git)
         return Replica(clone, remote, git, self._keyring, self._clock, silent)
@@ -887,19 +887,14 @@ def surroundings(
     """Settings, the repository around the path (None outside of any), and git there."""
     if not options.path.is_dir():
         raise error("not-a-repository", path=options.path)
-    named = environ.get("GIT_DIR")
+    named, git = environ.get("GIT_DIR"), git_at(options, environ)
     try:
-        here = options.path.absolute()
-        store = Store.open(here / named if named else here, discover=not named)
+        store = Store.open(git, options.path.absolute() / named if named else None)
+        git = git_in(store, environ, git.deadline)
     except Failed as fault:
         if fault.code != "not-a-repository" or named:
             raise
         store = None
-    if store and not named and not store.is_ours():
-        store.close()  # where GIT_DIR is set, as below, git does not look whose it is
-        git_at(options, environ).output("rev-parse", "--git-dir")
-        store = Store.open(here, discover=True)
-    git = git_in(store, environ, Deadline(options.timeout)) if store else git_at(options, environ)
     settings = config.load(options, environ, git, in_repository=store is not None)
     return settings, store, git
 
@@ -922,7 +917,7 @@ def _private_clone(settings: Settings, git: Git) -> Store:
     if not (path / "HEAD").exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         git.output("init", "--quiet", "--bare", "--template=", "--", str(path))
-    return Store.open(path, discover=False)
+    return Store.open(git, path)
 
 
 def _urgency(task: Record) -> tuple[int, int, str]:

@@ -1,10 +1,11 @@
-"""Objects and refs of a repository, read from their files where that is plainly possible.
+"""Loose objects, and refs in files of their own, read and written without git.
 
 Rules: only what has the plain form is read here: a loose object below the folders that
 the environment names, a ref whose file is one id. Whatever is packed, missing, quoted,
 linked or odd in any way is left to git (`catfile`), which is started when it is first
 needed: on most pushes to a ledger never. An object's size is looked at before its
-content, and the content is hashed.
+content, and the content is hashed. Like a hook's other modules it imports no dulwich, no
+subprocess and no os: their start costs more than the work.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from .tree import ID_LENGTHS, object_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
+
+    from .tree import Objects
 
     Found = tuple[str, str, bytes]  # id, kind, content
 
@@ -27,14 +31,16 @@ KINDS = ("commit", "tree", "blob", "tag")
 _ALGORITHMS = {length: name for name, length in ID_LENGTHS.items()}
 _HEX = frozenset("0123456789abcdef")
 _START = 4096  # of a file: enough for most objects, and for the header of every one
+_CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC
 _HEADER = 32  # `commit 67108864` and a NUL are 16
 
 
 class Reader:
     """The objects of the repository that `environ` names, as `CatFile` gives them."""
 
-    def __init__(self, environ: dict[str, str]) -> None:
-        self._environ = environ
+    def __init__(self, environ: dict[str, str], *, quiet: bool = False) -> None:
+        """`quiet`: nobody is to see what git complains about."""
+        self._environ, self._quiet = environ, quiet
         self._git: CatFile | None = None
         self._git_dir = environ.get("GIT_DIR", ".")
         main = environ.get("GIT_OBJECT_DIRECTORY", f"{self._git_dir}/objects")
@@ -46,8 +52,13 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._git is not None:
-            self._git.__exit__()
+        self.close()
+
+    def close(self) -> None:
+        """End git, if it runs; whoever reads on starts it again."""
+        running, self._git = self._git, None
+        if running is not None:
+            running.__exit__()
 
     def find(self, name: str, limit: int = MAX_OBJECT) -> Found | None:
         """Id, kind and content of the object that `name` (an id or a ref) names, or None.
@@ -64,7 +75,7 @@ class Reader:
 
     def _by_git(self, name: str, limit: int) -> Found | None:
         if self._git is None:
-            self._git = CatFile(self._environ)
+            self._git = CatFile(self._environ, quiet=self._quiet)
         return self._git.find(name, limit)
 
     def read(self, oid: str) -> bytes:
@@ -92,6 +103,77 @@ class Reader:
         finally:
             posix.close(fd)
         return text[:-1] if text.endswith("\n") else ""
+
+
+def write(
+    folder: str, objects: Objects, settle: Callable[[list[str]], None] = lambda fresh: None
+) -> set[str]:
+    """Add loose objects (id -> kind, content) to an `objects` folder; the folders it changed.
+
+    Each appears whole, under its own name. Modes follow those of `folder`, as git's shared
+    repositories want it. `settle` gets the paths of what is written, before any is in place.
+    """
+    mode = posix.stat(folder).st_mode
+    moves: list[tuple[str, str]] = []
+    changed = set()
+    try:
+        for oid, (kind, content) in objects.items():
+            fan, path = f"{folder}/{oid[:2]}", f"{folder}/{oid[:2]}/{oid[2:]}"
+            if freshen(path):
+                continue
+            fresh = f"{fan}/tmp_obj_{posix.getpid()}_{oid[:16]}"  # noqa: S108 - git prunes such
+            fd = _create(fresh)
+            if fd is None:
+                _add_folder(fan, mode)
+                changed.add(folder)
+                fd = posix.open(fresh, _CREATE, 0o444)
+            moves.append((fresh, path))
+            changed.add(fan)
+            try:
+                posix.fchmod(fd, mode & 0o444)
+                header = b"%s %d\0" % (kind.encode("ascii"), len(content))
+                _write(fd, zlib.compress(header + content, 1))
+            finally:
+                posix.close(fd)
+        settle([fresh for fresh, _ in moves])
+        while moves:
+            posix.rename(*moves[-1])
+            moves.pop()
+    finally:
+        for fresh, _ in moves:
+            posix.unlink(fresh)
+    return changed
+
+
+def freshen(path: str) -> bool:
+    """Keep `git gc` from an old object that nothing has named so far; False if that cannot be."""
+    try:
+        posix.utime(path)
+    except OSError:
+        return False
+    return True
+
+
+def _create(path: str) -> int | None:
+    """A new file; None where its folder is not there."""
+    try:
+        return posix.open(path, _CREATE, 0o444)
+    except FileNotFoundError:
+        return None
+
+
+def _add_folder(path: str, mode: int) -> None:
+    try:
+        posix.mkdir(path)
+    except FileExistsError:
+        return
+    if posix.stat(path).st_mode != mode:
+        posix.chmod(path, mode & 0o7777)
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        data = data[posix.write(fd, data) :]
 
 
 def _loose(path: str, oid: str, limit: int) -> Found | None:

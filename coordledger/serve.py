@@ -39,14 +39,15 @@ import struct
 import sys
 import threading
 import time
-from contextlib import ExitStack, chdir, closing, suppress
+from contextlib import ExitStack, chdir, suppress
 from typing import TYPE_CHECKING
 
-from . import hook, sequence
+from . import hook, sequence, server
 from .catfile import CatFile
+from .config import child_environment
 from .errors import error
+from .git import Deadline, Git
 from .loose import REFS, Reader
-from .store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,11 +89,7 @@ class Repository:
 
     def __init__(self, path: Path, environ: dict[str, str]) -> None:
         """Raises `Failed`: not-a-repository, bad-value, secret-exposed, already-served."""
-        with closing(Store.open(path, discover=False)) as store:
-            bare = store.root is None
-        if not bare:
-            why = "a work tree's repository: give the bare one that agents push to"
-            raise error("bad-value", what=str(path), why=why)
+        server.open_bare(path, Git(child_environment(environ), None, Deadline(PATIENCE)))
         self.path, self.folder = path, path / "coordledger"
         _need_private(self.folder)
         plain = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
@@ -356,13 +353,13 @@ def main(paths: list[Path], environ: dict[str, str], ready: Callable[[list[Path]
     def stop(*_: object) -> NoReturn:
         raise _Stop
 
-    server = Server(paths, environ)
+    resident = Server(paths, environ)
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
-        ready([repository.path for repository in server.repositories])
-        server.run()
+        ready([repository.path for repository in resident.repositories])
+        resident.run()
     except _Stop:
         pass
     finally:
-        server.close()
+        resident.close()

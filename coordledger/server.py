@@ -82,7 +82,12 @@ def create_repository(path: Path, git: Git) -> Store:
     """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         git.output("init", "--quiet", "--bare", "--", str(path))
-    store = Store.open(path, discover=False)
+    return open_bare(path, git)
+
+
+def open_bare(path: Path, git: Git) -> Store:
+    """The bare repository at `path`. Raises `Failed`: not-a-repository, bad-value."""
+    store = Store.open(git, path)
     if store.root is not None:
         why = "a work tree's repository: give the bare one that agents push to"
         raise error("bad-value", what=str(path), why=why)
@@ -171,10 +176,7 @@ def install_hook(
     `sequence` switches sequencing on or off; None leaves it as it is. Raises `Failed`:
     not-a-repository, bad-value, no-git.
     """
-    store = Store.open(path, discover=False)
-    if store.root is not None:
-        why = "a work tree's repository: give the bare one that agents push to"
-        raise error("bad-value", what=str(path), why=why)
+    open_bare(path, git)
     if sequence:
         _need_sequencing(path, git)
     done = []

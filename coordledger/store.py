@@ -1,33 +1,35 @@
-"""A repository's objects and refs. Alone imports dulwich.
+"""A repository's objects and refs.
 
-Rules: objects are addressed by hexadecimal ids; what is written is there (loose, or as a
-pack, as git writes it) when the call returns. A lock file that a killed process left
+Rules: objects are addressed by hexadecimal ids; what is written is there when the call
+returns: a few as loose objects, many as a pack. What has the plain form (a loose object, a
+ref whose file is one id) is read and written as such: to start git for each, or to import
+dulwich, takes longer than the rest of a claim. Packs are git's business, and refs of any
+other form dulwich's, which nobody else imports. A lock file that a killed process left
 behind stops nobody for longer than `LOCK_SECONDS`. No network, no verification, no ledger.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import struct
 import time
 import weakref
-import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from dulwich.errors import ChecksumMismatch, FileFormatException, NotGitRepository
-from dulwich.file import FileLocked
-from dulwich.objects import ObjectID, ShaFile
-from dulwich.pack import PackChunkGenerator, UnpackedObject
-from dulwich.refs import DiskRefsContainer, Ref
-from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
-
-from .errors import error
+from . import loose, wire
+from .errors import Integrity, RuleBroken, error
 from .tree import ID_LENGTHS, object_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dulwich.objects import ObjectID
+    from dulwich.refs import DiskRefsContainer, Ref
+
+    from .errors import CoordledgerError
+    from .git import Git
+    from .loose import Found, Reader
     from .tree import Objects
 
 _T = TypeVar("_T")
@@ -36,120 +38,193 @@ LOCK_SECONDS = 1.0
 MANY = 64  # objects: as a pack of their own they take a tenth of the time
 _POLL = 0.01
 _HEX = frozenset("0123456789abcdef")
-_DAMAGED = (FileFormatException, ChecksumMismatch, zlib.error, struct.error)
-_KINDS = {"blob": 3, "tree": 2, "commit": 1}
-_NAMES = {number: name for name, number in _KINDS.items()} | {4: "tag"}
+_FORMS = ("repository extension", "repo version")  # in what git says of them
 
 
 class Store:
     """One repository, bare or with a work tree, or a linked work tree of it."""
 
-    def __init__(self, repo: Repo) -> None:
-        self._repo = repo
-        weakref.finalize(self, repo.close)  # before the interpreter's end takes dulwich apart
-        self.git_dir = Path(repo.controldir()).absolute()
-        self.common_dir = Path(repo.commondir()).absolute()
-        self.root = None if repo.bare else Path(repo.path).absolute()
-        self.algo = str(repo.object_format.name)
+    def __init__(self, git: Git, git_dir: Path, root: Path | None, algo: str) -> None:
+        self._git, self.git_dir, self.root, self.algo = git, git_dir, root, algo
+        self.common_dir = git_dir
+        if (git_dir / "commondir").exists():
+            shared = (git_dir / "commondir").read_text("utf-8").rstrip("\n")
+            self.common_dir = (git_dir / shared).resolve()
+        self._objects = str(self.common_dir / "objects")
+        self._reader: Reader | None = None
 
     @classmethod
-    def open(cls, path: Path, *, discover: bool) -> Store:
-        """The repository at `path`, or (`discover`) around it.
+    def open(cls, git: Git, path: Path | None = None) -> Store:
+        """The repository at `path`; None for the one that git finds where it runs.
 
-        Raises `Failed`: not-a-repository, object-format.
+        Raises `Failed`: not-a-repository, object-format, git-failed (somebody else's).
         """
-        try:
-            repo = Repo.discover(str(path)) if discover else Repo(str(path))
-        except NotGitRepository:
-            raise error("not-a-repository", path=path) from None
-        except (UnsupportedExtension, UnsupportedVersion) as fault:
-            raise error("object-format", path=path, what=fault) from None
-        if not isinstance(repo.refs, DiskRefsContainer):  # not tried against git's own
-            repo.close()
-            raise error("object-format", path=path, what="extensions.refStorage = reftable")
-        return cls(repo)
-
-    def is_ours(self) -> bool:
-        """Whether it belongs to this user: its configuration may name programs to start."""
-        places = {self.git_dir, self.common_dir}
-        places |= {self.root, self.root / ".git"} if self.root else set()
-        return all(place.lstat().st_uid == os.geteuid() for place in places)
+        named = {}
+        if path:
+            inside = path / ".git"
+            path = inside if inside.is_dir() else path
+            named = {"GIT_DIR": str(path)}
+        asked = "--is-bare-repository --absolute-git-dir --show-object-format --show-toplevel"
+        ran = git.run("rev-parse", *asked.split(), **named)
+        bare, git_dir, algo, *root = [*ran.out.splitlines(), "", "", ""]
+        if algo not in ID_LENGTHS:
+            shown = path or git.cwd or "."
+            if any(text in ran.err for text in _FORMS):
+                raise error("object-format", path=shown, what=ran.why())
+            if "not a git repository" in ran.err:
+                raise error("not-a-repository", path=shown)
+            raise error("git-failed", why=ran.why())
+        if (Path(git_dir) / "reftable").exists():  # not tried against git's own
+            raise error("object-format", path=git_dir, what="extensions.refStorage = reftable")
+        seen = Path(git_dir).parent if path and path.name == ".git" else Path(root[0])
+        return cls(git, Path(git_dir), seen if bare == "false" and root[0] else None, algo)
 
     def close(self) -> None:
-        self._repo.close()
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
+
+    # -- objects
 
     def read(self, oid: str) -> bytes:
         """The content of an object; KeyError if it is not there, or if that is no id.
 
-        Raises `Integrity`: bad-copy. dulwich does not look whether the content is the id's.
+        Raises `Integrity`: bad-copy. git does not look whether what is packed is the id's.
         """
-        if not self._is_id(oid):
+        found = self._find(oid)
+        if found is None:
             raise KeyError(oid)
-        try:
-            number, content = self._repo.object_store.get_raw(_id(oid))
-        except _DAMAGED:
-            number, content = 0, b""
-        if number not in _NAMES or object_id(_NAMES[number], content, self.algo) != oid:
-            raise error("bad-copy", why=f"object {oid[:12]} is not what its id says")
+        _, kind, content = found
+        if object_id(kind, content, self.algo) != oid:
+            raise _damaged(oid)
         return content
 
     def has(self, oid: str) -> bool:
         """Whether it is there, in whatever state."""
         try:
-            return self._is_id(oid) and _id(oid) in self._repo.object_store
-        except _DAMAGED:
+            return self._find(oid) is not None
+        except Integrity:
             return True
 
     def _is_id(self, oid: str) -> bool:
         return len(oid) == ID_LENGTHS[self.algo] and _HEX.issuperset(oid)
+
+    def _find(self, oid: str) -> Found | None:
+        if not self._is_id(oid):
+            return None
+        if self._reader is None:
+            self._reader = self._git.reader(self.git_dir, self._objects)
+            weakref.finalize(self, self._reader.close)
+        try:
+            return self._reader.find(oid)
+        except RuleBroken:
+            self.close()  # git has ended
+            raise _damaged(oid) from None
 
     def write(self, objects: Objects, pack: bytes = b"") -> None:
         """Add objects (id -> kind, content); those that are here already are left alone.
 
         `pack` is what `pack(objects)` gives, if the caller has it already.
         """
-        store, form = self._repo.object_store, self._repo.object_format
-        if len(objects) > MANY:
-            file, commit, abort = store.add_pack()
-            try:
-                file.write(pack or self.pack(objects))
-            except BaseException:
-                abort()
-                raise
-            commit()
+        if len(objects) <= MANY:
+            loose.write(self._objects, objects)
             return
-        for kind, content in objects.values():
-            made = ShaFile.from_raw_string(_KINDS[kind], content, object_format=form)
-            _patiently(lambda made=made: store.add_object(made))  # type: ignore[misc]
+        asked = ("index-pack", "--stdin", "--threads=1")
+        here = {"GIT_DIR": str(self.git_dir)}
+        ran = self._git.run(*asked, said=pack or self.pack(objects), **here)
+        if ran.code:
+            raise OSError(errno.EIO, f"git index-pack: {ran.why()}")
 
     def pack(self, objects: Objects) -> bytes:
         """Objects as a pack of their own."""
-        whole = (
-            UnpackedObject(_KINDS[kind], decomp_chunks=[content], decomp_len=len(content))
-            for kind, content in objects.values()
-        )
-        chunks = PackChunkGenerator(self._repo.object_format, len(objects), whole)
-        return b"".join(chunks)
+        return wire.pack(objects, self.algo)
+
+    # -- refs
 
     def ref(self, name: str) -> str | None:
         """The id that a ref points to, or None."""
-        try:
-            return self._repo.refs[_ref(name)].decode("ascii")
-        except KeyError:
+        plain = self._plain(name)
+        if plain:
+            return plain
+        if plain == "" and not self._is_packed(name):
             return None
+        found = self._by_dulwich(lambda refs: refs.follow(_ref(name))[1])
+        return found.decode("ascii") if found else None
 
     def set_ref(self, name: str, oid: str | None) -> None:
         """Point a ref of our own to `oid`; None removes it."""
-        refs = self._repo.refs
-        if oid is None:
-            _patiently(lambda: refs.remove_if_equals(_ref(name), None))
-        else:
-            _patiently(lambda: refs.set_if_equals(_ref(name), None, _id(oid)))
+        plain = self._plain(name)
+        if plain is None or (oid is None and self._is_packed(name)):
+            _patiently(lambda: self._by_dulwich(lambda refs: _set(refs, _ref(name), oid)))
+        elif plain != (oid or "") or self._lock(name).exists():
+            _patiently(lambda: self._replace(name, oid))
 
     def add_ref(self, name: str, oid: str) -> bool:
         """Create a ref; False if it exists."""
-        refs = self._repo.refs
-        return bool(_patiently(lambda: refs.add_if_new(_ref(name), _id(oid))))
+        return _patiently(
+            lambda: self._by_dulwich(lambda refs: refs.add_if_new(_ref(name), _id(oid)))
+        )
+
+    def _plain(self, name: str) -> str | None:
+        """The id in the ref's own file, "" if there is no file; None where it says more."""
+        try:
+            content = (self.common_dir / name).read_bytes()
+        except FileNotFoundError:
+            return ""
+        except OSError:  # a folder
+            return None
+        oid = content[:-1].decode("latin-1")
+        return oid if content[-1:] == b"\n" and self._is_id(oid) else None
+
+    def _is_packed(self, name: str) -> bool:
+        try:
+            return f" {name}\n".encode("ascii") in (self.common_dir / "packed-refs").read_bytes()
+        except FileNotFoundError:
+            return False
+
+    def _lock(self, name: str) -> Path:
+        return self.common_dir / f"{name}.lock"
+
+    def _replace(self, name: str, oid: str | None) -> None:
+        """As git does it: who makes the lock file may move it to the ref's place.
+
+        Raises `FileExistsError`.
+        """
+        path, lock = self.common_dir / name, self._lock(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            with open(fd, "wb") as file:  # noqa: PTH123
+                if oid:
+                    file.write(oid.encode("ascii") + b"\n")
+                    file.flush()
+                    os.fsync(fd)
+            if oid:
+                lock.replace(path)
+            else:
+                path.unlink(missing_ok=True)
+                lock.unlink()
+        except BaseException:
+            lock.unlink(missing_ok=True)
+            raise
+
+    def _by_dulwich(self, act: Callable[[DiskRefsContainer], _T]) -> _T:
+        """Raises `FileExistsError`."""
+        from dulwich.file import FileLocked  # noqa: PLC0415 - most processes need none of it
+        from dulwich.refs import DiskRefsContainer  # noqa: PLC0415 - 20 ms
+
+        try:
+            return act(DiskRefsContainer(str(self.common_dir)))
+        except FileLocked as held:
+            lock = os.fsdecode(held.lockfilename)
+            raise FileExistsError(errno.EEXIST, "the ref is locked", lock) from None
+
+
+def _set(refs: DiskRefsContainer, name: Ref, oid: str | None) -> None:
+    if oid is None:
+        refs.remove_if_equals(name, None)
+    else:
+        refs.set_if_equals(name, None, _id(oid))
 
 
 def _patiently(act: Callable[[], _T]) -> _T:
@@ -162,14 +237,17 @@ def _patiently(act: Callable[[], _T]) -> _T:
     while True:
         try:
             return act()
-        except FileLocked as held:
-            lock = os.fsdecode(held.lockfilename)
-            mark = _mark(lock)
+        except FileExistsError as held:
+            mark = _mark(held.filename)
             if mark is None or mark != seen:
                 seen, since = mark, time.monotonic()
             elif time.monotonic() - since > LOCK_SECONDS:
-                Path(lock).unlink(missing_ok=True)
+                Path(held.filename).unlink(missing_ok=True)
             time.sleep(_POLL)
+
+
+def _damaged(oid: str) -> CoordledgerError:
+    return error("bad-copy", why=f"object {oid[:12]} is not what its id says")
 
 
 def _mark(path: str) -> tuple[int, int] | None:
@@ -182,8 +260,8 @@ def _mark(path: str) -> tuple[int, int] | None:
 
 
 def _id(oid: str) -> ObjectID:
-    return ObjectID(oid.encode("ascii"))
+    return cast("ObjectID", oid.encode("ascii"))
 
 
 def _ref(name: str) -> Ref:
-    return Ref(name.encode("ascii"))
+    return cast("Ref", name.encode("ascii"))

@@ -1,4 +1,4 @@
-"""What a push looks like on the wire: git's pkt-lines, as bytes and values.
+"""What a push looks like on the wire: git's pkt-lines and packs, as bytes and values.
 
 Rules: pure; bytes in, values out; no process, no socket, no deadline. Only what a push of
 single refs needs: the advertisement of receive-pack, the request, the report (git's
@@ -8,12 +8,20 @@ a report that is cut off or odd is no report.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .digests import digest
+
+if TYPE_CHECKING:
+    from .tree import Objects
 
 FLUSH = b"0000"
 MAX_PKT = 65_520
 _ASKED = ("report-status", "side-band-64k", "delete-refs", "quiet", "ofs-delta")
 _HEX = frozenset(b"0123456789abcdefABCDEF")
+_KINDS = {"commit": 1, "tree": 2, "blob": 3}
 _DATA, _PROGRESS = b"\1", b"\2"  # the third band says what the server died of
 
 
@@ -42,6 +50,22 @@ class Report:
     unpacked: str = ""
     refs: dict[str, str | None] = field(default_factory=dict)
     printed: str = ""
+
+
+def pack(objects: Objects, algo: str) -> bytes:
+    """A pack (gitformat-pack(5)) of whole objects: id -> kind, content."""
+    parts = [b"PACK", (2).to_bytes(4, "big"), len(objects).to_bytes(4, "big")]
+    for kind, content in objects.values():
+        size = len(content)
+        head = [_KINDS[kind] << 4 | size & 15]
+        size >>= 4
+        while size:
+            head[-1] |= 128
+            head.append(size & 127)
+            size >>= 7
+        parts += [bytes(head), zlib.compress(content)]
+    whole = b"".join(parts)
+    return whole + digest(algo, whole)
 
 
 def pkt(data: bytes) -> bytes:

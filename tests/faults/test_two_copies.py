@@ -13,6 +13,7 @@ from fleet import LEDGER_REF, Fleet
 from coordledger import Ledger, commit, onboard, verify
 from coordledger.config import Options
 from coordledger.errors import CoordledgerError, Integrity
+from coordledger.git import Deadline, Git
 from coordledger.signing import Keyring
 from coordledger.store import Store
 
@@ -205,7 +206,8 @@ class Smuggler:
         both = (copies.fleet.remote, copies.older)
         lines = "".join(f"{remote / 'objects'}\n" for remote in both)
         (folder / "objects/info/alternates").write_text(lines)
-        self.folder, self.store = folder, Store.open(folder, discover=False)
+        self.folder = folder
+        self.store = Store.open(Git(self.env, folder, Deadline(60)), folder)
 
     def ids(self, remote: Path) -> list[str]:
         argv = ["git", "rev-list", "--reverse", LEDGER_REF]

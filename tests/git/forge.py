@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from second_reader import Reader, read_chain, secrets_of
 
 from coordledger import commit, keyfiles, server, times, verify
 from coordledger.errors import ERRORS
+from coordledger.git import Deadline, Git
 from coordledger.ledger import Ledger
 from coordledger.signing import Keyring
 from coordledger.store import Store
@@ -106,8 +108,9 @@ class Forge(helpers.Fleet):
         self.intents = secrets.randbits(96)
         self.later = 0  # milliseconds that the forger's clock is ahead
         self._on: str | None = None
+        self._one_at_a_time = threading.RLock()
         self._store, self._remote = (
-            Store.open(path, discover=False) for path in (folder, fleet.remote)
+            Store.open(Git(fleet.env, path, Deadline(60)), path) for path in (folder, fleet.remote)
         )
 
     def close(self) -> None:
@@ -135,10 +138,11 @@ class Forge(helpers.Fleet):
     def stand(self, oid: str, keyring: Keyring | None = None) -> verify.Chain:
         """A reader that trusts `oid`; without a keyring it holds no secret at all."""
         head = commit.parse(oid, self.raw(oid))
-        return verify.Chain(self._store.read, keyring or Keyring(), head, self.algo)
+        return verify.Chain(self.raw, keyring or Keyring(), head, self.algo)
 
     def raw(self, oid: str) -> bytes:
-        return self._store.read(oid)
+        with self._one_at_a_time:  # pools of threads push through one forge
+            return self._store.read(oid)
 
     def stolen(self, oid: str) -> Signed:
         """The signed record out of a commit: what everybody can read."""
@@ -173,7 +177,7 @@ class Forge(helpers.Fleet):
         at = self.now - days_ago * 86_400_000
         numbers = (secrets.token_hex(32), secrets.token_hex(16))
         signed, _ = server.genesis(self.master, "alice", "init", 30, at, *numbers)
-        placed = verify.Chain(self._store.read, Keyring(), None, self.algo).place(signed)
+        placed = verify.Chain(self.raw, Keyring(), None, self.algo).place(signed)
         self._remote.write(placed.objects)
         self._remote.set_ref(self.ref, placed.commit.oid)
         return placed.commit.oid

@@ -46,7 +46,7 @@ EXPECTED = {
     "claim, just lost":                (2, 1, 1, 2, 5, 0, 7, 5),
     "claim, behind":                   (3, 2, 1, 1, 10, 5, 13, 10),
     "renew":                           (1, 1, 0, 1, 5, 5, 6, 5),
-    "batch of 20":                     (1, 1, 0, 0, 100, 100, 7, 7),
+    "batch of 20":                     (2, 1, 0, 0, 100, 100, 8, 9),
     "complete":                        (1, 1, 0, 1, 5, 5, 7, 5),
     "tasks":                           (1, 0, 1, 27, 0, 0, 1, 0),
     "tasks, behind":                   (2, 0, 2, 29, 5, 0, 7, 3),
@@ -55,9 +55,9 @@ EXPECTED = {
     "sequenced: claim":                (1, 1, 0, 0, 5, 5, 8, 17),
     "sequenced: claim, just lost":     (2, 1, 1, 2, 10, 5, 13, 5),
     "sequenced: claim, behind":        (1, 1, 0, 0, 5, 10, 8, 15),
-    "sequenced: batch of 20":          (1, 1, 0, 0, 100, 100, 9, 9),
+    "sequenced: batch of 20":          (2, 1, 0, 0, 100, 100, 10, 11),
     "resident: claim":                 (1, 1, 0, 0, 5, 5, 7, 5),
-    "resident: batch of 20":           (1, 1, 0, 0, 100, 100, 7, 7),
+    "resident: batch of 20":           (2, 1, 0, 0, 100, 100, 8, 9),
     "resident: hook":                  (1, 0, 0, 0, 0, 0, 3, 0),
 }  # fmt: skip
 
