@@ -6,7 +6,6 @@ the arguments those of `requests`: one that waits, or only looks, does not go wi
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from . import requests
@@ -64,6 +63,8 @@ class Batch:
 
         `duration` reads a ttl. Raises `Failed`: bad-value, and what the request itself raises.
         """
+        import json  # noqa: PLC0415 - claims need none
+
         try:
             given = json.loads(text)
             if not isinstance(given, dict):

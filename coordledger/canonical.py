@@ -56,7 +56,7 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Any:
 
 def read(line: bytes) -> Any:
     """The value of a line that `encode` has written: of a state, whose bytes the tree's id
-    vouches for. ValueError if it is none after all.
+    vouches for, or of a file of our own. ValueError if it is none after all.
     """
     return _from_trusted_text(line.decode("ascii"))
 
@@ -88,7 +88,7 @@ class _Rules:
     def __init__(self, *, strictly: bool) -> None:
         self.object_pairs_hook = _members if strictly else None
         self.parse_int = _integer if strictly else int
-        self.parse_float = self.parse_constant = _no_float
+        self.parse_float = self.parse_constant = _no_float if strictly else float
 
 
 def _with_c() -> tuple[ToText, FromText, FromText]:

@@ -19,12 +19,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import time
-from base64 import b64decode, b64encode
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from binascii import a2b_base64, b2a_base64  # base64 around them imports re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import canonical, commit
 from .errors import RuleBroken, error
@@ -44,8 +42,7 @@ _HEX = frozenset("0123456789abcdef")
 LANDED, VOIDED, OPEN = "landed", "voided", "open"
 
 
-@dataclass(frozen=True, slots=True)
-class Trusted:
+class Trusted(NamedTuple):
     """The verified head. `first` is the oldest seq that this copy has (0 if whole),
     `audited` the newest one that an audit has covered.
     """
@@ -60,11 +57,10 @@ class Trusted:
     enforcement: str = "unknown"  # server, none
     guarded: bool = False  # whether a hook has ever been seen at work
     sequenced: bool = False  # whether the server puts records into their places
-    read: dict[str, list[int]] = field(default_factory=dict)  # agent/channel -> seqs read
+    read: dict[str, list[int]] = {}  # noqa: RUF012 - never changed in place; agent/channel -> seqs read
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(NamedTuple):
     """A commit beyond the head whose chain is verified up to there, and no further."""
 
     ledger: str
@@ -73,8 +69,7 @@ class Verified:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """One write on its way: who, what for people, and the bytes that may land."""
 
     op: str
@@ -90,11 +85,11 @@ class Intent:
     @property
     def signed(self) -> Signed:
         payload = self.payload.encode("ascii")
-        return Signed(payload, canonical.decode(payload), b64decode(self.tag))
+        return Signed(payload, canonical.decode(payload), a2b_base64(self.tag))
 
     def carrying(self, signed: Signed) -> Intent:
-        tag = b64encode(signed.tag).decode("ascii")
-        return replace(self, payload=signed.payload.decode("ascii"), tag=tag)
+        tag = b2a_base64(signed.tag, newline=False).decode("ascii")
+        return self._replace(payload=signed.payload.decode("ascii"), tag=tag)
 
 
 def _write_file(path: Path, content: bytes) -> None:
@@ -145,7 +140,7 @@ class Clone:
         stamp = (facts.st_ino, facts.st_mtime_ns)
         if stamp != self._stamp:
             try:
-                self._trusted = Trusted(**json.loads(path.read_bytes()))
+                self._trusted = Trusted(**canonical.read(path.read_bytes()))
             except (ValueError, TypeError):
                 raise error("bad-copy", why=f"{path} is not readable") from None
             self._stamp = stamp
@@ -154,7 +149,7 @@ class Clone:
     def save(self, trusted: Trusted) -> None:
         """Remember `trusted` (under the lock)."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write_file(self.folder / "trusted.json", json.dumps(asdict(trusted)).encode("ascii"))
+        _write_file(self.folder / "trusted.json", canonical.encode(trusted._asdict()))
 
     def adopt(self, trusted: Trusted, passed: list[tuple[int, str]]) -> None:
         """Move forward to `trusted`, over the verified commits `passed` (seq, id)."""
@@ -171,7 +166,7 @@ class Clone:
     def verified(self) -> Verified | None:
         """What `note` has noted. A hint: where it cannot be read there is none."""
         try:
-            return Verified(**json.loads((self.folder / "verified.json").read_bytes()))
+            return Verified(**canonical.read((self.folder / "verified.json").read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -179,7 +174,7 @@ class Clone:
         """Under the lock: verified up to there, over the commits `passed`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.remember(passed, first)
-        _write_file(self.folder / "verified.json", json.dumps(asdict(verified)).encode("ascii"))
+        _write_file(self.folder / "verified.json", canonical.encode(verified._asdict()))
 
     def forget_verified(self) -> None:
         """What was noted, and what was fetched with it."""
@@ -281,7 +276,7 @@ class Clone:
         ours = {intent.op for intent in intents}
         there = self._intents_in(path) if path.exists() else []  # what once went with the first
         kept = [*intents, *(intent for intent in there if intent.op not in ours)]
-        _write_file(path, json.dumps([asdict(intent) for intent in kept]).encode("ascii"))
+        _write_file(path, canonical.encode([intent._asdict() for intent in kept]))
         self.forget(*intents, but=path)  # as they were, with others, at an earlier attempt
 
     def forget(self, *intents: Intent, but: Path | None = None) -> None:
@@ -295,7 +290,7 @@ class Clone:
             if not left:
                 path.unlink(missing_ok=True)
             elif len(left) < len(found):
-                content = json.dumps([asdict(intent) for intent in left]).encode("ascii")
+                content = canonical.encode([intent._asdict() for intent in left])
                 _write_file(path, content)
 
     def intents(self) -> list[Intent]:
@@ -310,7 +305,7 @@ class Clone:
 
     def _intents_in(self, path: Path) -> list[Intent]:
         try:
-            return [Intent(**facts) for facts in json.loads(path.read_bytes())]
+            return [Intent(**facts) for facts in canonical.read(path.read_bytes())]
         except (ValueError, TypeError):
             raise error("bad-copy", why=f"{path} is not readable") from None
 

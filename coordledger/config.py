@@ -9,9 +9,8 @@ judged (permissions, form) by `keyfiles`.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import keyfiles, records
 from .errors import CoordledgerError, error
@@ -28,8 +27,7 @@ KEYS = frozenset({"agent", "session", "remote", "ledger", "branch", "channels", 
 SECRETS = "COORDINATION_SECRET"
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What the caller says; None where nothing was said. `timeout` in seconds."""
 
     path: Path = Path()
@@ -42,12 +40,11 @@ class Options:
     offline: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """Everything that was decided before the first look at the ledger."""
 
     path: Path
-    environ: Mapping[str, str] = field(repr=False)
+    environ: Mapping[str, str]
     agent: str | None
     session: str | None
     remote: str
@@ -65,6 +62,9 @@ class Settings:
     detours: tuple[str, ...]  # what it has to say
     config_dir: Path
     cache_dir: Path
+
+    def __repr__(self) -> str:  # secrets may be in the environment
+        return f"Settings({self.path})"
 
     @property
     def need_agent(self) -> str:

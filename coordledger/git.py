@@ -16,8 +16,7 @@ import select
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from .catfile import CatFile
 from .errors import error
@@ -62,8 +61,7 @@ _SAYS_NOTHING = (
 _TELLING = ("fatal:", "FATAL:", "error:", "ssh:")  # the second is gitolite's
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """What a program left behind."""
 
     code: int

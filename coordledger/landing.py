@@ -8,8 +8,7 @@ record further up, the copy stays behind, and catches up when it has to.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import transport
 from .errors import CoordledgerError
@@ -29,8 +28,7 @@ MOST_RECORDS, MOST_BYTES = 1024, 16_777_216  # that go with one push
 _FOR = "refs/for/coordledger/"
 
 
-@dataclass(frozen=True, slots=True)
-class Landing:
+class Landing(NamedTuple):
     """A record that the remote has. `here` and `state` are the record in the place that it
     has in this copy, and the state after it; `seq` and `oid` where it stands in the chain.
     """
@@ -72,19 +70,19 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
     push = replica.remote.push(ref, None if sequenced else old, new, lambda: pack, keep)
     if sequenced and push.code == "not-sequenced":  # it did once
         _note_sequenced(replica, says=False)
-        return replace(push, outcome=transport.LOST), []
+        return push._replace(outcome=transport.LOST), []
     unsaid = push.outcome == transport.REFUSED and not push.code
     if sequenced and (unsaid or (push.outcome == transport.WON and not push.landed)):
         # Only the hook's own word is certain; the next attempt goes to the ledger's ref.
         _note_sequenced(replica, says=False)
-        return replace(push, outcome=transport.UNKNOWN, why=push.why or "it says nothing"), []
+        return push._replace(outcome=transport.UNKNOWN, why=push.why or "it says nothing"), []
     if push.sequenced and not sequenced:
         _note_sequenced(replica, says=True)
     if push.outcome != transport.WON:
         return push, []
     landings = moved(planned(tip, run), push)
     if landings is None:
-        return replace(push, outcome=transport.UNKNOWN, why="it does not say where"), []
+        return push._replace(outcome=transport.UNKNOWN, why="it does not say where"), []
     if all(landing.oid == landing.here.oid for landing in landings):
         try:
             if fault:
@@ -108,7 +106,7 @@ def moved(landings: list[Landing], push: Push) -> list[Landing] | None:
     if None in places:
         return None
     return [
-        replace(landing, seq=place[0], oid=place[1])
+        landing._replace(seq=place[0], oid=place[1])
         for landing, place in zip(landings, places, strict=True)
         if place
     ]

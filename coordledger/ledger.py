@@ -14,11 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import time
-from dataclasses import replace
 from datetime import timedelta
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,6 +25,7 @@ from . import config, keyfiles, landing, records, requests, state, times, transp
 from .batch import Batch
 from .clone import Clone
 from .config import Options, SecretFinder, Settings
+from .digests import digest
 from .errors import LOST, UNKNOWN, CoordledgerError, Failed, Lost, error
 from .git import Deadline, Git
 from .landing import Landing
@@ -62,6 +60,10 @@ def _random_hex(count: int) -> str:
     return os.urandom(count).hex()
 
 
+def _random_fraction() -> float:
+    return int.from_bytes(os.urandom(4)) / 2**32
+
+
 def silent(what: str, done: int, of: int) -> None:
     pass
 
@@ -77,7 +79,7 @@ class Ledger:
         *,
         clock: Callable[[], int] = _now,
         hexadecimal: Callable[[int], str] = _random_hex,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = _random_fraction,
         progress: Progress = silent,
     ) -> None:
         """Most callers want `open`. `clock()` gives milliseconds since 1970."""
@@ -204,7 +206,7 @@ class Ledger:
             where = local_path(self.remote_url()) or self.remote_url()
             what = [os.uname().nodename, where, *self.settings.detours]  # homes can be shared
             what += [self.clone.there, self._store.algo]
-            name = sha256("\n".join(what).encode()).hexdigest()[:24]
+            name = digest("sha256", "\n".join(what).encode()).hex()[:24]
             folder = self.settings.cache_dir / "queue" / name
             self._queue = Queue(folder, self._shared_copy, self._clock)
         return self._queue
@@ -662,7 +664,7 @@ class Ledger:
                 read = (set(marks.get(name, [])) | seqs) & there
                 if read:
                     marks[name] = sorted(read)
-            self.clone.save(replace(known, read=marks))
+            self.clone.save(known._replace(read=marks))
 
     def _message(self, line: Record, to: str | None, channel: str | None) -> Message:
         found = self.replica.commit_at(line["seq"])
@@ -821,7 +823,7 @@ class Ledger:
         with self.clone.lock(self._git.deadline):
             now = self.replica.trusted
             newest = max(now.audited, last) if start <= now.audited + 1 else now.audited
-            self.clone.save(replace(now, audited=newest, **changes))
+            self.clone.save(now._replace(audited=newest, **changes))
 
     def damage(self) -> Damage | None:
         """Where the remote's history stops being valid; None if it does not.
@@ -912,7 +914,7 @@ def git_at(options: Options, environ: Mapping[str, str]) -> Git:
 
 def _private_clone(settings: Settings, git: Git) -> Store:
     """A bare repository in the cache: what serves outside of any repository."""
-    name = sha256(settings.remote.encode()).hexdigest()[:24]
+    name = digest("sha256", settings.remote.encode()).hex()[:24]
     path = settings.cache_dir / f"{name}.git"
     if not (path / "HEAD").exists():
         path.parent.mkdir(parents=True, exist_ok=True)

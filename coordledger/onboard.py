@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,7 +138,7 @@ def _init_there(
     options: Options, environ: Mapping[str, str], target: str, max_skew: int
 ) -> Founded:
     nonce, op, now = _fresh()
-    with Ledger.from_options(replace(options, remote=target), environ) as ledger:
+    with Ledger.from_options(options._replace(remote=target), environ) as ledger:
         settings = ledger.settings
         agent = settings.need_agent
         _need_unjoined(ledger.clone)
@@ -180,7 +180,7 @@ def join(
     Raises `Failed`: no-agent, no-remote, not-a-ledger, bad-secret, …; `Integrity`.
     """
     found = absolute(options, remote)
-    options = replace(options, remote=found)
+    options = options._replace(remote=found)
     with Ledger.from_options(options, environ, progress=progress) as ledger:
         agent = ledger.settings.need_agent
         given = _given_secret(secret_file)

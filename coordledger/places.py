@@ -7,10 +7,10 @@ NAME.new before. Whoever reads one believes nothing of its form.
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
+from . import canonical
 from .transport import UNKNOWN, Push
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def listen(place: Path) -> int:
 
 def put(place: Path, suffix: str, facts: object) -> None:
     fresh = place.with_suffix(".new")
-    fresh.write_text(json.dumps(facts), "ascii")
+    fresh.write_bytes(canonical.encode(facts))
     fresh.rename(place.with_suffix(suffix))
 
 
@@ -47,7 +47,7 @@ def stands(place: Path) -> bool:
 def heard(place: Path) -> Push | None:
     """The answer, if there is one."""
     try:
-        facts = json.loads(place.with_suffix(".answer").read_bytes())
+        facts = canonical.read(place.with_suffix(".answer").read_bytes())
         landed = facts.pop("landed")
         return Push(**facts, landed=landed and {oid: tuple(at) for oid, at in landed.items()})
     except FileNotFoundError:

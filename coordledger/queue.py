@@ -22,15 +22,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import select
-import shutil
 import stat
 import time
-from base64 import b64decode, b64encode
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from binascii import a2b_base64, b2a_base64  # base64 around them imports re
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import canonical, landing, places, records, times
 from .errors import RuleBroken, error
@@ -56,8 +53,7 @@ LOSSES = 6
 _PASSING = {"timeout", "unfinished"}  # faults that are not the copy's
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     """Records of one owner that wait, and the ids that it expects them to get."""
 
     name: str  # of its files
@@ -182,7 +178,7 @@ class Queue:
         try:
             ear = places.listen(place)
             try:
-                tags = [b64encode(p.commit.signed.tag).decode("ascii") for p in run]
+                tags = [b2a_base64(p.commit.signed.tag, newline=False).decode("ascii") for p in run]
                 payloads = [p.commit.signed.payload.decode("ascii") for p in run]
                 pushed = [p.commit.oid for p in run]
                 places.put(place, ".json", {"pushed": pushed, "payloads": payloads, "tags": tags})
@@ -323,7 +319,7 @@ class Queue:
         taken, over = path.with_suffix(".taken"), path.suffix == ".taken"
         try:
             path.rename(taken)
-            facts = json.loads(taken.read_bytes())
+            facts = canonical.read(taken.read_bytes())
             signed = tuple(map(_parse, facts["payloads"], facts["tags"]))
             pushed = tuple(facts["pushed"])
             if not 0 < len(signed) == len(pushed) == len(facts["payloads"]):
@@ -339,7 +335,7 @@ class Queue:
         if one.taken_over and push.outcome != WON:
             push = Push(UNKNOWN, f"the process that pushed it has ended; then: {push.why}")
         place = self._folder / one.name
-        places.put(place, ".answer", asdict(push))
+        places.put(place, ".answer", push._asdict())
         if not places.ring(place):
             places.clear(place)
 
@@ -379,6 +375,8 @@ class Queue:
         self._copy = None
         with contextlib.suppress(OSError):
             (self._folder / "seq").unlink()
+        import shutil  # noqa: PLC0415 - which imports much, and is hardly needed
+
         shutil.rmtree(self._copy_path, ignore_errors=True)
 
 
@@ -408,7 +406,7 @@ def _told(
     for one, placed in run:
         for oid, made in zip(one.pushed, placed, strict=True):
             if push.blamed and made.commit.oid.startswith(push.blamed):
-                return {one.name: replace(push, blamed=oid)}
+                return {one.name: push._replace(blamed=oid)}
     if push.outcome == REFUSED and len(run) > 1:  # nobody is to suffer for a neighbour
         push = Push(UNSENT, push.why)
     return {one.name: push for one, _ in run}
@@ -420,7 +418,7 @@ def _parse(payload: str, tag: str) -> Signed:
     record = records.check(canonical.decode(data))
     if record["base"] is None:
         raise ValueError("a first record waits for nobody")
-    return Signed(data, record, b64decode(tag))
+    return Signed(data, record, a2b_base64(tag))
 
 
 def _since(path: Path) -> tuple[int, str]:

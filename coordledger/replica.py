@@ -13,7 +13,6 @@ Rules of this file:
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import commit, records, times, verify, walk
@@ -278,17 +277,17 @@ class Replica:
         """As `adopt`, for this process alone: the clone's disk takes nothing, and is not asked."""
         head = chain.head
         if head is not None:
-            self.clone.hold(replace(before, commit=head.oid, seq=head.seq, digest=head.digest))
+            self.clone.hold(before._replace(commit=head.oid, seq=head.seq, digest=head.digest))
         self._chain = chain
 
     def note_sequenced(self, *, says: bool) -> None:
         """Remember whether the server puts records into their places."""
         if self.trusted.sequenced != says:
-            self.clone.save(replace(self.trusted, sequenced=says))
+            self.clone.save(self.trusted._replace(sequenced=says))
 
     def _trusted_at(self, head: Commit) -> Trusted:
         before = self.clone.trusted or Trusted(head.record["ledger"], "", -1, "")
-        return replace(before, commit=head.oid, seq=head.seq, digest=head.digest)
+        return before._replace(commit=head.oid, seq=head.seq, digest=head.digest)
 
     # -- when somebody let a bad record in
 

@@ -7,9 +7,8 @@ may be is `state`'s decision. No I/O.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import records, times
 from .errors import RuleBroken, error
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_TTL = timedelta(minutes=60)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """`what` for people; `build(state, now)` gives the kind and the fields, or raises."""
 
     what: str

@@ -12,7 +12,6 @@ import os
 import shlex
 import sys
 from base64 import b64encode
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -321,4 +320,4 @@ def note_enforcement(ledger: Ledger, enforcement: str) -> None:
     with clone.lock(ledger.replica.git.deadline):
         known = ledger.replica.trusted
         guarded = known.guarded or enforcement == "server"
-        clone.save(replace(known, enforcement=enforcement, guarded=guarded))
+        clone.save(known._replace(enforcement=enforcement, guarded=guarded))

@@ -17,10 +17,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import wire
 from .errors import ERRORS, Failed, error
@@ -54,8 +52,7 @@ _REFUSED, _LANDED = "coordledger: refused ", "coordledger: landed "
 _SEQUENCED = "coordledger: sequenced"
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(NamedTuple):
     """How a push ended. `code` is the hook's slug if the hook spoke, `why` for people,
     `blamed` the first digits of the commit that it refused. `landed` tells where commits
     have got to that somebody else put into their places: id as pushed -> seq, id.
@@ -189,6 +186,8 @@ class Remote:
             done = self._push_http(self._web(*self._http_at), ref, old, new, pack())
             if done:
                 return done
+        import tempfile  # noqa: PLC0415 - which imports much, and is not always needed
+
         with tempfile.TemporaryDirectory(
             prefix="coordledger-", ignore_cleanup_errors=True
         ) as folder:

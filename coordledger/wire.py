@@ -9,8 +9,7 @@ a report that is cut off or odd is no report.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .digests import digest
 
@@ -29,8 +28,7 @@ class BadWire(Exception):
     """What came is not what the protocol says."""
 
 
-@dataclass(frozen=True, slots=True)
-class Advertisement:
+class Advertisement(NamedTuple):
     """The refs of a server, and what it can do."""
 
     refs: dict[str, str]
@@ -43,13 +41,14 @@ class Advertisement:
         return next(found, "=sha1").partition("=")[2]
 
 
-@dataclass(slots=True)
 class Report:
     """What became of a push: per ref None or why not, and what the hooks printed."""
 
-    unpacked: str = ""
-    refs: dict[str, str | None] = field(default_factory=dict)
-    printed: str = ""
+    __slots__ = ("printed", "refs", "unpacked")
+
+    def __init__(self) -> None:
+        self.unpacked, self.printed = "", ""
+        self.refs: dict[str, str | None] = {}
 
 
 def pack(objects: Objects, algo: str) -> bytes:

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import clone, landing, records, signing, times, transport, verify
 from .clone import Intent
@@ -53,8 +52,7 @@ STUCK_LOSSES = 6  # on one and the same head: nobody won these races
 FAR_BEHIND = verify.MAX_BASE_DISTANCE // 2
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who signs."""
 
     agent: str
@@ -82,15 +80,16 @@ class Identity:
         raise error("no-secret-found", agent=self.agent, where=where)
 
 
-@dataclass(slots=True)
 class _Wish:
     """One record that somebody wants, on its way."""
 
-    intent: Intent
-    build: Build
-    placed: Placed | None = None
-    unanswered: bool = False  # it was sent, and may land
-    outcome: Landing | CoordledgerError | None = None
+    __slots__ = ("build", "intent", "outcome", "placed", "unanswered")
+
+    def __init__(self, intent: Intent, build: Build) -> None:
+        self.intent, self.build = intent, build
+        self.placed: Placed | None = None
+        self.unanswered = False  # it was sent, and may land
+        self.outcome: Landing | CoordledgerError | None = None
 
 
 class Writer:
@@ -291,7 +290,7 @@ class Writer:
         if chain.head is None:
             raise error("not-joined")
         if not wish.unanswered:
-            wish.intent = replace(wish.intent, base=_base(self._replica.position()))
+            wish.intent = wish.intent._replace(base=_base(self._replica.position()))
         intent, now = wish.intent, self._clock()
         number, secret = self._identity.key(chain.state, chain.head.seq + 1)
         kind, fields = wish.build(chain.state, now)
@@ -358,7 +357,7 @@ class Writer:
         another record in its base's place (after `join --reset`).
         """
         replica = self._replica
-        identity = replace(self._identity, agent=intent.agent, session=intent.session)
+        identity = self._identity._replace(agent=intent.agent, session=intent.session)
         voider = Writer(replica, identity, self._clock, self._hexadecimal, self._jitter)
         for attempt in range(PATIENCE):
             try:
@@ -366,21 +365,23 @@ class Writer:
                 landed = chain.find(intent.agent, intent.op, intent.base["seq"])
                 if landed:
                     outcome = clone.VOIDED if landed.record["kind"] == "void" else clone.LANDED
-                    return replace(intent, outcome=outcome, seq=landed.seq)
+                    return intent._replace(outcome=outcome, seq=landed.seq)
                 if chain.head and chain.head.seq - intent.base["seq"] > verify.MAX_BASE_DISTANCE:
-                    return replace(intent, outcome=clone.VOIDED)
+                    return intent._replace(outcome=clone.VOIDED)
                 tip = chain.fork()
-                placed = tip.place(voider._sign(tip, _Wish(intent, _void, unanswered=True)))
+                wish = _Wish(intent, _void)
+                wish.unanswered = True
+                placed = tip.place(voider._sign(tip, wish))
                 tip.advance(placed)
                 push, _ = landing.send(replica, tip, [placed])
             except RuleBroken as broken:
                 gone = broken.code == "bad-base" and intent.base["seq"] <= replica.trusted.seq
-                return replace(intent, outcome=clone.VOIDED) if gone else intent
+                return intent._replace(outcome=clone.VOIDED) if gone else intent
             except OSError:
                 return intent
             except CoordledgerError as fault:
                 if self._key_ended(intent, fault):
-                    return replace(intent, outcome=clone.VOIDED)
+                    return intent._replace(outcome=clone.VOIDED)
                 if isinstance(fault, Integrity):
                     raise
                 return intent

@@ -45,20 +45,22 @@ class Ground:
 
     def git(self, cwd: Path, *argv: str) -> str:
         """What `git ARGV` prints; it has to succeed."""
-        ran = subprocess.run(
-            ["git", *argv], cwd=cwd, env=self.environ, check=True, capture_output=True, text=True
-        )
-        return ran.stdout
+        return self._run(cwd, "git", *argv)
 
     def python(self, cwd: Path, *argv: str) -> str:
         """What `python ARGV` prints; it has to succeed."""
+        return self._run(cwd, sys.executable, *argv)
+
+    def command(self, cwd: Path, *argv: str) -> str:
+        """What `coordledger ARGV` prints; it has to succeed."""
+        script = Path(sys.executable).with_name("coordledger")  # as pip installs it
+        if script.exists():
+            return self._run(cwd, str(script), *argv)
+        return self.python(cwd, "-m", "coordledger", *argv)
+
+    def _run(self, cwd: Path, *argv: str) -> str:
         ran = subprocess.run(
-            [sys.executable, *argv],
-            cwd=cwd,
-            env=self.environ,
-            check=True,
-            capture_output=True,
-            text=True,
+            argv, cwd=cwd, env=self.environ, check=True, capture_output=True, text=True
         )
         return ran.stdout
 

@@ -58,13 +58,13 @@ class Acts:
         return claim(self._ledger, number)
 
     def cold(self, number: int) -> Took:
-        return self._start("-m", "coordledger", "claim", f"cold-{number}")
+        return timed(lambda: self._ground.command(self._work, "claim", f"cold-{number}"))
 
     def hook(self, number: int) -> Took:
         return hook_alone(self._ground, self._ledger, self._fleet.remote)
 
     def help(self, number: int) -> Took:
-        return self._start("-m", "coordledger", "--help")
+        return timed(lambda: self._ground.command(self._work, "--help"))
 
     def click(self, number: int) -> Took:
         return self._start("-c", "import click")

@@ -124,9 +124,9 @@ class Screen:
 
     def value(self, value: object) -> None:
         """The one JSON value."""
-        import json  # noqa: PLC0415 - help needs none
-
         if self.json:
+            import json  # noqa: PLC0415 - other output needs none
+
             self._write(sys.stdout, json.dumps(value, indent=2, ensure_ascii=True) + "\n")
 
     def value_of(self, result: object, *, several: bool = True, **more: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -171,7 +170,7 @@ def test_settling_one_intent_of_a_batch_forgets_no_other(fleet: Fleet) -> None:
     base = {"digest": head.digest, "seq": head.seq}
     three = [Intent(letter * 32, base, "alice", "s", f"claim {letter}") for letter in "abc"]
     clone.journal(*three)
-    clone.journal(replace(three[0], outcome="landed", seq=7))
+    clone.journal(three[0]._replace(outcome="landed", seq=7))
     assert sorted((i.what, i.outcome) for i in clone.intents()) == [
         ("claim a", "landed"),
         ("claim b", "open"),

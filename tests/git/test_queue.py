@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,7 @@ class Standing:
         self.place = folder / f"{Standing.count:032x}-1"
         self.ids = [f"{Standing.count:020x}{n:020x}" for n in range(len(signed))]
         self._ear = places.listen(self.place)
-        tags = [queue.b64encode(one.tag).decode() for one in signed]
+        tags = [b64encode(one.tag).decode() for one in signed]
         payloads = [one.payload.decode() for one in signed]
         facts = {"pushed": self.ids, "payloads": payloads, "tags": tags}
         places.put(self.place, ".json", facts)

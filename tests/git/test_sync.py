@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -435,12 +434,12 @@ def test_a_memory_that_names_another_head_is_a_clear_error(fleet: Fleet) -> None
     alice.submit("t")
     known = alice.replica.trusted
     for wrong in (
-        replace(known, seq=known.seq + 1),
-        replace(known, digest="0" * 64),
-        replace(known, commit="0" * 40),
-        replace(known, commit="no id"),
-        replace(known, commit="x" * 40),
-        replace(known, commit=fleet.git("rev-parse", f"{LEDGER_REF}~1").strip()),
+        known._replace(seq=known.seq + 1),
+        known._replace(digest="0" * 64),
+        known._replace(commit="0" * 40),
+        known._replace(commit="no id"),
+        known._replace(commit="x" * 40),
+        known._replace(commit=fleet.git("rev-parse", f"{LEDGER_REF}~1").strip()),
     ):
         alice.clone.save(wrong)
         again = opened(fleet, fleet.clone("alice"), "alice", offline=True)
