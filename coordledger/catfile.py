@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Self
 
+    Found = tuple[str, str, bytes]  # id, kind, content
+
 MAX_OBJECT = 67_108_864
 _AHEAD = 100  # questions on their way: two lots of these have to fit into a pipe
 
@@ -57,7 +59,7 @@ class CatFile:
         self._answer.close()
         posix.waitpid(self._pid, 0)
 
-    def find(self, name: str, limit: int = MAX_OBJECT) -> tuple[str, str, bytes] | None:
+    def find(self, name: str, limit: int = MAX_OBJECT) -> Found | None:
         """Id, kind and content of the object that `name` (an id or a ref) names, or None.
 
         Raises `RuleBroken`: too-large, bad-push.
@@ -65,7 +67,16 @@ class CatFile:
         self._say(name.encode("ascii") + b"\n")
         return self._answered(limit)
 
-    def _answered(self, limit: int) -> tuple[str, str, bytes] | None:
+    def find_all(self, names: list[str], limit: int = MAX_OBJECT) -> dict[str, Found]:
+        """What is there under these names, by its id; all of it asked for at once.
+
+        Raises as `find` does; what was asked is then left unread, and this reader is done.
+        """
+        self._say("".join(f"{name}\n" for name in names).encode("ascii"))
+        answers = [self._answered(limit) for _ in names]
+        return {found[0]: found for found in answers if found}
+
+    def _answered(self, limit: int) -> Found | None:
         header = self._answer.readline().split()
         if header[1:] == [b"missing"]:
             return None

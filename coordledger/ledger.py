@@ -229,6 +229,7 @@ class Ledger:
         """Each public method has the whole timeout, and looks for secrets anew."""
         self._git.deadline = Deadline(self.settings.timeout)
         self._keyrings.clear()
+        self.finder.look_anew()
 
     def _read(self) -> State:
         """The newest state: the remote's, or (offline) the copy's."""

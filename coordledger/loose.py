@@ -15,16 +15,15 @@ import zlib
 
 from .catfile import MAX_OBJECT, CatFile
 from .errors import RuleBroken
-from .tree import ID_LENGTHS, object_id
+from .tree import ID_LENGTHS, deflate, object_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
+    from .catfile import Found
     from .tree import Objects
-
-    Found = tuple[str, str, bytes]  # id, kind, content
 
 REFS = "refs/coordledger/"
 KINDS = ("commit", "tree", "blob", "tag")
@@ -73,10 +72,17 @@ class Reader:
                     return found
         return self._by_git(name, limit)
 
+    def find_all(self, names: list[str], limit: int = MAX_OBJECT) -> dict[str, Found]:
+        """As `CatFile.find_all`."""
+        return self._running().find_all(names, limit)
+
     def _by_git(self, name: str, limit: int) -> Found | None:
+        return self._running().find(name, limit)
+
+    def _running(self) -> CatFile:
         if self._git is None:
             self._git = CatFile(self._environ, quiet=self._quiet)
-        return self._git.find(name, limit)
+        return self._git
 
     def read(self, oid: str) -> bytes:
         """The content of an object; KeyError if it is not there."""
@@ -132,7 +138,7 @@ def write(
             try:
                 posix.fchmod(fd, mode & 0o444)
                 header = b"%s %d\0" % (kind.encode("ascii"), len(content))
-                _write(fd, zlib.compress(header + content, 1))
+                _write(fd, deflate(header + content))
             finally:
                 posix.close(fd)
         settle([fresh for fresh, _ in moves])

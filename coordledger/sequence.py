@@ -97,7 +97,7 @@ def read_push(new: str, chain: Chain, objects: Reader) -> Push:
         there = chain.at(seq)
         return there is not None and there.oid == oid
 
-    found = [commit.parse(oid, content) for oid, content in new_commits(objects, new, known)]
+    found = [one for one, _ in new_commits(objects, new, known)]
     while len(found) > 1 and known(found[0].oid, found[0].seq):  # below one that lied about its seq
         del found[0]
     return Push(new, [one.oid for one in found], [one.signed for one in found])

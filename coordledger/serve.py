@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import NoReturn
 
-    from .loose import Found
+    from .catfile import Found
 
 SOCKET, LOCK = "socket", ".serve"  # no ledger's lock has such a name
 MAX_REQUEST = 1_048_576  # a longer list of refs is the hook's own work

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from dulwich.objects import ObjectID
     from dulwich.refs import DiskRefsContainer, Ref
 
+    from .catfile import Found
     from .errors import CoordledgerError
     from .git import Git
-    from .loose import Found, Reader
+    from .loose import Reader
     from .tree import Objects
 
 _T = TypeVar("_T")

@@ -9,6 +9,8 @@ missing, never wrong. It knows no ledger: paths and bytes only. Object ids are h
 
 from __future__ import annotations
 
+import zlib
+
 from .digests import digest
 
 TYPE_CHECKING = False
@@ -27,6 +29,15 @@ KEPT_BYTES = 67_108_864  # the state of some 200,000 tasks
 def object_id(kind: str, content: bytes, algo: str) -> str:
     """The id of a git object; `kind` is blob, tree or commit."""
     return digest(algo, b"%s %d\0%s" % (kind.encode("ascii"), len(content), content)).hex()
+
+
+def deflate(data: bytes) -> bytes:
+    """`data` as git stores it. A window of zlib's usual size takes longer to make than to use:
+    most objects are small.
+    """
+    bits = min(15, max(9, len(data).bit_length()))
+    made = zlib.compressobj(zlib.Z_BEST_SPEED, zlib.DEFLATED, bits, max(1, bits - 7))
+    return made.compress(data) + made.flush()
 
 
 def _is_folder(raw: bytes) -> bool:

@@ -118,12 +118,14 @@ class Chain:
         placed = self.place(signed)
         return verdict if placed.complete else UNVERIFIED, placed
 
-    def judge(self, oid: str, content: bytes) -> str:
+    def judge(self, oid: str, content: bytes, parsed: Commit | None = None) -> str:
         """Verify the commit `oid` as the next one and step onto it; its verdict.
 
+        `parsed` is what `commit.parse` makes of it, if the caller has that already.
         AUTHENTIC or UNVERIFIED; raises `RuleBroken`.
         """
-        verdict, placed = self.check(commit.parse(oid, content).signed)
+        parsed = parsed or commit.parse(oid, content)
+        verdict, placed = self.check(parsed.signed)
         if placed.content != content:
             raise RuleBroken("bad-commit", why=_difference(placed.content, content))
         if placed.commit.oid != oid:

@@ -8,10 +8,10 @@ a report that is cut off or odd is no report.
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from .digests import digest
+from .tree import deflate
 
 if TYPE_CHECKING:
     from .tree import Objects
@@ -41,14 +41,12 @@ class Advertisement(NamedTuple):
         return next(found, "=sha1").partition("=")[2]
 
 
-class Report:
+class Report(NamedTuple):
     """What became of a push: per ref None or why not, and what the hooks printed."""
 
-    __slots__ = ("printed", "refs", "unpacked")
-
-    def __init__(self) -> None:
-        self.unpacked, self.printed = "", ""
-        self.refs: dict[str, str | None] = {}
+    unpacked: str
+    refs: dict[str, str | None]
+    printed: str
 
 
 def pack(objects: Objects, algo: str) -> bytes:
@@ -62,7 +60,7 @@ def pack(objects: Objects, algo: str) -> bytes:
             head[-1] |= 128
             head.append(size & 127)
             size >>= 7
-        parts += [bytes(head), zlib.compress(content)]
+        parts += [bytes(head), deflate(content)]
     whole = b"".join(parts)
     return whole + digest(algo, whole)
 
@@ -142,9 +140,9 @@ def request(
 
 def report(answer: bytes, there: Advertisement) -> Report:
     """The report in what the server answered. Raises `BadWire` if it is not whole."""
-    found = Report()
+    unpacked, refs, printed = "", dict[str, str | None](), ""
     if "side-band-64k" in there.capabilities:
-        answer = _unband(answer, found)
+        answer, printed = _unband(answer)
     lines, end = packets(answer)
     if end is None:
         raise BadWire("the answer is cut off")
@@ -152,17 +150,18 @@ def report(answer: bytes, there: Advertisement) -> Report:
         word, _, rest = line.rstrip("\n").partition(" ")
         name, _, why = rest.partition(" ")
         if word == "unpack":
-            found.unpacked = rest
+            unpacked = rest
         elif word == "ok":
-            found.refs[name] = None
+            refs[name] = None
         elif word == "ng":
-            found.refs[name] = why or "refused"
-    if not found.unpacked:
+            refs[name] = why or "refused"
+    if not unpacked:
         raise BadWire("the answer is no report")
-    return found
+    return Report(unpacked, refs, printed)
 
 
-def _unband(answer: bytes, found: Report) -> bytes:
+def _unband(answer: bytes) -> tuple[bytes, str]:
+    """The report, and what was printed."""
     lines, _ = packets(answer)  # the last flush may come after the report's own
     data, printed = [], []
     for line in lines:
@@ -172,8 +171,7 @@ def _unband(answer: bytes, found: Report) -> bytes:
             printed.append(line[1:])
         else:
             raise BadWire(_text(line[1:]).strip() or "a packet on no band")
-    found.printed = _text(b"".join(printed))
-    return b"".join(data)
+    return b"".join(data), _text(b"".join(printed))
 
 
 def _text(data: bytes) -> str:
