@@ -10,7 +10,8 @@ Rules of this file:
   wherever it is used.
 - `intents/` is the journal: a write's intent is durable before it leaves the process.
 - One lock per clone and ledger; whoever holds it is the only writer.
-- Files are replaced whole; a crash at any point loses no verified head and no intent.
+- Files are replaced whole; a crash at any point loses no intent, and leaves some verified
+  head. Only a power cut may leave an older one, which the next look brings forward again.
 
 It verifies nothing and talks to no remote.
 """
@@ -93,7 +94,7 @@ class Intent(NamedTuple):
 
 
 def _write_file(path: Path, content: bytes) -> None:
-    """Replace `path`, durably: after a crash it has the old content or the new.
+    """Replace `path`: after a crash it has the old content or the new, whole.
 
     Under the lock there is one writer, so that one name does: what a crash leaves behind is
     written over by the next.
@@ -104,11 +105,15 @@ def _write_file(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def _settle(folder: Path) -> None:
+    """What was put into `folder`, or replaced there, outlives a power cut from now on."""
+    fd = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(fd)
     finally:
-        os.close(folder)
+        os.close(fd)
 
 
 class Clone:
@@ -277,6 +282,7 @@ class Clone:
         there = self._intents_in(path) if path.exists() else []  # what once went with the first
         kept = [*intents, *(intent for intent in there if intent.op not in ours)]
         _write_file(path, canonical.encode([intent._asdict() for intent in kept]))
+        _settle(path.parent)
         self.forget(*intents, but=path)  # as they were, with others, at an earlier attempt
 
     def forget(self, *intents: Intent, but: Path | None = None) -> None:

@@ -117,10 +117,13 @@ class Store:
             self._reader = self._git.reader(self.git_dir, self._objects)
             weakref.finalize(self, self._reader.close)
         try:
-            return self._reader.find(oid)
+            found = self._reader.find(oid)
         except RuleBroken:
             self.close()  # git has ended
             raise _damaged(oid) from None
+        if found is None and os.access(f"{self._objects}/{oid[:2]}/{oid[2:]}", os.F_OK):
+            raise _damaged(oid)
+        return found
 
     def write(self, objects: Objects, pack: bytes = b"") -> None:
         """Add objects (id -> kind, content); those that are here already are left alone.
@@ -195,11 +198,8 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            with open(fd, "wb") as file:  # noqa: PTH123
-                if oid:
-                    file.write(oid.encode("ascii") + b"\n")
-                    file.flush()
-                    os.fsync(fd)
+            with open(fd, "wb") as file:  # noqa: PTH123 - not brought to the disk, as git does it
+                file.write(oid.encode("ascii") + b"\n" if oid else b"")
             if oid:
                 lock.replace(path)
             else:

@@ -1,0 +1,207 @@
+"""A repository's objects and refs, beside what git says of them."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coordledger import store as module
+from coordledger.errors import Failed, Integrity
+from coordledger.git import Deadline, Git
+from coordledger.store import MANY, Store
+from coordledger.tree import object_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from coordledger.tree import Objects
+
+REF, OTHER = "refs/coordledger/main", "refs/coordledger/other"
+
+
+class Repository:
+    """A bare repository, for git and as a `Store`."""
+
+    def __init__(self, path: Path, env: dict[str, str], algo: str) -> None:
+        self.path, self.env, self.algo = path, env, algo
+        self.git("init", "--quiet", "--bare", f"--object-format={algo}", str(path), at=path.parent)
+        self.store = Store.open(Git(env, path, Deadline(20)), path)
+
+    def git(self, *argv: str, at: Path | None = None) -> str:
+        ran = subprocess.run(
+            ["git", *argv], cwd=at or self.path, env=self.env, check=True, capture_output=True
+        )
+        return ran.stdout.decode().strip()
+
+    def blobs(self, first: int, count: int) -> Objects:
+        contents = [b"%d " % n * 400 for n in range(first, first + count)]
+        return {object_id("blob", c, self.algo): ("blob", c) for c in contents}
+
+    def commit(self, message: str) -> str:
+        who = {
+            f"GIT_{role}_{what}": "x"
+            for role in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
+        tree = self.git("mktree", "--missing", "-z")
+        self.env = self.env | who
+        return self.git("commit-tree", "-m", message, tree)
+
+
+@pytest.fixture(params=["sha1", "sha256"])
+def here(
+    request: pytest.FixtureRequest, tmp_path: Path, env: dict[str, str]
+) -> Iterator[Repository]:
+    made = Repository(tmp_path / "here.git", env, request.param)
+    yield made
+    made.store.close()
+
+
+@pytest.mark.parametrize("count", [1, MANY, MANY + 1], ids=["one", "few", "many"])
+def test_git_has_what_was_written_and_it_is_read_back(here: Repository, count: int) -> None:
+    objects = here.blobs(0, count)
+    here.store.write(objects)
+    here.store.write(objects)
+    for oid, (kind, content) in objects.items():
+        assert here.store.read(oid) == content
+        assert here.git("cat-file", "-t", oid) == kind
+    assert here.git("fsck", "--strict").count("dangling blob") == count
+    assert here.git("count-objects", "-v").startswith(f"count: {count if count <= MANY else 0}\n")
+    assert not list(here.path.glob("objects/*/tmp_*"))
+
+
+def test_a_pack_of_objects_is_git_s(here: Repository) -> None:
+    objects = here.blobs(0, 9) | {object_id("tree", b"", here.algo): ("tree", b"")}
+    pack = here.store.pack(objects)
+    subprocess.run(
+        ["git", "index-pack", "--stdin", "--strict"],
+        cwd=here.path,
+        env=here.env,
+        input=pack,
+        check=True,
+        capture_output=True,
+    )
+    assert all(here.store.read(oid) == content for oid, (_, content) in objects.items())
+
+
+def test_what_is_packed_or_borrowed_or_comes_later_is_found(
+    here: Repository, tmp_path: Path
+) -> None:
+    neighbour = Repository(tmp_path / "next.git", here.env, here.algo)
+    (here.path / "objects/info/alternates").write_text(f"{neighbour.path}/objects\n")
+    packed, borrowed, later = here.blobs(0, 1), here.blobs(1, 1), here.blobs(2, MANY + 1)
+    neighbour.store.write(borrowed)
+    for oid in packed:
+        assert not here.store.has(oid)
+        with pytest.raises(KeyError):
+            here.store.read(oid)
+        here.store.write(packed)
+        here.git("update-ref", "refs/tags/x", oid)
+    here.git("repack", "-a", "-d", "-q")
+    for objects in (packed, borrowed, later):
+        here.store.write(later)  # as one pack, behind the back of whoever reads
+        for oid, (_, content) in objects.items():
+            assert here.store.read(oid) == content
+    for odd in ("", "x" * len(oid), oid.upper(), oid[:-1], "HEAD", "../../HEAD"):
+        assert not here.store.has(odd)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None], ids=["empty", "nonsense", "another"])
+def test_a_damaged_object_is_named_and_no_other_suffers(
+    here: Repository, content: bytes | None
+) -> None:
+    objects = here.blobs(0, 3)
+    here.store.write(objects)
+    bad, good, other = objects
+    place, there = (here.path / "objects" / oid[:2] / oid[2:] for oid in (bad, other))
+    place.chmod(0o600)
+    place.write_bytes(there.read_bytes() if content is None else content)
+    with pytest.raises(Integrity, match=bad[:12]) as damaged:
+        here.store.read(bad)
+    assert damaged.value.code == "bad-copy"
+    assert here.store.has(bad)
+    assert here.store.read(good) == objects[good][1]
+
+
+def test_a_ref_is_set_read_and_removed_whatever_its_form(here: Repository) -> None:
+    store = here.store
+    one, two = here.commit("one"), here.commit("two")
+    assert store.ref(REF) is None
+    store.set_ref(REF, None)
+    store.set_ref(REF, one)
+    assert (store.ref(REF), here.git("rev-parse", REF)) == (one, one)
+    here.git("pack-refs", "--all")
+    assert store.ref(REF) == one
+    store.set_ref(REF, two)
+    assert (store.ref(REF), here.git("rev-parse", REF)) == (two, two)
+    store.set_ref(REF, None)
+    assert (store.ref(REF), here.git("for-each-ref")) == (None, "")
+    here.git("symbolic-ref", REF, OTHER)
+    assert store.ref(REF) is None
+    store.set_ref(REF, one)
+    assert (here.git("rev-parse", OTHER), here.git("symbolic-ref", REF)) == (one, OTHER)
+    assert store.ref(REF) == one
+    store.set_ref(REF, None)
+    assert here.git("rev-parse", OTHER) == one
+    (here.path / OTHER).write_text("")  # as a power cut may leave it
+    store.set_ref(OTHER, two)
+    assert here.git("rev-parse", OTHER) == two
+    assert store.add_ref(REF, one)
+    assert not store.add_ref(REF, two)
+    assert store.ref(REF) == one
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+@pytest.mark.parametrize("to", ["two", None])
+def test_the_lock_of_a_dead_process_is_waited_for_and_broken(
+    here: Repository, monkeypatch: pytest.MonkeyPatch, to: str | None, packed: bool
+) -> None:
+    monkeypatch.setattr(module, "LOCK_SECONDS", 0.2)
+    new = here.commit(to) if to else None
+    here.store.set_ref(REF, here.commit("one"))
+    if packed:
+        here.git("pack-refs", "--all")
+    lock = here.path / f"{REF}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text("")
+    start = time.monotonic()
+    here.store.set_ref(REF, new)
+    assert time.monotonic() - start > 0.2
+    assert here.store.ref(REF) == new
+    assert not lock.exists()
+
+
+def test_what_is_no_repository_of_a_known_form_is_refused(
+    here: Repository, tmp_path: Path, env: dict[str, str]
+) -> None:
+    def refusal(path: Path) -> str:
+        with pytest.raises(Failed) as refused:
+            Store.open(Git(env, path, Deadline(20)), path)
+        return refused.value.code
+
+    assert refusal(tmp_path) == "not-a-repository"
+    (here.path / "reftable").mkdir()
+    assert refusal(here.path) == "object-format"
+    (here.path / "reftable").rmdir()
+    here.git("config", "core.repositoryFormatVersion", "1")
+    here.git("config", "extensions.fromTheFuture", "true")
+    assert refusal(here.path) == "object-format"
+
+
+def test_a_linked_work_tree_shares_objects_and_refs(here: Repository, tmp_path: Path) -> None:
+    one = here.commit("one")
+    here.git("update-ref", "refs/heads/main", one)
+    here.git("worktree", "add", "-q", "--detach", str(tmp_path / "linked"), one)
+    store = Store.open(Git(here.env, tmp_path / "linked", Deadline(20)))
+    assert (store.common_dir, store.root) == (here.store.git_dir, tmp_path / "linked")
+    assert store.git_dir.parent == here.path / "worktrees"
+    objects = here.blobs(0, 1)
+    store.write(objects)
+    store.set_ref(REF, one)
+    assert all(map(here.store.has, objects))
+    assert here.git("rev-parse", REF) == one
+    store.close()
