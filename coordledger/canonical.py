@@ -105,7 +105,7 @@ def _with_c() -> tuple[ToText, FromText, FromText]:
             bare = text.strip(" \t\n\r")
             try:
                 value, end = scan(bare, 0)
-            except StopIteration:
+            except (StopIteration, SystemError):  # the latter as long as nobody has imported json
                 raise ValueError("no value") from None
             if end != len(bare):
                 raise ValueError("more than one value")

@@ -138,7 +138,7 @@ def write(
             try:
                 posix.fchmod(fd, mode & 0o444)
                 header = b"%s %d\0" % (kind.encode("ascii"), len(content))
-                _write(fd, deflate(header + content))
+                _write(fd, deflate(kind, header + content))
             finally:
                 posix.close(fd)
         settle([fresh for fresh, _ in moves])

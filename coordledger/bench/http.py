@@ -10,18 +10,18 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from .crowd import ENDING
+from .crowd import ENDING, Resident
 from .figures import against, timed
 from .ground import OWNER
+from .write import CLAIM, RESIDENT, claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .figures import Report, Rows, Took
-    from .ground import Ground
+    from .ground import Fleet, Ground
 
 ROUNDS = 20
 WARM_UP = 2
@@ -32,24 +32,25 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
     """Rows, and what is left out."""
     if not ground.has_git_program("http-backend"):
         return [], {"everything": "this git has no http-backend"}
-    bare, fleet = ground.bare("floor"), ground.fleet("ledger")
-    for repository in (bare, fleet.remote):
+    bare, alone, served = ground.bare("floor"), ground.fleet("ledger"), ground.fleet("served")
+    for repository in (bare, alone.remote, served.remote):
         ground.git(repository, "config", "http.receivepack", "true")
-    with _serving(ground) as url:
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(_serving(ground))
+        stack.enter_context(Resident(ground.environ, served.remote))
         clone = ground.clone(f"{url}/{bare.name}", ground.root / "floor")
-        path = fleet.join(OWNER, f"{url}/{fleet.remote.name}")
-        with fleet.open(OWNER, path) as ledger:
 
-            def floor(number: int) -> Took:
-                ground.git(clone, "commit", "--quiet", "--allow-empty", "--message=empty")
-                return timed(lambda: ground.git(clone, "push", "--quiet", "origin", "HEAD:main"))
+        def floor(number: int) -> Took:
+            ground.git(clone, "commit", "--quiet", "--allow-empty", "--message=empty")
+            return timed(lambda: ground.git(clone, "push", "--quiet", "origin", "HEAD:main"))
 
-            def claim(number: int) -> Took:
-                task = f"task-{number}"
-                return timed(lambda: ledger.claim(task, ttl=timedelta(minutes=5)))
+        def claims(fleet: Fleet) -> Callable[[int], Took]:
+            path = fleet.join(OWNER, f"{url}/{fleet.remote.name}")
+            ledger = stack.enter_context(fleet.open(OWNER, path))
+            return lambda number: claim(ledger, number)
 
-            acts = {FLOOR: floor, "warm claim, Python interface": claim}
-            return against(FLOOR, acts, rounds, WARM_UP, report), {}
+        acts = {FLOOR: floor, CLAIM: claims(alone), RESIDENT: claims(served)}
+        return against(FLOOR, acts, rounds, WARM_UP, report), {}
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ROUNDS = 20
 WARM_UP = 2
 FLOOR = "git push, no hook (FLOOR)"
+CLAIM = "warm claim, Python interface"
 RESIDENT = "warm claim, resident process"
 IMPORTS = "import click, dulwich.client, dulwich.repo"
 
@@ -83,7 +84,7 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
         acts = stack.enter_context(Acts(ground))
         timing: dict[str, Callable[[int], Took]] = {
             FLOOR: acts.floor,
-            "warm claim, Python interface": acts.warm,
+            CLAIM: acts.warm,
             "cold claim, command line": acts.cold,
             "hook alone": acts.hook,
             "python: import click": acts.click,

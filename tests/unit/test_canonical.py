@@ -164,3 +164,35 @@ def test_a_python_without_the_c_functions_reads_and_writes_the_same():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_a_process_that_has_not_imported_json_refuses_the_same():
+    bad = [
+        b"",
+        b"{",
+        b"[1,]",
+        b'{"a" 1}',
+        b'{"a":nope}',
+        b'"a',
+        b'"\\x"',
+        b"1 2",
+        b"NaN",
+        b"-",
+        b"{a}",
+    ]
+    code = (
+        "import sys\n"
+        "from coordledger import canonical\n"
+        "from coordledger.errors import RuleBroken\n"
+        f"for text in {bad!r}:\n"
+        "    try: canonical.decode(text)\n"
+        "    except RuleBroken as broken: assert broken.code == 'bad-json', (text, broken)\n"
+        "    else: assert False, text\n"
+        "    if text not in (b'NaN',):\n"
+        "        try: canonical.read(text)\n"
+        "        except ValueError: pass\n"
+        "        else: assert False, text\n"
+        "assert 'json' not in sys.modules and 'json.decoder' not in sys.modules\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
