@@ -80,7 +80,7 @@ class Ran(NamedTuple):
 
 
 # A partial clone asks no remote for an object that is missing; the second is for git < 2.44.
-_NO_REMOTE = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+NO_REMOTE = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
 
 # What git takes out of the environment of a server's program that it starts itself, beside
 # what names the repository's parts (those are taken out for all of git's programs).
@@ -152,14 +152,14 @@ class Git:
         Raises `Failed`: no-git.
         """
         try:
-            return CatFile(self._environ | _NO_REMOTE, quiet=True)
+            return CatFile(self._environ | NO_REMOTE, quiet=True)
         except OSError as fault:
             raise error("no-git", why=fault.strerror) from None
 
     def reader(self, git_dir: Path, objects: str) -> Reader:
         """A reader of objects that prefers their own files. Like `objects`, it waits for nobody."""
         where = {"GIT_DIR": str(git_dir), "GIT_OBJECT_DIRECTORY": objects}
-        return Reader(self._environ | _NO_REMOTE | where, quiet=True)
+        return Reader(self._environ | NO_REMOTE | where, quiet=True)
 
     def service(self, *args: str) -> Service:
         """Start `git ARGS` to talk with. Raises `Failed`: no-git, timeout."""

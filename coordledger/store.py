@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from . import loose, wire
 from .errors import Integrity, RuleBroken, error
+from .git import NO_REMOTE
 from .tree import ID_LENGTHS, object_id
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from .catfile import Found
     from .errors import CoordledgerError
-    from .git import Git
+    from .git import Git, Ran
     from .loose import Reader
     from .tree import Objects
 
@@ -71,7 +72,8 @@ class Store:
         if algo not in ID_LENGTHS:
             shown = path or git.cwd or "."
             if any(text in ran.err for text in _FORMS):
-                raise error("object-format", path=shown, what=ran.why())
+                what = " ".join(ran.err.removeprefix("fatal:").split())
+                raise error("object-format", path=shown, what=what)
             if "not a git repository" in ran.err:
                 raise error("not-a-repository", path=shown)
             raise error("git-failed", why=ran.why())
@@ -121,7 +123,8 @@ class Store:
         except RuleBroken:
             self.close()  # git has ended
             raise _damaged(oid) from None
-        if found is None and os.access(f"{self._objects}/{oid[:2]}/{oid[2:]}", os.F_OK):
+        # For git, what it cannot read is missing; -e asks for no more than a file.
+        if found is None and self._run("cat-file", "-e", oid).code == 0:
             raise _damaged(oid)
         return found
 
@@ -133,11 +136,12 @@ class Store:
         if len(objects) <= MANY:
             loose.write(self._objects, objects)
             return
-        asked = ("index-pack", "--stdin", "--threads=1")
-        here = {"GIT_DIR": str(self.git_dir)}
-        ran = self._git.run(*asked, said=pack or self.pack(objects), **here)
+        ran = self._run("index-pack", "--stdin", "--threads=1", said=pack or self.pack(objects))
         if ran.code:
             raise OSError(errno.EIO, f"git index-pack: {ran.why()}")
+
+    def _run(self, *args: str, said: bytes | None = None) -> Ran:
+        return self._git.run(*args, said=said, GIT_DIR=str(self.git_dir), **NO_REMOTE)
 
     def pack(self, objects: Objects) -> bytes:
         """Objects as a pack of their own."""
