@@ -15,7 +15,7 @@ from .errors import RuleBroken
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Self
+    from typing import Any, Self
 
     Found = tuple[str, str, bytes]  # id, kind, content
 
@@ -27,23 +27,24 @@ class CatFile:
     """A running `git cat-file --batch` in the repository that the environment names."""
 
     def __init__(self, environ: dict[str, str], *, quiet: bool = False) -> None:
-        """`quiet`: nobody is to see what git complains about."""
+        """`quiet`: nobody is to see what git complains about, nor to interrupt it."""
         theirs_in, ours_out = posix.pipe()
         ours_in, theirs_out = posix.pipe()
+        actions: list[tuple[Any, ...]] = [
+            (posix.POSIX_SPAWN_DUP2, theirs_in, 0),
+            (posix.POSIX_SPAWN_DUP2, theirs_out, 1),
+        ]
+        alone: dict[str, Any] = {}
+        if quiet:
+            actions.append((posix.POSIX_SPAWN_OPEN, 2, "/dev/null", posix.O_WRONLY, 0))
+            alone = {"setpgroup": 0}
         try:
             self._pid = posix.posix_spawnp(
                 "git",
                 ["git", "cat-file", "--batch"],
                 environ | {"GIT_NO_REPLACE_OBJECTS": "1"},
-                file_actions=[
-                    (posix.POSIX_SPAWN_DUP2, theirs_in, 0),
-                    (posix.POSIX_SPAWN_DUP2, theirs_out, 1),
-                    *(
-                        [(posix.POSIX_SPAWN_OPEN, 2, "/dev/null", posix.O_WRONLY, 0)]
-                        if quiet
-                        else []
-                    ),
-                ],
+                file_actions=actions,
+                **alone,
             )
         finally:
             posix.close(theirs_in)
@@ -57,15 +58,22 @@ class CatFile:
     def __exit__(self, *_: object) -> None:
         self._ask.close()
         self._answer.close()
-        posix.waitpid(self._pid, 0)
+        try:  # noqa: SIM105 - contextlib takes longer to import
+            posix.waitpid(self._pid, 0)
+        except ChildProcessError:  # somebody waits for all children of this process
+            pass
 
     def find(self, name: str, limit: int = MAX_OBJECT) -> Found | None:
         """Id, kind and content of the object that `name` (an id or a ref) names, or None.
 
-        Raises `RuleBroken`: too-large, bad-push.
+        Raises `RuleBroken`: too-large, bad-push. The rest of the answer is then left unread:
+        whoever asked on would hear the object's bytes, and this reader is done.
         """
         self._say(name.encode("ascii") + b"\n")
-        return self._answered(limit)
+        found = self._answered(limit)
+        if found and "/" not in name and name != found[0]:
+            raise RuleBroken("bad-push", why="git cat-file answers another question")
+        return found
 
     def find_all(self, names: list[str], limit: int = MAX_OBJECT) -> dict[str, Found]:
         """What is there under these names, by its id; all of it asked for at once.

@@ -10,8 +10,7 @@ Rules of this file:
   wherever it is used.
 - `intents/` is the journal: a write's intent is durable before it leaves the process.
 - One lock per clone and ledger; whoever holds it is the only writer.
-- Files are replaced whole; a crash at any point loses no intent, and leaves some verified
-  head. Only a power cut may leave an older one, which the next look brings forward again.
+- Files are replaced whole; a crash at any point loses no verified head and no intent.
 
 It verifies nothing and talks to no remote.
 """
@@ -94,7 +93,7 @@ class Intent(NamedTuple):
 
 
 def _write_file(path: Path, content: bytes) -> None:
-    """Replace `path`: after a crash it has the old content or the new, whole.
+    """Replace `path`, durably: after a crash it has the old content or the new.
 
     Under the lock there is one writer, so that one name does: what a crash leaves behind is
     written over by the next.
@@ -105,15 +104,11 @@ def _write_file(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-
-
-def _settle(folder: Path) -> None:
-    """What was put into `folder`, or replaced there, outlives a power cut from now on."""
-    fd = os.open(folder, os.O_RDONLY)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(fd)
+        os.fsync(folder)
     finally:
-        os.close(fd)
+        os.close(folder)
 
 
 class Clone:
@@ -282,7 +277,6 @@ class Clone:
         there = self._intents_in(path) if path.exists() else []  # what once went with the first
         kept = [*intents, *(intent for intent in there if intent.op not in ours)]
         _write_file(path, canonical.encode([intent._asdict() for intent in kept]))
-        _settle(path.parent)
         self.forget(*intents, but=path)  # as they were, with others, at an earlier attempt
 
     def forget(self, *intents: Intent, but: Path | None = None) -> None:

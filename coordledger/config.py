@@ -249,25 +249,12 @@ class SecretFinder:
         """`root` is the git work tree's, if there is one."""
         self._environ, self._own = settings.environ, settings.agent
         self._config_dir, self._root = settings.config_dir, root
-        self._found: dict[str, tuple[str, list[Secret]]] = {}
-
-    def look_anew(self) -> None:
-        """Files may have changed."""
-        self._found.clear()
 
     def find(self, agent: str) -> tuple[str, list[Secret]]:
         """The place and the secrets there (none at all: an empty list).
 
         Raises `Failed`: secret-exposed, bad-secret.
         """
-        if agent not in self._found:
-            found = self._look(agent)
-            if not found[1]:
-                return found
-            self._found[agent] = found
-        return self._found[agent]
-
-    def _look(self, agent: str) -> tuple[str, list[Secret]]:
         names = [f"{SECRETS}_{agent.upper().replace('-', '_')}"]
         if agent == self._own:
             names.append(SECRETS)  # says whose it is no more than that it is ours

@@ -52,59 +52,22 @@ def _sync(path: str) -> bool:
     return True
 
 
-class Refs:
-    """`git update-ref` for one repository, started when it is first needed and then kept."""
-
-    def __init__(self, git_dir: str, environ: dict[str, str]) -> None:
-        self._git_dir, self._environ = git_dir, environ
-        self._pid = 0
-
-    def move(self, ref: str, old: str, new: str) -> str:
-        """Point `ref` from `old` to `new`, with a reflog as git keeps it: "", or why not."""
-        if not self._pid:
-            self._start()
-        said = b""
-        try:
-            posix.write(self._ask, f"start\nupdate {ref} {new} {old}\ncommit\n".encode("ascii"))
-            while not said.endswith(b"commit: ok\n"):
-                part = posix.read(self._answer, 4096)
-                if not part:
-                    raise BrokenPipeError
-                said += part
-        except BrokenPipeError:  # a "no" is its end
-            self.close()
-            said = said.removeprefix(b"start: ok\n").strip()
-            return said.decode("ascii", "replace") or "git update-ref died"
-        except BaseException:
-            self.close()
-            raise
-        if _sync(f"{self._git_dir}/{ref}"):  # where git keeps it as a file
-            _sync(f"{self._git_dir}/{ref.rpartition('/')[0]}")
-        return ""
-
-    def _start(self) -> None:
-        theirs_in, self._ask = posix.pipe()
-        self._answer, theirs_out = posix.pipe()
-        actions = [(posix.POSIX_SPAWN_DUP2, theirs_in, 0)]
-        actions += [(posix.POSIX_SPAWN_DUP2, theirs_out, fd) for fd in (1, 2)]
-        try:
-            self._pid = posix.posix_spawnp(
-                "git",
-                ["git", "update-ref", "--no-deref", "-m", "push", "--stdin"],
-                self._environ | {"LC_ALL": "C"},
-                file_actions=actions,
-            )
-        finally:
-            posix.close(theirs_in)
-            posix.close(theirs_out)
-            if not self._pid:
-                posix.close(self._ask)
-                posix.close(self._answer)
-
-    def close(self) -> None:
-        """End it; the next move starts another one."""
-        if self._pid:
-            posix.close(self._ask)
-            posix.close(self._answer)
-            posix.waitpid(self._pid, 0)
-        self._pid = 0
+def move(git_dir: str, ref: str, old: str, new: str, environ: dict[str, str]) -> str:
+    """Point `ref` from `old` to `new`, with a reflog as git keeps it: "", or why it did not."""
+    ours, theirs = posix.pipe()
+    try:
+        pid = posix.posix_spawnp(
+            "git",
+            ["git", "update-ref", "--no-deref", "-m", "push", ref, new, old],
+            environ | {"LC_ALL": "C"},
+            file_actions=[(posix.POSIX_SPAWN_DUP2, theirs, 1), (posix.POSIX_SPAWN_DUP2, theirs, 2)],
+        )
+    finally:
+        posix.close(theirs)
+    with open(ours, "rb") as answer:  # noqa: PTH123
+        said = answer.read(4096).decode("ascii", "replace")
+    if posix.waitpid(pid, 0)[1]:
+        return said.strip() or "git update-ref died"
+    if _sync(f"{git_dir}/{ref}"):  # where git keeps it as a file
+        _sync(f"{git_dir}/{ref.rpartition('/')[0]}")
+    return ""

@@ -111,10 +111,11 @@ class Git:
         *args: str,
         hooks: str | None = os.devnull,
         said: str | bytes | None = None,
+        errors: str = "replace",
         **environ: str,
     ) -> Ran:
         """Run `git ARGS` and wait for it; `hooks` None leaves the configured ones in force,
-        `said` is its standard input.
+        `said` is its standard input, `errors` what becomes of output that is not UTF-8.
 
         Raises `Failed`: no-git, timeout.
         """
@@ -144,7 +145,7 @@ class Git:
         except BaseException:
             _end(process)
             raise
-        return Ran(process.returncode, _text(out), _text(err))
+        return Ran(process.returncode, out.decode("utf-8", errors), _text(err))
 
     def objects(self) -> CatFile:
         """A reader of the repository's objects. It waits for nobody, and so has no deadline.

@@ -53,12 +53,12 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
     clone, store = replica.clone, replica.clone.store
     objects = {oid: made for placed in run for oid, made in placed.objects.items()}
     pack = store.pack(objects)
-    fault: list[OSError] = []
+    fault: list[Exception] = []
 
     def keep() -> None:
         try:
             store.write(objects, pack)
-        except OSError as broken:
+        except (OSError, CoordledgerError) as broken:
             if not replica.remote.folder:
                 raise
             fault.append(broken)  # it may be on its way already

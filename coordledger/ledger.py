@@ -140,7 +140,7 @@ class Ledger:
             raise error("no-remote", remote=settings.remote)
         if store is None:
             store = _private_clone(settings, git)
-            git = git_in(store, environ, git.deadline)
+            git = store.git = git_in(store, environ, git.deadline)
         return cls(settings, store, git, clock=clock, progress=progress)
 
     def __enter__(self) -> Self:
@@ -193,7 +193,7 @@ class Ledger:
 
     def identity(self) -> Identity:
         session = self.settings.session or self.clone.session(lambda: self._hexadecimal(4))
-        return Identity(self.settings.need_agent, session, self.finder)
+        return Identity(self.settings.need_agent, session, self.finder.find)
 
     def writer(self) -> Writer:
         send = self._line().send if self.settings.queue else landing.send
@@ -229,7 +229,6 @@ class Ledger:
         """Each public method has the whole timeout, and looks for secrets anew."""
         self._git.deadline = Deadline(self.settings.timeout)
         self._keyrings.clear()
-        self.finder.look_anew()
 
     def _read(self) -> State:
         """The newest state: the remote's, or (offline) the copy's."""
@@ -893,7 +892,7 @@ def surroundings(
     named, git = environ.get("GIT_DIR"), git_at(options, environ)
     try:
         store = Store.open(git, options.path.absolute() / named if named else None)
-        git = git_in(store, environ, git.deadline)
+        git = store.git = git_in(store, environ, git.deadline)
     except Failed as fault:
         if fault.code != "not-a-repository" or named:
             raise

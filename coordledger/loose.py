@@ -20,7 +20,9 @@ from .tree import ID_LENGTHS, deflate, object_id
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
+    from typing import Self, TypeVar
+
+    _T = TypeVar("_T")
 
     from .catfile import Found
     from .tree import Objects
@@ -30,7 +32,7 @@ KINDS = ("commit", "tree", "blob", "tag")
 _ALGORITHMS = {length: name for name, length in ID_LENGTHS.items()}
 _HEX = frozenset("0123456789abcdef")
 _START = 4096  # of a file: enough for most objects, and for the header of every one
-_CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC
+_CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
 _HEADER = 32  # `commit 67108864` and a NUL are 16
 
 
@@ -74,15 +76,19 @@ class Reader:
 
     def find_all(self, names: list[str], limit: int = MAX_OBJECT) -> dict[str, Found]:
         """As `CatFile.find_all`."""
-        return self._running().find_all(names, limit)
+        return self._from_git(lambda git: git.find_all(names, limit))
 
     def _by_git(self, name: str, limit: int) -> Found | None:
-        return self._running().find(name, limit)
+        return self._from_git(lambda git: git.find(name, limit))
 
-    def _running(self) -> CatFile:
+    def _from_git(self, ask: Callable[[CatFile], _T]) -> _T:
         if self._git is None:
             self._git = CatFile(self._environ, quiet=self._quiet)
-        return self._git
+        try:
+            return ask(self._git)
+        except BaseException:
+            self.close()  # what is left of the answer must not answer the next question
+            raise
 
     def read(self, oid: str) -> bytes:
         """The content of an object; KeyError if it is not there."""
@@ -127,7 +133,7 @@ def write(
             fan, path = f"{folder}/{oid[:2]}", f"{folder}/{oid[:2]}/{oid[2:]}"
             if freshen(path):
                 continue
-            fresh = f"{fan}/tmp_obj_{posix.getpid()}_{oid[:16]}"  # noqa: S108 - git prunes such
+            fresh = f"{fan}/tmp_obj_{posix.urandom(8).hex()}"  # noqa: S108 - git prunes such
             fd = _create(fresh)
             if fd is None:
                 _add_folder(fan, mode)
@@ -138,17 +144,24 @@ def write(
             try:
                 posix.fchmod(fd, mode & 0o444)
                 header = b"%s %d\0" % (kind.encode("ascii"), len(content))
-                _write(fd, deflate(kind, header + content))
+                _write(fd, deflate(header + content))
             finally:
                 posix.close(fd)
         settle([fresh for fresh, _ in moves])
-        while moves:
-            posix.rename(*moves[-1])
-            moves.pop()
-    finally:
+        for fresh, path in moves:
+            posix.rename(fresh, path)
+    except BaseException:
         for fresh, _ in moves:
-            posix.unlink(fresh)
+            _remove(fresh)
+        raise
     return changed
+
+
+def _remove(path: str) -> None:
+    try:  # noqa: SIM105 - contextlib takes longer to import
+        posix.unlink(path)
+    except OSError:  # `git gc` does it some day
+        pass
 
 
 def freshen(path: str) -> bool:

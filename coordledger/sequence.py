@@ -170,12 +170,8 @@ class Sequencer:
         self.git_dir = environ.get("GIT_DIR", ".")
         self.name, self.ref = name, LEDGERS + name
         self._environ, self._asked_gap = environ, max_gap
-        self._refs = durable.Refs(self.git_dir, environ)
         self._chain: Chain | None = None
         self._forget()
-
-    def close(self) -> None:
-        self._refs.close()
 
     def look(self, objects: Reader, keyring: Keyring) -> Sequencer:
         """Go on with these: secrets, and what is packed, may change between two turns."""
@@ -230,7 +226,7 @@ class Sequencer:
             self._flush()
             try:
                 old, new = chain.head.oid, twin.head.oid
-                why = self._refs.move(self.ref, old, new)
+                why = durable.move(self.git_dir, self.ref, old, new, self._environ)
             except Exception as fault:
                 raise Unsure(f"{type(fault).__name__}: {fault}") from fault
             if not why:
@@ -341,11 +337,6 @@ class Desk:
                 self._land(together)
         return mine.answer
 
-    def close(self) -> None:
-        """End what runs for it. It may be used again."""
-        with self._turn:
-            self._sequencer.close()
-
     def _land(self, together: list[Waiting]) -> None:
         try:
             with self._reader() as objects:
@@ -446,11 +437,8 @@ def answer_one(
             raise RuleBroken("no-delete")
         sequencer = make(name)
         push = sequencer.read_push(new)  # all that can be done before the turn comes
-        try:
-            with sequencer.lock(in_line):
-                return sequencer.run([push])[0]
-        finally:
-            sequencer.close()
+        with sequencer.lock(in_line):
+            return sequencer.run([push])[0]
     except RuleBroken as found:
         broken, sure = found, not (asked and found.code in ("busy", "hook-broken"))
     except Unsure as fault:

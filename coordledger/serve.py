@@ -238,9 +238,7 @@ def _proc_receive(request: Request, repository: Repository) -> str:
     if found is None or found.code in _DOUBTS:
         return UNSURE
     if found.code == "no-create":
-        gone = repository.desks.pop(name, None)
-        if gone:
-            gone.close()
+        repository.desks.pop(name, None)
     said = "\n".join(found.said)
     return f"reported {sequence.report(ref, found).decode('ascii')}0000\n{said}"
 

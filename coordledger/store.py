@@ -10,6 +10,7 @@ behind stops nobody for longer than `LOCK_SECONDS`. No network, no verification,
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -47,7 +48,8 @@ class Store:
     """One repository, bare or with a work tree, or a linked work tree of it."""
 
     def __init__(self, git: Git, git_dir: Path, root: Path | None, algo: str) -> None:
-        self._git, self.git_dir, self.root, self.algo = git, git_dir, root, algo
+        """`git` may be replaced by another one, whose deadline is the caller's."""
+        self.git, self.git_dir, self.root, self.algo = git, git_dir, root, algo
         self.common_dir = git_dir
         if (git_dir / "commondir").exists():
             shared = (git_dir / "commondir").read_text("utf-8").rstrip("\n")
@@ -61,14 +63,16 @@ class Store:
 
         Raises `Failed`: not-a-repository, object-format, git-failed (somebody else's).
         """
-        named = {}
+        named: dict[str, str] = {}
+        there: tuple[str, ...] = ()
         if path:
-            inside = path / ".git"
-            path = inside if inside.is_dir() else path
+            path = path / ".git" if (path / ".git").is_dir() else path
             named = {"GIT_DIR": str(path)}
+            if path.name == ".git" and path.is_dir():
+                there = ("-C", str(path.parent))
         asked = "--is-bare-repository --absolute-git-dir --show-object-format --show-toplevel"
-        ran = git.run("rev-parse", *asked.split(), **named)
-        bare, git_dir, algo, *root = [*ran.out.splitlines(), "", "", ""]
+        ran = git.run(*there, "rev-parse", *asked.split(), errors="surrogateescape", **named)
+        bare, git_dir, algo, root, *_ = [*ran.out.split("\n"), "", "", "", ""]
         if algo not in ID_LENGTHS:
             shown = path or git.cwd or "."
             if any(text in ran.err for text in _FORMS):
@@ -79,8 +83,7 @@ class Store:
             raise error("git-failed", why=ran.why())
         if (Path(git_dir) / "reftable").exists():  # not tried against git's own
             raise error("object-format", path=git_dir, what="extensions.refStorage = reftable")
-        seen = Path(git_dir).parent if path and path.name == ".git" else Path(root[0])
-        return cls(git, Path(git_dir), seen if bare == "false" and root[0] else None, algo)
+        return cls(git, Path(git_dir), Path(root) if bare == "false" and root else None, algo)
 
     def close(self) -> None:
         if self._reader is not None:
@@ -116,17 +119,18 @@ class Store:
         if not self._is_id(oid):
             return None
         if self._reader is None:
-            self._reader = self._git.reader(self.git_dir, self._objects)
+            self._reader = self.git.reader(self.git_dir, self._objects)
             weakref.finalize(self, self._reader.close)
-        try:
-            found = self._reader.find(oid)
-        except RuleBroken:
-            self.close()  # git has ended
-            raise _damaged(oid) from None
+        for _ in range(2):  # git may have been killed, which says nothing of the object
+            with contextlib.suppress(RuleBroken):
+                found = self._reader.find(oid)
+                if found:
+                    return found
+                break
         # For git, what it cannot read is missing; -e asks for no more than a file.
-        if found is None and self._run("cat-file", "-e", oid).code == 0:
+        if self._run("cat-file", "-e", oid).code == 0:
             raise _damaged(oid)
-        return found
+        return None
 
     def write(self, objects: Objects, pack: bytes = b"") -> None:
         """Add objects (id -> kind, content); those that are here already are left alone.
@@ -141,7 +145,7 @@ class Store:
             raise OSError(errno.EIO, f"git index-pack: {ran.why()}")
 
     def _run(self, *args: str, said: bytes | None = None) -> Ran:
-        return self._git.run(*args, said=said, GIT_DIR=str(self.git_dir), **NO_REMOTE)
+        return self.git.run(*args, said=said, GIT_DIR=str(self.git_dir), **NO_REMOTE)
 
     def pack(self, objects: Objects) -> bytes:
         """Objects as a pack of their own."""

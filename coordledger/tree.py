@@ -32,14 +32,11 @@ def object_id(kind: str, content: bytes, algo: str) -> str:
     return digest(algo, b"%s %d\0%s" % (kind.encode("ascii"), len(content), content)).hex()
 
 
-def deflate(kind: str, data: bytes) -> bytes:
-    """`data` in zlib's form, as git stores it.
-
-    Trees are mostly hashes, and stay as they are: a tenth of the size for most of the time. The
-    memory is less than usual, which would take longer to get than to use: objects are small.
+def deflate(data: bytes) -> bytes:
+    """`data` in zlib's form, as git stores it. With less memory than usual, which would take
+    longer to get than to use: most objects are small.
     """
-    level = zlib.Z_NO_COMPRESSION if kind == "tree" else zlib.Z_BEST_SPEED
-    made = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS, _MEMORY)
+    made = zlib.compressobj(zlib.Z_BEST_SPEED, zlib.DEFLATED, zlib.MAX_WBITS, _MEMORY)
     return made.compress(data) + made.flush()
 
 

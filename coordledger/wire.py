@@ -60,7 +60,7 @@ def pack(objects: Objects, algo: str) -> bytes:
             head[-1] |= 128
             head.append(size & 127)
             size >>= 7
-        parts += [bytes(head), deflate(kind, content)]
+        parts += [bytes(head), deflate(content)]
     whole = b"".join(parts)
     return whole + digest(algo, whole)
 

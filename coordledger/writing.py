@@ -14,6 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,7 +37,6 @@ from .landing import MOST_BYTES, MOST_RECORDS, Landing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .config import SecretFinder
     from .replica import Replica
     from .signing import Secret, Signed
     from .state import State
@@ -57,7 +57,7 @@ class Identity(NamedTuple):
 
     agent: str
     session: str
-    finder: SecretFinder
+    find: Callable[[str], tuple[str, list[Secret]]]  # as `SecretFinder.find`
 
     def key(self, state: State, seq: int) -> tuple[int, Secret]:
         """The newest valid key that we have the secret of. Raises `Failed`:
@@ -70,7 +70,7 @@ class Identity(NamedTuple):
         if not valid:
             last = entry["keys"][-1]
             raise error("key-revoked", agent=self.agent, key=last["id"], seq=last["until"])
-        where, secrets = self.finder.find(self.agent)
+        where, secrets = self.find(self.agent)
         nonce = state.ledger["nonce"]
         for key in reversed(valid):
             if key["from"] <= seq:
@@ -107,6 +107,8 @@ class Writer:
         """`hexadecimal(n)` gives n random bytes in hex, `jitter()` a float of 0 to 1; `send`
         is how a run of records gets to the remote.
         """
+        # All records of one write are signed with the secrets that it has found.
+        identity = identity._replace(find=functools.cache(identity.find))
         self._replica, self._identity, self._clock = replica, identity, clock
         self._hexadecimal, self._jitter, self._send = hexadecimal, jitter, send
 

@@ -88,7 +88,7 @@ def _live(request: dict[str, Any], out: Any) -> None:
 def _kind(what: object) -> str:
     """What a path is, whatever its numbers: two runs name the same points."""
     name = os.fsdecode(what) if isinstance(what, str | bytes) else str(what)
-    name = re.sub(r".*/objects/../(tmp_obj_\d+_)?[0-9a-f]+", "object", name)
+    name = re.sub(r".*/objects/../(tmp_obj_)?[0-9a-f]+", "object", name)
     name = re.sub(r".*/objects/..$", "fan", name)
     name = re.sub(r".*/intents/[0-9a-f]{32}", "intents/OP", name)
     name = re.sub(r".*/\.git/", "", name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import Failed, Lost
+from coordledger import Failed, Ledger, Lost
 from coordledger.clone import Intent
 
 from .forge import fsck, second_opinion
@@ -180,3 +180,19 @@ def test_settling_one_intent_of_a_batch_forgets_no_other(fleet: Fleet) -> None:
     assert sorted(i.what for i in clone.intents()) == ["claim a", "claim b", "claim c"]
     clone.forget(three[0])
     assert sorted(i.what for i in clone.intents()) == ["claim b", "claim c"]
+
+
+def test_a_ledger_that_has_been_open_for_longer_than_its_timeout_writes_as_before(
+    fleet: Fleet,
+) -> None:
+    ledger = Ledger.open(
+        fleet.clone("alice"), "alice", environ=fleet.env, timeout=timedelta(seconds=2)
+    )
+    with ledger:
+        ledger.head()
+        time.sleep(2.1)
+        with ledger.batch() as batch:  # so many that they become a pack
+            for number in range(20):
+                batch.claim(f"late-{number}")
+        assert {outcome.outcome for outcome in batch.outcomes} == {"landed"}
+        assert not ledger.clone.store.has("0" * 40)

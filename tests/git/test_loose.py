@@ -285,3 +285,30 @@ def test_an_object_that_is_not_what_its_id_says_is_refused(repository: Repositor
     with Reader(repository.env) as objects, pytest.raises(RuleBroken) as refused:
         objects.find(repository.blob)
     assert refused.value.code == "bad-push"
+
+
+@pytest.mark.parametrize("ask", ["find", "find_all"])
+def test_what_is_left_of_a_refused_object_answers_no_later_question(
+    repository: Repository, ask: str
+) -> None:
+    """The bytes are a pusher's: he would tell the server what its refs and objects are."""
+    forged = b"%s commit 5\nlies!\n" % (b"e" * 40)
+    large = repository.git("hash-object", "-w", "--stdin", data=forged * 200)
+    repository.git("update-ref", "refs/tags/large", large)
+    repository.git("repack", "-a", "-d", "-q")
+    repository.git("pack-refs", "--all")
+    with Reader(repository.env) as reader:
+        with pytest.raises(RuleBroken, match="more than 1000"):
+            if ask == "find":
+                reader.find(large, 1000)
+            else:
+                reader.find_all([repository.blob, large, repository.tree], 1000)
+        for name in (REF, repository.commit):
+            found = reader.find(name)
+            assert found
+            assert found[:2] == (repository.commit, "commit")
+    with CatFile(repository.env) as git:  # whoever does not close it hears nothing false either
+        with pytest.raises(RuleBroken, match="more than 1000"):
+            git.find(large, 1000)
+        with pytest.raises(RuleBroken):
+            git.find(repository.tree)

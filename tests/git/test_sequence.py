@@ -522,7 +522,7 @@ def test_a_desk_that_cannot_land_says_so_or_says_nothing(
     assert answer
     assert answer.code == "busy"
     with monkeypatch.context() as patch:
-        patch.setattr(durable.Refs, "move", lambda *_: 1 // 0)
+        patch.setattr(durable, "move", lambda *_: 1 // 0)
         assert desk.land(oid) is None  # it may have landed
     answer = desk.land(oid)
     assert answer
@@ -554,8 +554,8 @@ def test_a_git_that_dies_after_it_moved_the_ref_has_moved_it(
 ) -> None:
     oid = village.place(village.signed("alice", "submit", task="once"))
     bring(village, oid)
-    move = durable.Refs.move
-    monkeypatch.setattr(durable.Refs, "move", lambda *given: move(*given) or "died")
+    move = durable.move
+    monkeypatch.setattr(durable, "move", lambda *given: move(*given) or "died")
     answer = desk.land(oid)
     assert answer
     assert (answer.code, village.tip) == ("", oid)

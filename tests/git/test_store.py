@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +19,6 @@ from coordledger.tree import object_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from coordledger.tree import Objects
 
@@ -205,3 +207,76 @@ def test_a_linked_work_tree_shares_objects_and_refs(here: Repository, tmp_path: 
     assert all(map(here.store.has, objects))
     assert here.git("rev-parse", REF) == one
     store.close()
+
+
+def test_a_reader_that_was_killed_is_started_again(here: Repository) -> None:
+    objects = here.blobs(0, MANY + 1)
+    here.store.write(objects)
+    first, second, *_ = objects
+    assert here.store.read(first) == objects[first][1]
+    reader = here.store._reader
+    assert reader
+    assert reader._git
+    os.kill(reader._git._pid, signal.SIGKILL)
+    assert here.store.read(second) == objects[second][1]
+    assert not here.store.has("0" * len(first))
+
+
+def test_a_terminal_s_interrupt_is_not_for_the_reader(here: Repository) -> None:
+    objects = here.blobs(0, MANY + 1)
+    here.store.write(objects)
+    here.store.read(next(iter(objects)))
+    assert here.store._reader
+    assert here.store._reader._git
+    assert os.getpgid(here.store._reader._git._pid) != os.getpgid(0)
+
+
+def test_what_a_promisor_has_is_not_here_and_nobody_is_asked(here: Repository) -> None:
+    here.git("config", "core.repositoryFormatVersion", "1")
+    here.git("config", "extensions.partialClone", "origin")
+    here.git("config", "remote.origin.promisor", "true")
+    here.git("config", "remote.origin.url", f"{here.path}/nowhere.git")
+    oid = next(iter(here.blobs(0, 1)))
+    assert not here.store.has(oid)
+    with pytest.raises(KeyError):
+        here.store.read(oid)
+
+
+def test_where_nobody_may_wait_for_children_nothing_fails(here: Repository) -> None:
+    objects = here.blobs(0, MANY + 1)
+    here.store.write(objects)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        here.store.read(next(iter(objects)))
+        here.store.close()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_path_may_be_any_bytes(tmp_path: Path, env: dict[str, str]) -> None:
+    folder = os.fsencode(tmp_path) + b"/jos\xe9 \xc2\x85\xe2\x80\xa8"
+    os.mkdir(folder)  # noqa: PTH102
+    made = Repository(Path(os.fsdecode(folder)) / "here.git", env, "sha1")
+    assert made.store.git_dir.is_dir()
+    made.store.set_ref(REF, made.commit("one"))
+    assert made.store.ref(REF)
+    made.store.close()
+
+
+def test_a_named_folder_s_work_tree_is_the_configured_one(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    subprocess.run(["git", "init", "-q", "work"], cwd=tmp_path, env=env, check=True)
+    folder = tmp_path / "work/.git"
+
+    def root() -> Path | None:
+        store = Store.open(Git(env, tmp_path, Deadline(20)), folder)
+        store.close()
+        return store.root
+
+    assert root() == tmp_path / "work"
+    argv = ["git", "config", "core.worktree", str(tmp_path / "elsewhere")]
+    subprocess.run(argv, cwd=tmp_path / "work", env=env, check=True)
+    assert root() == tmp_path / "elsewhere"
