@@ -273,7 +273,7 @@ def grow(
     head = chain.head
     if head is None:
         raise AssertionError("it has a head")
-    store.set_ref(f"refs/coordledger/{name}", head.oid)
+    store.set_ref(records.LEDGERS + name, head.oid)
     store.close()
     return Grown(repository, head.record["ledger"], nonce, head.oid, count, fleet.tasks)
 

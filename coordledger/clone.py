@@ -24,7 +24,7 @@ import time
 from binascii import a2b_base64, b2a_base64  # base64 around them imports re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import canonical, commit
+from . import canonical, commit, records
 from .errors import RuleBroken, error
 from .signing import Signed
 from .tree import ID_LENGTHS
@@ -117,7 +117,7 @@ class Clone:
     def __init__(self, store: Store, name: str, branch: str | None = None) -> None:
         """`branch`: where the remote keeps the ledger if it cannot be a ref of its own."""
         self.store, self.name = store, name
-        self.ref = f"refs/coordledger/{name}"
+        self.ref = records.LEDGERS + name
         self.there = f"refs/heads/{branch}" if branch else self.ref
         self.incoming = f"refs/coordledger-incoming/{name}"
         self.folder = store.common_dir / "coordledger" / name

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import server, transport
+from . import records, server, transport
 from .errors import CoordledgerError, RuleBroken, error, printable
 from .ledger import Ledger, git_at, surroundings
 from .signing import Signed
@@ -177,7 +177,7 @@ def _try(ledger: Ledger, *, forged: bool) -> Push:
         except RuleBroken as broken:
             raise broken.own() from None
         ledger.clone.store.write(placed.objects)
-        ref = f"refs/coordledger-try/{ledger.clone.name}"
+        ref = records.TRIES + ledger.clone.name
         left_over = remote.head(ref)  # on a remote without a hook, by a try that was cut off
         push = remote.push(ref, left_over, placed.commit.oid)
         if push.outcome == transport.WON:

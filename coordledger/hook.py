@@ -22,6 +22,7 @@ import time
 from . import commit, keyfiles, records, times
 from .errors import CoordledgerError, RuleBroken, printable
 from .loose import Reader
+from .records import FOR, LEDGERS, TRIES
 from .signing import Keyring, Secret
 from .verify import AUTHENTIC, Chain, algorithm
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from .records import Record
     from .state import State
 
-LEDGERS, TRIES = "refs/coordledger/", "refs/coordledger-try/"
-FOR = "refs/for/coordledger/"
 MAX_RECORDS = 1024
 MAX_BYTES = 33_554_432
 MAX_INPUT = 16_777_216

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import transport
 from .errors import CoordledgerError
+from .records import FOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     Send = Callable[[Replica, Chain, list[Placed]], tuple[Push, "list[Landing]"]]
 
 MOST_RECORDS, MOST_BYTES = 1024, 16_777_216  # that go with one push
-_FOR = "refs/for/coordledger/"
 
 
 class Landing(NamedTuple):
@@ -66,7 +66,7 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
     old, new = run[0].commit.parent, run[-1].commit.oid  # the copy may have moved meanwhile
     before = replica.trusted
     sequenced = before.sequenced
-    ref = _FOR + clone.name if sequenced else clone.there
+    ref = FOR + clone.name if sequenced else clone.there
     push = replica.remote.push(ref, None if sequenced else old, new, lambda: pack, keep)
     if sequenced and push.code == "not-sequenced":  # it did once
         _note_sequenced(replica, says=False)

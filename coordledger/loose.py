@@ -15,6 +15,7 @@ import zlib
 
 from .catfile import MAX_OBJECT, CatFile
 from .errors import RuleBroken
+from .records import LEDGERS
 from .tree import ID_LENGTHS, deflate, object_id
 
 TYPE_CHECKING = False
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from .catfile import Found
     from .tree import Objects
 
-REFS = "refs/coordledger/"
 KINDS = ("commit", "tree", "blob", "tag")
 _ALGORITHMS = {length: name for name, length in ID_LENGTHS.items()}
 _HEX = frozenset("0123456789abcdef")
@@ -66,7 +66,7 @@ class Reader:
 
         Raises `RuleBroken`: too-large, bad-push.
         """
-        oid = self._ref(name) if name.startswith(REFS) else name
+        oid = self._ref(name) if name.startswith(LEDGERS) else name
         if len(oid) in _ALGORITHMS and _HEX.issuperset(oid):
             for folder in self._folders:
                 found = _loose(f"{folder}/{oid[:2]}/{oid[2:]}", oid, limit)

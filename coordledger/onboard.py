@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import commit, keyfiles, server
+from . import commit, keyfiles, records, server
 from .clone import Clone
 from .config import SecretFinder
 from .doctor import probe
@@ -122,7 +122,7 @@ def _init_here(options: Options, environ: Mapping[str, str], target: str, max_sk
         _configure_around(options, environ, settings, str(path))
     return Founded(
         ledger=placed.commit.record["ledger"],
-        ref=f"refs/coordledger/{settings.ledger}",
+        ref=records.LEDGERS + settings.ledger,
         repository=str(path),
         agent=agent,
         head=placed.commit.oid,

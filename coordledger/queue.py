@@ -299,8 +299,8 @@ class Queue:
         if any(found):
             pairs = zip(one.signed, found, strict=True)
             if all(there and there.signed.payload == signed.payload for signed, there in pairs):
-                places = [(there.seq, there.oid) for there in found if there]
-                return Push(WON, landed=dict(zip(one.pushed, places, strict=True)))
+                landed = [(there.seq, there.oid) for there in found if there]
+                return Push(WON, landed=dict(zip(one.pushed, landed, strict=True)))
             return Push(LOST, "its intent is in the chain already")
         if self._clock() - one.at > tip.state.skew // 2:
             return Push(LOST, "it waited for too long")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Rule = Callable[[Any], str]  # what is wrong with a value, or ""
 
 VERSION = 1
+# A remote has its ledgers here, tries a push out there, and puts it into its place in the third.
+LEDGERS, TRIES, FOR = "refs/coordledger/", "refs/coordledger-try/", "refs/for/coordledger/"
 ALG = "hmac-sha256"
 GROUP = 16
 MAX_PRIORITY = 1_000_000

@@ -179,7 +179,7 @@ class Replica:
             trusted = self.clone.trusted
             if trusted:
                 raise error("rewritten", head=f"{trusted.seq}:{trusted.digest[:16]}")
-            names = self.remote.names("refs/coordledger/")
+            names = self.remote.names(records.LEDGERS)
             others = f"; it has {', '.join(names)}" if names else ""
             raise self._not_a_ledger(others)
         return oid

@@ -28,8 +28,6 @@ import time
 from . import commit, durable, records
 from .errors import CoordledgerError, RuleBroken, printable
 from .hook import (
-    FOR,
-    LEDGERS,
     MAX_INPUT,
     Server,
     admit,
@@ -40,6 +38,7 @@ from .hook import (
     server_keyring,
 )
 from .loose import Reader
+from .records import FOR, LEDGERS
 from .verify import MAX_BASE_DISTANCE, Chain, algorithm
 
 TYPE_CHECKING = False

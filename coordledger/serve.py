@@ -47,7 +47,8 @@ from .catfile import CatFile
 from .config import child_environment
 from .errors import error
 from .git import Deadline, Git
-from .loose import REFS, Reader
+from .loose import Reader
+from .records import LEDGERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,7 +197,7 @@ class _Objects(Reader):
         self._repository = repository
 
     def _by_git(self, name: str, limit: int) -> Found | None:
-        if name.startswith(REFS):  # always anew
+        if name.startswith(LEDGERS):  # always anew
             return super()._by_git(name, limit)
         return self._repository.find(name, limit) or super()._by_git(name, limit)
 

@@ -36,7 +36,7 @@ CHAINED = "pre-receive.chained"
 MARK = "# coordledger pre-receive:"
 SEQUENCER = "proc-receive"
 SEQUENCER_MARK = "# coordledger proc-receive:"
-SEQUENCED = "refs/for/coordledger"
+SEQUENCED = records.FOR.rstrip("/")
 OLDEST_GIT = (2, 29)  # that knows proc-receive
 # What makes pushes to a busy ref cheap; said when it is set.
 SETTINGS = {"receive.autogc": "false", "core.logAllRefUpdates": "true"}
