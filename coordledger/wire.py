@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FLUSH = b"0000"
 MAX_PKT = 65_520
+MANY = 64  # objects
 _ASKED = ("report-status", "side-band-64k", "delete-refs", "quiet", "ofs-delta")
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _KINDS = {"commit": 1, "tree": 2, "blob": 3}
@@ -52,7 +53,8 @@ class Report(NamedTuple):
 def pack(objects: Objects, algo: str) -> bytes:
     """A pack (gitformat-pack(5)) of whole objects: id -> kind, content."""
     parts = [b"PACK", (2).to_bytes(4, "big"), len(objects).to_bytes(4, "big")]
-    for kind, content in objects.values():
+    deflated = _deflated([content for _, content in objects.values()])
+    for (kind, content), small in zip(objects.values(), deflated, strict=True):
         size = len(content)
         head = [_KINDS[kind] << 4 | size & 15]
         size >>= 4
@@ -60,9 +62,24 @@ def pack(objects: Objects, algo: str) -> bytes:
             head[-1] |= 128
             head.append(size & 127)
             size >>= 7
-        parts += [bytes(head), deflate(content)]
+        parts += [bytes(head), small]
     whole = b"".join(parts)
     return whole + digest(algo, whole)
+
+
+def _deflated(contents: list[bytes]) -> list[bytes]:
+    """Each by itself; of many another thread makes half: zlib leaves the interpreter to others."""
+    if len(contents) <= MANY:
+        return [deflate(content) for content in contents]
+    from threading import Thread  # noqa: PLC0415 - a claim needs none
+
+    half = len(contents) // 2
+    second: list[bytes] = []
+    helper = Thread(target=lambda: second.extend(map(deflate, contents[half:])))
+    helper.start()
+    first = [deflate(content) for content in contents[:half]]
+    helper.join()
+    return first + second
 
 
 def pkt(data: bytes) -> bytes:

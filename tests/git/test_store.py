@@ -14,8 +14,9 @@ import pytest
 from coordledger import store as module
 from coordledger.errors import Failed, Integrity
 from coordledger.git import Deadline, Git
-from coordledger.store import MANY, Store
+from coordledger.store import Store
 from coordledger.tree import object_id
+from coordledger.wire import MANY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
