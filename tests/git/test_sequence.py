@@ -420,6 +420,22 @@ def test_refs_of_one_push_are_answered_each_on_its_own(village: Forge) -> None:
     assert (village.tip, pushed.code) == (both[0], 1)
 
 
+def test_the_rest_of_a_refused_commit_does_not_speak_for_the_next_ledger(village: Forge) -> None:
+    """What is above the limit stays in git's pipe, behind which the next answers come."""
+    fleet, lie = village.fleet, b"no record"
+    for name in ("aaa", "bbb"):
+        fleet.git("update-ref", f"refs/coordledger/{name}", village.tip)
+    fleet.git("config", "receive.unpackLimit", "1")
+    fleet.git("pack-refs", "--all")
+    forged = f"{village.tip} commit {len(lie)}\n".encode() + lie + b"\n"
+    large = village.add("commit", f"tree {village.tree()}\n".encode() + forged * 4500)
+    good = village.place(village.signed("alice", "void"))
+    others = [f"{large}:refs/for/coordledger/{name}" for name in ("aaa", "bbb")]
+    pushed = village.push(*others, f"{good}:{FOR_REF}")
+    assert pushed.err.count("too-large") >= 2
+    assert [new for *_, new in _LANDED.findall(pushed.err)] == [good] == [village.tip]
+
+
 def test_an_atomic_push_is_refused_as_a_whole(town: Fleet, forge: Forge) -> None:
     """git could take back the others, and never what the hook has landed."""
     oid, head = forge.place(forge.signed("bob", "void")), forge.tip
