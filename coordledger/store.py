@@ -51,8 +51,8 @@ class Store:
         self.git, self.git_dir, self.root, self.algo = git, git_dir, root, algo
         self.common_dir = git_dir
         if (git_dir / "commondir").exists():
-            shared = (git_dir / "commondir").read_text("utf-8").rstrip("\n")
-            self.common_dir = (git_dir / shared).resolve()
+            shared = os.fsdecode((git_dir / "commondir").read_bytes())
+            self.common_dir = (git_dir / shared.removesuffix("\n")).resolve()
         self._objects = str(self.common_dir / "objects")
         self._reader: Reader | None = None
 
@@ -246,6 +246,8 @@ def _patiently(act: Callable[[], _T]) -> _T:
         try:
             return act()
         except FileExistsError as held:
+            if not str(held.filename).endswith(".lock"):
+                raise
             mark = _mark(held.filename)
             if mark is None or mark != seen:
                 seen, since = mark, time.monotonic()
