@@ -130,6 +130,18 @@ def test_a_damaged_object_is_named_and_no_other_suffers(
     assert here.store.read(good) == objects[good][1]
 
 
+def test_what_is_borrowed_has_to_be_what_its_id_says(here: Repository, tmp_path: Path) -> None:
+    neighbour = Repository(tmp_path / "next.git", here.env, here.algo)
+    (here.path / "objects/info/alternates").write_text(f"{neighbour.path}/objects\n")
+    objects = here.blobs(0, 2)
+    neighbour.store.write(objects)
+    bad, good = ((neighbour.path / "objects" / oid[:2] / oid[2:]) for oid in objects)
+    bad.chmod(0o600)
+    bad.write_bytes(good.read_bytes())
+    with pytest.raises(Integrity):
+        here.store.read(next(iter(objects)))
+
+
 def test_a_ref_is_set_read_and_removed_whatever_its_form(here: Repository) -> None:
     store = here.store
     one, two = here.commit("one"), here.commit("two")
@@ -159,7 +171,7 @@ def test_a_ref_is_set_read_and_removed_whatever_its_form(here: Repository) -> No
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
-@pytest.mark.parametrize("to", ["two", None])
+@pytest.mark.parametrize("to", ["one", "two", None])
 def test_the_lock_of_a_dead_process_is_waited_for_and_broken(
     here: Repository, monkeypatch: pytest.MonkeyPatch, to: str | None, packed: bool
 ) -> None:
@@ -175,6 +187,11 @@ def test_the_lock_of_a_dead_process_is_waited_for_and_broken(
     here.store.set_ref(REF, new)
     assert time.monotonic() - start > 0.2
     assert here.store.ref(REF) == new
+    assert not lock.exists()
+    here.store.set_ref(REF, None)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text("")
+    here.store.set_ref(REF, None)
     assert not lock.exists()
 
 
@@ -232,11 +249,16 @@ def test_a_terminal_s_interrupt_is_not_for_the_reader(here: Repository) -> None:
     assert os.getpgid(here.store._reader._git._pid) != os.getpgid(0)
 
 
-def test_what_a_promisor_has_is_not_here_and_nobody_is_asked(here: Repository) -> None:
+def test_what_a_promisor_has_is_not_here_and_nobody_is_asked(
+    here: Repository, tmp_path: Path
+) -> None:
     here.git("config", "core.repositoryFormatVersion", "1")
     here.git("config", "extensions.partialClone", "origin")
     here.git("config", "remote.origin.promisor", "true")
-    here.git("config", "remote.origin.url", f"{here.path}/nowhere.git")
+    theirs = Repository(tmp_path / "theirs.git", here.env, here.algo)
+    theirs.git("config", "uploadpack.allowAnySHA1InWant", "true")
+    here.git("config", "remote.origin.url", str(theirs.path))
+    theirs.store.write(here.blobs(0, 1))
     oid = next(iter(here.blobs(0, 1)))
     assert not here.store.has(oid)
     with pytest.raises(KeyError):
