@@ -246,17 +246,9 @@ def grow(
     store = server.create_repository(repository, git)
     server.install_hook(repository, git)
     nonce = random.Random(seed).randbytes(32).hex()  # noqa: S311 - it need not be secret
-    first = server.found_here(
-        store,
-        name,
-        OWNER,
-        f"{OWNER}-run",
-        30,
-        start,
-        nonce,
-        f"{seed:032x}",
-        keep=lambda secret: None,  # all are derived: see `secret_of`
-    )
+    said = server.First(OWNER, f"{OWNER}-run", 30, start, nonce, f"{seed:032x}")
+    # Nothing is kept: all secrets are derived, see `secret_of`.
+    first = server.found_here(store, name, said, lambda secret: None)
     packs = Packs(store)
     chain = Chain(packs.read, Keyring(), first.commit, store.algo)
     fleet = _Fleet(chain, _master(repository), start, seed)

@@ -88,9 +88,15 @@ def _is_url(target: str) -> bool:
     )
 
 
-def _fresh() -> tuple[str, str, int]:
-    """Nonce, op, now."""
-    return secrets.token_hex(32), secrets.token_hex(16), time.time_ns() // 1_000_000
+def _first(settings: Settings, max_skew: int) -> server.First:
+    return server.First(
+        settings.need_agent,
+        settings.session or "init",
+        max_skew,
+        time.time_ns() // 1_000_000,
+        nonce=secrets.token_hex(32),
+        op=secrets.token_hex(16),
+    )
 
 
 def _init_here(options: Options, environ: Mapping[str, str], target: str, max_skew: int) -> Founded:
@@ -107,16 +113,12 @@ def _init_here(options: Options, environ: Mapping[str, str], target: str, max_sk
     store = server.create_repository(path, git)
     server.need_no_ledger(store, settings.ledger)
     done = server.install_hook(path, git)
-    nonce, op, now = _fresh()
-    session = settings.session or "init"
     home = str(SecretFinder(settings, around.root if around else None).home(agent))
 
     def keep(secret: Secret) -> None:
         keyfiles.append(home, secret)
 
-    placed = server.found_here(
-        store, settings.ledger, agent, session, max_skew, now, nonce, op, keep=keep
-    )
+    placed = server.found_here(store, settings.ledger, _first(settings, max_skew), keep)
     configured = around is not None and around.git_dir != store.git_dir
     if configured:
         _configure_around(options, environ, settings, str(path))
@@ -137,18 +139,16 @@ def _init_here(options: Options, environ: Mapping[str, str], target: str, max_sk
 def _init_there(
     options: Options, environ: Mapping[str, str], target: str, max_skew: int
 ) -> Founded:
-    nonce, op, now = _fresh()
     with Ledger.from_options(options._replace(remote=target), environ) as ledger:
         settings = ledger.settings
         agent = settings.need_agent
         _need_unjoined(ledger.clone)
-        session = settings.session or "init"
         home = str(ledger.finder.home(agent))
 
         def keep(secret: Secret) -> None:
             keyfiles.append(home, secret)
 
-        server.found_there(ledger, agent, session, max_skew, now, nonce, op, keep=keep)
+        server.found_there(ledger, _first(settings, max_skew), keep)
         head = ledger.head(refresh=False)
         _configure_around(options, environ, settings, target)
         return Founded(

@@ -13,7 +13,7 @@ import shlex
 import sys
 from base64 import b64encode
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import keyfiles, records, signing, times
 from .clone import Clone, Trusted
@@ -50,25 +50,36 @@ def mint() -> Secret:
     return Secret(b64encode(os.urandom(32)).decode("ascii"))
 
 
-def genesis(
-    master: Secret, agent: str, session: str, max_skew: int, now: int, nonce: str, op: str
-) -> tuple[signing.Signed, Secret]:
+class First(NamedTuple):
+    """What a ledger's first record says, but for keys: `max_skew` in seconds, `now` in
+    milliseconds since 1970, `nonce` and `op` fresh random bytes in hex.
+    """
+
+    agent: str
+    session: str
+    max_skew: int
+    now: int
+    nonce: str
+    op: str
+
+
+def genesis(master: Secret, first: First) -> tuple[signing.Signed, Secret]:
     """The signed first record of a ledger, and the owner's secret."""
-    secret = master.derive(nonce, agent, 1)
+    secret = master.derive(first.nonce, first.agent, 1)
     policy = {key: default for key, (default, _, _) in records.POLICY.items()}
     record = {
         "v": records.VERSION,
-        "at": times.show(now),
-        "agent": agent,
+        "at": times.show(first.now),
+        "agent": first.agent,
         "key": 1,
-        "session": session,
-        "op": op,
+        "session": first.session,
+        "op": first.op,
         "base": None,
         "kind": "genesis",
-        "nonce": nonce,
-        "policy": policy | {"max_skew": max_skew},
+        "nonce": first.nonce,
+        "policy": policy | {"max_skew": first.max_skew},
         "alg": records.ALG,
-        "fingerprint": secret.fingerprint(nonce, agent, 1),
+        "fingerprint": secret.fingerprint(first.nonce, first.agent, 1),
     }
     record["ledger"] = signing.ledger_id(record)
     return signing.sign(records.check(record), secret), secret
@@ -99,18 +110,7 @@ def need_no_ledger(store: Store, name: str) -> None:
         raise error("ledger-exists", remote=store.git_dir, name=name)
 
 
-def found_here(
-    store: Store,
-    name: str,
-    agent: str,
-    session: str,
-    max_skew: int,
-    now: int,
-    nonce: str,
-    op: str,
-    *,
-    keep: Callable[[Secret], None],
-) -> Placed:
+def found_here(store: Store, name: str, first: First, keep: Callable[[Secret], None]) -> Placed:
     """Write the first record into a bare repository.
 
     The master is minted if the repository has none; `keep` puts the owner's secret into its
@@ -124,7 +124,7 @@ def found_here(
         masters = [mint()]
         path.parent.mkdir(mode=0o700, exist_ok=True)
         keyfiles.append(str(path), masters[0])
-    signed, secret = genesis(masters[-1], agent, session, max_skew, now, nonce, op)
+    signed, secret = genesis(masters[-1], first)
     keep(secret)
     placed = Chain(store.read, Keyring(masters), None, store.algo).place(signed)
     store.write(placed.objects)
@@ -133,17 +133,7 @@ def found_here(
     return placed
 
 
-def found_there(
-    ledger: Ledger,
-    agent: str,
-    session: str,
-    max_skew: int,
-    now: int,
-    nonce: str,
-    op: str,
-    *,
-    keep: Callable[[Secret], None],
-) -> None:
+def found_there(ledger: Ledger, first: First, keep: Callable[[Secret], None]) -> None:
     """Push the first record to a remote without a hook.
 
     The master is kept in the user's configuration; `keep` as in `found_here`. Raises
@@ -153,7 +143,7 @@ def found_there(
     if remote.head(clone.there) is not None:
         raise error("ledger-exists", remote=remote.shown, name=clone.name)
     master = mint()
-    signed, secret = genesis(master, agent, session, max_skew, now, nonce, op)
+    signed, secret = genesis(master, first)
     keep(secret)
     ledger_id = signed.record["ledger"]
     keyfiles.append(str(ledger.settings.config_dir / "masters" / ledger_id), master)

@@ -9,6 +9,7 @@ import pytest
 from fleet import Fleet, hermetic
 
 from .forge import Forge
+from .gate import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +58,14 @@ def forge_for(tmp_path: Path) -> Iterator[Callable[[Fleet], Forge]]:
     yield make
     for forge in made:
         forge.close()
+
+
+@pytest.fixture
+def gate(fleet: Fleet) -> Iterator[Gate]:
+    """Where the server's pushes can be held up."""
+    gate = Gate(fleet)
+    yield gate
+    gate.clear()
 
 
 @pytest.fixture

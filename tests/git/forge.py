@@ -176,7 +176,7 @@ class Forge(helpers.Fleet):
         """Replace the whole ledger by one that was founded long ago, with the same master."""
         at = self.now - days_ago * 86_400_000
         numbers = (secrets.token_hex(32), secrets.token_hex(16))
-        signed, _ = server.genesis(self.master, "alice", "init", 30, at, *numbers)
+        signed, _ = server.genesis(self.master, server.First("alice", "init", 30, at, *numbers))
         placed = verify.Chain(self.raw, Keyring(), None, self.algo).place(signed)
         self._remote.write(placed.objects)
         self._remote.set_ref(self.ref, placed.commit.oid)

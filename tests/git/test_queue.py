@@ -147,18 +147,6 @@ def fleet(town: Fleet) -> Iterator[Fleet]:
 
 
 @pytest.fixture
-def gate(fleet: Fleet) -> Iterator[Gate]:
-    gate = Gate(fleet)
-    yield gate
-    gate.clear()
-
-
-@pytest.fixture
-def forge(fleet: Fleet, forge_for: Callable[[Fleet], Forge]) -> Forge:
-    return forge_for(fleet)
-
-
-@pytest.fixture
 def line(fleet: Fleet) -> Iterator[Line]:
     found = Line(fleet.ledger("alice"))
     yield found

@@ -19,7 +19,7 @@ from .forge import opened, second_opinion
 from .gate import Gate, ended, eventually, kill, start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from fleet import Fleet
 
@@ -44,18 +44,6 @@ def town(founded: Callable[..., Fleet]) -> Fleet:
 def fleet(town: Fleet) -> Fleet:
     assert [name for who in ("alice", "bob") for name in town.ledger(who).clone.intents()] == []
     return town
-
-
-@pytest.fixture
-def gate(fleet: Fleet) -> Iterator[Gate]:
-    gate = Gate(fleet)
-    yield gate
-    gate.clear()
-
-
-@pytest.fixture
-def forge(fleet: Fleet, forge_for: Callable[[Fleet], Forge]) -> Forge:
-    return forge_for(fleet)
 
 
 @pytest.fixture
