@@ -43,11 +43,8 @@ _HEX = frozenset("0123456789abcdef")
 DAY = 86_400_000
 DEFAULT_GAP = 30 * DAY
 _LOT = 64
-_MILESTONES = {
-    16,
-    32,
-    *range(_LOT, MAX_RECORDS, _LOT),
-}  # records that a push has turned out to bring
+# A push of so many records is likely to bring more, which are asked for together.
+_MILESTONES = {16, 32, *range(_LOT, MAX_RECORDS, _LOT)}
 
 
 def pre_receive(
