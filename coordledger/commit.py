@@ -46,22 +46,6 @@ class Commit:
         return self.signed.record
 
 
-class _Unread(Signed):
-    """A record that was verified when it landed: its value is made when somebody asks for it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, payload: bytes, tag: bytes) -> None:
-        self.payload, self.tag = payload, tag
-        self._value: Record | None = None
-
-    @property
-    def record(self) -> Record:  # type: ignore[override]
-        if self._value is None:
-            self._value = records.check(canonical.decode(self.payload))
-        return self._value
-
-
 def next_digest(before: str | None, signed: Signed) -> str:
     """The chain's digest after a record; `before` is None ahead of the genesis record."""
     start = bytes.fromhex(before) if before else FIRST_DIGEST
@@ -101,10 +85,9 @@ Coordledger-Digest: {made.digest}
     return text.encode("ascii")
 
 
-def parse(oid: str, content: bytes, *, landed: bool = False) -> Commit:
+def parse(oid: str, content: bytes) -> Commit:
     """What `render` would have to have been given, out of the bytes of a commit.
 
-    `landed`: it lies below a head that is trusted, and its record may never be looked at.
     Raises `RuleBroken`: bad-commit, too-large, and those of `canonical` and `records`.
     """
     if len(content) > MAX_BYTES:
@@ -122,8 +105,6 @@ def parse(oid: str, content: bytes, *, landed: bool = False) -> Commit:
         bytes.fromhex(digest_text)
     except (ValueError, IndexError):
         raise RuleBroken("bad-commit", why="it has not the form of a record's commit") from None
-    if landed:
-        return Commit(oid, tree, above, committed, _Unread(payload, tag), number, digest_text)
     record = records.check(canonical.decode(payload))
     if len(tag) != TAG_BYTES:  # who has no secret sees that much
         raise RuleBroken("bad-signature", agent=record["agent"], key=record["key"])

@@ -146,7 +146,7 @@ class Chain:
             if below.parent is None or len(newer) > MAX_BASE_DISTANCE:
                 return False
             try:
-                below = commit.parse(below.parent, self._read(below.parent), landed=True)
+                below = commit.parse(below.parent, self._read(below.parent))
             except KeyError:
                 return False
         self._recent += newer[:0:-1]
@@ -197,9 +197,14 @@ class Chain:
         """The record with this agent and op, of those with a seq above `above`."""
         self._reach(above)
         first = max(0, above + 1 - self._recent[0].seq)
-        mark = f'"op":"{op}"'.encode("ascii")  # canonical: nothing else in a record reads so
-        near = (c for c in self._recent[first:] if mark in c.signed.payload)
-        return next((c for c in near if (c.record["op"], c.record["agent"]) == (op, agent)), None)
+        return next(
+            (
+                c
+                for c in self._recent[first:]
+                if c.record["op"] == op and c.record["agent"] == agent
+            ),
+            None,
+        )
 
     def at(self, seq: int) -> Commit | None:
         """The commit at `seq`, up to the head and as far down as a base may lie."""
@@ -218,7 +223,7 @@ class Chain:
                 content = self._read(below.parent)
             except KeyError:
                 break
-            below = commit.parse(below.parent, content, landed=True)
+            below = commit.parse(below.parent, content)
             older.append(below)
         self._recent[:0] = reversed(older)
 
