@@ -16,6 +16,8 @@ from .signing import TAG_BYTES, Signed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .records import Record
 
 MAX_BYTES = 262_144
@@ -85,11 +87,40 @@ Coordledger-Digest: {made.digest}
     return text.encode("ascii")
 
 
+def envelope(content: bytes, above: str | None, tree: str) -> bytes:
+    """The commit `content` on another parent or on none, with another tree: to send its record
+    to who puts it into its place, and to need nothing else there.
+    """
+    _, _, rest = content.partition(b"\nauthor ")
+    parent = f"parent {above}\n" if above else ""
+    return f"tree {tree}\n{parent}author ".encode("ascii") + rest
+
+
 def parse(oid: str, content: bytes) -> Commit:
     """What `render` would have to have been given, out of the bytes of a commit.
 
     Raises `RuleBroken`: bad-commit, too-large, and those of `canonical` and `records`.
     """
+    return _parse(oid, content, lambda payload: records.check(canonical.decode(payload)))
+
+
+def recall(oid: str, content: bytes) -> Commit:
+    """The same of a commit below a head that the caller trusts: `content` is known to be that
+    of `oid`, and was judged when it got there. In half the time of `parse`.
+
+    Raises `RuleBroken`: bad-commit, too-large, bad-signature.
+    """
+    return _parse(oid, content, _record_of)
+
+
+def _record_of(payload: bytes) -> Record:
+    record = canonical.read(payload)
+    if not isinstance(record, dict) or not {"agent", "key", "op"} <= record.keys():
+        raise ValueError("no record")
+    return record
+
+
+def _parse(oid: str, content: bytes, record_of: Callable[[bytes], Record]) -> Commit:
     if len(content) > MAX_BYTES:
         raise RuleBroken("too-large", what="the commit", size=len(content), limit=MAX_BYTES)
     try:
@@ -103,9 +134,9 @@ def parse(oid: str, content: bytes) -> Commit:
         number = int(seq)
         digest_text = digest.decode("ascii")
         bytes.fromhex(digest_text)
-    except (ValueError, IndexError):
+        record = record_of(payload)
+    except (ValueError, IndexError, RecursionError):
         raise RuleBroken("bad-commit", why="it has not the form of a record's commit") from None
-    record = records.check(canonical.decode(payload))
     if len(tag) != TAG_BYTES:  # who has no secret sees that much
         raise RuleBroken("bad-signature", agent=record["agent"], key=record["key"])
     signed = Signed(payload, record, tag)

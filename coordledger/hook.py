@@ -157,11 +157,12 @@ def _judge_ref(old: str, new: str, ref: str, server: Server) -> None:
 
 
 def new_commits(
-    objects: Reader, new: str, known: Callable[[str, int], bool]
+    objects: Reader, new: str, known: Callable[[str | None, int], bool]
 ) -> list[tuple[Commit, bytes]]:
     """The commits up to `new`, each with its content, oldest first, along raw parents.
 
-    They end above the first parent that is `known`, by its id and the seq that it has to have.
+    They end above the first parent that is `known`, by its id and the seq that it has to have;
+    its id is None where there is no parent.
     """
     found: list[tuple[Commit, bytes]] = []
     total, oid = 0, new
@@ -180,11 +181,11 @@ def new_commits(
             raise RuleBroken("too-large", what="the push", size=total, limit=MAX_BYTES)
         one = commit.parse(oid, got[2])
         found.append((one, got[2]))
+        if known(one.parent, one.seq - 1):
+            return found[::-1]
         if one.parent is None:
             raise RuleBroken("not-fast-forward")
         oid = one.parent
-        if known(oid, one.seq - 1):
-            return found[::-1]
 
 
 def admit(verdict: str, r: Record, parent: Commit | None, state: State, server: Server) -> None:

@@ -3,6 +3,11 @@
 Rules: what has landed is told as the remote told it. The copy moves forward with what
 stands in the places that were planned for it; where a server or a neighbour has put a
 record further up, the copy stays behind, and catches up when it has to.
+
+To a server that sequences, records go in envelopes: commits with an empty tree, the first
+without a parent. On a head that the server has left behind they would bring five objects
+each that nobody will ever need; and git, which does not know the server's new head, would
+send the whole history along.
 """
 
 from __future__ import annotations
@@ -10,9 +15,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import transport
+from . import commit, transport
 from .errors import CoordledgerError
 from .records import FOR
+from .tree import object_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from .replica import Replica
     from .state import State
     from .transport import Push
+    from .tree import Objects
     from .verify import Chain, Placed
 
     Send = Callable[[Replica, Chain, list[Placed]], tuple[Push, "list[Landing]"]]
@@ -52,22 +59,28 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
     """
     clone, store = replica.clone, replica.clone.store
     objects = {oid: made for placed in run for oid, made in placed.objects.items()}
-    pack = store.pack(objects)
+    before = replica.trusted
+    sequenced = before.sequenced
+    old, new = run[0].commit.parent, run[-1].commit.oid  # the copy may have moved meanwhile
+    ref, sent, envelopes = clone.there, objects, list[str]()
+    if sequenced:
+        ref, old = FOR + clone.name, None
+        sent, envelopes = _enveloped(run, store.algo)
+        new = envelopes[-1]
+    pack = store.pack(sent)
     fault: list[Exception] = []
 
     def keep() -> None:
         try:
-            store.write(objects, pack)
+            store.write(sent, pack)
         except (OSError, CoordledgerError) as broken:
             if not replica.remote.folder:
                 raise
             fault.append(broken)  # it may be on its way already
 
-    old, new = run[0].commit.parent, run[-1].commit.oid  # the copy may have moved meanwhile
-    before = replica.trusted
-    sequenced = before.sequenced
-    ref = FOR + clone.name if sequenced else clone.there
-    push = replica.remote.push(ref, None if sequenced else old, new, lambda: pack, keep)
+    push = replica.remote.push(ref, old, new, lambda: pack, keep)
+    if sequenced:
+        push = _opened(push, dict(zip(envelopes, run, strict=True)))
     if sequenced and push.code == "not-sequenced":  # it did once
         _note_sequenced(replica, says=False)
         return push._replace(outcome=transport.LOST), []
@@ -87,10 +100,32 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
         try:
             if fault:
                 raise fault[0]
+            if sequenced:
+                store.write(objects)
             replica.adopt(tip, [(placed.commit.seq, placed.commit.oid) for placed in run])
         except (OSError, CoordledgerError):  # it has landed, whatever our own disk says
             replica.hold(tip, before)
     return push, landings
+
+
+def _enveloped(run: list[Placed], algo: str) -> tuple[Objects, list[str]]:
+    """The objects to send, and the id of each record's envelope."""
+    tree = object_id("tree", b"", algo)
+    objects: Objects = {tree: ("tree", b"")}
+    oids: list[str] = []
+    for placed in run:
+        content = commit.envelope(placed.content, oids[-1] if oids else None, tree)
+        oids.append(object_id("commit", content, algo))
+        objects[oids[-1]] = ("commit", content)
+    return objects, oids
+
+
+def _opened(push: Push, envelopes: dict[str, Placed]) -> Push:
+    """The answer, with the ids that the records have here in place of their envelopes'."""
+    names = {oid: placed.commit.oid for oid, placed in envelopes.items()}
+    landed = push.landed and {names.get(oid, oid): at for oid, at in push.landed.items()}
+    meant = (name for oid, name in names.items() if push.blamed and oid.startswith(push.blamed))
+    return push._replace(landed=landed, blamed=next(meant, ""))
 
 
 def _note_sequenced(replica: Replica, *, says: bool) -> None:

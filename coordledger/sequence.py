@@ -3,7 +3,8 @@
 Clients push a commit, or a chain of them, to refs/for/coordledger/<ledger>; git hands it
 to the proc-receive hook (githooks(5)), which takes the signed records out, renders them on
 the ledger's current head under a lock, and moves the ref. Nobody loses a race to a record
-that his own does not conflict with.
+that his own does not conflict with. Commits of a ledger do, on any head of it; our clients
+send envelopes (`landing`), which need nothing of what they may not have.
 
 Rules of this file:
 - Only the signed bytes of what is pushed count; the commits around them are rendered anew.
@@ -88,16 +89,22 @@ class Blame(Exception):
 
 
 def read_push(new: str, chain: Chain, objects: Reader) -> Push:
-    """The records of the commits from the ledger to `new`; `chain` stands on a head of it."""
+    """The records of the commits up to `new`, from the ledger or from one without a parent;
+    `chain` stands on a head of it.
+    """
 
-    def known(oid: str, seq: int) -> bool:
-        if chain.head is None or seq < chain.head.seq - MAX_BASE_DISTANCE:
-            return True  # wherever it is: no record above it can still land
+    def stands(oid: str, seq: int) -> bool:
         there = chain.at(seq)
         return there is not None and there.oid == oid
 
+    def known(oid: str | None, seq: int) -> bool:
+        if oid is None or chain.head is None or seq < chain.head.seq - MAX_BASE_DISTANCE:
+            return True  # wherever it is: no record above it can still land
+        return stands(oid, seq)
+
     found = [one for one, _ in new_commits(objects, new, known)]
-    while len(found) > 1 and known(found[0].oid, found[0].seq):  # below one that lied about its seq
+    # Below one that lied about its seq.
+    while len(found) > 1 and stands(found[0].oid, found[0].seq):
         del found[0]
     return Push(new, [one.oid for one in found], [one.signed for one in found])
 

@@ -146,7 +146,7 @@ class Chain:
             if below.parent is None or len(newer) > MAX_BASE_DISTANCE:
                 return False
             try:
-                below = commit.parse(below.parent, self._read(below.parent))
+                below = commit.recall(below.parent, self._read(below.parent))
             except KeyError:
                 return False
         self._recent += newer[:0:-1]
@@ -223,7 +223,7 @@ class Chain:
                 content = self._read(below.parent)
             except KeyError:
                 break
-            below = commit.parse(below.parent, content)
+            below = commit.recall(below.parent, content)
             older.append(below)
         self._recent[:0] = reversed(older)
 

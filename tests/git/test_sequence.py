@@ -151,6 +151,59 @@ def test_what_surrounds_the_signed_bytes_does_not_matter(town: Fleet, forge: For
     is_sound(forge)
 
 
+def enveloped(forge: Forge, *oids: str) -> list[str]:
+    """The records of some commits, as our clients send them."""
+    found: list[str] = []
+    for oid in oids:
+        above = found[-1] if found else None
+        content = commit.envelope(forge.raw(oid), above, forge.add("tree", b""))
+        found.append(forge.add("commit", content))
+    return found
+
+
+def test_a_record_in_an_envelope_lands_where_the_head_is(town: Fleet, forge: Forge) -> None:
+    placed = forge.place(forge.signed("bob", "submit", task="posted"))
+    [sent] = enveloped(forge, placed)
+    assert landed(send(forge, sent)) == [(sent, seq_of(forge, placed), placed)]
+    assert forge.tip == placed
+    again = landed(send(forge, sent))
+    assert again == [(sent, seq_of(forge, placed), placed)]
+    is_sound(forge)
+
+
+def test_a_chain_of_envelopes_lands_whole_or_not_at_all(town: Fleet, forge: Forge) -> None:
+    oids = forge.voids(4)
+    bad = forge.place(forge.sign(forge.record("bob", "void"), mint()), on=oids[-1])
+    sent = enveloped(forge, *oids, bad)
+    grow(forge, 2)
+    head = forge.tip
+    refused = send(forge, sent[-1])
+    assert (refused.slug, refused.short, forge.tip) == ("bad-signature", sent[-1][:12], head)
+    found = landed(send(forge, sent[-2]))
+    assert [pushed for pushed, *_ in found] == sent[:-1]
+    assert [seq for _, seq, _ in found] == [seq_of(forge, head) + n for n in (1, 2, 3, 4)]
+    is_sound(forge)
+
+
+def test_an_envelope_that_lies_about_its_seq_changes_nothing(town: Fleet, forge: Forge) -> None:
+    """Wherever it says that it stands, of a chain each record lands once, and none is left out."""
+    first, second = forge.voids(2)
+    for lie in (0, 1, seq_of(forge, forge.tip), 10**9):
+        texts = [
+            re.sub(rb"(?m)^Coordledger-Seq: .*", b"Coordledger-Seq: %d" % lie, forge.raw(oid))
+            for oid in (first, second)
+        ]
+        sent = enveloped(forge, *(forge.add("commit", text) for text in texts))
+        assert [pushed for pushed, *_ in landed(send(forge, sent[-1]))] == sent
+    is_sound(forge)
+
+
+def test_a_genesis_record_in_an_envelope_founds_nothing(town: Fleet, forge: Forge) -> None:
+    head = forge.tip
+    assert send(forge, forge.git("rev-list", "--max-parents=0", forge.tip).strip()).slug == "bad-genesis"
+    assert forge.tip == head
+
+
 def test_two_on_one_head_both_land(town: Fleet, forge: Forge) -> None:
     oids = [forge.place(forge.signed(agent, "claim", tasks=[agent])) for agent in ("bob", "carol")]
     [[first], [second]] = [landed(send(forge, oid)) for oid in oids]
@@ -247,18 +300,12 @@ def _foreign(forge: Forge) -> str:
     return forge.add("commit", text.encode())
 
 
-def _root(forge: Forge) -> str:
-    raw = forge.raw(forge.place(forge.signed("bob", "void")))
-    return forge.add("commit", re.sub(rb"(?m)^parent .*\n", b"", raw, count=1))
-
-
 @pytest.mark.parametrize(
     ("make", "slug"),
     [
         (_huge, "too-large"),
         (_no_commit, "bad-push"),
         (_foreign, "bad-commit"),
-        (_root, "not-fast-forward"),
     ],
 )
 def test_what_is_no_record_is_refused(

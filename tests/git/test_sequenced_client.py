@@ -133,6 +133,39 @@ def test_what_git_itself_pushes_is_sequenced_too(
         assert won.claim.commit == busy.head()
 
 
+@pytest.mark.parametrize("by_git", [False, True], ids=["direct", "by git"])
+def test_who_is_behind_sends_his_record_and_nothing_else(busy: Fleet, *, by_git: bool) -> None:
+    """git would send all of history: it does not know the server's head, and so no common one."""
+    if by_git:
+        busy.git("config", "protocol.version", "2", cwd=busy.clone("alice"))
+    with busy.ledger("alice") as alice, busy.ledger("bob") as bob:
+        alice.claim("a")
+        bob.claim("b")
+        busy.git("config", "receive.unpackLimit", "3")  # three objects would stay a pack
+        won = alice.claim("c").claim
+        assert won
+        assert won.commit == busy.head()
+        with alice.batch() as batch:
+            batch.submit("d")
+        assert [one.outcome for one in batch.outcomes] == ["landed"]
+    assert not list(busy.remote.glob("objects/pack/*.pack"))
+    assert second_opinion(busy.remote) == 6
+    fsck(busy.remote, busy.env)
+
+
+def test_the_copy_holds_what_landed_as_it_was_planned(busy: Fleet) -> None:
+    """In an envelope it was sent; the copy moves on to the record's own commit."""
+    with busy.ledger("alice") as alice:
+        alice.claim("a")
+        won = alice.claim("b").claim
+        assert won
+        assert won.commit == busy.head()
+        clone = busy.clone("alice")
+        assert alice.head().commit == won.commit
+        assert "tasks/" in busy.git("ls-tree", "-r", won.commit, cwd=clone)
+        assert won.commit in busy.git("rev-parse", LEDGER_REF, cwd=clone)
+
+
 def test_installing_the_hook_removes_what_pushes_left_while_there_was_none(busy: Fleet) -> None:
     with busy.ledger("alice") as alice:
         alice.claim("a")
