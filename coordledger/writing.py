@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
 PATIENCE = 8
 STUCK_LOSSES = 6  # on one and the same head: nobody won these races
-FAR_BEHIND = verify.MAX_BASE_DISTANCE // 2
+FAR_BEHIND = verify.MAX_BASE_DISTANCE // 4  # the server reads back as far for each push
 
 
 class Identity(NamedTuple):
