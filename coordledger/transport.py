@@ -260,11 +260,14 @@ class Remote:
 
 def _advertised(service: Service) -> wire.Advertisement:
     """What receive-pack begins with. Raises `BadWire`, `Failed`: timeout."""
-    came = b""
+    lines: list[bytes] = []
+    rest = b""
     while True:
         more = service.read()
-        came += more
-        lines, end = wire.packets(came)
+        rest += more
+        whole, end = wire.packets(rest)
+        lines += whole
+        rest = rest[sum(4 + len(line) for line in whole) :]  # read once: there may be many refs
         if end is not None:
             return wire.advertisement(lines)
         if not more:
