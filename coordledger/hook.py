@@ -24,7 +24,8 @@ from .errors import CoordledgerError, RuleBroken, printable
 from .loose import Reader
 from .records import FOR, LEDGERS, TRIES
 from .signing import Keyring, Secret
-from .verify import AUTHENTIC, Chain, algorithm
+from .tree import algorithm
+from .verify import AUTHENTIC, Chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -40,7 +40,8 @@ from .hook import (
 )
 from .loose import Reader
 from .records import FOR, LEDGERS
-from .verify import MAX_BASE_DISTANCE, Chain, algorithm
+from .tree import algorithm
+from .verify import MAX_BASE_DISTANCE, Chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -255,7 +256,8 @@ class Sequencer:
 
     def _flush(self) -> None:
         try:
-            durable.write(f"{self.git_dir}/objects", self._pending, self._arrived)
+            folder = f"{self.git_dir}/objects"
+            durable.write(folder, self._pending, self._environ, self._arrived)
         except OSError as fault:
             why = f"cannot write objects: {fault.strerror}"
             raise RuleBroken("hook-broken", why=why) from fault

@@ -27,6 +27,11 @@ _MEMORY = 6  # of zlib's 1 to 9
 KEPT_BYTES = 67_108_864  # the state of some 200,000 tasks
 
 
+def algorithm(oid: str) -> str:
+    """The object format that an id belongs to."""
+    return next(name for name, length in ID_LENGTHS.items() if length == len(oid))
+
+
 def object_id(kind: str, content: bytes, algo: str) -> str:
     """The id of a git object; `kind` is blob, tree or commit."""
     return digest(algo, b"%s %d\0%s" % (kind.encode("ascii"), len(content), content)).hex()

@@ -15,7 +15,7 @@ from __future__ import annotations
 from . import commit, signing, times
 from .errors import RuleBroken
 from .state import State, apply
-from .tree import ID_LENGTHS, Tree, object_id
+from .tree import Tree, object_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -239,8 +239,3 @@ def _difference(expected: bytes, got: bytes) -> str:
             name = names[at] if at < len(names) else ""
             return f"the {name} line differs" if name else f"line {at + 1} differs"
     return "it is longer or shorter"
-
-
-def algorithm(oid: str) -> str:
-    """The object format that an id belongs to."""
-    return next(name for name, length in ID_LENGTHS.items() if length == len(oid))

@@ -51,6 +51,35 @@ def test_a_commit_is_the_text_that_the_specification_shows():
     ]
 
 
+def test_what_was_judged_once_is_recalled_as_it_was_parsed():
+    for oid, content in FLEET.log:
+        found, wanted = commit.recall(oid, content), commit.parse(oid, content)
+        for name in commit.Commit.__slots__:
+            if name != "signed":
+                assert getattr(found, name) == getattr(wanted, name)
+        assert found.signed.payload == wanted.signed.payload
+        assert found.signed.tag == wanted.signed.tag
+        assert found.record == wanted.record
+
+
+@pytest.mark.parametrize(
+    "payload", [b"[]", b"{}", b"1", b"{", b"\xff", b"[" * 100_000, b'{"op":"x","agent":"y"}']
+)
+def test_what_nobody_can_have_judged_is_not_recalled(payload):
+    head, subject, _, trailers = CONTENT.split(b"\n\n")
+    odd = b"\n\n".join([head, subject, payload, trailers])
+    assert refused(commit.recall, OID, odd) == "bad-commit"
+
+
+@pytest.mark.parametrize("above", ["1" * 40, None])
+def test_an_envelope_differs_in_tree_and_parent_and_in_nothing_else(above):
+    made = commit.envelope(CONTENT, above, "2" * 40)
+    found, wanted = commit.parse("3" * 40, made), commit.parse(OID, CONTENT)
+    assert (found.tree, found.parent) == ("2" * 40, above)
+    assert (found.signed.payload, found.signed.tag) == (wanted.signed.payload, wanted.signed.tag)
+    assert made.partition(b"\nauthor ")[2] == CONTENT.partition(b"\nauthor ")[2]
+
+
 def test_the_genesis_commit_has_no_parent_line():
     lines = FLEET.log[0][1].decode().split("\n")
     assert [line.split(" ")[0] for line in lines[:3]] == ["tree", "author", "committer"]

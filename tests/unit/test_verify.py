@@ -78,7 +78,7 @@ class TestVerdicts:
             fleet.put("bob", "claim", tasks=["t"])
             assert set(judged(fleet.fresh_verifier(), fleet.log)) == {AUTHENTIC}
             assert {len(oid) for oid, _ in fleet.log} == {width}
-            assert verify.algorithm(fleet.head.oid) == algo
+            assert tree.algorithm(fleet.head.oid) == algo
             found = [commit.parse(*it) for it in fleet.log]
             chains.append([(c.signed.payload, c.signed.tag, c.digest) for c in found])
         assert chains[0] == chains[1]
