@@ -68,15 +68,12 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
         sent, envelopes = _enveloped(run, store.algo)
         new = envelopes[-1]
     pack = store.pack(sent)
-    fault: list[Exception] = []
+    stored = False
 
     def keep() -> None:
-        try:
-            store.write(sent, pack)
-        except (OSError, CoordledgerError) as broken:
-            if not replica.remote.folder:
-                raise
-            fault.append(broken)  # it may be on its way already
+        nonlocal stored
+        store.write(sent, pack)
+        stored = not sequenced  # envelopes are no part of the copy
 
     push = replica.remote.push(ref, old, new, lambda: pack, keep)
     if sequenced:
@@ -98,9 +95,7 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
         return push._replace(outcome=transport.UNKNOWN, why="it does not say where"), []
     if all(landing.oid == landing.here.oid for landing in landings):
         try:
-            if fault:
-                raise fault[0]
-            if sequenced:
+            if not stored:
                 store.write(objects)
             replica.adopt(tip, [(placed.commit.seq, placed.commit.oid) for placed in run])
         except (OSError, CoordledgerError):  # it has landed, whatever our own disk says

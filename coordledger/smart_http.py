@@ -72,8 +72,16 @@ class SmartHttp:
             self._sock.close()
             self._sock = None
 
-    def push(self, ref: str, old: str | None, new: str | None, pack: bytes) -> wire.Report | None:
-        """Move `ref` there; None if it is known to be elsewhere than at `old`.
+    def push(
+        self,
+        ref: str,
+        old: str | None,
+        new: str | None,
+        pack: bytes,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> wire.Report | None:
+        """Move `ref` there; None if it is known to be elsewhere than at `old`. `meanwhile` is
+        called while the server works.
 
         Raises `Unsent`, `Unknown`.
         """
@@ -88,7 +96,7 @@ class SmartHttp:
             self._connect()
             sent = True
             asked = wire.request(there, [(old, new, ref)], pack)
-            report = wire.report(self._ask(_RECEIVE, asked), there)
+            report = wire.report(self._ask(_RECEIVE, asked, meanwhile), there)
         except _FAULTS as fault:
             raise self._failed(fault, sent=sent) from None
         self._there = there
@@ -112,7 +120,9 @@ class SmartHttp:
             self._fit = False
         return (Unknown if sent else Unsent)(str(fault))
 
-    def _ask(self, service: str, body: bytes = b"") -> bytes:
+    def _ask(
+        self, service: str, body: bytes = b"", meanwhile: Callable[[], None] = lambda: None
+    ) -> bytes:
         """The service's advertisement, or what it says to `body`.
 
         Raises `Unsent` where nothing was applied; what else goes wrong is in `_FAULTS`.
@@ -120,7 +130,7 @@ class SmartHttp:
         if not self._fit:
             raise Unsent("git does this")
         login = ""
-        answer, said = self._exchange(service, body)
+        answer, said = self._exchange(service, body, meanwhile)
         if answer.status == _UNAUTHORIZED:
             login = self._log_in(answer.headers.get_all("WWW-Authenticate", []))
             answer, said = self._exchange(service, body)
@@ -155,7 +165,9 @@ class SmartHttp:
 
     # -- the connection
 
-    def _exchange(self, service: str, body: bytes) -> tuple[HTTPResponse, bytes]:
+    def _exchange(
+        self, service: str, body: bytes, meanwhile: Callable[[], None] = lambda: None
+    ) -> tuple[HTTPResponse, bytes]:
         deadline = self._git.deadline
         asked = "POST {}/{}" if body else "GET {}/info/refs?service={}"
         lines = [
@@ -173,6 +185,7 @@ class SmartHttp:
         try:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 _send(sock, whole, deadline)  # who has heard enough may have answered
+            meanwhile()
             reader = _Reader(sock, deadline)
             answer = HTTPResponse(reader)  # type: ignore[arg-type]
             with answer:

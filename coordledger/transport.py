@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import wire
-from .errors import ERRORS, Failed, error
+from .errors import ERRORS, CoordledgerError, Failed, error
 from .git import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .errors import CoordledgerError
     from .git import Git, Service
     from .smart_http import SmartHttp
 
@@ -176,16 +175,21 @@ class Remote:
 
         `pack()` gives a pack of what is new there; without it git finds that out itself, in
         this repository. `keep()` stores it here, before git looks, or while the remote is
-        busy. An OSError of our own disk is raised before anything is sent, and never
-        afterwards, but for one of `keep`'s, which it has to keep to itself then.
+        busy: then it may fail, and nobody hears of it. An OSError of our own disk is raised
+        before anything is sent, and never afterwards.
         """
+
+        def meanwhile() -> None:
+            with contextlib.suppress(OSError, CoordledgerError):
+                keep()
+
         if self.folder and pack:
-            return self._push_direct(self.folder, ref, old, new, pack, keep)
-        keep()
+            return self._push_direct(self.folder, ref, old, new, pack, meanwhile)
         if self._http_at and pack:
-            done = self._push_http(self._web(*self._http_at), ref, old, new, pack())
+            done = self._push_http(self._web(*self._http_at), ref, old, new, pack(), meanwhile)
             if done:
                 return done
+        keep()
         import tempfile  # noqa: PLC0415 - which imports much, and is not always needed
 
         with tempfile.TemporaryDirectory(
@@ -220,7 +224,7 @@ class Remote:
         old: str | None,
         new: str | None,
         pack: Callable[[], bytes],
-        keep: Callable[[], None],
+        meanwhile: Callable[[], None],
     ) -> Push:
         sent = False
         try:
@@ -235,7 +239,7 @@ class Remote:
                     sent = True
                     service.say(asked)
                     asked = b""
-                keep()
+                meanwhile()
                 sent = True
                 answer, errors = service.finish(asked)
                 report = wire.report(answer, there)
@@ -244,13 +248,19 @@ class Remote:
         return _reported(report, ref, errors)
 
     def _push_http(
-        self, web: SmartHttp, ref: str, old: str | None, new: str | None, pack: bytes
+        self,
+        web: SmartHttp,
+        ref: str,
+        old: str | None,
+        new: str | None,
+        pack: bytes,
+        meanwhile: Callable[[], None],
     ) -> Push | None:
         """None: nothing has moved, and git is to do it."""
         from .smart_http import Unknown, Unsent  # noqa: PLC0415
 
         try:
-            report = web.push(ref, old, new, pack)
+            report = web.push(ref, old, new, pack, meanwhile)
         except Unsent:
             return None
         except Unknown as fault:
