@@ -299,9 +299,11 @@ class Clone:
 
     def _journalled(self) -> list[Path]:
         folder = self.folder / "intents"
-        if not folder.is_dir():
+        try:
+            found = [path for path in folder.iterdir() if path.suffix == ".json"]
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        return sorted(found, key=lambda path: path.stat().st_mtime_ns)
 
     def _intents_in(self, path: Path) -> list[Intent]:
         try:
