@@ -13,6 +13,7 @@ send the whole history along.
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import commit, transport
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from .tree import Objects
     from .verify import Chain, Placed
 
-    Send = Callable[[Replica, Chain, list[Placed]], tuple[Push, "list[Landing]"]]
+    Send = Callable[
+        [Replica, Chain, list[Placed], Callable[[], None]], tuple[Push, "list[Landing]"]
+    ]
 
 MOST_RECORDS, MOST_BYTES = 1024, 16_777_216  # that go with one push
 
@@ -51,11 +54,14 @@ def planned(tip: Chain, run: list[Placed]) -> list[Landing]:
     return [Landing(p.commit, tip.state, p.commit.seq, p.commit.oid) for p in run]
 
 
-def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[Landing]]:
+def send(
+    replica: Replica, tip: Chain, run: list[Placed], ready: Callable[[], None] = lambda: None
+) -> tuple[Push, list[Landing]]:
     """Push `run`, which `tip` (a fork of the replica's position) has advanced over.
 
-    All of it lands, or nothing; the landings if it did. An OSError of our own disk is raised
-    before anything is sent, and never afterwards.
+    All of it lands, or nothing; the landings if it did. `ready()` is called before the bytes of
+    it leave this process. An OSError of our own disk, or of `ready`, is raised before anything
+    is sent, and never afterwards.
     """
     clone, store = replica.clone, replica.clone.store
     objects = {oid: made for placed in run for oid, made in placed.objects.items()}
@@ -67,15 +73,15 @@ def send(replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[La
         ref, old = FOR + clone.name, None
         sent, envelopes = _enveloped(run, store.algo)
         new = envelopes[-1]
-    pack = store.pack(sent)
+    pack = functools.cache(lambda: store.pack(sent))
     stored = False
 
     def keep() -> None:
         nonlocal stored
-        store.write(sent, pack)
+        store.write(sent, pack())
         stored = not sequenced  # envelopes are no part of the copy
 
-    push = replica.remote.push(ref, old, new, lambda: pack, keep)
+    push = replica.remote.push(ref, old, new, pack, keep, ready)
     if sequenced:
         push = _opened(push, dict(zip(envelopes, run, strict=True)))
     if sequenced and push.code == "not-sequenced":  # it did once

@@ -89,7 +89,9 @@ class Queue:
             self._copy.close()
         self._lock = self._copy = None
 
-    def send(self, replica: Replica, tip: Chain, run: list[Placed]) -> tuple[Push, list[Landing]]:
+    def send(
+        self, replica: Replica, tip: Chain, run: list[Placed], ready: Callable[[], None]
+    ) -> tuple[Push, list[Landing]]:
         """As `landing.send`, in turn, and perhaps together with others' records.
 
         Raises `Failed`: timeout, if it left the line before anybody sent them.
@@ -99,12 +101,13 @@ class Queue:
             if self._take_lock():
                 with self._led():
                     if not self._in_line() and not self._is_ahead(replica):
-                        return landing.send(replica, tip, run)
+                        return landing.send(replica, tip, run, ready)
+            ready()
             push = self._stand(run, replica.git.deadline)
         except OSError as fault:  # no place to line up, and nothing was sent
             push = Push(UNSENT, str(fault))
         if push.outcome == UNSENT:
-            return landing.send(replica, tip, run)
+            return landing.send(replica, tip, run, ready)
         landings = landing.moved(landing.planned(tip, run), push) if push.landed else None
         if push.outcome == WON and landings is None:
             push = Push(UNKNOWN, "the answer does not say where it is")

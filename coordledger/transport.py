@@ -170,13 +170,15 @@ class Remote:
         new: str | None,
         pack: Callable[[], bytes] | None = None,
         keep: Callable[[], None] = lambda: None,
+        ready: Callable[[], None] = lambda: None,
     ) -> Push:
         """Move `ref` there from `old` to `new`; None means that it does not exist.
 
         `pack()` gives a pack of what is new there; without it git finds that out itself, in
         this repository. `keep()` stores it here, before git looks, or while the remote is
-        busy: then it may fail, and nobody hears of it. An OSError of our own disk is raised
-        before anything is sent, and never afterwards.
+        busy: then it may fail, and nobody hears of it. `ready()` is called before anything
+        is sent, maybe while the remote's program starts; what it raises is raised. An OSError
+        of our own disk is raised before anything is sent, and never afterwards.
         """
 
         def meanwhile() -> None:
@@ -184,7 +186,8 @@ class Remote:
                 keep()
 
         if self.folder and pack:
-            return self._push_direct(self.folder, ref, old, new, pack, meanwhile)
+            return self._push_direct(self.folder, ref, old, new, pack, meanwhile, ready)
+        ready()
         if self._http_at and pack:
             done = self._push_http(self._web(*self._http_at), ref, old, new, pack(), meanwhile)
             if done:
@@ -225,16 +228,19 @@ class Remote:
         new: str | None,
         pack: Callable[[], bytes],
         meanwhile: Callable[[], None],
+        ready: Callable[[], None],
     ) -> Push:
         sent = False
         try:
             with self._git.service("receive-pack", folder) as service:
+                ready()
+                packed = pack()
                 there = _advertised(service)
                 if there.refs.get(ref) != old:
                     with contextlib.suppress(Failed):
                         service.finish(wire.FLUSH)
                     return Push(LOST, "another head is there")
-                asked = wire.request(there, [(old, new, ref)], pack())
+                asked = wire.request(there, [(old, new, ref)], packed)
                 if service.fits(asked):
                     sent = True
                     service.say(asked)

@@ -187,9 +187,11 @@ class Writer:
                     continue
                 if not run:
                     continue
-                replica.clone.journal(*(wish.intent for wish in run))
+                intents = [wish.intent for wish in run]
                 placed = [wish.placed for wish in run if wish.placed]
-                push, landings = self._send(replica, tip, placed)
+                push, landings = self._send(
+                    replica, tip, placed, functools.partial(replica.clone.journal, *intents)
+                )
             except (CoordledgerError, OSError) as fault:  # of our own disk, and nothing was sent
                 shown = disk_error(fault) if isinstance(fault, OSError) else fault
                 for wish in left:
