@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import commit, transport
 from .errors import CoordledgerError
 from .records import FOR
+from .transport import Cargo
 from .tree import object_id
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def send(
     """Push `run`, which `tip` (a fork of the replica's position) has advanced over.
 
     All of it lands, or nothing; the landings if it did. `ready()` is called before the bytes of
-    it leave this process. An OSError of our own disk, or of `ready`, is raised before anything
-    is sent, and never afterwards.
+    it leave this process. What that raises, and an OSError of our own disk, is raised before
+    anything is sent, and never afterwards.
     """
     clone, store = replica.clone, replica.clone.store
     objects = {oid: made for placed in run for oid, made in placed.objects.items()}
@@ -78,10 +79,15 @@ def send(
 
     def keep() -> None:
         nonlocal stored
-        store.write(sent, pack())
+        store.write(sent, pack)
         stored = not sequenced  # envelopes are no part of the copy
 
-    push = replica.remote.push(ref, old, new, pack, keep, ready)
+    def meanwhile() -> None:
+        if not sequenced:  # else it may land elsewhere
+            with contextlib.suppress(Exception):
+                keep()
+
+    push = replica.remote.push(ref, old, new, Cargo(pack, ready, keep, meanwhile))
     if sequenced:
         push = _opened(push, dict(zip(envelopes, run, strict=True)))
     if sequenced and push.code == "not-sequenced":  # it did once
@@ -104,7 +110,7 @@ def send(
             if not stored:
                 store.write(objects)
             replica.adopt(tip, [(placed.commit.seq, placed.commit.oid) for placed in run])
-        except (OSError, CoordledgerError):  # it has landed, whatever our own disk says
+        except Exception:  # noqa: BLE001 - it has landed, whatever our own disk says
             replica.hold(tip, before)
     return push, landings
 

@@ -104,7 +104,7 @@ class Queue:
                         return landing.send(replica, tip, run, ready)
             ready()
             push = self._stand(run, replica.git.deadline)
-        except OSError as fault:  # no place to line up, and nothing was sent
+        except OSError as fault:  # no place to line up, or no journal: nothing was sent
             push = Push(UNSENT, str(fault))
         if push.outcome == UNSENT:
             return landing.send(replica, tip, run, ready)

@@ -41,7 +41,7 @@ from .hook import (
 from .loose import Reader
 from .records import FOR, LEDGERS
 from .tree import algorithm
-from .verify import MAX_BASE_DISTANCE, Chain
+from .verify import Chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,9 +99,7 @@ def read_push(new: str, chain: Chain, objects: Reader) -> Push:
         return there is not None and there.oid == oid
 
     def known(oid: str | None, seq: int) -> bool:
-        if oid is None or chain.head is None or seq < chain.head.seq - MAX_BASE_DISTANCE:
-            return True  # wherever it is: no record above it can still land
-        return stands(oid, seq)
+        return oid is None or stands(oid, seq)
 
     found = [one for one, _ in new_commits(objects, new, known)]
     # Below one that lied about its seq.
@@ -256,8 +254,7 @@ class Sequencer:
 
     def _flush(self) -> None:
         try:
-            folder = f"{self.git_dir}/objects"
-            durable.write(folder, self._pending, self._environ, self._arrived)
+            durable.write(f"{self.git_dir}/objects", self._pending, self._arrived)
         except OSError as fault:
             why = f"cannot write objects: {fault.strerror}"
             raise RuleBroken("hook-broken", why=why) from fault

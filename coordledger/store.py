@@ -131,15 +131,17 @@ class Store:
             raise _damaged(oid)
         return None
 
-    def write(self, objects: Objects, pack: bytes = b"") -> None:
+    def write(self, objects: Objects, pack: Callable[[], bytes] | None = None) -> None:
         """Add objects (id -> kind, content); those that are here already are left alone.
 
-        `pack` is what `pack(objects)` gives, if the caller has it already.
+        `pack()` gives what `pack(objects)` does, if the caller may have it already.
         """
         if len(objects) <= wire.MANY:  # more take a tenth of the time as a pack of their own
             loose.write(self._objects, objects)
             return
-        ran = self._run("index-pack", "--stdin", "--threads=1", said=pack or self.pack(objects))
+        ran = self._run(
+            "index-pack", "--stdin", "--threads=1", said=pack() if pack else self.pack(objects)
+        )
         if ran.code:
             raise OSError(errno.EIO, f"git index-pack: {ran.why()}")
 

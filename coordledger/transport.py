@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import wire
-from .errors import ERRORS, CoordledgerError, Failed, error
+from .errors import ERRORS, Failed, error
 from .git import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .errors import CoordledgerError
     from .git import Git, Service
     from .smart_http import SmartHttp
 
@@ -64,6 +65,21 @@ class Push(NamedTuple):
     blamed: str = ""
     landed: Mapping[str, tuple[int, str]] | None = None
     sequenced: bool = False  # the server says that it sequences
+
+
+class Cargo(NamedTuple):
+    """What a push brings, and what is to be done here on its way.
+
+    `pack()` gives a pack of what is new there. `ready()` is called before anything is sent,
+    maybe while the remote's program starts; it may raise OSError or `Integrity`. `store()`
+    brings it into this repository, for git's own push, and may raise as well. `meanwhile()` is
+    called while the remote is busy, and raises nothing.
+    """
+
+    pack: Callable[[], bytes]
+    ready: Callable[[], None]
+    store: Callable[[], None]
+    meanwhile: Callable[[], None]
 
 
 class Remote:
@@ -163,36 +179,20 @@ class Remote:
             return error("object-format", path=self.shown, what=what)
         return error("remote-unreachable", remote=self.shown, why=ran.why())
 
-    def push(
-        self,
-        ref: str,
-        old: str | None,
-        new: str | None,
-        pack: Callable[[], bytes] | None = None,
-        keep: Callable[[], None] = lambda: None,
-        ready: Callable[[], None] = lambda: None,
-    ) -> Push:
+    def push(self, ref: str, old: str | None, new: str | None, cargo: Cargo | None = None) -> Push:
         """Move `ref` there from `old` to `new`; None means that it does not exist.
 
-        `pack()` gives a pack of what is new there; without it git finds that out itself, in
-        this repository. `keep()` stores it here, before git looks, or while the remote is
-        busy: then it may fail, and nobody hears of it. `ready()` is called before anything
-        is sent, maybe while the remote's program starts; what it raises is raised. An OSError
-        of our own disk is raised before anything is sent, and never afterwards.
+        Without `cargo` git finds out what is new there, in this repository. An OSError of our
+        own disk is raised before anything is sent, and never afterwards.
         """
-
-        def meanwhile() -> None:
-            with contextlib.suppress(OSError, CoordledgerError):
-                keep()
-
-        if self.folder and pack:
-            return self._push_direct(self.folder, ref, old, new, pack, meanwhile, ready)
-        ready()
-        if self._http_at and pack:
-            done = self._push_http(self._web(*self._http_at), ref, old, new, pack(), meanwhile)
+        if cargo and self.folder:
+            return self._push_direct(self.folder, ref, old, new, cargo)
+        if cargo:
+            cargo.ready()
+            done = self._http_at and self._push_http(*self._http_at, ref, old, new, cargo)
             if done:
                 return done
-        keep()
+            cargo.store()
         import tempfile  # noqa: PLC0415 - which imports much, and is not always needed
 
         with tempfile.TemporaryDirectory(
@@ -221,31 +221,24 @@ class Remote:
             return _outcome(ran, ref, new, sent=sent.exists() or not os.access(hook, os.X_OK))
 
     def _push_direct(
-        self,
-        folder: str,
-        ref: str,
-        old: str | None,
-        new: str | None,
-        pack: Callable[[], bytes],
-        meanwhile: Callable[[], None],
-        ready: Callable[[], None],
+        self, folder: str, ref: str, old: str | None, new: str | None, cargo: Cargo
     ) -> Push:
         sent = False
         try:
             with self._git.service("receive-pack", folder) as service:
-                ready()
-                packed = pack()
+                cargo.ready()
+                pack = cargo.pack()
                 there = _advertised(service)
                 if there.refs.get(ref) != old:
                     with contextlib.suppress(Failed):
                         service.finish(wire.FLUSH)
                     return Push(LOST, "another head is there")
-                asked = wire.request(there, [(old, new, ref)], packed)
+                asked = wire.request(there, [(old, new, ref)], pack)
                 if service.fits(asked):
                     sent = True
                     service.say(asked)
                     asked = b""
-                meanwhile()
+                cargo.meanwhile()
                 sent = True
                 answer, errors = service.finish(asked)
                 report = wire.report(answer, there)
@@ -255,18 +248,19 @@ class Remote:
 
     def _push_http(
         self,
-        web: SmartHttp,
+        url: str,
+        ca_file: str | None,
         ref: str,
         old: str | None,
         new: str | None,
-        pack: bytes,
-        meanwhile: Callable[[], None],
+        cargo: Cargo,
     ) -> Push | None:
         """None: nothing has moved, and git is to do it."""
+        web = self._web(url, ca_file)
         from .smart_http import Unknown, Unsent  # noqa: PLC0415
 
         try:
-            report = web.push(ref, old, new, pack, meanwhile)
+            report = web.push(ref, old, new, cargo.pack(), cargo.meanwhile)
         except Unsent:
             return None
         except Unknown as fault:
