@@ -111,16 +111,20 @@ class Replica:
     def refresh(self, *, moved: bool = False) -> Chain:
         """Bring the copy up to the remote's head, verifying what is new.
 
-        `moved` tells that the head is known to be another one, so that it is fetched
-        without asking first. Raises `Failed` (remote-unreachable, not-a-ledger, timeout),
-        `Integrity`.
+        It is asked for first, and fetched if it is another one; only fetched where either
+        takes a connection of its own, and where the caller knows that it has `moved`. Raises
+        `Failed` (remote-unreachable, not-a-ledger, timeout), `Integrity`.
         """
         with self.clone.lock(self.git.deadline):
             trusted = self.clone.trusted
-            if trusted and not moved and self.remote.head(self.clone.there) == trusted.commit:
+            known = trusted and trusted.commit
+            ask = known and not moved and self.remote.is_near
+            if ask and self.remote.head(self.clone.there) == known:
                 return self.position()
             try:
                 there = self._fetch(None)
+                if there == known:
+                    return self.position()
                 return self._advance(*self._start(there, trusted), trusted)
             except Integrity:
                 self.clone.forget_verified()

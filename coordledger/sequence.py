@@ -3,7 +3,7 @@
 Clients push a commit, or a chain of them, to refs/for/coordledger/<ledger>; git hands it
 to the proc-receive hook (githooks(5)), which takes the signed records out, renders them on
 the ledger's current head under a lock, and moves the ref. Nobody loses a race to a record
-that his own does not conflict with. Commits of a ledger do, on any head of it; our clients
+that his own does not conflict with. Commits of a ledger do, on one of its newest heads; our clients
 send envelopes (`landing`), which need nothing of what they may not have.
 
 Rules of this file:

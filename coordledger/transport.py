@@ -118,6 +118,11 @@ class Remote:
         named = "/" not in self.url and ":" not in self.url
         return ["-c", f"remote.{self.url}.mirror=false"] if named else []
 
+    @property
+    def is_near(self) -> bool:
+        """Whether to ask it something takes less than a connection that is made for it."""
+        return bool(self.folder or self._http_at)
+
     def head(self, ref: str) -> str | None:
         """The id that `ref` has there, or None. Raises `Failed`: remote-unreachable, …"""
         if self.folder:

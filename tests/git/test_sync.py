@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,6 @@ from .forge import opened, plain, second_opinion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from typing import Any
 
     from fleet import Fleet
@@ -605,6 +605,36 @@ def elsewhere(fleet: Fleet) -> dict[str, str]:
     script.write_text('#!/bin/sh\nshift\nexec sh -c "$*"\n')
     script.chmod(0o755)
     return {"GIT_SSH_COMMAND": str(script), "GIT_SSH_VARIANT": "simple"}
+
+
+def test_each_look_at_a_far_remote_takes_one_connection(town: Fleet) -> None:
+    path = fresh(town, "one-call")
+    town.git("remote", "set-url", "origin", f"host:{town.remote}", cwd=path)
+    env = town.env | elsewhere(town)
+    calls = town.root / "calls"
+    script = Path(env["GIT_SSH_COMMAND"])
+    script.write_text(f'#!/bin/sh\nshift\necho "$1" >> {calls}\nexec sh -c "$*"\n')
+    ledger = opened(town, path, "bob", environ=env)
+    ledger.head()
+
+    def called() -> list[str]:
+        found = [line.split()[0] for line in calls.read_text().splitlines()]
+        calls.write_text("")
+        return found
+
+    called()
+    before = ledger.head()
+    assert called() == ["git-upload-pack"]
+    written = (path / ".git/coordledger/main/trusted.json").stat().st_mtime_ns
+    assert ledger.head() == before
+    assert called() == ["git-upload-pack"]
+    assert (path / ".git/coordledger/main/trusted.json").stat().st_mtime_ns == written
+    claimed = town.ledger("carol").claim("for-one-call").claim
+    assert claimed
+    assert ledger.head().commit == claimed.commit
+    assert called() == ["git-upload-pack"]
+    assert ledger.claim("by-one-call").won
+    assert called() == ["git-receive-pack"]
 
 
 def test_the_second_implementation_agrees_with_what_landed(town: Fleet) -> None:
