@@ -39,7 +39,7 @@ from .transport import Remote, is_plain_web, local_path
 from .writing import Identity, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from .commit import Commit
     from .records import Record
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 POLL_LEAST, POLL_MOST = 0.5, 5.0  # seconds between two looks at the remote while waiting
 MOST_WAIT = 86_400_000  # milliseconds
+_LOT = 500  # tasks whose records are read together
 
 
 def _now() -> int:
@@ -330,7 +331,7 @@ class Ledger:
         chosen: list[str] = []
 
         def choose(now: State, at: int) -> list[str]:
-            chosen[:] = _next_task(now, at)
+            chosen[:] = _next_task(now, self._lines(now), at)
             return chosen
 
         wanted = requests.claim_of("claim --next", choose, ttl=ttl, reopen=False, note=note)
@@ -378,7 +379,7 @@ class Ledger:
         now, clock = self.replica.position().state, self._clock()
         if code == "too-early":  # by the server's clock, which is at most that far behind
             return [clock + now.skew]
-        held = (task for task in now.tasks() if task["status"] == "claimed")
+        held = (task for task in self._lines(now) if task["status"] == "claimed")
         return [at for at in map(now.claimable_at, held) if at > clock] or [clock + MOST_WAIT]
 
     def _lost(self, lost: Lost, tasks: list[str]) -> ClaimResult:
@@ -441,9 +442,43 @@ class Ledger:
 
     def tasks(self) -> list[Claim]:
         """All tasks: by priority (highest first), then by age; what is done comes last."""
+        return self.some_tasks()[0]
+
+    def some_tasks(
+        self,
+        statuses: Collection[str] = (),
+        agent: str | None = None,
+        limit: int | None = None,
+    ) -> tuple[list[Claim], int]:
+        """The first `limit` of the tasks that have one of `statuses` and are `agent`'s, in the
+        order of `tasks`; and how many there are. What is not asked for is not verified.
+        """
         now = self._read()
-        found = sorted(now.tasks(), key=lambda task: (task["status"] == "done", _urgency(task)))
-        return [self._claim_of(now, task) for task in found]
+        found = [
+            task
+            for task in self._lines(now)
+            if (not statuses or self._status_of(task) in statuses)
+            and agent in (None, task["agent"])
+        ]
+        found.sort(key=lambda task: (task["status"] == "done", _urgency(task)))
+        wanted = found[:limit]
+        claims: list[Claim] = []
+        for at in range(0, len(wanted), _LOT):
+            lot = wanted[at : at + _LOT]
+            seqs = {seq for task in lot for seq in (task["last_seq"], task["claim_seq"])}
+            oids = [self.clone.id_at(seq) for seq in seqs if seq is not None]
+            self.clone.store.read_ahead([oid for oid in oids if oid])
+            claims += [self._claim_of(now, task) for task in lot]
+        return claims, len(found)
+
+    def _lines(self, now: State) -> Iterator[Record]:
+        """All tasks as they stand in the state."""
+        self.clone.store.read_ahead(now.unread_pages())
+        return now.tasks()
+
+    def _status_of(self, task: Record) -> str:
+        over = task["status"] == "claimed" and self._clock() >= times.parse(task["until"])
+        return "expired" if over else str(task["status"])
 
     def show(self, task: str) -> Claim:
         """One task. Raises `Failed`: unknown-task."""
@@ -468,12 +503,11 @@ class Ledger:
         claim = newest if same else self.replica.commit_at(task["claim_seq"])
         claim = None if task["claim_seq"] is None else claim
         live = task["status"] == "claimed"
-        expired = live and self._clock() >= times.parse(task["until"])
         note = claim.record.get("note") if claim and task["status"] != "open" else None
         result = newest.record.get("result") if newest and task["status"] == "done" else None
         return Claim(
             task=task["task"],
-            status="expired" if expired else task["status"],
+            status=self._status_of(task),
             agent=task["agent"],
             session=task["session"],
             epoch=task["epoch"],
@@ -862,7 +896,7 @@ class Ledger:
         known = self.replica.trusted
         me = self.settings.agent
         session = self.identity().session if me else None
-        held = sorted((t for t in now.tasks() if me and t["agent"] == me), key=_urgency)
+        held = sorted((t for t in self._lines(now) if me and t["agent"] == me), key=_urgency)
         mine = [self._claim_of(now, task) for task in held]
         live = tuple(claim for claim in mine if claim.status in ("claimed", "expired"))
         unread = len(self._inbox(now, me, None, everything=False)) if me else 0
@@ -926,8 +960,8 @@ def _urgency(task: Record) -> tuple[int, int, str]:
     return -task["priority"], task["first_seq"], task["task"]
 
 
-def _next_task(now: State, at: int) -> list[str]:
-    for task in sorted(now.tasks(), key=_urgency):
+def _next_task(now: State, tasks: Iterator[Record], at: int) -> list[str]:
+    for task in sorted(tasks, key=_urgency):
         free = state.standing(task, at, now.skew) in ("open", "expired")
         if free and not now.waits_for(task):
             return [task["task"]]

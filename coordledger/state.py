@@ -176,6 +176,10 @@ class State:
             for page in self.tree.names(f"tasks/{folder}"):
                 yield from map(_value, _lines(self.tree.get(f"tasks/{folder}/{page}")))
 
+    def unread_pages(self) -> list[str]:
+        """The ids of the pages that `tasks` would have to read."""
+        return self.tree.missing("tasks")
+
     def inbox(self, agent: str) -> list[Record]:
         """The messages to `agent` that are not acknowledged, by seq."""
         return [_value(line) for line in _lines(self.tree.get(f"inbox/{agent}.jsonl"))]

@@ -39,6 +39,7 @@ _T = TypeVar("_T")
 
 LOCK_SECONDS = 1.0
 _POLL = 0.01
+_LOT = 256  # names of objects, which fit into a pipe
 _HEX = frozenset("0123456789abcdef")
 _FORMS = ("repository extension", "repo version")  # in what git says of them
 
@@ -55,6 +56,7 @@ class Store:
             self.common_dir = (git_dir / shared.removesuffix("\n")).resolve()
         self._objects = str(self.common_dir / "objects")
         self._reader: Reader | None = None
+        self._ahead: dict[str, Found] = {}
 
     @classmethod
     def open(cls, git: Git, path: Path | None = None) -> Store:
@@ -104,6 +106,21 @@ class Store:
             raise _damaged(oid)
         return content
 
+    def read_ahead(self, oids: list[str]) -> None:
+        """Bring objects here that are read next: git answers for a lot of them sooner than for
+        one after the other. Whatever it has no answer for is looked for when it is read.
+        """
+        self._ahead.clear()
+        for at in range(0, len(oids), _LOT):
+            with contextlib.suppress(RuleBroken):
+                self._ahead |= self._objects_here().find_all(oids[at : at + _LOT])
+
+    def _objects_here(self) -> Reader:
+        if self._reader is None:
+            self._reader = self.git.reader(self.git_dir, self._objects)
+            weakref.finalize(self, self._reader.close)
+        return self._reader
+
     def has(self, oid: str) -> bool:
         """Whether it is there, in whatever state."""
         try:
@@ -117,12 +134,11 @@ class Store:
     def _find(self, oid: str) -> Found | None:
         if not self._is_id(oid):
             return None
-        if self._reader is None:
-            self._reader = self.git.reader(self.git_dir, self._objects)
-            weakref.finalize(self, self._reader.close)
+        if oid in self._ahead:
+            return self._ahead.pop(oid)
         for _ in range(2):  # git may have been killed, which says nothing of the object
             with contextlib.suppress(RuleBroken):
-                found = self._reader.find(oid)
+                found = self._objects_here().find(oid)
                 if found:
                     return found
                 break

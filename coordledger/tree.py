@@ -179,6 +179,15 @@ class Tree:
             file.value = parse(file.content)
         return file and file.value
 
+    def missing(self, folder: str) -> list[str]:
+        """The ids of the files in a folder, and below, that would have to be read."""
+        found = self._find(folder)
+        if found is None:
+            return []
+        if not found[0]:
+            return [] if self._memory.get(folder, found[1]) else [found[1]]
+        return [oid for name in self.names(folder) for oid in self.missing(f"{folder}/{name}")]
+
     def names(self, folder: str) -> list[str]:
         """The names in a folder, sorted; none if it is not there."""
         found = self._find(folder)

@@ -262,7 +262,7 @@ def revoke(app: App, who: str, key: int | None) -> None:
     with app.ledger(writes=True) as ledger:
         revoked = ledger.revoke(who, key)
         gone = not _known(ledger, who)
-        held = [one for one in ledger.tasks() if one.agent == who and one.status == "claimed"]
+        held, _ = ledger.some_tasks(["claimed"], who)
     app.screen.value({"agent": who, "revoked": revoked})
     names = " ".join(f"{who}/{number}" for number in revoked)
     app.screen.line(f"revoked {names}" if revoked else f"{who} has no valid key")

@@ -280,17 +280,12 @@ def list_(app: App, mine: bool, limit: int | None, **wanted: bool) -> None:
     statuses = [status for status, asked in wanted.items() if asked]
     with app.ledger() as ledger:
         me = ledger.settings.need_agent if mine else None
-        found = [
-            claim
-            for claim in ledger.tasks()
-            if (not statuses or claim.status in statuses) and me in (None, claim.agent)
-        ]
-    shown = found[:limit]
+        shown, count = ledger.some_tasks(statuses, me, limit)
     app.screen.value_of(shown)
     claims_table(app.screen, shown)
-    if len(shown) < len(found):
-        app.screen.line(f"and {len(found) - len(shown)} more")
-    if not found:
+    if len(shown) < count:
+        app.screen.line(f"and {count - len(shown)} more")
+    if not count:
         app.screen.line("no tasks")
 
 

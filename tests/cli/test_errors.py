@@ -228,7 +228,7 @@ def test_a_fault_of_ours_is_no_traceback_but_for_those_who_ask(ground, tmp_path)
     (tmp_path / "sitecustomize.py").write_text(
         "import coordledger.ledger as ledger\n"
         "def broken(*_, **__):\n    raise ZeroDivisionError('by design')\n"
-        "ledger.Ledger.tasks = broken\n"
+        "ledger.Ledger.some_tasks = broken\n"
     )
     env = {"PYTHONPATH": str(tmp_path)}
     ran = ground.run("list", agent="alice", env=env, check=FAILED)

@@ -48,6 +48,21 @@ def test_a_table_is_never_cut_elsewhere_than_on_a_terminal(capsys):
     assert lines == ["TASK  NOTE", f"t     {output.safe(long)}", "\u65e5\u672c"]
 
 
+def test_on_a_terminal_the_last_column_is_cut_to_fit(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "20")
+    screen = output.Screen()
+    wide = "\u65e5\u672c" * 9
+    screen.table(["TASK", "NOTE"], [["t", "short"], ["task-2", wide], ["x" * 30, "0123456789"]])
+    head, short, cut, over = capsys.readouterr().out.splitlines()
+    assert head.split() == ["TASK", "NOTE"]
+    assert (short, cut) == (f"t{' ' * 31}short", f"task-2{' ' * 26}{wide[:3]} \u2026")
+    assert over == f"{'x' * 30}  0123456\u2026"
+    screen.table(["TASK", "NOTE"], [["t", "short"], ["task-2", wide]])
+    assert capsys.readouterr().out.splitlines()[-1] == f"task-2  {wide[:5]} \u2026"
+
+
 def test_colour_needs_a_terminal_and_no_wish_against_it(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")

@@ -77,6 +77,37 @@ def test_git_has_what_was_written_and_it_is_read_back(here: Repository, count: i
     assert not list(here.path.glob("objects/*/tmp_*"))
 
 
+def test_what_is_read_ahead_is_what_is_there(here: Repository) -> None:
+    objects = here.blobs(0, 600)
+    loose = here.blobs(600, 3)
+    for some in (objects, loose):
+        here.store.write(some)
+    absent = next(iter(here.blobs(700, 1)))
+    bad, *_ = loose
+    path = here.path / "objects" / bad[:2] / bad[2:]
+    path.chmod(0o600)
+    path.write_bytes(b"nonsense")
+    here.store.read_ahead([absent, *objects, *loose])
+    for oid, (_, content) in (objects | loose).items():
+        if oid != bad:
+            assert here.store.read(oid) == content
+            assert here.store.read(oid) == content  # and again, when it is not at hand any more
+    with pytest.raises(KeyError):
+        here.store.read(absent)
+    with pytest.raises(Integrity, match=bad[:12]):
+        here.store.read(bad)
+
+
+def test_what_is_read_ahead_is_hashed_as_well(here: Repository) -> None:
+    """What git gives from a pack of somebody's is not always what the id says."""
+    one, other = here.blobs(0, 2).items()
+    here.store.write(dict([one, other]))
+    here.store.read_ahead([one[0]])
+    here.store._ahead[one[0]] = (one[0], *other[1])
+    with pytest.raises(Integrity, match=one[0][:12]):
+        here.store.read(one[0])
+
+
 def test_a_pack_of_objects_is_git_s(here: Repository) -> None:
     objects = here.blobs(0, 9) | {object_id("tree", b"", here.algo): ("tree", b"")}
     pack = here.store.pack(objects)

@@ -27,7 +27,9 @@ import pytest
 from fleet import LEDGER_REF
 
 from coordledger import wire
+from coordledger.catfile import CatFile
 from coordledger.git import Deadline, Git
+from coordledger.replica import Replica
 from coordledger.server import install_hook
 
 from .test_serve import serving
@@ -163,6 +165,50 @@ def test_a_cold_claim_imports_little_even_where_objects_and_refs_are_packed(
     imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
     assert "coordledger.writing" in imported
     assert imported.isdisjoint(UNUSED)
+
+
+def test_a_list_reads_the_records_that_it_shows_and_asks_for_pages_together(
+    founded: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = founded("bob")
+    with fleet.ledger("alice") as alice:
+        with alice.batch() as batch:
+            for number in range(60):
+                batch.submit(f"t{number}", priority=number % 3)
+        alice.claim("t1", "t4")
+    fleet.git("gc", "--quiet", cwd=fleet.clone("bob"))
+    with fleet.ledger("bob") as bob:
+        bob.head()
+        shown, asked = [], []
+        commit_at, find_all = Replica.commit_at, CatFile.find_all
+        find = CatFile.find
+
+        def one(self: Replica, seq: int) -> object:
+            shown.append(seq)
+            return commit_at(self, seq)
+
+        def alone(self: CatFile, name: str, *limit: int) -> object:
+            asked.append(1)
+            return find(self, name, *limit)
+
+        def together(self: CatFile, names: list[str], *limit: int) -> object:
+            asked.append(len(names))
+            return find_all(self, names, *limit)
+
+        monkeypatch.setattr(Replica, "commit_at", one)
+        monkeypatch.setattr(CatFile, "find", alone)
+        monkeypatch.setattr(CatFile, "find_all", together)
+        found, count = bob.some_tasks(["open"], limit=2)
+        assert ([task.task for task in found], count) == (["t2", "t5"], 58)
+        assert len(shown) == 2
+        assert max(asked) > 40  # pages
+        alone_before = asked.count(1)
+        everything, count = bob.some_tasks()
+        assert (len(everything), count) == (60, 60)
+        assert asked.count(1) - alone_before < 10  # and the records
+        mine, count = bob.some_tasks(["claimed"], "alice", 1)
+        assert ([task.task for task in mine], count) == (["t1"], 2)
+        assert [task.task for task in bob.tasks()] == [task.task for task in everything]
 
 
 def test_what_a_remote_with_many_refs_says_is_read_once(
