@@ -50,7 +50,8 @@ def test_a_table_is_never_cut_elsewhere_than_on_a_terminal(capsys):
 
 def test_on_a_terminal_the_last_column_is_cut_to_fit(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "20")
     screen = output.Screen()
     wide = "\u65e5\u672c" * 9
