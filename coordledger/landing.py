@@ -106,11 +106,14 @@ def send(
     if landings is None:
         return push._replace(outcome=transport.UNKNOWN, why="it does not say where"), []
     if all(landing.oid == landing.here.oid for landing in landings):
-        try:
-            if not stored:
-                store.write(objects)
-            replica.adopt(tip, [(placed.commit.seq, placed.commit.oid) for placed in run])
-        except Exception:  # noqa: BLE001 - it has landed, whatever our own disk says
+        adopted = False
+        with contextlib.suppress(Exception):  # it has landed, whatever our own disk says
+            if not replica.held:
+                if not stored:
+                    store.write(objects)
+                replica.adopt(tip, [(placed.commit.seq, placed.commit.oid) for placed in run])
+                adopted = True
+        if not adopted:
             replica.hold(tip, before)
     return push, landings
 

@@ -62,6 +62,7 @@ class Replica:
         self.clone, self.remote, self.git, self.clock = clone, remote, git, clock
         self._keyring_for, self._progress = keyring_for, progress
         self._chain: Chain | None = None
+        self.held = False  # the position is this process's alone: see `hold`
 
     def close(self) -> None:
         self.remote.close()
@@ -80,6 +81,7 @@ class Replica:
             or (self._chain.head.oid != trusted.commit)
         ):
             self._chain = self._chain_at(trusted)
+            self.held = False
         return self._chain
 
     @property
@@ -275,14 +277,18 @@ class Replica:
         if head is None:
             raise error("not-joined")
         self.clone.adopt(self._trusted_at(head), passed)
-        self._chain = chain
+        self._chain, self.held = chain, False
 
     def hold(self, chain: Chain, before: Trusted) -> None:
-        """As `adopt`, for this process alone: the clone's disk takes nothing, and is not asked."""
+        """As `adopt`, for this process alone: the clone's disk takes nothing, and is not asked.
+
+        Until it is brought up from the remote, nothing that builds on this may be adopted: the
+        clone would name commits whose parents it has not got.
+        """
         head = chain.head
         if head is not None:
             self.clone.hold(before._replace(commit=head.oid, seq=head.seq, digest=head.digest))
-        self._chain = chain
+        self._chain, self.held = chain, True
 
     def note_sequenced(self, *, says: bool) -> None:
         """Remember whether the server puts records into their places."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import threading
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fleet import LEDGER_REF
@@ -15,7 +17,7 @@ from fleet import LEDGER_REF
 from coordledger.clone import Intent
 from coordledger.errors import Failed, OutcomeUnknown
 
-from .forge import opened, second_opinion
+from .forge import fsck, opened, second_opinion
 from .gate import Gate, ended, eventually, kill, start
 
 if TYPE_CHECKING:
@@ -437,3 +439,41 @@ def test_an_intent_that_goes_on_with_others_stands_in_the_journal_once(fleet: Fl
     assert clone.intents() == [b]
     clone.forget(b)
     assert clone.intents() == []
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "with-others"])
+@pytest.mark.parametrize("sick", [1, 2], ids=["once", "twice"])
+def test_what_cannot_be_stored_while_it_lands_is_stored_later_or_not_adopted(
+    fleet: Fleet, t: str, monkeypatch: pytest.MonkeyPatch, sick: int, *, others: bool
+) -> None:
+    """It has landed, and is said to have; but a copy never names what it has not got."""
+    with fleet.ledger("alice") as alice:
+        before = alice.head()
+        store, failures = alice.clone.store, iter(range(sick))
+        write = store.write
+
+        def failing(*given: Any) -> None:
+            if next(failures, None) is not None:
+                raise OSError(errno.EIO, "the disk is sick")
+            write(*given)
+
+        monkeypatch.setattr(store, "write", failing)
+        won = alice.claim(t)
+        assert won.won
+        adopted = json.loads((alice.clone.folder / "trusted.json").read_bytes())["commit"]
+        assert adopted == (fleet.head() if sick == 1 else before.commit)
+        assert store.has(adopted)
+        assert store.ref(LEDGER_REF) == adopted
+        assert alice.complete(t).status == "done"
+        adopted = json.loads((alice.clone.folder / "trusted.json").read_bytes())["commit"]
+        assert adopted == (fleet.head() if sick == 1 else before.commit)
+        if others:
+            fleet.ledger("bob").claim(f"{t}-bob")
+            assert alice.head().commit == fleet.head()
+            assert alice.claim(f"{t}-after").won
+            adopted = json.loads((alice.clone.folder / "trusted.json").read_bytes())["commit"]
+            assert adopted == fleet.head()
+    later = fleet.ledger("alice")
+    assert later.head().commit == fleet.head()
+    assert later.audit(full=True).problems == ()
+    fsck(fleet.clone("alice") / ".git", fleet.env)
