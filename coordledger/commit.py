@@ -1,6 +1,7 @@
 """A signed record <-> its one commit (docs/format.md, section 6).
 
-Rules: `render` is a pure function and the only builder of commits; `parse` takes out
+Rules: `render` is a pure function and the only builder of a chain's commits (`envelope`
+dresses one for the way to a server that renders it again); `parse` takes out
 the record, the tag and what a successor needs, and checks no more than that: whoever
 verifies renders what was parsed and compares the bytes. Rebuild, don't inspect.
 """

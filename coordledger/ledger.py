@@ -453,32 +453,28 @@ class Ledger:
         """The first `limit` of the tasks that have one of `statuses` and are `agent`'s, in the
         order of `tasks`; and how many there are. What is not asked for is not verified.
         """
-        now = self._read()
+        now, at = self._read(), self._clock()
         found = [
             task
             for task in self._lines(now)
-            if (not statuses or self._status_of(task) in statuses)
+            if (not statuses or _status(task, at, now.skew) in statuses)
             and agent in (None, task["agent"])
         ]
         found.sort(key=lambda task: (task["status"] == "done", _urgency(task)))
         wanted = found[:limit]
         claims: list[Claim] = []
-        for at in range(0, len(wanted), _LOT):
-            lot = wanted[at : at + _LOT]
+        for start in range(0, len(wanted), _LOT):
+            lot = wanted[start : start + _LOT]
             seqs = {seq for task in lot for seq in (task["last_seq"], task["claim_seq"])}
             oids = [self.clone.id_at(seq) for seq in seqs if seq is not None]
             self.clone.store.read_ahead([oid for oid in oids if oid])
-            claims += [self._claim_of(now, task) for task in lot]
+            claims += [self._claim_of(now, task, at=at) for task in lot]
         return claims, len(found)
 
     def _lines(self, now: State) -> Iterator[Record]:
         """All tasks as they stand in the state."""
         self.clone.store.read_ahead(now.unread_pages())
         return now.tasks()
-
-    def _status_of(self, task: Record) -> str:
-        over = task["status"] == "claimed" and self._clock() >= times.parse(task["until"])
-        return "expired" if over else str(task["status"])
 
     def show(self, task: str) -> Claim:
         """One task. Raises `Failed`: unknown-task."""
@@ -495,8 +491,12 @@ class Ledger:
             raise error("unknown-task", task=name)
         return self._claim_of(now, task, landed)
 
-    def _claim_of(self, now: State, task: Record, landed: Landing | None = None) -> Claim:
-        """`landed` is what made this state, where that is more than the copy has."""
+    def _claim_of(
+        self, now: State, task: Record, landed: Landing | None = None, at: int | None = None
+    ) -> Claim:
+        """`landed` is what made this state, where that is more than the copy has; `at` the
+        moment that it is for, if that is not this one.
+        """
         fresh = landed if landed and landed.here.seq == task["last_seq"] else None
         newest = fresh.here if fresh else self.replica.commit_at(task["last_seq"])
         same = task["claim_seq"] in (None, task["last_seq"])
@@ -507,7 +507,7 @@ class Ledger:
         result = newest.record.get("result") if newest and task["status"] == "done" else None
         return Claim(
             task=task["task"],
-            status=self._status_of(task),
+            status=_status(task, self._clock() if at is None else at, now.skew),
             agent=task["agent"],
             session=task["session"],
             epoch=task["epoch"],
@@ -954,6 +954,12 @@ def _private_clone(settings: Settings, git: Git) -> Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         git.output("init", "--quiet", "--bare", "--template=", "--", str(path))
     return Store.open(git, path)
+
+
+def _status(task: Record, at: int, skew: int) -> str:
+    """How a task stands at a moment, as people are told: its holder's lease runs, or is over."""
+    stands = state.standing(task, at, skew)
+    return {"held": "claimed", "grace": "expired"}.get(stands, stands)
 
 
 def _urgency(task: Record) -> tuple[int, int, str]:

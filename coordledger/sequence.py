@@ -3,8 +3,8 @@
 Clients push a commit, or a chain of them, to refs/for/coordledger/<ledger>; git hands it
 to the proc-receive hook (githooks(5)), which takes the signed records out, renders them on
 the ledger's current head under a lock, and moves the ref. Nobody loses a race to a record
-that his own does not conflict with. Commits of a ledger do, on one of its newest heads; our clients
-send envelopes (`landing`), which need nothing of what they may not have.
+that his own does not conflict with. What is pushed begins above one of the ledger's newest
+commits, or without a parent, as our clients send it (`landing`).
 
 Rules of this file:
 - Only the signed bytes of what is pushed count; the commits around them are rendered anew.

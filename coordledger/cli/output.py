@@ -169,16 +169,14 @@ class Screen:
             # Only the last column is cut; a terminal that is too narrow for the others wraps.
             left = get_terminal_size().columns - sum(width + 2 for width in widths)
             last = min(last, max(left, 8))
-        for number, row in enumerate((header, *rows)):
-            *cells, end = lines[number]
-            if cell_len(end) > last:
-                end = set_cell_size(end, last - 1) + "…"
-            padding = [
-                " " * (at + 2 - cell_len(cell)) for cell, at in zip(cells, widths, strict=True)
-            ]
-            texts = [self.styled(*pair) for pair in zip(row, [*cells, end], strict=True)]
-            text = "".join(map("".join, zip(texts, [*padding, ""], strict=True))).rstrip()
-            self.line(click.style(text, bold=True) if number == 0 and self.colourful else text)
+        for number, (row, line) in enumerate(zip((header, *rows), lines, strict=True)):
+            if cell_len(line[-1]) > last:
+                line[-1] = set_cell_size(line[-1], last - 1) + "…"
+            drawn = ""
+            for word, shown, width in zip(row, line, [*widths, 0], strict=True):
+                drawn += self.styled(word, shown) + " " * (width + 2 - cell_len(shown))
+            drawn = drawn.rstrip()
+            self.line(click.style(drawn, bold=True) if number == 0 and self.colourful else drawn)
 
     def footer(self, verdicts: Sequence[str]) -> None:
         """What `unverified` means, where it was said."""
