@@ -16,20 +16,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .errors import CoordledgerError, Failed, Integrity, Lost, OutcomeUnknown
-    from .ledger import Ledger
-    from .reports import Agent, Audit, Event, Head, Key, Message, Outcome, Settled, Status
-    from .results import Claim, ClaimResult
+    from coordledger.client.ledger import Ledger
+    from coordledger.client.reports import (
+        Agent,
+        Audit,
+        Event,
+        Head,
+        Key,
+        Message,
+        Outcome,
+        Settled,
+        Status,
+    )
+    from coordledger.client.results import Claim, ClaimResult
+    from coordledger.errors import CoordledgerError, Failed, Integrity, Lost, OutcomeUnknown
 
 __version__ = "0.1.0"
 
 _HOMES = (
-    {"Ledger": "ledger"}
+    {"Ledger": "client.ledger"}
     | dict.fromkeys(("CoordledgerError", "Failed", "Integrity", "Lost", "OutcomeUnknown"), "errors")
-    | dict.fromkeys(("Claim", "ClaimResult"), "results")
+    | dict.fromkeys(("Claim", "ClaimResult"), "client.results")
     | dict.fromkeys(
         ("Agent", "Audit", "Event", "Head", "Key", "Message", "Outcome", "Settled", "Status"),
-        "reports",
+        "client.reports",
     )
 )
 

@@ -12,8 +12,8 @@ import errno
 import posix
 import stat
 
-from .errors import error
-from .signing import Secret
+from coordledger.errors import error
+from coordledger.format.signing import Secret
 
 MAX_BYTES = 65_536
 

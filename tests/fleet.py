@@ -11,9 +11,9 @@ import os
 import subprocess
 import sys
 
-from coordledger import onboard
-from coordledger.config import Options
-from coordledger.ledger import Ledger
+from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
+from coordledger.setup import onboard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ writer (`Chain.place`) and the reader (`Chain.judge`) have to refuse alike.
 
 from __future__ import annotations
 
-from coordledger import commit, records, signing, state, times, tree, verify
 from coordledger.errors import RuleBroken
+from coordledger.format import commit, records, signing, state, times, verify
+from coordledger.git import tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from coordledger import config
+from coordledger.client import config
 
 from .crowd import Crowd, Resident, Round
 from .figures import median, milliseconds, quantile

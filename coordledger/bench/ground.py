@@ -14,9 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coordledger import onboard
-from coordledger.config import Options
-from coordledger.ledger import Ledger
+from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
+from coordledger.setup import onboard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from coordledger import bigledger, keyfiles, onboard
-from coordledger.config import Options
-from coordledger.git import Deadline, Git
-from coordledger.ledger import Ledger
+from coordledger import keyfiles
+from coordledger.bench import bigledger
+from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
+from coordledger.git.process import Deadline, Git
+from coordledger.setup import onboard
 
 from .figures import Took, in_turn, median, milliseconds, timed
 from .write import claim, hook_alone

@@ -11,8 +11,8 @@ import subprocess
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from coordledger.config import Options
-from coordledger.ledger import Ledger
+from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
 
 from .crowd import Resident
 from .figures import against, timed

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
-    from coordledger.ledger import Ledger
-    from coordledger.reports import Agent, Head
-    from coordledger.signing import Secret
+    from coordledger.client.ledger import Ledger
+    from coordledger.client.reports import Agent, Head
+    from coordledger.format.signing import Secret
 
     from .common import App
 
@@ -59,7 +59,7 @@ def init(app: App, path: str, me: str | None, branch: str | None, max_skew: time
     Run it where the repository lives; PATH is created if absent, and AGENT owns it. A URL
     without a hook is taken too: the ledger works there, but nothing enforces it.
     """
-    from coordledger import onboard  # noqa: PLC0415 - help needs none
+    from coordledger.setup import onboard  # noqa: PLC0415 - help needs none
 
     app.agent, app.branch = me or app.agent, branch
     whole = max_skew.total_seconds()
@@ -108,7 +108,7 @@ def join(
     yes: bool,
 ) -> None:
     """Enter a ledger: fetch it, verify it, remember its head."""
-    from coordledger import onboard  # noqa: PLC0415 - help needs none
+    from coordledger.setup import onboard  # noqa: PLC0415 - help needs none
 
     app.agent, app.branch = me or app.agent, branch
     if reset:
@@ -143,7 +143,7 @@ def join(
 
 def _reset(app: App, remote: str, *, yes: bool) -> None:
     """Show both heads, ask, and forget the old one."""
-    from coordledger import onboard  # noqa: PLC0415 - help needs none
+    from coordledger.setup import onboard  # noqa: PLC0415 - help needs none
 
     _need_somebody(yes, "--reset")
     with app.ledger(remote=remote) as ledger:
@@ -326,7 +326,7 @@ hooks = group(
 )
 def install(app: App, repository: str, sequence: bool | None) -> None:
     """Put the hook into a bare repository. One that is there is kept and runs first."""
-    from coordledger import server  # noqa: PLC0415 - help needs none
+    from coordledger.setup import install as server  # noqa: PLC0415 - help needs none
 
     path = app.file(repository).absolute()
     done = server.install_hook(path, app.git(), sequence=sequence)
@@ -342,7 +342,7 @@ def install(app: App, repository: str, sequence: bool | None) -> None:
 )
 def pre_receive(app: App) -> int:
     """Judge a push, as git's pre-receive hook."""
-    from coordledger import hook  # noqa: PLC0415 - help needs none
+    from coordledger.server import hook  # noqa: PLC0415 - help needs none
 
     return hook.main(dict(os.environ))
 
@@ -354,7 +354,7 @@ def pre_receive(app: App) -> int:
 )
 def proc_receive(app: App) -> int:
     """Land what is pushed to refs/for/coordledger, as git's proc-receive hook."""
-    from coordledger import sequence  # noqa: PLC0415 - help needs none
+    from coordledger.server import sequence  # noqa: PLC0415 - help needs none
 
     return sequence.main(dict(os.environ))
 
@@ -367,8 +367,8 @@ def serve(app: App, repositories: tuple[str, ...]) -> None:
     Run it as the account that receives the pushes, until a signal ends it. The hook asks it
     where it is there and does the same work by itself where it is not.
     """
-    from coordledger import serve as resident  # noqa: PLC0415 - help needs none
-    from coordledger import server  # noqa: PLC0415
+    from coordledger.server import serve as resident  # noqa: PLC0415 - help needs none
+    from coordledger.setup import install as server  # noqa: PLC0415
 
     def ready(paths: list[Path]) -> None:
         app.screen.value({"serving": [str(path) for path in paths]})
@@ -387,8 +387,8 @@ def serve(app: App, repositories: tuple[str, ...]) -> None:
 @command("doctor", parent=root, section="Set-up", example="coordledger doctor")
 def doctor(app: App) -> int:
     """Check the set-up by doing, with tries that the server has to refuse."""
-    from coordledger import doctor as examiner  # noqa: PLC0415 - help needs none
-    from coordledger.results import to_json  # noqa: PLC0415
+    from coordledger.client.results import to_json  # noqa: PLC0415
+    from coordledger.setup import doctor as examiner  # noqa: PLC0415 - help needs none
 
     screen = app.screen
     checks = examiner.examine(app.options(), os.environ)
@@ -407,7 +407,7 @@ def doctor(app: App) -> int:
 @command("demo", parent=root, section="Set-up", example="coordledger demo")
 def demo(app: App) -> None:
     """Watch agents race, talk and forge, on a remote of its own."""
-    from coordledger import demo as stage  # noqa: PLC0415 - help needs none
+    from coordledger.cli import demo as stage  # noqa: PLC0415 - help needs none
 
     stage.run(app.screen.line, colour=app.screen.colourful)
     app.screen.value({"ok": True})

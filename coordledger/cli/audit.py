@@ -17,7 +17,7 @@ from .output import NOT_ENFORCED, safe
 from .tasks import claims_table
 
 if TYPE_CHECKING:
-    from coordledger.ledger import Ledger
+    from coordledger.client.ledger import Ledger
 
     from .common import App
 
@@ -111,7 +111,7 @@ def _say_how_to_go_on(app: App, ledger: Ledger, *, full: bool) -> None:
 @click.option("--compare", metavar="LINE", help="What `coordledger head` printed elsewhere.")
 def head(app: App, compare: str | None) -> None:
     """The verified head in one line, to compare with another's."""
-    from coordledger.results import to_json  # noqa: PLC0415 - help needs none
+    from coordledger.client.results import to_json  # noqa: PLC0415 - help needs none
 
     with app.ledger() as ledger:
         found = ledger.head() if compare is None else ledger.compare(compare)

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from coordledger.config import Options
-    from coordledger.git import Git
-    from coordledger.ledger import Ledger
+    from coordledger.client.config import Options
+    from coordledger.client.ledger import Ledger
+    from coordledger.git.process import Git
 
 NAME = "coordledger"
 SECTIONS = ("Tasks", "Messages", "Set-up", "Trust")
@@ -52,7 +52,7 @@ class App:
     def options(self) -> Options:
         from pathlib import Path  # noqa: PLC0415 - help needs none
 
-        from coordledger.config import Options  # noqa: PLC0415
+        from coordledger.client.config import Options  # noqa: PLC0415
 
         return Options(
             path=Path(self.path),
@@ -72,7 +72,7 @@ class App:
     @contextlib.contextmanager
     def ledger(self, *, writes: bool = False, remote: str | None = None) -> Iterator[Ledger]:
         """The ledger that the options, the environment and the configuration name."""
-        from coordledger.ledger import Ledger  # noqa: PLC0415
+        from coordledger.client.ledger import Ledger  # noqa: PLC0415
 
         if writes and self.offline:
             raise error("bad-value", what="--offline", why="writing needs the remote")
@@ -93,7 +93,7 @@ class App:
 
     def git(self) -> Git:
         """Git, for what is done to a repository named on the command line."""
-        from coordledger.ledger import git_at  # noqa: PLC0415
+        from coordledger.client.ledger import git_at  # noqa: PLC0415
 
         return git_at(self.options(), os.environ)
 

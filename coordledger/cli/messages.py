@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from coordledger.reports import Message
+    from coordledger.client.reports import Message
 
     from .common import App
     from .output import Screen

@@ -83,7 +83,7 @@ class Name(ParamType):
         self.name, self._code = name, code
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from coordledger import records  # noqa: PLC0415 - help needs none
+        from coordledger.format import records  # noqa: PLC0415 - help needs none
 
         good = records.is_task if self._code == "bad-task" else records.is_identifier
         if not good(value):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from coordledger.results import Claim, ClaimResult
+    from coordledger.client.results import Claim, ClaimResult
 
     from .common import App
     from .output import Screen
@@ -293,7 +293,7 @@ def list_(app: App, mine: bool, limit: int | None, **wanted: bool) -> None:
 @task_argument
 def show(app: App, task: str) -> None:
     """Show one task, and its page in the ledger's tree."""
-    from coordledger.state import page_path  # noqa: PLC0415 - help needs none
+    from coordledger.format.state import page_path  # noqa: PLC0415 - help needs none
 
     with app.ledger() as ledger:
         claim = ledger.show(task)

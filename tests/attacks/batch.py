@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from fleet import LEDGER_REF
 from git.forge import Forge
 
-from coordledger import commit, records
+from coordledger.format import commit, records
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet import Fleet
 
-    from coordledger.verify import Chain
+    from coordledger.format.verify import Chain
 
 
 class Batch(Forge):

@@ -26,11 +26,12 @@ HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1])]
 
 with atheris.instrument_imports(include=["coordledger", "json"]):
-    from coordledger import canonical, commit, hook, verify
-    from coordledger.catfile import CatFile
     from coordledger.errors import ERRORS, RuleBroken
-    from coordledger.signing import Keyring
-    from coordledger.tree import object_id
+    from coordledger.format import canonical, commit, verify
+    from coordledger.format.signing import Keyring
+    from coordledger.git.catfile import CatFile
+    from coordledger.git.tree import object_id
+    from coordledger.server import hook
 
 from attacks import hostile  # noqa: E402 - it has to come after the path and the instrumentation
 from second_reader import Invalid, Reader  # noqa: E402

@@ -9,8 +9,8 @@ from typing import Any
 
 from second_reader import Reader
 
-from coordledger import commit, signing, verify
-from coordledger.signing import Keyring, Secret
+from coordledger.format import commit, signing, verify
+from coordledger.format.signing import Keyring, Secret
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 

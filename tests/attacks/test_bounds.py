@@ -15,12 +15,13 @@ from dulwich.pack import write_pack_objects
 from fleet import LEDGER_REF
 from git.forge import packet, plain
 
-from coordledger import commit, server
-from coordledger.git import Deadline, Git
-from coordledger.hook import MAX_BYTES, MAX_INPUT
-from coordledger.server import install_hook
-from coordledger.signing import Signed
-from coordledger.state import page_path
+from coordledger.format import commit
+from coordledger.format.signing import Signed
+from coordledger.format.state import page_path
+from coordledger.git.process import Deadline, Git
+from coordledger.server.hook import MAX_BYTES, MAX_INPUT
+from coordledger.setup import install as server
+from coordledger.setup.install import install_hook
 
 from .batch import Batch
 
@@ -295,7 +296,7 @@ def test_no_push_cuts_the_history_by_calling_its_commit_parentless(
     fleet: Fleet, forge_for: Callable[[Fleet], Forge], already: str
 ) -> None:
     """receive.shallowUpdate would let one record make the server's copy shallow, for all."""
-    from coordledger.git import Deadline, Git
+    from coordledger.git.process import Deadline, Git
 
     git = Git(fleet.env, fleet.root, Deadline(30))
     if already == "true":

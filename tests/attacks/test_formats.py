@@ -14,10 +14,10 @@ from fleet import LEDGER_REF
 from git.forge import opened, plain, second_opinion
 from second_reader import Invalid, Reader, read_chain, secrets_of
 
-from coordledger import onboard
-from coordledger.config import Options
+from coordledger.client.config import Options
 from coordledger.errors import Failed, RuleBroken
-from coordledger.tree import object_id
+from coordledger.git.tree import object_id
+from coordledger.setup import onboard
 
 from . import hostile
 from .batch import Batch

@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from second_reader import Invalid, Reader
 from unit import strategies as shapes
 
-from coordledger import canonical, commit, hook, keyfiles, records, signing, times, transport
-from coordledger.catfile import CatFile
+from coordledger import keyfiles
 from coordledger.errors import ERRORS, CoordledgerError, RuleBroken
-from coordledger.git import Ran
-from coordledger.signing import Keyring, Secret
-from coordledger.tree import object_id
+from coordledger.format import canonical, commit, records, signing, times
+from coordledger.format.signing import Keyring, Secret
+from coordledger.git import transport
+from coordledger.git.catfile import CatFile
+from coordledger.git.process import Ran
+from coordledger.git.tree import object_id
+from coordledger.server import hook
 
 from . import hostile
 

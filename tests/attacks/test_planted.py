@@ -13,9 +13,10 @@ import pytest
 from fleet import LEDGER_REF, OWNER
 from git.forge import opened, plain
 
-from coordledger import canonical, commit, keyfiles
+from coordledger import keyfiles
 from coordledger.errors import CoordledgerError, Failed, Integrity
-from coordledger.state import page_path
+from coordledger.format import canonical, commit
+from coordledger.format.state import page_path
 
 from .batch import evil_server
 

@@ -9,9 +9,9 @@ import pytest
 from fleet import LEDGER_REF, OWNER
 from git.forge import Forge, second_opinion
 
-from coordledger import canonical, records, verify
 from coordledger.errors import RuleBroken
-from coordledger.signing import Signed
+from coordledger.format import canonical, records, verify
+from coordledger.format.signing import Signed
 
 from .batch import Batch
 

@@ -17,12 +17,14 @@ import pytest
 from fleet import LEDGER_REF
 from git.forge import opened, plain
 
-from coordledger import config, git, signing
+from coordledger.client import config
+from coordledger.client.ledger import surroundings
 from coordledger.errors import CoordledgerError, error
-from coordledger.git import Deadline, Git, without_password
-from coordledger.ledger import surroundings
-from coordledger.server import mint
-from coordledger.signing import Keyring, Secret
+from coordledger.format import signing
+from coordledger.format.signing import Keyring, Secret
+from coordledger.git import process as git
+from coordledger.git.process import Deadline, Git, without_password
+from coordledger.setup.install import mint
 
 if TYPE_CHECKING:
     import subprocess
@@ -161,7 +163,7 @@ def test_a_fault_of_ours_shows_no_secret_even_with_its_traceback(
 ) -> None:
     """Whatever breaks while secrets are at hand, at any depth."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import os\nfrom coordledger import signing\n"
+        "import os\nfrom coordledger.format import signing as signing\n"
         "real, left = signing.hmac_sha256, [int(os.environ['BREAK_AFTER'])]\n"
         "def mac(key, *rest):\n"
         "    left[0] -= 1\n"

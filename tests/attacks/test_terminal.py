@@ -9,9 +9,9 @@ import pytest
 from fleet import LEDGER_REF
 from git.forge import opened, plain
 
-from coordledger import canonical, commit
 from coordledger.errors import CoordledgerError, Failed
-from coordledger.state import page_path
+from coordledger.format import canonical, commit
+from coordledger.format.state import page_path
 
 from .batch import Batch, evil_server
 from .hostile import BIDI, ESCAPES, TEXTS, is_harmless

@@ -226,7 +226,7 @@ def test_the_table_of_errors_has_every_row():
 
 def test_a_fault_of_ours_is_no_traceback_but_for_those_who_ask(ground, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
-        "import coordledger.ledger as ledger\n"
+        "import coordledger.client.ledger as ledger\n"
         "def broken(*_, **__):\n    raise ZeroDivisionError('by design')\n"
         "ledger.Ledger.some_tasks = broken\n"
     )

@@ -21,9 +21,10 @@ import sys
 from datetime import timedelta
 from typing import Any
 
-from coordledger import Ledger, store
+from coordledger import Ledger
+from coordledger.client.results import to_json
 from coordledger.errors import CoordledgerError
-from coordledger.results import to_json
+from coordledger.git import store
 
 SECONDS = 25  # that a child may take
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coordledger import Ledger
+from coordledger.client.results import ClaimResult
 from coordledger.errors import CoordledgerError, Failed, Integrity, Lost, OutcomeUnknown
-from coordledger.results import ClaimResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fleet import LEDGER_REF, Fleet
 
-from coordledger import Ledger, onboard
-from coordledger.config import Options
+from coordledger import Ledger
+from coordledger.client.config import Options
 from coordledger.errors import Failed
+from coordledger.setup import onboard
 
 from .bookkeeping import claims_of, fsck, records_of
 from .served import daemon

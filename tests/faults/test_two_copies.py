@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF, Fleet
 
-from coordledger import Ledger, commit, onboard, verify
-from coordledger.config import Options
+from coordledger import Ledger
+from coordledger.client.config import Options
 from coordledger.errors import CoordledgerError, Integrity
-from coordledger.git import Deadline, Git
-from coordledger.signing import Keyring
-from coordledger.store import Store
+from coordledger.format import commit, verify
+from coordledger.format.signing import Keyring
+from coordledger.git.process import Deadline, Git
+from coordledger.git.store import Store
+from coordledger.setup import onboard
 
 from .bookkeeping import claims_of, fsck, records_of
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from coordledger.signing import Signed
+    from coordledger.format.signing import Signed
 
 
 class Copies:

@@ -20,12 +20,14 @@ import helpers
 from fleet import LEDGER_REF
 from second_reader import Reader, read_chain, secrets_of
 
-from coordledger import commit, keyfiles, server, times, verify
+from coordledger import keyfiles
+from coordledger.client.ledger import Ledger
 from coordledger.errors import ERRORS
-from coordledger.git import Deadline, Git
-from coordledger.ledger import Ledger
-from coordledger.signing import Keyring
-from coordledger.store import Store
+from coordledger.format import commit, times, verify
+from coordledger.format.signing import Keyring
+from coordledger.git.process import Deadline, Git
+from coordledger.git.store import Store
+from coordledger.setup import install as server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
     from fleet import Fleet
 
-    from coordledger.records import Record
-    from coordledger.signing import Secret, Signed
+    from coordledger.format.records import Record
+    from coordledger.format.signing import Secret, Signed
 
 TRY_REF = "refs/coordledger-try/main"
 _REFUSED = re.compile(r"coordledger: refused ([0-9a-f]{12}|-): ([a-z-]+): ([ -~]+)")

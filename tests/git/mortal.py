@@ -12,7 +12,8 @@ import sys
 package, point, log, seconds = sys.argv[1:5]
 sys.path.insert(0, package)
 
-from coordledger import durable, sequence  # noqa: E402
+from coordledger.git import durable  # noqa: E402
+from coordledger.server import sequence  # noqa: E402
 
 if seconds:
     sequence.TURN_SECONDS = int(seconds)

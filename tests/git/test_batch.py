@@ -11,7 +11,7 @@ import pytest
 from fleet import LEDGER_REF
 
 from coordledger import Failed, Ledger, Lost
-from coordledger.clone import Intent
+from coordledger.client.clone import Intent
 
 from .forge import fsck, second_opinion
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordledger import doctor, onboard, server
-from coordledger.config import Options
+from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
 from coordledger.errors import CoordledgerError
-from coordledger.git import Deadline, Git
-from coordledger.ledger import Ledger
+from coordledger.git.process import Deadline, Git
+from coordledger.setup import doctor, onboard
+from coordledger.setup import install as server
 
 if TYPE_CHECKING:
     from collections.abc import Callable

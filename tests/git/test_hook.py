@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import canonical, commit, onboard, server
-from coordledger.config import Options
+from coordledger.client.config import Options
 from coordledger.errors import Failed
-from coordledger.git import Deadline, Git
-from coordledger.server import install_hook, mint
-from coordledger.signing import Signed
+from coordledger.format import canonical, commit
+from coordledger.format.signing import Signed
+from coordledger.git.process import Deadline, Git
+from coordledger.setup import install as server
+from coordledger.setup import onboard
+from coordledger.setup.install import install_hook, mint
 
 from .forge import TRY_REF, fsck, plain, second_opinion
 
@@ -608,7 +610,7 @@ def test_a_hook_that_was_there_runs_first_and_may_refuse(
 def test_installing_the_hook_compiles_it(town: Fleet, tmp_path: Path) -> None:
     """The account that runs it may have no right to."""
     package = tmp_path / "coordledger"
-    shutil.copytree(Path(server.__file__).parent, package, ignore=lambda *_: ["__pycache__"])
+    shutil.copytree(Path(server.__file__).parent.parent, package, ignore=lambda *_: ["__pycache__"])
     shutil.copy(server._shim("pre-receive"), package)
     town.git("init", "--quiet", "--bare", tmp_path / "r.git")
 
@@ -619,9 +621,9 @@ def test_installing_the_hook_compiles_it(town: Fleet, tmp_path: Path) -> None:
         return ran.stdout.decode()
 
     assert "compiles" not in install()
-    assert len(list(package.glob("__pycache__/hook.*.pyc"))) == 1
-    shutil.rmtree(package / "__pycache__")
-    (package / "__pycache__").touch()
+    assert len(list(package.glob("server/__pycache__/hook.*.pyc"))) == 1
+    shutil.rmtree(package / "server/__pycache__")
+    (package / "server/__pycache__").touch()
     assert f"-m compileall {package}" in install()
 
 

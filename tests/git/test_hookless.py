@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fleet import hermetic
 
-from coordledger import onboard
-from coordledger.config import Options
+from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
 from coordledger.errors import Integrity
-from coordledger.ledger import Ledger
-from coordledger.signing import Signed, sign
-from coordledger.verify import Chain
+from coordledger.format.signing import Signed, sign
+from coordledger.format.verify import Chain
+from coordledger.setup import onboard
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import bigledger, keyfiles, onboard, replica, times, walk
-from coordledger.config import Options
+from coordledger import keyfiles
+from coordledger.bench import bigledger
+from coordledger.client import replica
+from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
 from coordledger.errors import CoordledgerError, Integrity
-from coordledger.git import Deadline, Git
-from coordledger.ledger import Ledger
+from coordledger.format import times
+from coordledger.git import walk
+from coordledger.git.process import Deadline, Git
+from coordledger.setup import onboard
 
 from .forge import plain, second_opinion
 
@@ -273,7 +278,7 @@ def test_a_join_that_takes_too_long_ends_and_is_gone_on_with(
     long: Long, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = long.clone("slow")
-    monkeypatch.setattr("coordledger.ledger.Deadline", Soon)
+    monkeypatch.setattr("coordledger.client.ledger.Deadline", Soon)
     ends = []
     with long.open(path) as ledger:
         for _ in range(COUNT):
@@ -291,7 +296,7 @@ def test_a_join_that_takes_too_long_ends_and_is_gone_on_with(
 def test_a_pin_is_not_forgotten_by_who_goes_on(long: Long, monkeypatch: pytest.MonkeyPatch) -> None:
     path = long.clone("pinned")
     with long.open(path) as ledger, monkeypatch.context() as patch:
-        patch.setattr("coordledger.ledger.Deadline", Soon)
+        patch.setattr("coordledger.client.ledger.Deadline", Soon)
         with pytest.raises(CoordledgerError, match=f"1500 of {COUNT}"):
             ledger.join(pin="3000:" + "0" * 16)
     with long.open(path) as ledger:
@@ -316,7 +321,7 @@ def test_a_bad_record_after_an_interrupted_join_is_met_and_nothing_remembered(
     path = long.clone("evil")
     with Ledger.open(path, "alice", environ=long.env, remote=str(evil)) as ledger:
         with monkeypatch.context() as patch:
-            patch.setattr("coordledger.ledger.Deadline", Soon)
+            patch.setattr("coordledger.client.ledger.Deadline", Soon)
             with pytest.raises(CoordledgerError, match=f"1500 of {COUNT}"):
                 ledger.join()
         assert ledger.clone.verified.seq == 1499
@@ -353,7 +358,7 @@ def test_a_clone_that_was_away_for_long_catches_up_in_steps(
     with Ledger.open(path, "alice", environ=long.env, remote=str(behind)) as ledger:
         assert ledger.join().seq == COUNT - 2001
     with long.open(path) as ledger, monkeypatch.context() as patch:
-        patch.setattr("coordledger.ledger.Deadline", Soon)
+        patch.setattr("coordledger.client.ledger.Deadline", Soon)
         with pytest.raises(CoordledgerError, match="1500 of 2000"):
             ledger.head()
         assert ledger.head(refresh=False).seq == COUNT - 2001

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coordledger import catfile, loose
-from coordledger.catfile import CatFile
 from coordledger.errors import RuleBroken
-from coordledger.loose import Reader
+from coordledger.git import catfile, loose
+from coordledger.git.catfile import CatFile
+from coordledger.git.loose import Reader
 
 from .forge import plain
 

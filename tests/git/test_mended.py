@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordledger import doctor, keyfiles, onboard
-from coordledger.clone import VOIDED, Intent
-from coordledger.config import Options
+from coordledger import keyfiles
+from coordledger.client.clone import VOIDED, Intent
+from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
 from coordledger.errors import CoordledgerError
-from coordledger.git import Deadline, Git
-from coordledger.ledger import Ledger
+from coordledger.git.process import Deadline, Git
+from coordledger.setup import doctor, onboard
 
 from .test_hookless import Host, forge, host
 

@@ -17,7 +17,7 @@ import pytest
 from helpers import SECOND, SKEW
 from second_reader import Invalid, Reader, derived, fingerprint
 
-from coordledger import times, verify
+from coordledger.format import times, verify
 
 from .forge import fsck, second_opinion
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from fleet import Fleet
 
-    from coordledger.signing import Signed
+    from coordledger.format.signing import Signed
 
     from .forge import Forge
 

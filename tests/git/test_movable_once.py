@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import records
 from coordledger.errors import RuleBroken
+from coordledger.format import records
 
 from .forge import second_opinion
 

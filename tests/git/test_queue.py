@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import places, queue
+from coordledger.client import places, queue
 from coordledger.errors import CoordledgerError, Failed
-from coordledger.git import Deadline, Git
-from coordledger.server import install_hook
-from coordledger.transport import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
+from coordledger.git.process import Deadline, Git
+from coordledger.git.transport import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
+from coordledger.setup.install import install_hook
 
 from .forge import fsck, opened, second_opinion
 from .gate import Gate, ended, eventually, kill, start
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from fleet import Fleet
 
     from coordledger import Ledger
-    from coordledger.signing import Signed
+    from coordledger.format.signing import Signed
 
     from .forge import Forge
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger.state import page_path
+from coordledger.format.state import page_path
 
 from .forge import fsck
 

@@ -24,15 +24,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import commit, durable, sequence
 from coordledger.errors import Failed
-from coordledger.git import Deadline, Git
-from coordledger.hook import server_keyring
-from coordledger.loose import Reader
-from coordledger.sequence import Desk, Sequencer
-from coordledger.server import install_hook, mint
-from coordledger.signing import Signed
-from coordledger.tree import object_id
+from coordledger.format import commit
+from coordledger.format.signing import Signed
+from coordledger.git import durable
+from coordledger.git.loose import Reader
+from coordledger.git.process import Deadline, Git
+from coordledger.git.tree import object_id
+from coordledger.server import sequence
+from coordledger.server.hook import server_keyring
+from coordledger.server.sequence import Desk, Sequencer
+from coordledger.setup.install import install_hook, mint
 
 from .forge import TRY_REF, Pushed, fsck, opened, packet, plain, second_opinion
 from .test_hook import FORGED
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 
 FOR_REF = "refs/for/coordledger/main"
 ZERO = "0" * 40
-PACKAGE = Path(durable.__file__).parent.parent
+PACKAGE = Path(durable.__file__).parents[2]
 MORTAL = Path(__file__).with_name("mortal.py")
 _LANDED = re.compile("coordledger: landed ([0-9a-f]+) ([0-9]+) ([0-9a-f]+)")
 

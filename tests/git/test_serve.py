@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF, Fleet
 
-from coordledger.serve import MAX_AT_ONCE, MAX_REQUEST
-from coordledger.server import mint
+from coordledger.server.serve import MAX_AT_ONCE, MAX_REQUEST
+from coordledger.setup.install import mint
 
 from .forge import TRY_REF, Forge, fsck, plain, second_opinion
 from .test_hook import FORGED, MANGLED, REWRITES, TREES, _root

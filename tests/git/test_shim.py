@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordledger.server import _shim
+from coordledger.setup.install import _shim
 
 from .forge import plain
 

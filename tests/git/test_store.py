@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordledger import store as module
 from coordledger.errors import Failed, Integrity
-from coordledger.git import Deadline, Git
-from coordledger.store import Store
-from coordledger.tree import object_id
-from coordledger.wire import MANY
+from coordledger.git import store as module
+from coordledger.git.process import Deadline, Git
+from coordledger.git.store import Store
+from coordledger.git.tree import object_id
+from coordledger.git.wire import MANY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coordledger.tree import Objects
+    from coordledger.git.tree import Objects
 
 REF, OTHER = "refs/coordledger/main", "refs/coordledger/other"
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import onboard
-from coordledger.config import Options
+from coordledger.client.config import Options
 from coordledger.errors import CoordledgerError, Failed, Integrity
-from coordledger.server import mint
+from coordledger.setup import onboard
+from coordledger.setup.install import mint
 
 from .forge import opened, plain, second_opinion
 

@@ -26,11 +26,11 @@ from pathlib import Path
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import wire
-from coordledger.catfile import CatFile
-from coordledger.git import Deadline, Git
-from coordledger.replica import Replica
-from coordledger.server import install_hook
+from coordledger.client.replica import Replica
+from coordledger.git import wire
+from coordledger.git.catfile import CatFile
+from coordledger.git.process import Deadline, Git
+from coordledger.setup.install import install_hook
 
 from .test_serve import serving
 from .work import END, MARK
@@ -163,7 +163,7 @@ def test_a_cold_claim_imports_little_even_where_objects_and_refs_are_packed(
     env = fleet.env | {"COORDLEDGER_AGENT": "alice"}
     ran = subprocess.run(argv, cwd=clone, env=env, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
-    assert "coordledger.writing" in imported
+    assert "coordledger.client.writing" in imported
     assert imported.isdisjoint(UNUSED)
 
 

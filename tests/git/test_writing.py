@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger.clone import Intent
+from coordledger.client.clone import Intent
 from coordledger.errors import Failed, OutcomeUnknown
 
 from .forge import fsck, opened, second_opinion
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from fleet import Fleet
 
-    from coordledger.ledger import Ledger
-    from coordledger.signing import Signed
+    from coordledger.client.ledger import Ledger
+    from coordledger.format.signing import Signed
 
     from .forge import Forge
 

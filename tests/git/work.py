@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 from coordledger import Ledger
-from coordledger.config import Options
-from coordledger.store import Store
+from coordledger.client.config import Options
+from coordledger.git.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from fleet import LEDGER_REF, hermetic
 
-from coordledger import onboard
-from coordledger.config import Options
-from coordledger.ledger import Ledger
+from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
+from coordledger.setup import onboard
 
 from . import hosts
 from .proxy import Fault, Proxy

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import onboard
-from coordledger.config import Options
+from coordledger.client.config import Options
 from coordledger.errors import CoordledgerError, Failed, Lost, OutcomeUnknown
-from coordledger.git import ENDING
-from coordledger.signing import Signed
+from coordledger.format.signing import Signed
+from coordledger.git.process import ENDING
+from coordledger.setup import onboard
 
 from . import hosts
 from .conftest import absent

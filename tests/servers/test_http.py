@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import smart_http, wire
 from coordledger.errors import Failed
-from coordledger.git import Deadline, Git
-from coordledger.smart_http import SmartHttp, Unknown, Unsent
+from coordledger.git import smart_http, wire
+from coordledger.git.process import Deadline, Git
+from coordledger.git.smart_http import SmartHttp, Unknown, Unsent
 
 from . import hosts
 from .proxy import Fault
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from coordledger.ledger import Ledger
+    from coordledger.client.ledger import Ledger
 
 OURS = "git/coordledger"
 

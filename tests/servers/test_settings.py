@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger import onboard
-from coordledger.config import Options
+from coordledger.client.config import Options
 from coordledger.errors import Failed
+from coordledger.setup import onboard
 
 from . import hosts
 from .proxy import Proxy
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from coordledger.ledger import Ledger
+    from coordledger.client.ledger import Ledger
 
     SiteOf = Callable[[str], Site]
 

@@ -6,7 +6,7 @@ import string
 
 from hypothesis import strategies as st
 
-from coordledger import records, times
+from coordledger.format import records, times
 
 IDENTIFIERS = st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")
 TASKS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=200)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.strategies import TEXTS, values
 
-from coordledger import canonical
+from coordledger.format import canonical
 
 NESTED_8 = b'{"a":[[[[[[[]]]]]]]}'
 NESTED_9 = b'{"a":[[[[[[[[]]]]]]]]}'
@@ -156,7 +156,7 @@ def test_a_python_without_the_c_functions_reads_and_writes_the_same():
     options = ["-q", "-p", "no:cacheprovider", "-k", "not c_functions", __file__]
     code = (
         "import sys; sys.modules['_json'] = None\n"
-        "import pytest, coordledger.canonical as c\n"
+        "import pytest, coordledger.format.canonical as c\n"
         "assert c._to_text.__self__.__class__.__module__ == 'json.encoder'\n"
         f"sys.exit(pytest.main({options!r}))"
     )
@@ -182,7 +182,7 @@ def test_a_process_that_has_not_imported_json_refuses_the_same():
     ]
     code = (
         "import sys\n"
-        "from coordledger import canonical\n"
+        "from coordledger.format import canonical as canonical\n"
         "from coordledger.errors import RuleBroken\n"
         f"for text in {bad!r}:\n"
         "    try: canonical.decode(text)\n"

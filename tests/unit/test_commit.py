@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.strategies import RECORDS, of_kind
 
-from coordledger import canonical, commit, records, signing, times
-from coordledger.signing import Signed
+from coordledger.format import canonical, commit, records, signing, times
+from coordledger.format.signing import Signed
 
 FLEET = Fleet("bob")
 FLEET.put("bob", "claim", tasks=["fix#7"], note="hi")

@@ -11,7 +11,7 @@ import pytest
 
 from coordledger import keyfiles
 from coordledger.errors import Failed
-from coordledger.signing import Secret
+from coordledger.format.signing import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,9 @@ def test_an_exposed_file_is_not_added_to(tmp_path: Path) -> None:
 def test_nobody_who_appends_at_the_same_time_loses_a_line(tmp_path: Path) -> None:
     path = tmp_path / "bob.secret"
     code = (
-        "import sys; from coordledger import keyfiles; from coordledger.signing import Secret\n"
+        "import sys\n"
+        "from coordledger import keyfiles\n"
+        "from coordledger.format.signing import Secret\n"
         "for n in range(20):\n"
         "    keyfiles.append(sys.argv[1], Secret(f'{sys.argv[2]}-{n:02}' + 'x' * 43))"
     )

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.strategies import RECORDS, of_kind
 
-from coordledger import canonical, records
+from coordledger.format import canonical, records
 
 COUNT_ERRORS = [-1, 2**53, True, "1", 1.0, None]
 POSITIVE_ERRORS = [0, *COUNT_ERRORS]

@@ -15,8 +15,8 @@ from helpers import MASTER, NONCE, OWN, Fleet, own_secrets, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordledger import canonical, commit, signing
-from coordledger.signing import Keyring, Secret
+from coordledger.format import canonical, commit, signing
+from coordledger.format.signing import Keyring, Secret
 
 FLEET = Fleet("bob")
 RECORD = FLEET.record("bob", "claim", tasks=["a", "b"], note="hi")

@@ -19,7 +19,7 @@ from helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordledger import canonical, records, state, times
+from coordledger.format import canonical, records, state, times
 
 STANDINGS = ["absent", "open", "held", "grace", "expired", "done"]
 VERBS = ["submit", "claim", "reopen", "renew", "complete", "release", "force"]

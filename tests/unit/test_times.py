@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coordledger import times
+from coordledger.format import times
 
 NO_TIMES = [
     "",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordledger import tree as tree_module
-from coordledger.tree import Tree, object_id
+from coordledger.git import tree as tree_module
+from coordledger.git.tree import Tree, object_id
 
 NAMES = st.sampled_from(
     ["a", "b", "a-b", "a.b", "a0", "a_b", "z", "a.json", "a-b.json", "00", "3f"]

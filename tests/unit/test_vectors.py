@@ -14,9 +14,9 @@ import pytest
 from helpers import refused
 from vectors import make
 
-from coordledger import canonical, commit, records, signing, verify
-from coordledger.signing import Keyring, Secret
-from coordledger.tree import object_id
+from coordledger.format import canonical, commit, records, signing, verify
+from coordledger.format.signing import Keyring, Secret
+from coordledger.git.tree import object_id
 
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "tests" / "vectors"

@@ -10,10 +10,11 @@ from helpers import MASTER, NONCE, OWN, SECOND, SKEW, START, Fleet, own_secrets,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordledger import canonical, commit, records, signing, times, tree, verify
-from coordledger.signing import Keyring, Secret, Signed
-from coordledger.tree import object_id
-from coordledger.verify import AUTHENTIC, UNVERIFIED
+from coordledger.format import canonical, commit, records, signing, times, verify
+from coordledger.format.signing import Keyring, Secret, Signed
+from coordledger.format.verify import AUTHENTIC, UNVERIFIED
+from coordledger.git import tree
+from coordledger.git.tree import object_id
 
 
 @functools.cache

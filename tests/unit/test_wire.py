@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordledger import wire
-from coordledger.wire import FLUSH, Advertisement, BadWire, pkt
+from coordledger.git import wire
+from coordledger.git.wire import FLUSH, Advertisement, BadWire, pkt
 
 REF = "refs/coordledger/main"
 OLD, NEW = "1" * 40, "2" * 40

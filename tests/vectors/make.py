@@ -16,8 +16,8 @@ from pathlib import Path
 
 from helpers import MASTER, SECOND, SKEW, START, Fleet, refused
 
-from coordledger import canonical, commit, records, signing, state, times
 from coordledger.errors import RuleBroken
+from coordledger.format import canonical, commit, records, signing, state, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

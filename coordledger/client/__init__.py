@@ -1,0 +1,1 @@
+"""What an agent's process does: a verified copy, writing, the use cases."""

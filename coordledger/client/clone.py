@@ -1,0 +1,334 @@
+"""What one clone remembers of one ledger, beside git's own objects and refs.
+
+Rules of this file:
+- `trusted.json` names the newest head that this clone has verified; it only ever moves
+  forward (`adopt`), but for an explicit `reset`. The ref of the same name mirrors it, so
+  that people can read it and git keeps the objects; it is never believed.
+- `verified.json` says how far the verification of what came in has got, for a later one to
+  go on from: it is no head, and nothing but that uses it.
+- `index` maps seq (from the copy's oldest one on) to commit id, fixed width: a cache, checked
+  wherever it is used.
+- `intents/` is the journal: a write's intent is durable before it leaves the process.
+- One lock per clone and ledger; whoever holds it is the only writer.
+- Files are replaced whole; a crash at any point loses no verified head and no intent.
+
+It verifies nothing and talks to no remote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from binascii import a2b_base64, b2a_base64  # base64 around them imports re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from coordledger.errors import RuleBroken, error
+from coordledger.format import canonical, commit, records
+from coordledger.format.signing import Signed
+from coordledger.git.tree import ID_LENGTHS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from coordledger.format.commit import Commit
+    from coordledger.git.process import Deadline
+    from coordledger.git.store import Store
+
+_POLL = 0.01
+_HEX = frozenset("0123456789abcdef")
+LANDED, VOIDED, OPEN = "landed", "voided", "open"
+
+
+class Trusted(NamedTuple):
+    """The verified head. `first` is the oldest seq that this copy has (0 if whole),
+    `audited` the newest one that an audit has covered.
+    """
+
+    ledger: str
+    commit: str
+    seq: int
+    digest: str
+    first: int = 0
+    audited: int = -1
+    auditing: dict[str, Any] | None = None  # how far an audit of everything has got
+    enforcement: str = "unknown"  # server, none
+    guarded: bool = False  # whether a hook has ever been seen at work
+    sequenced: bool = False  # whether the server puts records into their places
+    read: dict[str, list[int]] = {}  # noqa: RUF012 - never changed in place; agent/channel -> seqs read
+
+
+class Verified(NamedTuple):
+    """A commit beyond the head whose chain is verified up to there, and no further."""
+
+    ledger: str
+    commit: str
+    seq: int
+    digest: str
+
+
+class Intent(NamedTuple):
+    """One write on its way: who, what for people, and the bytes that may land."""
+
+    op: str
+    base: dict[str, Any]
+    agent: str
+    session: str
+    what: str
+    payload: str = ""
+    tag: str = ""
+    outcome: str = OPEN
+    seq: int | None = None
+
+    @property
+    def signed(self) -> Signed:
+        payload = self.payload.encode("ascii")
+        return Signed(payload, canonical.decode(payload), a2b_base64(self.tag))
+
+    def carrying(self, signed: Signed) -> Intent:
+        tag = b2a_base64(signed.tag, newline=False).decode("ascii")
+        return self._replace(payload=signed.payload.decode("ascii"), tag=tag)
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    """Replace `path`, durably: after a crash it has the old content or the new.
+
+    Under the lock there is one writer, so that one name does: what a crash leaves behind is
+    written over by the next.
+    """
+    fresh = path.with_name("new")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class Clone:
+    """The private side of one ledger in one repository."""
+
+    def __init__(self, store: Store, name: str, branch: str | None = None) -> None:
+        """`branch`: where the remote keeps the ledger if it cannot be a ref of its own."""
+        self.store, self.name = store, name
+        self.ref = records.LEDGERS + name
+        self.there = f"refs/heads/{branch}" if branch else self.ref
+        self.incoming = f"refs/coordledger-incoming/{name}"
+        self.folder = store.common_dir / "coordledger" / name
+        self._index = self.folder / "index"
+        self._trusted_path = self.folder / "trusted.json"
+        self._width = ID_LENGTHS[store.algo] + 1
+        self._trusted: Trusted | None = None
+        self._stamp: tuple[int, int] | None = None
+        self._locked = False
+
+    # -- the verified head
+
+    @property
+    def trusted(self) -> Trusted | None:
+        """The verified head, or None before the first one. Raises `Integrity`: bad-copy."""
+        path = self._trusted_path
+        try:
+            facts = os.stat(path)  # noqa: PTH116 - asked for at every turn
+        except FileNotFoundError:
+            return None
+        stamp = (facts.st_ino, facts.st_mtime_ns)
+        if stamp != self._stamp:
+            try:
+                self._trusted = Trusted(**canonical.read(path.read_bytes()))
+            except (ValueError, TypeError):
+                raise error("bad-copy", why=f"{path} is not readable") from None
+            self._stamp = stamp
+        return self._trusted
+
+    def save(self, trusted: Trusted) -> None:
+        """Remember `trusted` (under the lock)."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write_file(self._trusted_path, canonical.encode(trusted._asdict()))
+
+    def adopt(self, trusted: Trusted, passed: list[tuple[int, str]]) -> None:
+        """Move forward to `trusted`, over the verified commits `passed` (seq, id)."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.remember(passed, trusted.first)
+        self.store.set_ref(self.ref, trusted.commit)
+        self.save(trusted)
+        if self.verified:
+            self.forget_verified()
+
+    # -- how far a long verification has got
+
+    @property
+    def verified(self) -> Verified | None:
+        """What `note` has noted. A hint: where it cannot be read there is none."""
+        try:
+            return Verified(**canonical.read((self.folder / "verified.json").read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def note(self, verified: Verified, passed: list[tuple[int, str]], first: int) -> None:
+        """Under the lock: verified up to there, over the commits `passed`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.remember(passed, first)
+        _write_file(self.folder / "verified.json", canonical.encode(verified._asdict()))
+
+    def forget_verified(self) -> None:
+        """What was noted, and what was fetched with it."""
+        (self.folder / "verified.json").unlink(missing_ok=True)
+        self.store.set_ref(self.incoming, None)
+
+    def hold(self, trusted: Trusted) -> None:
+        """`trusted` could not be written down: this process goes on from it all the same."""
+        self._trusted = trusted
+
+    def reset(self) -> None:
+        """Forget the head and the index. The journal stays: its intents may still land."""
+        for name in ("trusted.json", "verified.json", "index"):
+            (self.folder / name).unlink(missing_ok=True)
+        self.store.set_ref(self.ref, None)
+        self._trusted = self._stamp = None
+
+    # -- seq -> commit
+
+    def remember(self, passed: Iterable[tuple[int, str]], first: int) -> None:
+        """Note the ids of verified commits; `first` is the copy's oldest seq."""
+        fd = os.open(self._index, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            for seq, oid in passed:
+                os.pwrite(fd, oid.encode("ascii") + b"\n", (seq - first) * self._width)
+        finally:
+            os.close(fd)
+
+    def ids(self, seq: int, last: int) -> Iterator[str]:
+        """The ids from `seq` to `last`, as far as there are any. Nobody has checked them."""
+        trusted = self.trusted
+        if trusted is None or not self._index.exists():
+            return
+        with self._index.open("rb") as index:
+            index.seek((seq - trusted.first) * self._width)
+            for _ in range(seq, last + 1):
+                oid = index.read(self._width)[:-1].decode("ascii", "replace")
+                if len(oid) != self._width - 1 or not _HEX.issuperset(oid):
+                    return
+                yield oid
+
+    def id_at(self, seq: int) -> str:
+        """The id that the index has for `seq`, "" if none. Nobody has checked it."""
+        trusted = self.trusted
+        if trusted is None or not trusted.first <= seq <= trusted.seq:
+            return ""
+        try:
+            fd = os.open(self._index, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return ""
+        try:
+            line = os.pread(fd, self._width, (seq - trusted.first) * self._width)
+        finally:
+            os.close(fd)
+        oid = line[:-1].decode("ascii", "replace")
+        return oid if len(oid) == self._width - 1 and _HEX.issuperset(oid) else ""
+
+    def commit_at(self, seq: int) -> Commit | None:
+        """The commit at `seq` of the verified chain, or None if this copy lacks it."""
+        with contextlib.suppress(KeyError, ValueError, RuleBroken):
+            oid = self.id_at(seq)
+            found = commit.parse(oid, self.store.read(oid)) if oid else None
+            return found if found and found.seq == seq else None
+        return None
+
+    def log(self, line: str) -> None:
+        """Note what an operator did to this copy or through it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with (self.folder / "log").open("a", encoding="utf-8") as log:
+            log.write(f"{when} {line}\n")
+
+    # -- the lock
+
+    @contextlib.contextmanager
+    def lock(self, deadline: Deadline) -> Iterator[None]:
+        """Hold the clone's lock. Re-entrant within one object. Raises `Failed`: local-lock."""
+        if self._locked:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if deadline.over():
+                        raise error("local-lock") from None
+                    time.sleep(_POLL)
+            self._locked = True
+            yield
+        finally:
+            self._locked = False
+            os.close(fd)
+
+    # -- the journal
+
+    def journal(self, *intents: Intent) -> None:
+        """Make `intents`, which go together, durable before their bytes leave the process."""
+        path = self.folder / "intents" / f"{intents[0].op}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ours = {intent.op for intent in intents}
+        there = self._intents_in(path) if path.exists() else []  # what once went with the first
+        kept = [*intents, *(intent for intent in there if intent.op not in ours)]
+        _write_file(path, canonical.encode([intent._asdict() for intent in kept]))
+        self.forget(*intents, but=path)  # as they were, with others, at an earlier attempt
+
+    def forget(self, *intents: Intent, but: Path | None = None) -> None:
+        """They are settled. What went with them stays, and what is in the file `but`."""
+        settled = {intent.op for intent in intents}
+        for path in self._journalled():
+            if path == but:
+                continue
+            found = self._intents_in(path)
+            left = [intent for intent in found if intent.op not in settled]
+            if not left:
+                path.unlink(missing_ok=True)
+            elif len(left) < len(found):
+                content = canonical.encode([intent._asdict() for intent in left])
+                _write_file(path, content)
+
+    def intents(self) -> list[Intent]:
+        """What the journal holds, oldest first. Raises `Integrity`: bad-copy."""
+        return [intent for path in self._journalled() for intent in self._intents_in(path)]
+
+    def _journalled(self) -> list[Path]:
+        folder = self.folder / "intents"
+        try:
+            found = [path for path in folder.iterdir() if path.suffix == ".json"]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+
+    def _intents_in(self, path: Path) -> list[Intent]:
+        try:
+            return [Intent(**facts) for facts in canonical.read(path.read_bytes())]
+        except (ValueError, TypeError):
+            raise error("bad-copy", why=f"{path} is not readable") from None
+
+    # -- the session of a work tree
+
+    def session(self, mint: Callable[[], str]) -> str:
+        """The token of this work tree, minted once."""
+        folder = self.store.git_dir / "coordledger"
+        path = folder / "session"
+        with contextlib.suppress(FileNotFoundError):
+            return path.read_text("ascii").strip()
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = folder / f"session.{os.getpid()}.new"
+        fresh.write_text(mint() + "\n", "ascii")
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)  # whoever is first decides
+        fresh.unlink()
+        return path.read_text("ascii").strip()

@@ -1,0 +1,140 @@
+"""What the Python interface gives back beside claims: as `results`, frozen values for JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from coordledger.client.results import Claim
+    from coordledger.errors import CoordledgerError
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. `sender` is checked on every read: see `verdict`. JSON calls it `from`."""
+
+    seq: int
+    sender: str = field(metadata={"json": "from"})
+    session: str
+    to: str | None
+    channel: str | None
+    thread: int | None
+    importance: str
+    body: str
+    sent_at: datetime
+    commit: str | None
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    id: int
+    alg: str
+    fingerprint: str
+    from_seq: int
+    until_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An enrolled agent. `role`: owner, admin or agent."""
+
+    agent: str
+    role: str
+    rev: int
+    active: bool
+    keys: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One record about a task, as `history` tells it."""
+
+    seq: int
+    at: datetime
+    kind: str
+    agent: str
+    session: str
+    epoch: int | None
+    text: str | None
+    subject: str
+    commit: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """`verdicts` counts the records from `since` on; `problems` is empty if all is well.
+
+    Those below `resumed` (None: none) were counted by an audit that was interrupted, and which
+    this one went on with.
+    """
+
+    ledger: str
+    head: str
+    records: int
+    verdicts: dict[str, int]
+    problems: tuple[dict[str, Any], ...]
+    since: int
+    resumed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    ledger: str
+    seq: int
+    digest: str
+    commit: str
+
+    def line(self) -> str:
+        return f"{self.ledger} {self.seq}:{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    ledger: str
+    ref: str
+    remote: str
+    head: str
+    seq: int
+    agent: str | None
+    session: str | None
+    enforcement: str
+    claims: tuple[Claim, ...]
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request of a batch. `outcome`: landed, lost, failed or unknown.
+
+    `seq`, `commit` and (of what is about one task) `epoch` if it has landed; else `code`,
+    `message` and `hint`, and `error`, what the same request would have raised by itself.
+    """
+
+    what: str
+    outcome: str
+    seq: int | None
+    commit: str | None
+    epoch: int | None
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    error: CoordledgerError | None = field(default=None, repr=False, metadata={"json": ""})
+
+    @property
+    def landed(self) -> bool:
+        return self.outcome == "landed"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An intent whose outcome was open. `outcome`: landed, voided or open."""
+
+    what: str
+    op: str
+    outcome: str
+    seq: int | None

@@ -1,0 +1,168 @@
+"""What an agent asks of a ledger, as records to be.
+
+Rules: what the caller typed is checked when a request is made (`Failed`: bad-task, bad-ttl,
+…); what its record says is decided when it is built, for a state and a moment. Whether that
+may be is `state`'s decision. No I/O.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from coordledger.errors import RuleBroken, error
+from coordledger.format import records, times
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from coordledger.client.writing import Build, Fields
+    from coordledger.format.state import State
+
+DEFAULT_TTL = timedelta(minutes=60)
+
+
+class Request(NamedTuple):
+    """`what` for people; `build(state, now)` gives the kind and the fields, or raises."""
+
+    what: str
+    build: Build
+    ttl: timedelta | None = None
+
+
+def submit(
+    task: str,
+    *,
+    priority: int = 0,
+    meta: Mapping[str, str] | None = None,
+    after: Iterable[str] = (),
+) -> Request:
+    """Offer a task."""
+    waits = sorted(set(after))
+    for name in [task, *waits]:
+        need_task(name)
+    fields: Fields = {"priority": priority, "meta": dict(meta or {}), "after": waits}
+    return Request(f"submit {task}", lambda now, at: ("submit", {"task": task, "rev": 1} | fields))
+
+
+def claim(
+    names: Sequence[str],
+    *,
+    ttl: timedelta | None = None,
+    reopen: bool = False,
+    note: str | None = None,
+) -> Request:
+    """Claim the tasks, all or none."""
+    wanted = sorted(set(names))
+    for name in wanted:
+        need_task(name)
+    if not 1 <= len(wanted) <= records.GROUP:
+        raise error("bad-value", what="TASK", why=f"1 to {records.GROUP} tasks")
+    return claim_of(
+        f"claim {' '.join(wanted)}", lambda now, at: wanted, ttl=ttl, reopen=reopen, note=note
+    )
+
+
+def claim_of(
+    what: str,
+    choose: Callable[[State, int], Sequence[str]],
+    *,
+    ttl: timedelta | None,
+    reopen: bool,
+    note: str | None,
+) -> Request:
+    """Claim what `choose(state, now)` says."""
+    need_ttl(ttl)
+
+    def build(now: State, at: int) -> tuple[str, Fields]:
+        items = []
+        for name in choose(now, at):
+            task = now.task(name) or {"rev": 0, "epoch": 0}
+            items.append({"task": name, "rev": task["rev"] + 1, "epoch": task["epoch"] + 1})
+        until = _until(now, at, ttl)
+        return "claim", {"tasks": items, "until": until, "reopen": reopen, "note": note}
+
+    return Request(what, build, ttl)
+
+
+def renew(task: str, *, ttl: timedelta | None = None) -> Request:
+    """Extend the lease that this session holds."""
+    need_task(task)
+    need_ttl(ttl)
+    return Request(
+        f"renew {task}",
+        lambda now, at: ("renew", _held(now, task) | {"until": _until(now, at, ttl)}),
+    )
+
+
+def complete(task: str, *, result: str | None = None) -> Request:
+    """Finish a task that this session holds."""
+    need_task(task)
+    return Request(
+        f"complete {task}", lambda now, at: ("complete", _held(now, task) | {"result": result})
+    )
+
+
+def release(task: str, *, reason: str | None = None, force: bool = False) -> Request:
+    """Give a task back; with `force` an admin takes anybody's."""
+    need_task(task)
+    more = {"reason": reason, "force": force}
+    return Request(f"release {task}", lambda now, at: ("release", _held(now, task) | more))
+
+
+def send(
+    body: str,
+    *,
+    to: str | None = None,
+    channel: str | None = None,
+    thread: int | None = None,
+    importance: str = "normal",
+) -> Request:
+    """Send to one agent or to one channel."""
+    if (to is None) == (channel is None):
+        raise error("bad-value", what="send", why="either to an agent or to a channel")
+    if to is not None and not records.is_identifier(to):
+        raise error("bad-agent", value=to)
+    if channel is not None:
+        need_channel(channel)
+    if not body:
+        raise error("bad-value", what="BODY", why="it is empty")
+    fields: Fields = {"to": to, "channel": channel, "thread": thread}
+    fields |= {"importance": importance, "body": body}
+    return Request(f"send to {to or channel}", lambda now, at: ("send", fields))
+
+
+def need_task(value: str) -> None:
+    if not records.is_task(value):
+        raise error("bad-task", value=ascii(value))
+
+
+def need_channel(value: str) -> None:
+    if not records.is_identifier(value):
+        raise error("bad-channel", value=ascii(value))
+
+
+def need_ttl(value: timedelta | None) -> None:
+    if value is not None and not (isinstance(value, timedelta) and value > timedelta(0)):
+        raise error("bad-ttl", value=value)
+
+
+def milliseconds(span: timedelta) -> int:
+    return span // timedelta(milliseconds=1)
+
+
+def _until(now: State, at: int, ttl: timedelta | None) -> str:
+    """The end of a lease that begins at `at`; by default an hour, or what the policy allows."""
+    default = min(milliseconds(DEFAULT_TTL), 1000 * now.policy("max_ttl"))
+    until = at + (default if ttl is None else milliseconds(ttl))
+    if until > times.LATEST:
+        raise error("bad-ttl", value=ttl)
+    return times.show(until)
+
+
+def _held(now: State, name: str) -> Fields:
+    """What a holder's record says of the task as it stands; the rules judge it."""
+    task = now.task(name)
+    if task is None:
+        raise RuleBroken("unknown-task", task=name)
+    return {"task": name, "rev": task["rev"] + 1, "epoch": max(1, task["epoch"])}

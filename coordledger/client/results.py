@@ -1,0 +1,84 @@
+"""What the Python interface gives back: frozen values, the same that `--json` prints.
+
+Times are datetimes in UTC here and `YYYY-MM-DDTHH:MM:SS.mmmZ` in JSON. What a claim does not
+need is in `reports`, and imported when it is first used: a dataclass takes a millisecond to
+make.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from coordledger.format import times
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def to_json(value: Any) -> Any:
+    """A result as JSON's values."""
+    if isinstance(value, datetime):
+        return times.show((value - _EPOCH) // timedelta(milliseconds=1))
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {name: to_json(item) for name, item in value.items()}
+    if hasattr(value, "__dataclass_fields__"):
+        named = ((item.metadata.get("json", item.name), item.name) for item in fields(value))
+        return {shown: to_json(getattr(value, name)) for shown, name in named if shown}
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A task and who holds it. `status`: open, claimed, expired or done.
+
+    `waits_for` are those in `after` that are not done: nobody can claim it before.
+    """
+
+    task: str
+    status: str
+    agent: str | None
+    session: str | None
+    epoch: int
+    rev: int
+    claimed_at: datetime | None
+    expires_at: datetime | None
+    claimable_at: datetime | None
+    note: str | None
+    result: str | None
+    priority: int
+    meta: dict[str, str]
+    after: tuple[str, ...]
+    waits_for: tuple[str, ...]
+    seq: int
+    commit: str | None
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimResult:
+    """How a claim ended: won, renewed or lost; lost with the claims in the way.
+
+    An unknown outcome is an exception, `OutcomeUnknown`. `code` and `message` say why it was lost.
+    """
+
+    outcome: str
+    claims: tuple[Claim, ...]
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+    @property
+    def won(self) -> bool:
+        return self.outcome in ("won", "renewed")
+
+    @property
+    def claim(self) -> Claim | None:
+        """The claim, where one task was asked for."""
+        return self.claims[0] if self.claims else None

@@ -1,0 +1,128 @@
+"""Secrets, fingerprints and MACs (docs/format.md, section 5).
+
+Rules: one framing (`pae`), one MAC (`_mac`), one comparison (`Secret.verifies`); sign
+and verify stand over the same function. A `Secret` never shows itself: not in repr,
+not in str, not when pickled. Where secrets are found is not decided here.
+"""
+
+from __future__ import annotations
+
+from _operator import _compare_digest as compare_digest  # hmac around it loads OpenSSL
+from binascii import b2a_base64
+
+from coordledger.digests import digest, hmac_sha256
+from coordledger.errors import RuleBroken
+from coordledger.format import canonical
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn
+
+LEAST, MOST = 43, 512
+TAG_BYTES = 32
+
+
+def pae(kind: str, body: bytes) -> bytes:
+    """DSSE's pre-authentication encoding (github.com/secure-systems-lab/dsse)."""
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode("ascii"), len(body), body)
+
+
+def ledger_id(genesis: dict[str, Any]) -> str:
+    """The id that a genesis record certifies itself by: 32 hexadecimal digits."""
+    body = canonical.encode({k: v for k, v in genesis.items() if k != "ledger"})
+    return digest("sha256", pae("coordledger.genesis.v1", body)).hex()[:32]
+
+
+class Secret:
+    """One line of printable ASCII that only its agent and the server know."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, line: str) -> None:
+        """`line` without surrounding white space. ValueError if it is no secret."""
+        if not LEAST <= len(line) <= MOST:
+            raise ValueError(f"it must have {LEAST} to {MOST} characters")
+        if not all("!" <= char <= "~" for char in line):
+            raise ValueError("it must be printable ASCII without spaces")
+        self._key = line.encode("ascii")
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
+
+    def _mac(self, kind: str, body: bytes) -> bytes:
+        return hmac_sha256(self._key, pae(kind, body))
+
+    def sign(self, payload: bytes) -> bytes:
+        """The tag (32 bytes) of a record's payload."""
+        return self._mac("coordledger.record.v1", payload)
+
+    def verifies(self, payload: bytes, tag: bytes) -> bool:
+        return len(tag) == TAG_BYTES and compare_digest(self.sign(payload), tag)
+
+    def fingerprint(self, nonce: str, agent: str, key: int) -> str:
+        return self._mac("coordledger.fingerprint.v1", canonical.encode([nonce, agent, key])).hex()
+
+    def derive(self, nonce: str, agent: str, key: int) -> Secret:
+        """As the master: the secret of an agent's key."""
+        tag = self._mac("coordledger.key.v1", canonical.encode([nonce, agent, key]))
+        return Secret(b2a_base64(tag, newline=False).decode("ascii"))
+
+    def reveal(self) -> str:
+        """The line itself, to be written to a secret file and nowhere else."""
+        return self._key.decode("ascii")
+
+
+class Keyring:
+    """The secrets that one process holds: masters, and single ones of agents.
+
+    `find` picks by fingerprint, so that a wrong or outdated secret is no secret
+    rather than a bad signature.
+    """
+
+    def __init__(
+        self,
+        masters: Iterable[Secret] = (),
+        secrets_of: Callable[[str], Iterable[Secret]] = lambda agent: (),
+    ) -> None:
+        """`secrets_of` gives the secrets that were put down for one agent."""
+        self._masters, self._secrets_of = list(masters), secrets_of
+        self._found: dict[tuple[str, str, int, str], Secret | None] = {}
+
+    def find(self, nonce: str, agent: str, key: int, fingerprint: str) -> Secret | None:
+        """The secret that has this fingerprint, or None."""
+        wanted = (nonce, agent, key, fingerprint)
+        if wanted not in self._found:
+            candidates = list(self._secrets_of(agent))
+            candidates += [master.derive(nonce, agent, key) for master in self._masters]
+            self._found[wanted] = next(
+                (
+                    secret
+                    for secret in candidates
+                    if compare_digest(secret.fingerprint(nonce, agent, key), fingerprint)
+                ),
+                None,
+            )
+        return self._found[wanted]
+
+
+class Signed:
+    """A record as it was signed: payload, its value, its tag. Movable to any head."""
+
+    __slots__ = ("payload", "record", "tag")
+
+    def __init__(self, payload: bytes, record: dict[str, Any], tag: bytes) -> None:
+        self.payload, self.record, self.tag = payload, record, tag
+
+
+def sign(record: dict[str, Any], secret: Secret) -> Signed:
+    """`record` (of a valid shape) signed with `secret`."""
+    payload = canonical.encode(record)
+    if len(payload) > canonical.MAX_BYTES:
+        raise RuleBroken(
+            "too-large", what="the record", size=len(payload), limit=canonical.MAX_BYTES
+        )
+    return Signed(payload, record, secret.sign(payload))

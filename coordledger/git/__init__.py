@@ -1,0 +1,1 @@
+"""git's plumbing: objects, refs, programs, the wire. It knows nothing of ledgers."""

@@ -1,0 +1,134 @@
+"""Objects of a repository through one `git cat-file --batch`.
+
+Rules: what git sees is what is read, the quarantine of a push included; replace refs
+and grafts change nothing; an object's size is looked at before its content. It imports
+no subprocess, no dulwich and no os: inside a hook their start costs more than the work.
+"""
+
+from __future__ import annotations
+
+import posix
+from itertools import islice
+
+from coordledger.errors import RuleBroken
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Self
+
+    Found = tuple[str, str, bytes]  # id, kind, content
+
+MAX_OBJECT = 67_108_864
+_AHEAD = 100  # questions on their way: two lots of these have to fit into a pipe
+
+
+class CatFile:
+    """A running `git cat-file --batch` in the repository that the environment names."""
+
+    def __init__(self, environ: dict[str, str], *, quiet: bool = False) -> None:
+        """`quiet`: nobody is to see what git complains about, nor to interrupt it."""
+        theirs_in, ours_out = posix.pipe()
+        ours_in, theirs_out = posix.pipe()
+        actions: list[tuple[Any, ...]] = [
+            (posix.POSIX_SPAWN_DUP2, theirs_in, 0),
+            (posix.POSIX_SPAWN_DUP2, theirs_out, 1),
+        ]
+        alone: dict[str, Any] = {}
+        if quiet:
+            actions.append((posix.POSIX_SPAWN_OPEN, 2, "/dev/null", posix.O_WRONLY, 0))
+            alone = {"setpgroup": 0}
+        try:
+            self._pid = posix.posix_spawnp(
+                "git",
+                ["git", "cat-file", "--batch"],
+                environ | {"GIT_NO_REPLACE_OBJECTS": "1"},
+                file_actions=actions,
+                **alone,
+            )
+        finally:
+            posix.close(theirs_in)
+            posix.close(theirs_out)
+            self._ask = open(ours_out, "wb", buffering=0)  # noqa: PTH123, SIM115
+            self._answer = open(ours_in, "rb")  # noqa: PTH123, SIM115
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ask.close()
+        self._answer.close()
+        try:  # noqa: SIM105 - contextlib takes longer to import
+            posix.waitpid(self._pid, 0)
+        except ChildProcessError:  # somebody waits for all children of this process
+            pass
+
+    def find(self, name: str, limit: int = MAX_OBJECT) -> Found | None:
+        """Id, kind and content of the object that `name` (an id or a ref) names, or None.
+
+        Raises `RuleBroken`: too-large, bad-push. The rest of the answer is then left unread:
+        whoever asked on would hear the object's bytes, and this reader is done.
+        """
+        self._say(name.encode("ascii") + b"\n")
+        found = self._answered(limit)
+        if found and "/" not in name and name != found[0]:
+            raise RuleBroken("bad-push", why="git cat-file answers another question")
+        return found
+
+    def find_all(self, names: list[str], limit: int = MAX_OBJECT) -> dict[str, Found]:
+        """What is there under these names, by its id; all of it asked for at once.
+
+        Raises as `find` does; what was asked is then left unread, and this reader is done.
+        """
+        self._say("".join(f"{name}\n" for name in names).encode("ascii"))
+        answers = [self._answered(limit) for _ in names]
+        return {found[0]: found for found in answers if found}
+
+    def _answered(self, limit: int) -> Found | None:
+        header = self._answer.readline().split()
+        if header[1:] == [b"missing"]:
+            return None
+        if len(header) != 3:
+            raise RuleBroken("bad-push", why="git cat-file gave no answer")
+        oid, kind, size = header[0].decode("ascii"), header[1].decode("ascii"), int(header[2])
+        if size > limit:
+            raise RuleBroken("too-large", what=f"the {kind}", size=size, limit=limit)
+        content = self._answer.read(size)
+        if len(content) != size or self._answer.read(1) != b"\n":
+            raise RuleBroken("bad-push", why="git cat-file stopped")
+        return oid, kind, content
+
+    def read(self, oid: str) -> bytes:
+        """The content of an object; KeyError if it is not there."""
+        found = self.find(oid)
+        if found is None:
+            raise KeyError(oid)
+        return found[2]
+
+    def stream(self, oids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Ids and contents of many objects in turn, each asked for before it is needed.
+
+        Raises as `read` does; what was asked is then left unread, and this reader is done.
+        """
+        left = iter(oids)
+        asked = self._ask_for(left)
+        while asked:
+            more = self._ask_for(left)
+            for oid in asked:
+                found = self._answered(MAX_OBJECT)
+                if found is None:
+                    raise KeyError(oid)
+                yield oid, found[2]
+            asked = more
+
+    def _ask_for(self, oids: Iterator[str]) -> list[str]:
+        lot = list(islice(oids, _AHEAD))
+        self._say("".join(f"{oid}\n" for oid in lot).encode("ascii"))
+        return lot
+
+    def _say(self, lines: bytes) -> None:
+        try:
+            while lines:
+                lines = lines[self._ask.write(lines) :]
+        except BrokenPipeError:
+            raise RuleBroken("bad-push", why="git cat-file stopped") from None

@@ -1,0 +1,218 @@
+"""Loose objects, and refs in files of their own, read and written without git.
+
+Rules: only what has the plain form is read here: a loose object below the folders that
+the environment names, a ref whose file is one id. Whatever is packed, missing, quoted,
+linked or odd in any way is left to git (`catfile`), which is started when it is first
+needed: on most pushes to a ledger never. An object's size is looked at before its
+content, and the content is hashed. Like a hook's other modules it imports no dulwich, no
+subprocess and no os: their start costs more than the work.
+"""
+
+from __future__ import annotations
+
+import posix
+import zlib
+
+from coordledger.errors import RuleBroken
+from coordledger.git.catfile import MAX_OBJECT, CatFile
+from coordledger.git.tree import ID_LENGTHS, deflate, object_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self, TypeVar
+
+    _T = TypeVar("_T")
+
+    from coordledger.git.catfile import Found
+    from coordledger.git.tree import Objects
+
+KINDS = ("commit", "tree", "blob", "tag")
+_ALGORITHMS = {length: name for name, length in ID_LENGTHS.items()}
+_HEX = frozenset("0123456789abcdef")
+_START = 4096  # of a file: enough for most objects, and for the header of every one
+_CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
+_HEADER = 32  # `commit 67108864` and a NUL are 16
+
+
+class Reader:
+    """The objects of the repository that `environ` names, as `CatFile` gives them."""
+
+    def __init__(self, environ: dict[str, str], *, quiet: bool = False) -> None:
+        """`quiet`: nobody is to see what git complains about."""
+        self._environ, self._quiet = environ, quiet
+        self._git: CatFile | None = None
+        self._git_dir = environ.get("GIT_DIR", ".")
+        main = environ.get("GIT_OBJECT_DIRECTORY", f"{self._git_dir}/objects")
+        others = environ.get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "")
+        # A quoted path finds nothing here, and git is asked.
+        self._folders = [main, *others.split(":")] if others else [main]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End git, if it runs; whoever reads on starts it again."""
+        running, self._git = self._git, None
+        if running is not None:
+            running.__exit__()
+
+    def find(self, name: str, limit: int = MAX_OBJECT) -> Found | None:
+        """Id, kind and content of the object that `name` (an id or a ref) names, or None.
+
+        Raises `RuleBroken`: too-large, bad-push.
+        """
+        oid = self._ref(name) if name.startswith("refs/") else name
+        if len(oid) in _ALGORITHMS and _HEX.issuperset(oid):
+            for folder in self._folders:
+                found = _loose(f"{folder}/{oid[:2]}/{oid[2:]}", oid, limit)
+                if found is not None:
+                    return found
+        return self._by_git(name, limit)
+
+    def find_all(self, names: list[str], limit: int = MAX_OBJECT) -> dict[str, Found]:
+        """As `CatFile.find_all`."""
+        return self._from_git(lambda git: git.find_all(names, limit))
+
+    def _by_git(self, name: str, limit: int) -> Found | None:
+        return self._from_git(lambda git: git.find(name, limit))
+
+    def _from_git(self, ask: Callable[[CatFile], _T]) -> _T:
+        if self._git is None:
+            self._git = CatFile(self._environ, quiet=self._quiet)
+        try:
+            return ask(self._git)
+        except BaseException:
+            self.close()  # what is left of the answer must not answer the next question
+            raise
+
+    def read(self, oid: str) -> bytes:
+        """The content of an object; KeyError if it is not there."""
+        found = self.find(oid)
+        if found is None:
+            raise KeyError(oid)
+        return found[2]
+
+    def _ref(self, name: str) -> str:
+        """The id in the ref's own file; "" if git has to be asked."""
+        here = self._git_dir
+        if "GIT_COMMON_DIR" in self._environ:
+            return ""
+        if any(posix.access(f"{here}/{odd}", posix.F_OK) for odd in ("commondir", "reftable")):
+            return ""
+        try:
+            fd = posix.open(f"{here}/{name}", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+        except OSError:
+            return ""
+        try:
+            text = posix.read(fd, 66).decode("latin-1")
+        except OSError:
+            return ""
+        finally:
+            posix.close(fd)
+        return text[:-1] if text.endswith("\n") else ""
+
+
+def write(
+    folder: str, objects: Objects, settle: Callable[[list[str]], None] = lambda fresh: None
+) -> set[str]:
+    """Add loose objects (id -> kind, content) to an `objects` folder; the folders it changed.
+
+    Each appears whole, under its own name. Modes follow those of `folder`, as git's shared
+    repositories want it. `settle` gets the paths of what is written, before any is in place.
+    """
+    mode = posix.stat(folder).st_mode
+    moves: list[tuple[str, str]] = []
+    changed = set()
+    try:
+        for oid, (kind, content) in objects.items():
+            fan, path = f"{folder}/{oid[:2]}", f"{folder}/{oid[:2]}/{oid[2:]}"
+            if freshen(path):
+                continue
+            fresh = f"{fan}/tmp_obj_{posix.urandom(8).hex()}"  # noqa: S108 - git prunes such
+            fd = _create(fresh)
+            if fd is None:
+                _add_folder(fan, mode)
+                changed.add(folder)
+                fd = posix.open(fresh, _CREATE, 0o444)
+            moves.append((fresh, path))
+            changed.add(fan)
+            try:
+                posix.fchmod(fd, mode & 0o444)
+                header = b"%s %d\0" % (kind.encode("ascii"), len(content))
+                _write(fd, deflate(header + content))
+            finally:
+                posix.close(fd)
+        settle([fresh for fresh, _ in moves])
+        for fresh, path in moves:
+            posix.rename(fresh, path)
+    except BaseException:
+        for fresh, _ in moves:
+            _remove(fresh)
+        raise
+    return changed
+
+
+def _remove(path: str) -> None:
+    try:  # noqa: SIM105 - contextlib takes longer to import
+        posix.unlink(path)
+    except OSError:  # `git gc` does it some day
+        pass
+
+
+def freshen(path: str) -> bool:
+    """Keep `git gc` from an old object that nothing has named so far; False if that cannot be."""
+    try:
+        posix.utime(path)
+    except OSError:
+        return False
+    return True
+
+
+def _create(path: str) -> int | None:
+    """A new file; None where its folder is not there."""
+    try:
+        return posix.open(path, _CREATE, 0o444)
+    except FileNotFoundError:
+        return None
+
+
+def _add_folder(path: str, mode: int) -> None:
+    try:
+        posix.mkdir(path)
+    except FileExistsError:
+        return
+    if posix.stat(path).st_mode != mode:
+        posix.chmod(path, mode & 0o7777)
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        data = data[posix.write(fd, data) :]
+
+
+def _loose(path: str, oid: str, limit: int) -> Found | None:
+    """The loose object in a file; None if git should look for it, or at it."""
+    inflating = zlib.decompressobj()
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            start = inflating.decompress(file.read(_START), _HEADER)
+            header, nul, content = start.partition(b"\0")
+            kind, _, digits = header.decode("latin-1").partition(" ")
+            if not nul or kind not in KINDS or not digits.isdecimal():
+                return None
+            size = int(digits)
+            if size > limit:
+                raise RuleBroken("too-large", what=f"the {kind}", size=size, limit=limit)
+            # Twice the size: what does not compress grows a little.
+            rest = inflating.unconsumed_tail + (file.read(2 * size) if size else b"")
+            content += inflating.decompress(rest, max(1, size - len(content) + 1))
+    except (OSError, zlib.error):
+        return None
+    whole = inflating.eof and not inflating.unused_data and len(content) == size
+    if not whole or object_id(kind, content, _ALGORITHMS[len(oid)]) != oid:
+        raise RuleBroken("bad-push", why=f"object {oid[:12]} is not what its id says")
+    return oid, kind, content

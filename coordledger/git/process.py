@@ -1,0 +1,289 @@
+"""git's own programs, always with a deadline.
+
+Rules: every call ends: by itself, or killed with all its children when the deadline
+has passed. No prompt, no hook of the user's, messages in English (they are parsed).
+What a program prints is returned, never shown. A server's program on this machine
+(`Service`) is told nothing of the repository that it is called from, as git does it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from coordledger.errors import error
+from coordledger.git.catfile import CatFile
+from coordledger.git.loose import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+ENDING = 2.0  # seconds that git gets to clean up after it was asked to stop
+
+
+class Deadline:
+    """A point on the monotonic clock by which a command has to be over."""
+
+    def __init__(self, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self._monotonic = seconds, monotonic
+        self._end = monotonic() + seconds
+
+    def left(self) -> float:
+        """The seconds that are left. Raises `Failed`: timeout."""
+        left = self._end - self._monotonic()
+        if left <= 0:
+            raise error("timeout", seconds=f"{self.seconds:g}")
+        return left
+
+    def over(self) -> bool:
+        return self._monotonic() >= self._end
+
+
+def without_password(text: str) -> str:
+    """`text` with the user's part of URLs taken out: up to the last @ before a slash."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+
+
+# What git adds below ssh's own reason.
+_SAYS_NOTHING = (
+    "fatal: Could not read from remote repository.",
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+)
+_TELLING = ("fatal:", "FATAL:", "error:", "ssh:")  # the second is gitolite's
+
+
+class Ran(NamedTuple):
+    """What a program left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    def why(self) -> str:
+        """The line that says what went wrong: the last fatal one, else the last."""
+        lines = [line.strip() for line in self.err.splitlines() if line.strip()]
+        lines = [line for line in lines if line not in _SAYS_NOTHING] or lines
+        telling = [line for line in lines if line.startswith(_TELLING)]
+        found = (telling or lines or [f"exit code {self.code}"])[-1]
+        for prefix in ("fatal: ", "FATAL: ", "error: "):
+            found = found.removeprefix(prefix)
+        return without_password(found)
+
+
+# A partial clone asks no remote for an object that is missing; the second is for git < 2.44.
+NO_REMOTE = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+
+# What git takes out of the environment of a server's program that it starts itself, beside
+# what names the repository's parts (those are taken out for all of git's programs).
+_ABOUT_HERE = ("GIT_DIR", "GIT_NO_REPLACE_OBJECTS", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT")
+
+
+# What git tells its hooks and aliases about one repository: not for another one.
+_LOCAL = frozenset(
+    f"GIT_{name}"
+    for name in (
+        "ALTERNATE_OBJECT_DIRECTORIES",
+        "COMMON_DIR",
+        "DIR",
+        "GRAFT_FILE",
+        "INDEX_FILE",
+        "NAMESPACE",
+        "OBJECT_DIRECTORY",
+        "PREFIX",
+        "QUARANTINE_PATH",
+        "REPLACE_REF_BASE",
+        "SHALLOW_FILE",
+        "WORK_TREE",
+    )
+)
+
+
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for git: without secrets, and without what names a repository."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("COORDINATION_SECRET") and name not in _LOCAL
+    }
+
+
+class Git:
+    """Runs `git` with one environment, in one place."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        cwd: Path | None,
+        deadline: Deadline,
+        options: tuple[str, ...] = (),
+    ) -> None:
+        """`options` are git's own, before the command."""
+        self._environ = dict(environ) | {
+            "LC_ALL": "C",
+            "LANGUAGE": "",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+        }
+        self.cwd, self.deadline, self._options = cwd, deadline, options
+
+    def run(
+        self,
+        *args: str,
+        hooks: str | None = os.devnull,
+        said: str | bytes | None = None,
+        errors: str = "replace",
+        **environ: str,
+    ) -> Ran:
+        """Run `git ARGS` and wait for it; `hooks` None leaves the configured ones in force,
+        `said` is its standard input, `errors` what becomes of output that is not UTF-8.
+
+        Raises `Failed`: no-git, timeout.
+        """
+        no_hooks = ["-c", f"core.hooksPath={hooks}"] if hooks else []
+        command = ["git", *self._options, *no_hooks, *args]
+        left = self.deadline.left()
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=self.cwd,
+                env=self._environ | environ,
+                stdin=subprocess.DEVNULL if said is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # no terminal to prompt on, and one group to kill
+            )
+        except OSError as fault:
+            if self.cwd and not self.cwd.is_dir():
+                raise error("not-a-repository", path=self.cwd) from None
+            raise error("no-git", why=fault.strerror) from None
+        try:
+            given = said.encode() if isinstance(said, str) else said
+            out, err = process.communicate(given, timeout=left)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise error("timeout", seconds=f"{self.deadline.seconds:g}") from None
+        except BaseException:
+            _end(process)
+            raise
+        return Ran(process.returncode, out.decode("utf-8", errors), _text(err))
+
+    def objects(self) -> CatFile:
+        """A reader of the repository's objects. It waits for nobody, and so has no deadline.
+
+        Raises `Failed`: no-git.
+        """
+        try:
+            return CatFile(self._environ | NO_REMOTE, quiet=True)
+        except OSError as fault:
+            raise error("no-git", why=fault.strerror) from None
+
+    def reader(self, git_dir: Path, objects: str) -> Reader:
+        """A reader of objects that prefers their own files. Like `objects`, it waits for nobody."""
+        where = {"GIT_DIR": str(git_dir), "GIT_OBJECT_DIRECTORY": objects}
+        return Reader(self._environ | NO_REMOTE | where, quiet=True)
+
+    def service(self, *args: str) -> Service:
+        """Start `git ARGS` to talk with. Raises `Failed`: no-git, timeout."""
+        self.deadline.left()
+        environ = {k: v for k, v in self._environ.items() if k not in _ABOUT_HERE}
+        try:
+            process = subprocess.Popen(
+                ["git", *args],
+                env=environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as fault:
+            raise error("no-git", why=fault.strerror) from None
+        return Service(process, self.deadline)
+
+    def output(self, *args: str) -> str:
+        """What `git ARGS` prints. Raises `Failed`: git-failed, no-git, timeout."""
+        ran = self.run(*args)
+        if ran.code:
+            raise error("git-failed", why=ran.why())
+        return ran.out
+
+
+class Service:
+    """A program of git's that answers on its standard output what it is asked on its input."""
+
+    def __init__(self, process: subprocess.Popen[bytes], deadline: Deadline) -> None:
+        self._process, self._deadline = process, deadline
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            _end(self._process)
+
+    def read(self) -> bytes:
+        """What it has printed since; nothing if it has ended. Raises `Failed`: timeout."""
+        out = self._process.stdout
+        poll = select.poll()  # `select` itself takes no high numbers
+        if out is not None:
+            poll.register(out, select.POLLIN)
+        if out is None or not poll.poll(1000 * self._deadline.left()):
+            raise error("timeout", seconds=f"{self._deadline.seconds:g}")
+        return os.read(out.fileno(), 65_536)
+
+    def fits(self, said: bytes) -> bool:
+        """Whether it can be said at once, by `say`, without waiting for the program to read."""
+        pipe = self._process.stdin
+        if pipe is None:
+            return False
+        with contextlib.suppress(OSError, AttributeError):  # not every system lets one ask
+            size = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+            return len(said) <= size or len(said) <= fcntl.fcntl(
+                pipe, fcntl.F_SETPIPE_SZ, len(said)
+            )
+        return False
+
+    def say(self, said: bytes) -> None:
+        """All that there is to say, which fits."""
+        if self._process.stdin:
+            with contextlib.suppress(BrokenPipeError):  # its answer tells
+                self._process.stdin.write(said)
+                self._process.stdin.close()
+            self._process.stdin = None
+
+    def finish(self, said: bytes = b"") -> tuple[bytes, str]:
+        """Say the last of what there is to say; the rest of what it printed, and its errors.
+
+        Raises `Failed`: timeout.
+        """
+        try:
+            out, err = self._process.communicate(said, timeout=self._deadline.left())
+        except subprocess.TimeoutExpired:
+            raise error("timeout", seconds=f"{self._deadline.seconds:g}") from None
+        return out, _text(err)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """No process of the group outlives the call, not even one that git itself did not wait for."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.communicate(timeout=ENDING)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        return

@@ -1,0 +1,251 @@
+"""Trees of git as values: read lazily by id, changed without touching anything.
+
+Rules: an object's id is computed here from its bytes, never asked for; `update` gives
+the tree after the changes with the objects that are new, and writes nothing. What is kept
+at hand counts for the id that it was read or made under and for no other: it may be
+missing, never wrong. It knows no ledger: paths and bytes only. Object ids are hexadecimal;
+"sha1" or "sha256" is the repository's object format.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from coordledger.digests import digest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Read = Callable[[str], bytes]  # the content of an object; KeyError if it is not there
+    Entries = dict[str, bytes]  # by name, as git sorts: how it stands in its tree
+    Objects = dict[str, tuple[str, bytes]]  # id -> kind, content
+
+ID_LENGTHS = {"sha1": 40, "sha256": 64}
+_MEMORY = 6  # of zlib's 1 to 9
+KEPT_BYTES = 67_108_864  # the state of some 200,000 tasks
+
+
+def algorithm(oid: str) -> str:
+    """The object format that an id belongs to."""
+    return next(name for name, length in ID_LENGTHS.items() if length == len(oid))
+
+
+def object_id(kind: str, content: bytes, algo: str) -> str:
+    """The id of a git object; `kind` is blob, tree or commit."""
+    return digest(algo, b"%s %d\0%s" % (kind.encode("ascii"), len(content), content)).hex()
+
+
+def deflate(data: bytes) -> bytes:
+    """`data` in zlib's form, as git stores it. With less memory than usual, which would take
+    longer to get than to use: most objects are small.
+    """
+    made = zlib.compressobj(zlib.Z_BEST_SPEED, zlib.DEFLATED, zlib.MAX_WBITS, _MEMORY)
+    return made.compress(data) + made.flush()
+
+
+def _is_folder(raw: bytes) -> bool:
+    return raw.startswith(b"40000 ")
+
+
+def _order(item: tuple[str, bytes]) -> str:
+    name, raw = item
+    return name + "/" if _is_folder(raw) else name  # as git sorts
+
+
+def _parse(content: bytes, algo: str) -> Entries:
+    """ValueError if the tree is none of ours."""
+    entries: Entries = {}
+    width = ID_LENGTHS[algo] // 2
+    at = 0
+    while at < len(content):
+        start, end = at, content.index(b"\0", at)
+        mode, name = content[at:end].split(b" ", 1)
+        if mode not in (b"100644", b"40000"):
+            raise ValueError(f"mode {mode!r}")
+        at = end + 1 + width
+        if at > len(content):
+            raise ValueError("cut off")
+        entries[name.decode("ascii")] = content[start:at]
+    return dict(sorted(entries.items(), key=_order))
+
+
+def _raw(folder: bool, name: str, oid: str) -> bytes:
+    mode = b"40000" if folder else b"100644"
+    return b"%s %s\0%s" % (mode, name.encode("ascii"), bytes.fromhex(oid))
+
+
+class _Kept:
+    """An object at hand: its id, its content and, once asked for, what that parses to."""
+
+    __slots__ = ("content", "entries", "oid", "value")
+
+    def __init__(self, oid: str, content: bytes, entries: Entries | None = None) -> None:
+        self.oid, self.content, self.entries = oid, content, entries
+        self.value: Any = None
+
+
+class _Memory:
+    """One object for each path: the newest that its reader has seen or made there."""
+
+    def __init__(self, kept: dict[str, _Kept], size: int) -> None:
+        self._kept, self._size = kept, size  # what was made last comes last
+
+    def copy(self) -> _Memory:
+        return _Memory(dict(self._kept), self._size)
+
+    def get(self, path: str, oid: str) -> _Kept | None:
+        kept = self._kept.get(path)
+        return kept if kept is not None and kept.oid == oid else None
+
+    def seen(self, path: str, kept: _Kept) -> None:
+        """Keep what was read, where there is room: it pushes out nothing."""
+        if path not in self._kept and self._size < KEPT_BYTES:
+            self.made(path, kept)
+
+    def made(self, path: str, new: _Kept) -> None:
+        """Keep what may be stored nowhere yet, instead of what it replaces."""
+        old = self._kept.pop(path, None)
+        self._size += len(new.content) - (len(old.content) if old else 0)
+        self._kept[path] = new
+
+    def trim(self) -> None:
+        """Forget the oldest half of too much; by then it is in the store."""
+        if self._size > KEPT_BYTES:
+            for path in list(self._kept):
+                self._size -= len(self._kept.pop(path).content)
+                if self._size <= KEPT_BYTES // 2:
+                    break
+
+
+class Tree:
+    """The files below one root. Immutable; reads objects when they are asked for."""
+
+    def __init__(self, read: Read, root: str | None, algo: str) -> None:
+        """`root` is None for the empty tree, which has no id here."""
+        self._read, self.root, self._algo = read, root or "", algo
+        self._width = ID_LENGTHS[algo] // 2
+        self._memory = _Memory({}, 0)
+        self._new: dict[str, _Kept] = {}  # by path, what `update` has made for this tree
+        self.objects: Objects = {}  # the same as objects of git
+
+    def _object(self, path: str, oid: str) -> _Kept:
+        made = self._new.get(path)
+        if made is not None and made.oid == oid:
+            return made
+        kept = self._memory.get(path, oid)
+        if kept is None:
+            kept = _Kept(oid, self._read(oid))
+            self._memory.seen(path, kept)
+        return kept
+
+    def _entries(self, path: str, oid: str) -> Entries:
+        if not oid:
+            return {}
+        kept = self._object(path, oid)
+        if kept.entries is None:
+            kept.entries = _parse(kept.content, self._algo)
+        return kept.entries
+
+    def _find(self, path: str) -> tuple[bool, str] | None:
+        if not self.root:
+            return None
+        folder, oid = True, self.root
+        above = ""
+        for name in path.split("/") if path else ():
+            raw = self._entries(above, oid).get(name) if folder else None
+            if raw is None:
+                return None
+            folder, oid = _is_folder(raw), raw[-self._width :].hex()
+            above = f"{above}/{name}" if above else name
+        return folder, oid
+
+    def _file(self, path: str) -> _Kept | None:
+        found = self._find(path)
+        return None if found is None or found[0] else self._object(path, found[1])
+
+    def get(self, path: str) -> bytes | None:
+        """The content of a file, or None."""
+        file = self._file(path)
+        return None if file is None else file.content
+
+    def value(self, path: str, parse: Callable[[bytes], Any]) -> Any:
+        """What `parse` makes of a file's content, or None. One parser for each path; nobody
+        changes what comes out: it is given again for as long as the file is the same.
+        """
+        file = self._file(path)
+        if file is not None and file.value is None:
+            file.value = parse(file.content)
+        return file and file.value
+
+    def missing(self, folder: str) -> list[str]:
+        """The ids of the files in a folder, and below, that would have to be read."""
+        found = self._find(folder)
+        if found is None:
+            return []
+        if not found[0]:
+            return [] if self._memory.get(folder, found[1]) else [found[1]]
+        return [oid for name in self.names(folder) for oid in self.missing(f"{folder}/{name}")]
+
+    def names(self, folder: str) -> list[str]:
+        """The names in a folder, sorted; none if it is not there."""
+        found = self._find(folder)
+        return sorted(self._entries(folder, found[1])) if found and found[0] else []
+
+    def update(self, changes: dict[str, bytes | None]) -> Tree:
+        """The tree after `changes` (path -> content, None removes); its `objects` are new."""
+        after = Tree(self._read, None, self._algo)
+        after._memory = self._memory
+        nested: dict[str, Any] = {}
+        for path, content in changes.items():
+            *folders, name = path.split("/")
+            here = nested
+            for folder in folders:
+                here = here.setdefault(folder, {})
+            here[name] = content
+        after.root = self._write("", self.root, nested, after) or after._add("", "tree", b"")
+        return after
+
+    def _write(self, path: str, oid: str, changes: dict[str, Any], after: Tree) -> str | None:
+        entries = dict(self._entries(path, oid))
+        in_order = True
+        for name, change in changes.items():
+            below = f"{path}/{name}" if path else name
+            folder = isinstance(change, dict)
+            was = entries.get(name)
+            if isinstance(change, dict):
+                inside = was[-self._width :].hex() if was and _is_folder(was) else ""
+                new = self._write(below, inside, change, after)
+            else:
+                new = None if change is None else after._add(below, "blob", change)
+            if new is None:
+                entries.pop(name, None)
+                continue
+            in_order = in_order and was is not None and _is_folder(was) == folder
+            entries[name] = _raw(folder, name, new)
+        if not entries:
+            return None
+        if not in_order:
+            entries = dict(sorted(entries.items(), key=_order))
+        content = b"".join(entries.values())
+        return after._add(path, "tree", content, entries)
+
+    def _add(self, path: str, kind: str, content: bytes, entries: Entries | None = None) -> str:
+        oid = object_id(kind, content, self._algo)
+        self.objects[oid] = (kind, content)
+        self._new[path] = _Kept(oid, content, entries)
+        return oid
+
+    def fork(self) -> Tree:
+        """The same tree for another reader, who steps on without this one."""
+        made = Tree(self._read, self.root, self._algo)
+        made._memory = self._memory.copy()
+        return made
+
+    def stand(self) -> None:
+        """The reader steps onto this tree: what is new here replaces what was kept."""
+        for path, new in self._new.items():
+            self._memory.made(path, new)
+        self._memory.trim()
+        self._new = {}

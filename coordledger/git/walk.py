@@ -1,0 +1,107 @@
+"""The commits from one place of a chain to another, in the order in which they are judged.
+
+Rules: who comes before whom is read from the commits' own bytes, so that grafts, replace
+refs and commit-graphs change nothing. A long path is read through one `git cat-file`, each
+commit asked for before it is needed, and only ids are kept of it (20 bytes a record, 32 of
+SHA-256); a short one is kept whole. Nothing is verified here, not even that a long path's
+contents are those of their ids: `Chain.judge` does that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from coordledger.errors import RuleBroken, error
+from coordledger.git.tree import ID_LENGTHS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from coordledger.git.process import Git
+    from coordledger.git.store import Store
+
+SHORT = 64
+_TOLD = 1000  # records between two words about how far it has come
+_HEX = frozenset("0123456789abcdef")
+
+
+class Path:
+    """Commits one after the other, oldest first; iterating gives ids and contents.
+
+    `below` is where it ends: the id that the oldest one names as its parent, or None.
+    """
+
+    def __init__(self, git: Git, width: int) -> None:
+        self.below: str | None = None
+        self._git, self._width = git, width
+        self._ids = bytearray()  # the newest first
+        self._contents: list[bytes] = []  # of as many as make a short path
+
+    def __len__(self) -> int:
+        return len(self._ids) // self._width
+
+    def add(self, oid: str, content: bytes) -> None:
+        """The next older commit."""
+        self._ids += bytes.fromhex(oid)
+        if len(self) <= SHORT:
+            self._contents.append(content)
+
+    def ids(self) -> Iterator[str]:
+        for at in range(len(self._ids) - self._width, -1, -self._width):
+            yield self._ids[at : at + self._width].hex()
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        """Raises `Integrity`: bad-copy."""
+        if len(self) <= SHORT:
+            yield from zip(self.ids(), reversed(self._contents), strict=True)
+            return
+        try:
+            with self._git.objects() as objects:
+                yield from objects.stream(self.ids())
+        except (RuleBroken, KeyError) as fault:  # git has ended early, or the disk has changed
+            raise error("bad-copy", why=f"its commits cannot be read: {fault}") from None
+
+
+def back(
+    store: Store,
+    git: Git,
+    head: str,
+    known: set[str | None],
+    told: Callable[[int], None] = lambda count: None,
+) -> Path:
+    """The commits from `head` down to one of `known`, to the first one of all, or to one that
+    is not here. `told(n)` hears how many they are so far. Raises `Integrity`: bad-copy.
+    """
+    width = ID_LENGTHS[store.algo]
+    path = Path(git, width // 2)
+    oid: str | None = head
+    with contextlib.ExitStack() as until_done:
+        read = store.read
+        while oid is not None and oid not in known:
+            if len(path) == SHORT:
+                read = until_done.enter_context(git.objects()).read
+            try:
+                content = read(oid) if len(oid) == width and _HEX.issuperset(oid) else None
+            except KeyError:
+                content = None
+            except RuleBroken as broken:
+                raise error("bad-copy", why=str(broken)) from None
+            if content is None:
+                break
+            path.add(oid, content)
+            if len(path) % _TOLD == 0:
+                told(len(path))
+            oid = parent(content)
+    path.below = oid
+    return path
+
+
+def parent(content: bytes) -> str | None:
+    """The parent that a commit names first: raw, so that grafts change nothing."""
+    for line in content.split(b"\n"):
+        if line.startswith(b"parent "):
+            return line[7:].decode("ascii", "replace")
+        if not line:
+            break
+    return None

@@ -1,0 +1,1 @@
+"""What runs where the repository lives: the hooks and the resident process."""

@@ -1,0 +1,366 @@
+"""The resident verifier: answers for the hook, sooner than a new process could.
+
+Rules of this file:
+- It decides nothing of its own: `hook.judge` does, with the same inputs, and what that
+  could not decide from the request alone is answered with `unsure`. Whoever asks takes
+  everything but a clear yes or no for `unsure` and does the work itself.
+- So it may be killed or stopped at any moment: only speed is lost.
+- Nothing is remembered from one request to the next but a running `git cat-file` for the
+  repository's permanent objects, and of a ledger that is sequenced what its ids vouch for:
+  ref, secrets and settings are read for each request.
+- Of the kinds of requests one writes: proc-receive lands records, through `sequence`.
+- Only this user may ask, on a socket in the folder that holds the secrets.
+
+A request comes through `git credential-cache`, git's own client for a socket:
+
+    action=get
+    timeout=900
+    coordledger 1 KIND
+    dir=…                       the repository, and what else the kind has
+                                (an empty line)
+    …                           for pre-receive the hook's standard input, for proc-receive
+                                the one command
+    end
+
+The last line shows that nothing is cut off. The answer is one line: `coordledger 1 pass`,
+`coordledger 1 refused …` with the line to show, or `coordledger 1 unsure`; for proc-receive
+`coordledger 1 reported …` with the packets for git, and then the lines to show.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import selectors
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from contextlib import ExitStack, chdir, suppress
+from typing import TYPE_CHECKING
+
+from coordledger.errors import error
+from coordledger.format.records import LEDGERS
+from coordledger.git.catfile import CatFile
+from coordledger.git.loose import Reader
+from coordledger.git.process import Deadline, Git, child_environment
+from coordledger.git.store import open_bare
+from coordledger.server import hook, sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import NoReturn
+
+    from coordledger.git.catfile import Found
+
+SOCKET, LOCK = "socket", ".serve"  # no ledger's lock has such a name
+MAX_REQUEST = 1_048_576  # a longer list of refs is the hook's own work
+MAX_AT_ONCE, QUEUE = 16, 64
+PATIENCE = 5.0  # seconds for a request to arrive; the hook waits no longer for the answer
+SWITCHES = 0.0005  # seconds: a small push does not wait long while a large one is verified
+PREFIX = (b"action=get", b"timeout=", b"coordledger 1 ")
+UNSURE = "unsure"
+# What may have come from the surroundings of this process rather than from the push.
+_DOUBTS = {"hook-broken", "bad-push", "no-secret"}
+
+
+class Request:
+    """What was asked: a kind, named values, and lines."""
+
+    def __init__(self, data: bytes, waits: Callable[[], bool]) -> None:
+        """ValueError if it is not whole, or none of ours. `waits`: somebody does, still."""
+        self.waits = waits
+        head, _, rest = data.partition(b"\n\n")
+        first, second, title, *lines = head.split(b"\n")
+        if not (first == PREFIX[0] and second.startswith(PREFIX[1])):
+            raise ValueError("not from git credential-cache")
+        if not title.startswith(PREFIX[2]) or not rest.endswith(b"\nend\n"):
+            raise ValueError("not a whole request of this version")
+        self.kind = title.removeprefix(PREFIX[2]).decode("ascii")
+        self.values = dict(os.fsdecode(line).split("=", 1) for line in lines)
+        self.body = rest.removesuffix(b"end\n")
+
+
+class Repository:
+    """A bare repository that is served: its socket, and its permanent objects."""
+
+    def __init__(self, path: Path, environ: dict[str, str]) -> None:
+        """Raises `Failed`: not-a-repository, bad-value, secret-exposed, already-served."""
+        open_bare(path, Git(child_environment(environ), None, Deadline(PATIENCE)))
+        self.path, self.folder = path, path / "coordledger"
+        _need_private(self.folder)
+        plain = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
+        self.environ = plain | {"GIT_DIR": str(path)}
+        self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise error("already-served", path=path) from None
+        self.socket = _listen(self.folder)
+        self._objects: CatFile | None = None
+        self._turn = threading.Lock()
+        self.desks: dict[str, sequence.Desk] = {}
+
+    def close(self) -> None:
+        (self.folder / SOCKET).unlink(missing_ok=True)
+        self.socket.close()
+        os.close(self._lock)
+
+    def is_at(self, path: str) -> bool:
+        """Whether `path` leads to this repository."""
+        try:
+            return os.path.samefile(path, self.path)  # noqa: PTH121 - text of a request
+        except (OSError, ValueError):
+            return False
+
+    def desk(self, name: str) -> sequence.Desk:
+        """Where pushes of one ledger wait to be landed."""
+        with self._turn:
+            if name not in self.desks:
+                self.desks[name] = sequence.Desk(
+                    sequence.Sequencer(name, self.environ, _unknown),
+                    threading.Lock(),
+                    lambda: _Objects(self.environ, self),
+                    lambda: hook.server_keyring(str(self.folder)),
+                )
+            return self.desks[name]
+
+    def find(self, oid: str, limit: int) -> Found | None:
+        """A permanent object, whether packed or not."""
+        with self._turn:
+            if self._objects is None:
+                self._objects = CatFile(self.environ, quiet=True)
+            try:
+                return self._objects.find(oid, limit)
+            except BaseException:
+                self._objects.__exit__()  # there may be more of the answer in the pipe
+                self._objects = None
+                raise
+
+
+def _need_private(folder: Path) -> None:
+    """Who can write there could answer in our place."""
+    try:
+        facts = folder.stat()
+    except OSError:
+        why = "it has no coordledger folder: coordledger init makes one"
+        raise error("bad-value", what=str(folder.parent), why=why) from None
+    if facts.st_uid != os.geteuid():
+        raise error("secret-exposed", path=folder, why="it is another user's", fix="chown it")
+    if facts.st_mode & 0o077:
+        mode = f"mode {facts.st_mode & 0o777:04o} lets others in"
+        raise error("secret-exposed", path=folder, why=mode, fix=f"chmod 700 {folder}")
+
+
+def _listen(folder: Path) -> socket.socket:
+    """A socket in `folder`, by its name there: a whole path may be too long for one."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o077)
+    try:
+        with chdir(folder):
+            with suppress(FileNotFoundError):
+                os.unlink(SOCKET)  # noqa: PTH108 - of a process that was killed: we have its lock
+            made.bind(SOCKET)
+    finally:
+        os.umask(mask)
+    made.listen(QUEUE)
+    made.setblocking(False)
+    return made
+
+
+def hangs(path: Path, patience: float = 2.0) -> bool:
+    """Whether somebody serves the repository at `path` who does not answer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, chdir(path / "coordledger"):
+        asking.settimeout(patience)
+        try:
+            asking.connect(SOCKET)
+            asking.sendall(b"?")
+            asking.shutdown(socket.SHUT_WR)
+            asking.recv(100)
+        except (TimeoutError, BlockingIOError):  # the latter: its queue is full
+            return True
+        except OSError:
+            return False
+        return False
+
+
+class _Objects(Reader):
+    """What a push sees; of what is packed, permanent objects come from the running git."""
+
+    def __init__(self, environ: dict[str, str], repository: Repository) -> None:
+        super().__init__(environ)
+        self._repository = repository
+
+    def _by_git(self, name: str, limit: int) -> Found | None:
+        if name.startswith(LEDGERS):  # always anew
+            return super()._by_git(name, limit)
+        return self._repository.find(name, limit) or super()._by_git(name, limit)
+
+
+def _unknown(_: dict[str, str]) -> NoReturn:
+    raise NotImplementedError("settings may come from the hook's environment")
+
+
+def _pre_receive(request: Request, repository: Repository) -> str:
+    variables = {
+        "GIT_OBJECT_DIRECTORY": request.values["objects"],
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": request.values["alternates"],
+    }
+    environ = repository.environ | {name: value for name, value in variables.items() if value}
+
+    line = hook.judge(
+        request.body,
+        environ,
+        time.time_ns() // 1_000_000,
+        lambda environ: _Objects(environ, repository),
+        _unknown,
+        sequenced=request.values["sequenced"] == "sequenced",
+    )
+    if not line:
+        return "pass"
+    return UNSURE if hook.code_of(line) in _DOUBTS else f"refused {line}"
+
+
+def _proc_receive(request: Request, repository: Repository) -> str:
+    """Land one push. Whoever gets no answer may find it landed, and then says so.
+
+    Never after he has gone: he may have been refused, by the hook itself, in between.
+    """
+    new, ref = sequence.command(request.body.removesuffix(b"\n"))
+    name = sequence.ledger_of(ref)
+    if not new.strip("0"):
+        return UNSURE
+    found = repository.desk(name).land(new, request.waits)
+    if found is None or found.code in _DOUBTS:
+        return UNSURE
+    if found.code == "no-create":
+        repository.desks.pop(name, None)
+    said = "\n".join(found.said)
+    return f"reported {sequence.report(ref, found).decode('ascii')}0000\n{said}"
+
+
+# What can be asked: a kind, and who answers it.
+KINDS: dict[str, Callable[[Request, Repository], str]] = {
+    "pre-receive": _pre_receive,
+    "proc-receive": _proc_receive,
+}
+
+
+def answer(data: bytes, repository: Repository, waits: Callable[[], bool]) -> str:
+    """The answer to a request, whatever it is."""
+    try:
+        request = Request(data, waits)
+        if not repository.is_at(request.values["dir"]):
+            return UNSURE
+        return KINDS[request.kind](request, repository)
+    except Exception:  # noqa: BLE001 - whoever asked finds out by itself
+        return UNSURE
+
+
+class Server:
+    """Serves repositories until it is told to stop."""
+
+    def __init__(self, paths: list[Path], environ: dict[str, str]) -> None:
+        """Raises `Failed`, see `Repository`."""
+        with ExitStack() as stack:
+            self.repositories = []
+            for path in paths:
+                self.repositories.append(Repository(path, environ))
+                stack.callback(self.repositories[-1].close)
+            self._closing = stack.pop_all()
+        self._free = threading.BoundedSemaphore(MAX_AT_ONCE)
+
+    def close(self) -> None:
+        """Remove the sockets. Requests that are being answered end with the process."""
+        self._closing.close()
+
+    def run(self) -> NoReturn:
+        """Serve. Ends by an exception of a signal's handler only."""
+        sys.setswitchinterval(SWITCHES)
+        with selectors.DefaultSelector() as waiting:
+            for repository in self.repositories:
+                waiting.register(repository.socket, selectors.EVENT_READ, repository)
+            while True:
+                for key, _ in waiting.select():
+                    self._accept(key.data)
+
+    def _accept(self, repository: Repository) -> None:
+        self._free.acquire()  # who comes meanwhile waits in the socket's own queue
+        try:
+            asking, _ = repository.socket.accept()
+        except OSError:  # gone already, or out of file descriptors
+            self._free.release()
+            time.sleep(0.01)
+            return
+        threading.Thread(target=self._serve, args=(asking, repository), daemon=True).start()
+
+    def _serve(self, asking: socket.socket, repository: Repository) -> None:
+        try:
+            with asking, suppress(OSError):
+                data = _received(asking) if _is_ours(asking) else b""
+                if data:
+                    found = answer(data, repository, lambda: _waits(asking))
+                    said = f"coordledger 1 {found}\n"
+                    asking.sendall(said.encode("ascii", "replace"))
+        finally:
+            self._free.release()
+
+
+def _is_ours(asking: socket.socket) -> bool:
+    """Whether this very user asks. Where the system does not tell, the folder keeps others out."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    facts = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", facts)
+    return bool(uid == os.geteuid())
+
+
+def _waits(asking: socket.socket) -> bool:
+    """Whether the other side is still there: its half that hears, the other is closed."""
+    poll = select.poll()
+    poll.register(asking, 0)
+    return not poll.poll(0)  # which tells of hang-ups unasked
+
+
+def _received(asking: socket.socket) -> bytes:
+    """All that is sent, b"" if it is too much or takes too long."""
+    parts: list[bytes] = []
+    size, end = 0, time.monotonic() + PATIENCE
+    while size <= MAX_REQUEST:
+        left = end - time.monotonic()
+        if left <= 0:
+            return b""
+        asking.settimeout(left)
+        part = asking.recv(65_536)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+        size += len(part)
+    return b""
+
+
+class _Stop(BaseException):
+    """A signal asked for the end."""
+
+
+def main(paths: list[Path], environ: dict[str, str], ready: Callable[[list[Path]], None]) -> None:
+    """Serve the repositories until SIGTERM or SIGINT; `ready` is called once all are."""
+
+    def stop(*_: object) -> NoReturn:
+        raise _Stop
+
+    resident = Server(paths, environ)
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        ready([repository.path for repository in resident.repositories])
+        resident.run()
+    except _Stop:
+        pass
+    finally:
+        resident.close()

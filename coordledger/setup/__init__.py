@@ -1,0 +1,1 @@
+"""From nothing to a working ledger: founding, joining, installing hooks, checking."""
