@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from coordledger.client.claims import Claim, ClaimResult
     from coordledger.client.ledger import Ledger
     from coordledger.client.reports import (
         Agent,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         Settled,
         Status,
     )
-    from coordledger.client.results import Claim, ClaimResult
     from coordledger.errors import CoordledgerError, Failed, Integrity, Lost, OutcomeUnknown
 
 __version__ = "0.1.0"

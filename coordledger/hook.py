@@ -1,5 +1,5 @@
 """An alias: installed pre-receive hooks import their start from here."""
 
-from .server.hook import start
+from coordledger.server.pre_receive import start
 
 __all__ = ["start"]

@@ -1,5 +1,5 @@
 """An alias: installed proc-receive hooks import their start from here."""
 
-from .server.sequence import start
+from coordledger.server.sequencer import start
 
 __all__ = ["start"]

@@ -13,7 +13,7 @@ import sys
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
-from coordledger.setup import onboard
+from coordledger.setup import joining
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Fleet:
         self._open: list[Ledger] = []
         root.mkdir(parents=True, exist_ok=True)
         options = Options(path=root, agent=OWNER)
-        self.founded = onboard.init(options, env, str(self.remote), max_skew)
+        self.founded = joining.init(options, env, str(self.remote), max_skew)
 
     def close(self) -> None:
         while self._open:
@@ -72,7 +72,7 @@ class Fleet:
         if agent not in self._clones:
             path = self.root / agent
             self.git("clone", "--quiet", str(self.remote), str(path))
-            onboard.join(Options(path=path, agent=agent), self.env, "origin")
+            joining.join(Options(path=path, agent=agent), self.env, "origin")
             self._clones[agent] = path
         return self._clones[agent]
 

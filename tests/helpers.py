@@ -2,13 +2,16 @@
 
 Rules: nothing here touches a disk, a clock or a random source, so the same test makes
 the same bytes on each run. `Fleet` plays the writers; whatever a test refuses, both the
-writer (`Chain.place`) and the reader (`Chain.judge`) have to refuse alike.
+writer (`Chain.propose`) and the reader (`Chain.judge`) have to refuse alike.
 """
 
 from __future__ import annotations
 
 from coordledger.errors import RuleBroken
-from coordledger.format import commit, records, signing, state, times, verify
+from coordledger.format import records, signing, timestamps
+from coordledger.format.chain import AUTHENTIC, Chain, Proposal
+from coordledger.format.commit import Commit, parse_commit, render_commit
+from coordledger.format.state import State
 from coordledger.git import tree
 
 TYPE_CHECKING = False
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 MASTER = signing.Secret("M" * 43)
 OWN = signing.Secret("carols-own-secret-which-is-not-derived-from-the-master")
 NONCE = "ab" * 32
-START = times.parse("2026-11-21T03:10:00.000Z")
+START = timestamps.parse("2026-11-21T03:10:00.000Z")
 SECOND = 1000
 SKEW = 30 * SECOND  # the default policy's
 LEASE = 600 * SECOND  # of a claim that says nothing else
@@ -41,15 +44,15 @@ def refused(act: Callable[..., object], *args: Any, **kwargs: Any) -> str:
     return ""
 
 
-def state_of(files: dict[str, bytes], algo: str = "sha1") -> state.State:
+def state_of(files: dict[str, bytes], algo: str = "sha1") -> State:
     """A state with these files, whatever a chain would have to do to get there."""
     objects: dict[str, bytes] = {}
     made = tree.Tree(objects.__getitem__, None, algo).update(dict(files))
     objects.update({oid: content for oid, (_, content) in made.objects.items()})
-    return state.State(tree.Tree(objects.__getitem__, made.root, algo))
+    return State(tree.Tree(objects.__getitem__, made.root, algo))
 
 
-def files_of(found: state.State) -> dict[str, bytes]:
+def files_of(found: State) -> dict[str, bytes]:
     """Every file of a state."""
     files: dict[str, bytes] = {}
 
@@ -89,14 +92,14 @@ class Fleet:
 
     # -- readers
 
-    def fresh_verifier(self, keyring: signing.Keyring | None = None) -> verify.Chain:
+    def fresh_verifier(self, keyring: signing.Keyring | None = None) -> Chain:
         """A reader that has seen nothing and holds all secrets, or those of `keyring`."""
-        return verify.Chain(self.store.__getitem__, keyring or self.ring, None, self.algo)
+        return Chain(self.store.__getitem__, keyring or self.ring, None, self.algo)
 
-    def verifier_at(self, length: int, keyring: signing.Keyring | None = None) -> verify.Chain:
+    def verifier_at(self, length: int, keyring: signing.Keyring | None = None) -> Chain:
         """A reader that trusts the head of the first `length` records and kept nothing else."""
-        head = commit.parse(*self.log[length - 1]) if length else None
-        return verify.Chain(self.store.__getitem__, keyring or self.ring, head, self.algo)
+        head = parse_commit(*self.log[length - 1]) if length else None
+        return Chain(self.store.__getitem__, keyring or self.ring, head, self.algo)
 
     def at(self, length: int) -> Fleet:
         """This fleet as it was after its first `length` records."""
@@ -106,7 +109,7 @@ class Fleet:
         then.chain = then.verifier_at(length)
         if then.chain.head:
             then.now = max(
-                times.parse(then.chain.head.record["at"]), SECOND * then.chain.head.committed
+                timestamps.parse(then.chain.head.record["at"]), SECOND * then.chain.head.committed
             )
             then.now += SECOND
         else:
@@ -114,11 +117,11 @@ class Fleet:
         return then
 
     @property
-    def state(self) -> state.State:
+    def state(self) -> State:
         return self.chain.state
 
     @property
-    def head(self) -> commit.Commit:
+    def head(self) -> Commit:
         assert self.chain.head is not None
         return self.chain.head
 
@@ -137,7 +140,7 @@ class Fleet:
         record: records.Record = {
             "v": 1,
             "ledger": self.state.ledger["ledger"] if head else "",
-            "at": times.show(self.now),
+            "at": timestamps.show(self.now),
             "agent": agent,
             "key": 1,
             "session": "s1",
@@ -160,7 +163,7 @@ class Fleet:
         return {"task": task, "rev": found["rev"] + 1, "epoch": found["epoch"] + 1}
 
     def _usual(self, agent: str, kind: str, given: dict[str, Any]) -> dict[str, Any]:
-        later = times.show(min(self.now + LEASE, times.LATEST))
+        later = timestamps.show(min(self.now + LEASE, timestamps.LATEST))
         if kind in ("enroll", "revoke"):
             who = given["who"]
             entry = self.state.agent(who) or {"rev": 0, "keys": []}
@@ -210,22 +213,22 @@ class Fleet:
         """`record` signed with its signer's secret, or with `secret`."""
         return signing.sign(record, secret or self.secret(record["agent"], record["key"]))
 
-    def land(self, signed: signing.Signed) -> verify.Placed:
+    def land(self, signed: signing.Signed) -> Proposal:
         """Put a signed record on the head."""
-        placed = self.chain.place(signed)
-        self.store.update({oid: content for oid, (_, content) in placed.objects.items()})
-        self.chain.advance(placed)
-        self.log.append((placed.commit.oid, placed.content))
+        proposal = self.chain.propose(signed)
+        self.store.update({oid: content for oid, (_, content) in proposal.objects.items()})
+        self.chain.advance(proposal)
+        self.log.append((proposal.commit.oid, proposal.content))
         self.now += SECOND
-        return placed
+        return proposal
 
-    def put(self, agent: str, kind: str, **given: Any) -> verify.Placed:
+    def put(self, agent: str, kind: str, **given: Any) -> Proposal:
         """Record, sign and land."""
         return self.land(self.sign(records.check(self.record(agent, kind, **given))))
 
     def forge(self, signed: signing.Signed, tree: str | None = None) -> tuple[str, bytes]:
         """The commit that a writer without rules puts on the head (with the head's tree)."""
-        content = commit.render(self.chain.head, tree or self.head.tree, signed, records.ALG)
+        content = render_commit(self.chain.head, tree or self.head.tree, signed, records.ALG)
         return self.oid(content), content
 
     def oid(self, content: bytes) -> str:
@@ -238,12 +241,12 @@ class Fleet:
     def refusal_of(self, signed: signing.Signed) -> str:
         """As `refusal`. Reader and writer have to agree, and the reader must not move."""
         before = self.chain.head
-        why = refused(self.chain.place, signed)
+        why = refused(self.chain.propose, signed)
         if why:
             assert refused(self.chain.judge, *self.forge(signed)) == why
         else:
-            placed = self.chain.place(signed)
+            proposal = self.chain.propose(signed)
             reader = self.verifier_at(len(self.log))
-            assert reader.judge(placed.commit.oid, placed.content) == verify.AUTHENTIC
+            assert reader.judge(proposal.commit.oid, proposal.content) == AUTHENTIC
         assert self.chain.head is before
         return why

@@ -55,7 +55,7 @@ def variants(ground: Ground, processes: int) -> tuple[list[Variant], dict[str, s
     """What this coordledger can do, and what is left out with the reason why."""
     agents = [f"agent{n}" for n in range(processes)]
     bare = ground.bare("naive")
-    clones = [ground.clone(str(bare), ground.root / f"naive.{agent}") for agent in agents]
+    clones = [ground.local(str(bare), ground.root / f"naive.{agent}") for agent in agents]
     loops = tuple(("naive", str(path), who) for path, who in zip(clones, agents, strict=True))
     found = [Variant(NAIVE, loops, ground.environ, bare)]
     missing = {}

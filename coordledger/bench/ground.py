@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
-from coordledger.setup import onboard
+from coordledger.setup import joining
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,14 +81,14 @@ class Ground:
 
     def bare(self, name: str) -> Path:
         """A bare repository without any hook, and one empty commit on main."""
-        path, clone = self.root / f"{name}.git", self.root / f"{name}.first"
+        path, local = self.root / f"{name}.git", self.root / f"{name}.first"
         self.git(self.root, "init", "--quiet", "--bare", "--initial-branch=main", str(path))
-        self.clone(str(path), clone)
-        self.git(clone, "commit", "--quiet", "--allow-empty", "--message=empty")
-        self.git(clone, "push", "--quiet", "origin", "HEAD:refs/heads/main")
+        self.local(str(path), local)
+        self.git(local, "commit", "--quiet", "--allow-empty", "--message=empty")
+        self.git(local, "push", "--quiet", "origin", "HEAD:refs/heads/main")
         return path
 
-    def clone(self, remote: str, path: Path) -> Path:
+    def local(self, remote: str, path: Path) -> Path:
         """A clone that never stops to tidy up."""
         upkeep = ("--config=gc.auto=0", "--config=maintenance.auto=false")
         self.git(self.root, "clone", "--quiet", *upkeep, remote, str(path))
@@ -106,7 +106,7 @@ class Fleet:
         self.remote = ground.root / f"{name}.git"
         self.clones: dict[str, Path] = {}
         options = Options(ground.root, agent=OWNER, ledger=ledger)
-        onboard.init(options, ground.environ, str(self.remote), 30)
+        joining.init(options, ground.environ, str(self.remote), 30)
         self.join(OWNER)
         with self.open(OWNER) as owner:
             for agent in agents:
@@ -118,9 +118,9 @@ class Fleet:
         """A clone of `remote` (this fleet's path, if not told) for the agent."""
         url = remote or str(self.remote)
         path = self.ground.root / f"{self.name}.{self.ledger_name}.{len(self.clones)}.{agent}"
-        self.ground.clone(url, path)
+        self.ground.local(url, path)
         options = Options(path, agent=agent, ledger=self.ledger_name)
-        onboard.join(options, self.ground.environ, url)
+        joining.join(options, self.ground.environ, url)
         self.clones[agent] = path
         return path
 

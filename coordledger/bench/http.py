@@ -38,11 +38,11 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(_serving(ground))
         stack.enter_context(Resident(ground.environ, served.remote))
-        clone = ground.clone(f"{url}/{bare.name}", ground.root / "floor")
+        local = ground.local(f"{url}/{bare.name}", ground.root / "floor")
 
         def floor(number: int) -> Took:
-            ground.git(clone, "commit", "--quiet", "--allow-empty", "--message=empty")
-            return timed(lambda: ground.git(clone, "push", "--quiet", "origin", "HEAD:main"))
+            ground.git(local, "commit", "--quiet", "--allow-empty", "--message=empty")
+            return timed(lambda: ground.git(local, "push", "--quiet", "origin", "HEAD:main"))
 
         def claims(fleet: Fleet) -> Callable[[int], Took]:
             path = fleet.join(OWNER, f"{url}/{fleet.remote.name}")

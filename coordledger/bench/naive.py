@@ -31,8 +31,8 @@ LEAST, MOST = 0.05, 0.8  # seconds
 class Loop:
     """One process's loop in its clone."""
 
-    def __init__(self, clone: Path, agent: str) -> None:
-        self._clone, self._agent = clone, agent
+    def __init__(self, local: Path, agent: str) -> None:
+        self._clone, self._agent = local, agent
 
     def claim(self, task: str) -> None:
         """Returns when the claim is on the remote. Raises `RuntimeError` if it is another's."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROUNDS = 20
 WARM_UP = 2
 _PACKAGE = str(Path(__file__).parents[2])
-_IMPORTS = f"import sys; sys.path.insert(0, {_PACKAGE!r}); import coordledger.server.hook"
+_IMPORTS = f"import sys; sys.path.insert(0, {_PACKAGE!r}); import coordledger.server.pre_receive"
 
 
 def run(ground: Ground, rounds: int, report: Report) -> Rows:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coordledger import keyfiles
-from coordledger.bench import bigledger
+from coordledger.bench import generate
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.git.process import Deadline, Git
-from coordledger.setup import onboard
+from coordledger.setup import joining
 
 from .figures import Took, in_turn, median, milliseconds, timed
 from .write import claim, hook_alone
@@ -91,25 +91,25 @@ def _grown(ground: Ground, records: int) -> _Sized:
     remote = ground.root / f"grown{records}.git"
     git = Git(ground.environ, ground.root, Deadline(PATIENCE))
     now = time.time_ns() // 1_000_000
-    grown = bigledger.grow(remote, git, records, now=now, mix="claims")
-    bigledger.settle(remote, git)
+    grown = generate.grow(remote, git, records, now=now, mix="claims")
+    generate.settle(remote, git)
     size = sum(path.stat().st_size for path in remote.glob("objects/pack/*"))
     secret = ground.root / f"grown{records}.secret"
-    keyfiles.append(str(secret), grown.secret_of(bigledger.OWNER))
+    keyfiles.append(str(secret), grown.secret_of(generate.OWNER))
 
     def join(name: str, depth: int | None) -> tuple[Path, Took]:
         path = ground.root / f"grown{records}.{name}"
         ground.git(ground.root, "init", "--quiet", str(path))
-        options = Options(path, agent=bigledger.OWNER, timeout=PATIENCE)
+        options = Options(path, agent=generate.OWNER, timeout=PATIENCE)
         return path, timed(
-            lambda: onboard.join(
+            lambda: joining.join(
                 options, ground.environ, str(remote), secret_file=secret, depth=depth
             )
         )
 
     _, shallow = join("shallow", 1)
     path, whole = join("whole", None)
-    options = Options(path, agent=bigledger.OWNER, timeout=PATIENCE)
+    options = Options(path, agent=generate.OWNER, timeout=PATIENCE)
     ledger = Ledger.from_options(options, ground.environ)
     audit = timed(lambda: ledger.audit(full=True))
     return _Sized(ground, records, remote, ledger, size, whole, shallow, audit)

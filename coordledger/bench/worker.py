@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(seconds=120)
 
 
-def claimer(kind: str, clone: str, agent: str, ledger: str = "main") -> Callable[[str], object]:
+def claimer(kind: str, local: str, agent: str, ledger: str = "main") -> Callable[[str], object]:
     """How this process claims a task. It has to win it: nobody else wants it."""
     if kind == "naive":
         from .naive import Loop  # noqa: PLC0415 - each worker pays for its own kind alone
 
-        return Loop(Path(clone), agent).claim
+        return Loop(Path(local), agent).claim
     from coordledger import Ledger  # noqa: PLC0415
 
-    mine = Ledger.open(clone, agent, ledger=ledger, timeout=PATIENCE)
+    mine = Ledger.open(local, agent, ledger=ledger, timeout=PATIENCE)
 
     def claim(task: str) -> None:
         result = mine.claim(task, ttl=timedelta(minutes=30))

@@ -39,7 +39,7 @@ class Acts:
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        self._clone = ground.clone(str(ground.bare("floor")), ground.root / "floor")
+        self._clone = ground.local(str(ground.bare("floor")), ground.root / "floor")
         self._fleet = ground.fleet("ledger")
         self._work = self._fleet.clones[OWNER]
         self._ledger = self._fleet.open(OWNER)
@@ -51,9 +51,9 @@ class Acts:
         self._ledger.close()
 
     def floor(self, number: int) -> Took:
-        git, clone = self._ground.git, self._clone
-        git(clone, "commit", "--quiet", "--allow-empty", "--message=empty")
-        return timed(lambda: git(clone, "push", "--quiet", "origin", "HEAD:main"))
+        git, local = self._ground.git, self._clone
+        git(local, "commit", "--quiet", "--allow-empty", "--message=empty")
+        return timed(lambda: git(local, "push", "--quiet", "origin", "HEAD:main"))
 
     def warm(self, number: int) -> Took:
         return claim(self._ledger, number)
@@ -109,12 +109,12 @@ def claim(ledger: Ledger, number: int) -> Took:
 def hook_alone(ground: Ground, ledger: Ledger, remote: Path) -> Took:
     """The hook as git starts it, on a record whose objects the server has."""
     chain = ledger.replica.refresh()
-    placed = chain.place(ledger.writer().sample(chain))
+    proposal = chain.propose(ledger.writer().sample(chain))
     there = Options(remote, agent=ledger.settings.agent, remote=".")
     with Ledger.from_options(there, ground.environ) as server:
-        server.clone.store.write(placed.objects)
+        server.local.repository.write(proposal.objects)
     old = chain.head.oid if chain.head else ""
-    line = f"{old} {placed.commit.oid} {ledger.clone.ref}\n"
+    line = f"{old} {proposal.commit.oid} {ledger.local.ref}\n"
     return timed(
         lambda: subprocess.run(
             [str(remote / "hooks" / "pre-receive")],

@@ -59,12 +59,12 @@ def init(app: App, path: str, me: str | None, branch: str | None, max_skew: time
     Run it where the repository lives; PATH is created if absent, and AGENT owns it. A URL
     without a hook is taken too: the ledger works there, but nothing enforces it.
     """
-    from coordledger.setup import onboard  # noqa: PLC0415 - help needs none
+    from coordledger.setup import joining  # noqa: PLC0415 - help needs none
 
     app.agent, app.branch = me or app.agent, branch
     whole = max_skew.total_seconds()
-    founded = onboard.init(app.options(), os.environ, path, int(whole))
-    joining = f"in a clone: {NAME} join {founded.repository} --agent {founded.agent}"
+    founded = joining.init(app.options(), os.environ, path, int(whole))
+    command_line = f"in a clone: {NAME} join {founded.repository} --agent {founded.agent}"
     more = f" --ledger {app.ledger_name}" if app.ledger_name else ""
     more += f" --branch {branch}" if branch else ""
     app.screen.value_of(founded)
@@ -77,7 +77,7 @@ def init(app: App, path: str, me: str | None, branch: str | None, max_skew: time
         ("secret", f"{safe(founded.secret)} (0600)"),
         ("master", f"{safe(founded.master)} (0600): whoever reads it can sign for everybody"),
         ("enforcement", NOT_ENFORCED if founded.enforcement == "none" else founded.enforcement),
-        ("next", f"{NAME} agent add NAME" if founded.configured else safe(joining + more)),
+        ("next", f"{NAME} agent add NAME" if founded.configured else safe(command_line + more)),
         ("others", safe(f"{NAME} join …{more}") if founded.configured and more else ""),
     )
 
@@ -108,12 +108,12 @@ def join(
     yes: bool,
 ) -> None:
     """Enter a ledger: fetch it, verify it, remember its head."""
-    from coordledger.setup import onboard  # noqa: PLC0415 - help needs none
+    from coordledger.setup import joining  # noqa: PLC0415 - help needs none
 
     app.agent, app.branch = me or app.agent, branch
     if reset:
-        _reset(app, onboard.absolute(app.options(), remote), yes=yes)
-    joined = onboard.join(
+        _reset(app, joining.absolute(app.options(), remote), yes=yes)
+    joined = joining.join(
         app.options(),
         os.environ,
         remote,
@@ -143,15 +143,15 @@ def join(
 
 def _reset(app: App, remote: str, *, yes: bool) -> None:
     """Show both heads, ask, and forget the old one."""
-    from coordledger.setup import onboard  # noqa: PLC0415 - help needs none
+    from coordledger.setup import joining  # noqa: PLC0415 - help needs none
 
     _need_somebody(yes, "--reset")
     with app.ledger(remote=remote) as ledger:
-        old, new = onboard.peek(ledger)
+        old, new = joining.peek(ledger)
         app.screen.note(f"verified here: {_line(old)}")
         app.screen.note(f"remote's head: {_line(new)}")
         _ask(yes, "--reset", "Give up the verified history for the remote's?")
-        onboard.reset(ledger, old, new)
+        joining.reset(ledger, old, new)
 
 
 @command("repair", parent=root, section="Trust", example="coordledger repair")
@@ -326,10 +326,10 @@ hooks = group(
 )
 def install(app: App, repository: str, sequence: bool | None) -> None:
     """Put the hook into a bare repository. One that is there is kept and runs first."""
-    from coordledger.setup import install as server  # noqa: PLC0415 - help needs none
+    from coordledger.setup import hooks  # noqa: PLC0415 - help needs none
 
     path = app.file(repository).absolute()
-    done = server.install_hook(path, app.git(), sequence=sequence)
+    done = hooks.install_hook(path, app.git(), sequence=sequence)
     app.screen.value({"repository": str(path), "done": done})
     for line in done:
         app.screen.line(safe(line))
@@ -342,9 +342,9 @@ def install(app: App, repository: str, sequence: bool | None) -> None:
 )
 def pre_receive(app: App) -> int:
     """Judge a push, as git's pre-receive hook."""
-    from coordledger.server import hook  # noqa: PLC0415 - help needs none
+    from coordledger.server import pre_receive  # noqa: PLC0415 - help needs none
 
-    return hook.main(dict(os.environ))
+    return pre_receive.main(dict(os.environ))
 
 
 @command(
@@ -354,9 +354,9 @@ def pre_receive(app: App) -> int:
 )
 def proc_receive(app: App) -> int:
     """Land what is pushed to refs/for/coordledger, as git's proc-receive hook."""
-    from coordledger.server import sequence  # noqa: PLC0415 - help needs none
+    from coordledger.server import sequencer  # noqa: PLC0415 - help needs none
 
-    return sequence.main(dict(os.environ))
+    return sequencer.main(dict(os.environ))
 
 
 @command("serve", parent=root, section="Set-up", example="coordledger serve /srv/git/project.git")
@@ -367,18 +367,18 @@ def serve(app: App, repositories: tuple[str, ...]) -> None:
     Run it as the account that receives the pushes, until a signal ends it. The hook asks it
     where it is there and does the same work by itself where it is not.
     """
-    from coordledger.server import serve as resident  # noqa: PLC0415 - help needs none
-    from coordledger.setup import install as server  # noqa: PLC0415
+    from coordledger.server import daemon  # noqa: PLC0415
+    from coordledger.setup import hooks  # noqa: PLC0415
 
     def ready(paths: list[Path]) -> None:
         app.screen.value({"serving": [str(path) for path in paths]})
         for path in paths:
-            if not server.asks_resident(path, app.git()):
+            if not hooks.asks_resident(path, app.git()):
                 app.screen.note(f"its hook does not ask: {NAME} hook install {safe(path)}")
             app.screen.line(f"serving {safe(path)}")
         sys.stdout.flush()
 
-    resident.main([app.file(name).absolute() for name in repositories], dict(os.environ), ready)
+    daemon.main([app.file(name).absolute() for name in repositories], dict(os.environ), ready)
 
 
 # -- trying it out
@@ -387,7 +387,7 @@ def serve(app: App, repositories: tuple[str, ...]) -> None:
 @command("doctor", parent=root, section="Set-up", example="coordledger doctor")
 def doctor(app: App) -> int:
     """Check the set-up by doing, with tries that the server has to refuse."""
-    from coordledger.client.results import to_json  # noqa: PLC0415
+    from coordledger.client.claims import to_json  # noqa: PLC0415
     from coordledger.setup import doctor as examiner  # noqa: PLC0415 - help needs none
 
     screen = app.screen

@@ -91,7 +91,7 @@ def audit(app: App, full: bool, resume: bool, since: int | None) -> int:
 
 def _say_how_to_go_on(app: App, ledger: Ledger, *, full: bool) -> None:
     """After an interruption, in one line on stderr."""
-    known = ledger.clone.trusted
+    known = ledger.local.trusted
     noted = ledger.replica.auditing() if full and known else None
     done = noted["seq"] if noted else known.audited if known else -1
     if noted or (done >= 0 and not full):
@@ -111,7 +111,7 @@ def _say_how_to_go_on(app: App, ledger: Ledger, *, full: bool) -> None:
 @click.option("--compare", metavar="LINE", help="What `coordledger head` printed elsewhere.")
 def head(app: App, compare: str | None) -> None:
     """The verified head in one line, to compare with another's."""
-    from coordledger.client.results import to_json  # noqa: PLC0415 - help needs none
+    from coordledger.client.claims import to_json  # noqa: PLC0415 - help needs none
 
     with app.ledger() as ledger:
         found = ledger.head() if compare is None else ledger.compare(compare)

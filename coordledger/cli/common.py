@@ -84,10 +84,10 @@ class App:
                 self.screen.warn(f"unknown configuration key coordledger.{key}")
             try:
                 yield ledger
-                known = ledger.clone.trusted
+                known = ledger.local.trusted
                 self.screen.guarded = known is not None and known.enforcement == "server"
             except KeyboardInterrupt:
-                if any(intent.outcome == "open" for intent in ledger.clone.intents()):
+                if any(intent.outcome == "open" for intent in ledger.local.intents()):
                     raise error("unknown-outcome", why="interrupted") from None
                 raise
 

@@ -77,10 +77,10 @@ def when(moment: datetime | None, now: datetime) -> str:
     """`03:10:00Z (in 42 min)`, with the date if that is not today's."""
     if moment is None:
         return "-"
-    from coordledger.format import times  # noqa: PLC0415 - only where a time is shown
+    from coordledger.format import timestamps  # noqa: PLC0415 - only where a time is shown
 
     seconds = math.ceil((moment - now).total_seconds())  # a lease of 2 h just begun: in 2 h
-    about = times.span(abs(seconds) * 1000)
+    about = timestamps.span(abs(seconds) * 1000)
     relative = f"in {about}" if seconds > 0 else f"{about} ago" if seconds else "now"
     date = "" if moment.date() == now.date() else f"{moment:%Y-%m-%d} "
     return f"{date}{moment:%H:%M:%S}Z ({relative})"
@@ -88,12 +88,12 @@ def when(moment: datetime | None, now: datetime) -> str:
 
 def moving(what: str, done: int, of: int, rate: float, room: int) -> str:
     """How far something has got, in one line of at most `room` characters; `rate` a second."""
+    from coordledger.format import timestamps  # noqa: PLC0415 - only where a time is shown
+
     words = f"{what} {done:,} of {of:,}" if of else f"{what} {done:,}" if done else f"{what} ..."
     if of and rate > 0:
-        from coordledger.format import times  # noqa: PLC0415 - only where a time is shown
-
         left = max(0, math.ceil((of - done) / rate)) * 1000
-        words += f", {rate:,.0f} a second, {times.span(left)} left"
+        words += f", {rate:,.0f} a second, {timestamps.span(left)} left"
     width = min(_BAR, room - len(words) - 3)
     if of and width > 0:
         full = width * min(done, of) // of
@@ -135,7 +135,7 @@ class Screen:
         """
         if not self.json:
             return
-        from coordledger.client.results import to_json  # noqa: PLC0415 - help needs none
+        from coordledger.client.claims import to_json  # noqa: PLC0415 - help needs none
 
         value = to_json(result)
         if not isinstance(value, list):

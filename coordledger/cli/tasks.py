@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from coordledger.client.results import Claim, ClaimResult
+    from coordledger.client.claims import Claim, ClaimResult
 
     from .common import App
     from .output import Screen

@@ -8,26 +8,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coordledger.client import requests
+from coordledger.client import operations
 from coordledger.errors import error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
+    from coordledger.client.operations import Request
     from coordledger.client.reports import Outcome
-    from coordledger.client.requests import Request
 
 # What a line may do: its main field, the request, and the other fields with their types.
 _DOES: dict[str, tuple[str, Callable[..., Request], dict[str, type]]] = {
-    "submit": ("task", requests.submit, {"priority": int, "meta": dict, "after": list}),
-    "claim": ("tasks", requests.claim, {"ttl": str, "reopen": bool, "note": str}),
-    "renew": ("task", requests.renew, {"ttl": str}),
-    "complete": ("task", requests.complete, {"result": str}),
-    "release": ("task", requests.release, {"reason": str, "force": bool}),
+    "submit": ("task", operations.submit, {"priority": int, "meta": dict, "after": list}),
+    "claim": ("tasks", operations.claim, {"ttl": str, "reopen": bool, "note": str}),
+    "renew": ("task", operations.renew, {"ttl": str}),
+    "complete": ("task", operations.complete, {"result": str}),
+    "release": ("task", operations.release, {"reason": str, "force": bool}),
     "send": (
         "body",
-        requests.send,
+        operations.send,
         {"to": str, "channel": str, "thread": int, "importance": str},
     ),
 }
@@ -41,22 +41,22 @@ class Batch:
         self.outcomes: list[Outcome] = []
 
     def submit(self, task: str, **given: Any) -> None:
-        self.requests.append(requests.submit(task, **given))
+        self.requests.append(operations.submit(task, **given))
 
     def claim(self, *tasks: str, **given: Any) -> None:
-        self.requests.append(requests.claim(tasks, **given))
+        self.requests.append(operations.claim(tasks, **given))
 
     def renew(self, task: str, **given: Any) -> None:
-        self.requests.append(requests.renew(task, **given))
+        self.requests.append(operations.renew(task, **given))
 
     def complete(self, task: str, **given: Any) -> None:
-        self.requests.append(requests.complete(task, **given))
+        self.requests.append(operations.complete(task, **given))
 
     def release(self, task: str, **given: Any) -> None:
-        self.requests.append(requests.release(task, **given))
+        self.requests.append(operations.release(task, **given))
 
     def send(self, body: str, **given: Any) -> None:
-        self.requests.append(requests.send(body, **given))
+        self.requests.append(operations.send(body, **given))
 
     def line(self, text: str, duration: Callable[[str], timedelta]) -> None:
         """A request as one JSON object: `{"do": "claim", "task": "task-1", "ttl": "30m"}`.

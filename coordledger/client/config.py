@@ -16,7 +16,7 @@ from coordledger import keyfiles
 from coordledger.errors import CoordledgerError, error
 from coordledger.format import records
 from coordledger.git.process import without_password
-from coordledger.git.transport import local_path
+from coordledger.git.remote import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,7 +60,7 @@ class Settings(NamedTuple):
     url: str | None  # the remote's, if git's configuration has nothing more to say on it
     plain_http: bool  # git speaks HTTP as it does by default, but for the CA file
     ca_file: str | None
-    detours: tuple[str, ...]  # what it has to say
+    transport_settings: tuple[str, ...]  # what it has to say
     config_dir: Path
     cache_dir: Path
 
@@ -136,7 +136,7 @@ def load(
         url=None if "GIT_ALLOW_PROTOCOL" in environ else _plain_url(remote, given),
         plain_http=_is_plain_http(environ, given),
         ca_file=environ.get("GIT_SSL_CAINFO") or dict(given).get("http.sslcainfo"),
-        detours=_detours(remote, given, environ),
+        transport_settings=_transport_settings(remote, given, environ),
         config_dir=folder,
         cache_dir=cache_dir(environ),
     )
@@ -200,7 +200,7 @@ def _is_plain_http(environ: Mapping[str, str], given: list[tuple[str, str]]) -> 
     return {"http.sslcainfo", "GIT_SSL_CAINFO"}.issuperset(says) and not netrc.exists()
 
 
-def _detours(
+def _transport_settings(
     remote: str, given: list[tuple[str, str]], environ: Mapping[str, str]
 ) -> tuple[str, ...]:
     """What decides where a push goes beside the URL: two clones with the same go the same way."""

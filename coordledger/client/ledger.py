@@ -21,24 +21,25 @@ from typing import TYPE_CHECKING, Any, Self
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger import keyfiles
-from coordledger.client import config, landing, requests, writing
+from coordledger.client import config, operations, publish, writer
 from coordledger.client.batch import Batch
-from coordledger.client.clone import Clone
+from coordledger.client.claims import Claim, ClaimResult, moment
+from coordledger.client.combining.line import Queue
 from coordledger.client.config import Options, SecretFinder, Settings
-from coordledger.client.landing import Landing
-from coordledger.client.queue import Queue
+from coordledger.client.local_state import LocalState
+from coordledger.client.operations import Request, milliseconds, need_channel, need_task
+from coordledger.client.publish import Published
 from coordledger.client.replica import Replica, parse_place
-from coordledger.client.requests import Request, milliseconds, need_channel, need_task
-from coordledger.client.results import Claim, ClaimResult, moment
-from coordledger.client.writing import Identity, Writer
-from coordledger.digests import digest
+from coordledger.client.writer import Identity, Writer
 from coordledger.errors import LOST, UNKNOWN, CoordledgerError, Failed, Lost, error
-from coordledger.format import records, state, times, verify
+from coordledger.format import records, timestamps
+from coordledger.format.chain import AUTHENTIC, INVALID, UNKNOWN_KEY, UNVERIFIED
 from coordledger.format.signing import Keyring, Secret
-from coordledger.git import transport
+from coordledger.format.state import standing
 from coordledger.git.process import Deadline, Git, child_environment
-from coordledger.git.store import Store
-from coordledger.git.transport import Remote, is_plain_web, local_path
+from coordledger.git.remote import WON, Remote, is_plain_web, local_path
+from coordledger.git.repository import Repository
+from coordledger.hashes import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
         Settled,
         Status,
     )
-    from coordledger.client.writing import Fields
+    from coordledger.client.writer import Fields
     from coordledger.format.commit import Commit
     from coordledger.format.records import Record
     from coordledger.format.state import State
@@ -86,7 +87,7 @@ class Ledger:
     def __init__(
         self,
         settings: Settings,
-        store: Store,
+        repository: Repository,
         git: Git,
         *,
         clock: Callable[[], int] = _now,
@@ -95,16 +96,16 @@ class Ledger:
         progress: Progress = silent,
     ) -> None:
         """Most callers want `open`. `clock()` gives milliseconds since 1970."""
-        self.settings, self._store, self._git, self._clock = settings, store, git, clock
+        self.settings, self._store, self._git, self._clock = settings, repository, git, clock
         self._hexadecimal, self._jitter = hexadecimal, jitter
         self._keyrings: dict[str | None, Keyring] = {}
         self._url = self._in_place(settings.url) if settings.url else None
-        self.finder = SecretFinder(settings, store.root)
+        self.finder = SecretFinder(settings, repository.root)
         self._folder = local_path(self._url) if self._url else None
         self._queue: Queue | None = None
         self.remote = self._remote(git)
-        self.clone = Clone(store, settings.ledger, settings.branch)
-        self.replica = Replica(self.clone, self.remote, git, self._keyring, clock, progress)
+        self.local = LocalState(repository, settings.ledger, settings.branch)
+        self.replica = Replica(self.local, self.remote, git, self._keyring, clock, progress)
 
     @classmethod
     def open(
@@ -147,13 +148,13 @@ class Ledger:
         clock: Callable[[], int] = _now,
         progress: Progress = silent,
     ) -> Self:
-        settings, store, git = surroundings(options, environ)
-        if not settings.remote_known and not (settings.offline and store):
+        settings, repository, git = surroundings(options, environ)
+        if not settings.remote_known and not (settings.offline and repository):
             raise error("no-remote", remote=settings.remote)
-        if store is None:
-            store = _private_clone(settings, git)
-            git = store.git = git_in(store, environ, git.deadline)
-        return cls(settings, store, git, clock=clock, progress=progress)
+        if repository is None:
+            repository = _private_clone(settings, git)
+            git = repository.git = git_in(repository, environ, git.deadline)
+        return cls(settings, repository, git, clock=clock, progress=progress)
 
     def __enter__(self) -> Self:
         return self
@@ -204,11 +205,11 @@ class Ledger:
         return str(base / url) if "://" not in url and (base / url).is_dir() else url
 
     def identity(self) -> Identity:
-        session = self.settings.session or self.clone.session(lambda: self._hexadecimal(4))
+        session = self.settings.session or self.local.session(lambda: self._hexadecimal(4))
         return Identity(self.settings.need_agent, session, self.finder.find)
 
     def writer(self) -> Writer:
-        send = self._line().send if self.settings.queue else landing.send
+        send = self._line().send if self.settings.queue else publish.send
         me = self.identity()
         return Writer(self.replica, me, self._clock, self._hexadecimal, self._jitter, send)
 
@@ -216,8 +217,12 @@ class Ledger:
         """Where this user's processes on this host line up to write to this ledger."""
         if self._queue is None:
             where = local_path(self.remote_url()) or self.remote_url()
-            what = [os.uname().nodename, where, *self.settings.detours]  # homes can be shared
-            what += [self.clone.there, self._store.algo]
+            what = [
+                os.uname().nodename,
+                where,
+                *self.settings.transport_settings,
+            ]  # homes can be shared
+            what += [self.local.there, self._store.algo]
             name = digest("sha256", "\n".join(what).encode()).hex()[:24]
             folder = self.settings.cache_dir / "queue" / name
             self._queue = Queue(folder, self._shared_copy, self._clock)
@@ -232,10 +237,10 @@ class Ledger:
         environ = child_environment(self.settings.environ) | {"GIT_DIR": str(path)}
         cwd = self._store.root or self._store.git_dir
         git = Git(environ, cwd, deadline, options=("-c", here))
-        store = Store.open(git, path)
-        clone = Clone(store, self.settings.ledger, self.settings.branch)
+        repository = Repository.open(git, path)
+        local = LocalState(repository, self.settings.ledger, self.settings.branch)
         remote = self._remote(git)
-        return Replica(clone, remote, git, self._keyring, self._clock, silent)
+        return Replica(local, remote, git, self._keyring, self._clock, silent)
 
     def _begin(self) -> None:
         """Each public method has the whole timeout, and looks for secrets anew."""
@@ -250,7 +255,7 @@ class Ledger:
             return self.replica.position().state
         return self.replica.refresh().state
 
-    def _write(self, wanted: Request, *, look: bool = False) -> Landing:
+    def _write(self, wanted: Request, *, look: bool = False) -> Published:
         self._begin()
         return self.writer().write(wanted.what, wanted.build, look=look)
 
@@ -265,8 +270,8 @@ class Ledger:
     def reset(self) -> None:
         """Forget the verified head: the only way back. The caller has asked."""
         self._begin()
-        with self.clone.lock(self._git.deadline):
-            self.clone.reset()
+        with self.local.lock(self._git.deadline):
+            self.local.reset()
 
     def head(self, *, refresh: bool = True) -> Head:
         if refresh:
@@ -307,7 +312,7 @@ class Ledger:
         """Offer a task. Repeating it changes nothing."""
         try:
             return self._change(
-                task, requests.submit(task, priority=priority, meta=meta, after=after)
+                task, operations.submit(task, priority=priority, meta=meta, after=after)
             )
         except Failed as fault:
             if fault.code != "task-exists":
@@ -327,7 +332,7 @@ class Ledger:
 
         Raises `OutcomeUnknown`, `Failed`, `Integrity`.
         """
-        wanted = requests.claim(tasks, ttl=ttl, reopen=reopen, note=note)
+        wanted = operations.claim(tasks, ttl=ttl, reopen=reopen, note=note)
         return self._claim(wanted, lambda: sorted(set(tasks)), wait, dry_run=dry_run)
 
     def claim_next(
@@ -345,7 +350,7 @@ class Ledger:
             chosen[:] = _next_task(now, self._lines(now), at)
             return chosen
 
-        wanted = requests.claim_of("claim --next", choose, ttl=ttl, reopen=False, note=note)
+        wanted = operations.claim_of("claim --next", choose, ttl=ttl, reopen=False, note=note)
         return self._claim(wanted, lambda: chosen, wait, dry_run=dry_run, look=True)
 
     def _claim(
@@ -407,11 +412,11 @@ class Ledger:
 
     def renew(self, task: str, *, ttl: timedelta | None = None) -> Claim:
         """Extend the lease that this session holds. Raises `Lost`."""
-        return self._change(task, requests.renew(task, ttl=ttl))
+        return self._change(task, operations.renew(task, ttl=ttl))
 
     def complete(self, task: str, *, result: str | None = None) -> Claim:
         """Finish a task that this session holds. Repeating it is no error. Raises `Lost`."""
-        wanted = requests.complete(task, result=result)
+        wanted = operations.complete(task, result=result)
         me = self.identity()
         try:
             return self._change(task, wanted)
@@ -423,7 +428,7 @@ class Ledger:
 
     def release(self, task: str, *, reason: str | None = None, force: bool = False) -> Claim:
         """Give a task back; with `force` an admin takes anybody's. Raises `Lost`."""
-        return self._change(task, requests.release(task, reason=reason, force=force))
+        return self._change(task, operations.release(task, reason=reason, force=force))
 
     def _change(self, task: str, wanted: Request) -> Claim:
         landed = self._write(wanted)
@@ -477,14 +482,14 @@ class Ledger:
         for start in range(0, len(wanted), _LOT):
             lot = wanted[start : start + _LOT]
             seqs = {seq for task in lot for seq in (task["last_seq"], task["claim_seq"])}
-            oids = [self.clone.id_at(seq) for seq in seqs if seq is not None]
-            self.clone.store.read_ahead([oid for oid in oids if oid])
+            oids = [self.local.id_at(seq) for seq in seqs if seq is not None]
+            self.local.repository.read_ahead([oid for oid in oids if oid])
             claims += [self._claim_of(now, task, at=at) for task in lot]
         return claims, len(found)
 
     def _lines(self, now: State) -> Iterator[Record]:
         """All tasks as they stand in the state."""
-        self.clone.store.read_ahead(now.unread_pages())
+        self.local.repository.read_ahead(now.unread_pages())
         return now.tasks()
 
     def show(self, task: str) -> Claim:
@@ -496,14 +501,14 @@ class Ledger:
     def _show(self, task: str) -> Claim:
         return self._shown(self.replica.position().state, task)
 
-    def _shown(self, now: State, name: str, landed: Landing | None = None) -> Claim:
+    def _shown(self, now: State, name: str, landed: Published | None = None) -> Claim:
         task = now.task(name)
         if task is None:
             raise error("unknown-task", task=name)
         return self._claim_of(now, task, landed)
 
     def _claim_of(
-        self, now: State, task: Record, landed: Landing | None = None, at: int | None = None
+        self, now: State, task: Record, landed: Published | None = None, at: int | None = None
     ) -> Claim:
         """`landed` is what made this state, where that is more than the copy has; `at` the
         moment that it is for, if that is not this one.
@@ -523,8 +528,8 @@ class Ledger:
             session=task["session"],
             epoch=task["epoch"],
             rev=task["rev"],
-            claimed_at=moment(times.parse(task["claimed_at"])) if task["claimed_at"] else None,
-            expires_at=moment(times.parse(task["until"])) if live else None,
+            claimed_at=moment(timestamps.parse(task["claimed_at"])) if task["claimed_at"] else None,
+            expires_at=moment(timestamps.parse(task["until"])) if live else None,
             claimable_at=moment(now.claimable_at(task)) if live else None,
             note=note,
             result=result,
@@ -541,12 +546,12 @@ class Ledger:
         """Of the records that the line stands on: the newest, and the claim if it is held."""
         needed = [newest] if task["status"] == "open" else [newest, claim]
         if not all(needed):
-            return verify.UNVERIFIED
+            return UNVERIFIED
         found = {self.replica.verdict_of(record) for record in needed if record}
         if task["status"] != "open" and claim and not _claims(claim.record, task):
-            return verify.INVALID
-        order = (verify.INVALID, verify.UNKNOWN_KEY, verify.UNVERIFIED)
-        return next((bad for bad in order if bad in found), verify.AUTHENTIC)
+            return INVALID
+        order = (INVALID, UNKNOWN_KEY, UNVERIFIED)
+        return next((bad for bad in order if bad in found), AUTHENTIC)
 
     def history(self, task: str) -> list[Event]:
         """Every record about a task that this copy has, oldest first."""
@@ -565,7 +570,7 @@ class Ledger:
     def _event(self, found: Commit, task: str) -> Event:
         r = found.record
         epochs = [item["epoch"] for item in r.get("tasks", ()) if item["task"] == task]
-        at = moment(times.parse(r["at"]))
+        at = moment(timestamps.parse(r["at"]))
         if at is None:
             raise AssertionError("a record has its time")
         return coordledger.Event(
@@ -610,11 +615,11 @@ class Ledger:
             raise error("wrong-epoch", task=task, epoch=claim.epoch, got=epoch)
         if not _agent(now, str(claim.agent)).active:
             raise error("holder-revoked", task=task, agent=claim.agent)
-        if claim.verdict in (verify.INVALID, verify.UNKNOWN_KEY):
+        if claim.verdict in (INVALID, UNKNOWN_KEY):
             raise error("bad-signature", agent=claim.agent, key="?")
-        if claim.verdict == verify.UNVERIFIED and not trust_server:
+        if claim.verdict == UNVERIFIED and not trust_server:
             raise error("no-key", agent=claim.agent)
-        if claim.verdict == verify.UNVERIFIED and self.replica.trusted.enforcement != "server":
+        if claim.verdict == UNVERIFIED and self.replica.trusted.enforcement != "server":
             raise error("nobody-checked", agent=claim.agent)
         return claim
 
@@ -630,7 +635,7 @@ class Ledger:
         importance: str = "normal",
     ) -> Message:
         """Send to one agent or to one channel."""
-        wanted = requests.send(body, to=to, channel=channel, thread=thread, importance=importance)
+        wanted = operations.send(body, to=to, channel=channel, thread=thread, importance=importance)
         landed = self._write(wanted)
         return self._message(landed.here.record | {"seq": landed.seq}, to, channel)
 
@@ -701,7 +706,7 @@ class Ledger:
     def _mark_read(self, me: str, kept: dict[str, set[int]], seqs: set[int]) -> None:
         if not seqs:
             return
-        with self.clone.lock(self._git.deadline):
+        with self.local.lock(self._git.deadline):
             known = self.replica.trusted
             marks = dict(known.read)
             for channel, there in kept.items():
@@ -709,16 +714,16 @@ class Ledger:
                 read = (set(marks.get(name, [])) | seqs) & there
                 if read:
                     marks[name] = sorted(read)
-            self.clone.save(known._replace(read=marks))
+            self.local.save(known._replace(read=marks))
 
     def _message(self, line: Record, to: str | None, channel: str | None) -> Message:
         found = self.replica.commit_at(line["seq"])
-        sent_at = moment(times.parse(line["at"]))
+        sent_at = moment(timestamps.parse(line["at"]))
         if sent_at is None:
             raise AssertionError("a message has its time")
-        verdict = self.replica.verdict_of(found) if found else verify.UNVERIFIED
+        verdict = self.replica.verdict_of(found) if found else UNVERIFIED
         if found and not _sends(found.record, line, to, channel):
-            verdict = verify.INVALID
+            verdict = INVALID
         return coordledger.Message(
             seq=line["seq"],
             sender=line["agent"],
@@ -744,7 +749,7 @@ class Ledger:
             pause = min(POLL_MOST, pause * 1.5)
             self._begin()
             try:
-                moved = self.remote.head(self.clone.there) != self.replica.trusted.commit
+                moved = self.remote.head(self.local.there) != self.replica.trusted.commit
             except Failed:
                 continue  # a remote that is away for a moment is waited for too
             if moved:
@@ -865,10 +870,10 @@ class Ledger:
     def _note_audit(self, start: int, last: int, **changes: Any) -> None:
         """Everything from `start` to `last` has been audited. It may have taken long."""
         self._git.deadline = Deadline(self.settings.timeout)
-        with self.clone.lock(self._git.deadline):
+        with self.local.lock(self._git.deadline):
             now = self.replica.trusted
             newest = max(now.audited, last) if start <= now.audited + 1 else now.audited
-            self.clone.save(now._replace(audited=newest, **changes))
+            self.local.save(now._replace(audited=newest, **changes))
 
     def damage(self) -> Damage | None:
         """Where the remote's history stops being valid; None if it does not.
@@ -885,10 +890,10 @@ class Ledger:
         Raises `Failed`: push-refused, …
         """
         self._begin()
-        self.clone.log(f"repair: from {found.head} to {found.last.seq}:{found.last.digest}")
-        push = self.remote.push(self.clone.there, found.head, found.last.oid)
-        if push.outcome != transport.WON:
-            raise writing.push_error(push, self.remote)
+        self.local.log(f"repair: from {found.head} to {found.last.seq}:{found.last.digest}")
+        push = self.remote.push(self.local.there, found.head, found.last.oid)
+        if push.outcome != WON:
+            raise writer.push_error(push, self.remote)
         if self.replica.trusted.seq > found.last.seq:  # adopted before the keys were here
             self.reset()
         return self.head()
@@ -913,7 +918,7 @@ class Ledger:
         unread = len(self._inbox(now, me, None, everything=False)) if me else 0
         return coordledger.Status(
             known.ledger,
-            self.clone.there,
+            self.local.there,
             self.settings.shown_remote,
             known.commit,
             known.seq,
@@ -930,26 +935,26 @@ class Ledger:
 
 def surroundings(
     options: Options, environ: Mapping[str, str]
-) -> tuple[Settings, Store | None, Git]:
+) -> tuple[Settings, Repository | None, Git]:
     """Settings, the repository around the path (None outside of any), and git there."""
     if not options.path.is_dir():
         raise error("not-a-repository", path=options.path)
     named, git = environ.get("GIT_DIR"), git_at(options, environ)
     try:
-        store = Store.open(git, options.path.absolute() / named if named else None)
-        git = store.git = git_in(store, environ, git.deadline)
+        repository = Repository.open(git, options.path.absolute() / named if named else None)
+        git = repository.git = git_in(repository, environ, git.deadline)
     except Failed as fault:
         if fault.code != "not-a-repository" or named:
             raise
-        store = None
-    settings = config.load(options, environ, git, in_repository=store is not None)
-    return settings, store, git
+        repository = None
+    settings = config.load(options, environ, git, in_repository=repository is not None)
+    return settings, repository, git
 
 
-def git_in(store: Store, environ: Mapping[str, str], deadline: Deadline) -> Git:
+def git_in(repository: Repository, environ: Mapping[str, str], deadline: Deadline) -> Git:
     """Git for this very repository, whatever the directory; relative URLs are its root's."""
-    env = child_environment(environ) | {"GIT_DIR": str(store.git_dir)}
-    return Git(env, store.root or store.git_dir, deadline)
+    env = child_environment(environ) | {"GIT_DIR": str(repository.git_dir)}
+    return Git(env, repository.root or repository.git_dir, deadline)
 
 
 def git_at(options: Options, environ: Mapping[str, str]) -> Git:
@@ -957,19 +962,19 @@ def git_at(options: Options, environ: Mapping[str, str]) -> Git:
     return Git(child_environment(environ), options.path, Deadline(options.timeout))
 
 
-def _private_clone(settings: Settings, git: Git) -> Store:
+def _private_clone(settings: Settings, git: Git) -> Repository:
     """A bare repository in the cache: what serves outside of any repository."""
     name = digest("sha256", settings.remote.encode()).hex()[:24]
     path = settings.cache_dir / f"{name}.git"
     if not (path / "HEAD").exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         git.output("init", "--quiet", "--bare", "--template=", "--", str(path))
-    return Store.open(git, path)
+    return Repository.open(git, path)
 
 
 def _status(task: Record, at: int, skew: int) -> str:
     """How a task stands at a moment, as people are told: its holder's lease runs, or is over."""
-    stands = state.standing(task, at, skew)
+    stands = standing(task, at, skew)
     return {"held": "claimed", "grace": "expired"}.get(stands, stands)
 
 
@@ -979,7 +984,7 @@ def _urgency(task: Record) -> tuple[int, int, str]:
 
 def _next_task(now: State, tasks: Iterator[Record], at: int) -> list[str]:
     for task in sorted(tasks, key=_urgency):
-        free = state.standing(task, at, now.skew) in ("open", "expired")
+        free = standing(task, at, now.skew) in ("open", "expired")
         if free and not now.waits_for(task):
             return [task["task"]]
     raise error("nothing-to-claim")
@@ -1008,8 +1013,8 @@ def _sends(r: Record, line: Record, to: str | None, channel: str | None) -> bool
     )
 
 
-def _outcome(what: str, found: Landing | CoordledgerError) -> Outcome:
-    if isinstance(found, Landing):
+def _outcome(what: str, found: Published | CoordledgerError) -> Outcome:
+    if isinstance(found, Published):
         claimed = found.here.record.get("tasks", ())
         epoch = claimed[0]["epoch"] if len(claimed) == 1 else found.here.record.get("epoch")
         return coordledger.Outcome(what, "landed", found.seq, found.oid, epoch)

@@ -15,23 +15,31 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from coordledger.client.clone import Trusted, Verified
+from coordledger.client.local_state import Checkpoint, TrustedHead
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
-from coordledger.format import commit, records, times, verify
-from coordledger.format.verify import Chain
-from coordledger.git import walk
+from coordledger.format import records, timestamps
+from coordledger.format.chain import (
+    INVALID,
+    MAX_BASE_DISTANCE,
+    UNKNOWN_KEY,
+    UNVERIFIED,
+    Chain,
+    authenticate,
+)
+from coordledger.format.commit import parse_commit
+from coordledger.git.history import ancestors, raw_parent
 from coordledger.git.tree import object_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from coordledger.client.clone import Clone
+    from coordledger.client.local_state import LocalState
     from coordledger.format.commit import Commit
     from coordledger.format.signing import Keyring
+    from coordledger.git.history import CommitRange
     from coordledger.git.process import Git
-    from coordledger.git.transport import Remote
-    from coordledger.git.walk import Path
+    from coordledger.git.remote import Remote
 
     Progress = Callable[[str, int, int], None]  # what, how many are done, of how many (0: ?)
 
@@ -52,7 +60,7 @@ class Replica:
 
     def __init__(
         self,
-        clone: Clone,
+        local: LocalState,
         remote: Remote,
         git: Git,
         keyring_for: Callable[[str | None], Keyring],
@@ -60,20 +68,20 @@ class Replica:
         progress: Progress,
     ) -> None:
         """`keyring_for(ledger id)` gives the secrets at hand; `clock()` milliseconds."""
-        self.clone, self.remote, self.git, self.clock = clone, remote, git, clock
+        self.local, self.remote, self.git, self.clock = local, remote, git, clock
         self._keyring_for, self._progress = keyring_for, progress
         self._chain: Chain | None = None
         self.held = False  # the position is this process's alone: see `hold`
 
     def close(self) -> None:
         self.remote.close()
-        self.clone.store.close()
+        self.local.repository.close()
 
     # -- where we stand
 
     def position(self) -> Chain:
         """The chain at the verified head. Joins the ledger if there is none yet."""
-        trusted = self.clone.trusted
+        trusted = self.local.trusted
         if trusted is None:
             return self.refresh()
         if (
@@ -86,8 +94,8 @@ class Replica:
         return self._chain
 
     @property
-    def trusted(self) -> Trusted:
-        found = self.clone.trusted
+    def trusted(self) -> TrustedHead:
+        found = self.local.trusted
         if found is None:
             raise error("not-joined")
         return found
@@ -95,19 +103,19 @@ class Replica:
     def keyring(self) -> Keyring:
         return self._keyring_for(self.trusted.ledger)
 
-    def _chain_at(self, trusted: Trusted | Verified) -> Chain:
-        store = self.clone.store
-        if not store.has(trusted.commit):  # somebody removed our ref, and git the objects
-            with self.clone.lock(self.git.deadline):
-                self.remote.fetch(self.clone.there, self.clone.incoming, None)
-                self.clone.store.set_ref(self.clone.incoming, None)
+    def _chain_at(self, trusted: TrustedHead | Checkpoint) -> Chain:
+        repository = self.local.repository
+        if not repository.has(trusted.commit):  # somebody removed our ref, and git the objects
+            with self.local.lock(self.git.deadline):
+                self.remote.fetch(self.local.there, self.local.incoming, None)
+                self.local.repository.set_ref(self.local.incoming, None)
         try:
-            head = commit.parse(trusted.commit, store.read(trusted.commit))
+            head = parse_commit(trusted.commit, repository.read(trusted.commit))
         except (KeyError, RuleBroken):
             raise error("bad-copy", why=f"commit {trusted.commit[:12]} is missing") from None
         if (head.seq, head.digest) != (trusted.seq, trusted.digest):
             raise error("bad-copy", why="the head is not the one that was verified")
-        return Chain(store.read, self._keyring_for(trusted.ledger), head, store.algo)
+        return Chain(repository.read, self._keyring_for(trusted.ledger), head, repository.algo)
 
     # -- moving forward
 
@@ -118,11 +126,11 @@ class Replica:
         takes a connection of its own, and where the caller knows that it has `moved`. Raises
         `Failed` (remote-unreachable, not-a-ledger, timeout), `Integrity`.
         """
-        with self.clone.lock(self.git.deadline):
-            trusted = self.clone.trusted
+        with self.local.lock(self.git.deadline):
+            trusted = self.local.trusted
             known = trusted and trusted.commit
-            ask = known and not moved and self.remote.is_near
-            if ask and self.remote.head(self.clone.there) == known:
+            ask = known and not moved and self.remote.head_is_cheap
+            if ask and self.remote.head(self.local.there) == known:
                 return self.position()
             try:
                 there = self._fetch(None)
@@ -130,13 +138,13 @@ class Replica:
                     return self.position()
                 return self._advance(*self._start(there, trusted), trusted)
             except Integrity:
-                self.clone.forget_verified()
+                self.local.forget_verified()
                 raise
             finally:
-                if not self.clone.verified:
-                    self.clone.store.set_ref(self.clone.incoming, None)
+                if not self.local.verified:
+                    self.local.repository.set_ref(self.local.incoming, None)
 
-    def _start(self, head: str, trusted: Trusted | None) -> tuple[Chain, Path]:
+    def _start(self, head: str, trusted: TrustedHead | None) -> tuple[Chain, CommitRange]:
         """Where to begin, and the way to `head`: from the verified head, from what is noted
         to be verified beyond it, or from nothing.
         """
@@ -150,40 +158,40 @@ class Replica:
 
     def _noted(self, chain: Chain) -> Chain | None:
         """The chain at the place that `_advance` noted, if it is beyond this one."""
-        note = self.clone.verified
-        if note is None or not self.clone.store.has(note.commit):
+        note = self.local.verified
+        if note is None or not self.local.repository.has(note.commit):
             return None
         if chain.head and note.seq <= chain.head.seq:
             return None
         return self._chain_at(note)
 
-    def _back(self, head: str, known: set[str | None]) -> Path:
+    def _back(self, head: str, known: set[str | None]) -> CommitRange:
         def told(count: int) -> None:
             self._progress("reading", count, 0)
 
-        return walk.back(self.clone.store, self.git, head, known, told)
+        return ancestors(self.local.repository, self.git, head, known, told)
 
     def _empty_chain(self, head: str) -> Chain:
         """Before the first record of the ledger that `head` says it is: its keys are looked
         for under that name, and the genesis record has to certify it.
         """
-        store = self.clone.store
+        repository = self.local.repository
         try:
-            ledger = commit.parse(head, store.read(head)).record["ledger"]
+            ledger = parse_commit(head, repository.read(head)).record["ledger"]
         except (KeyError, RuleBroken):
             ledger = None
-        return Chain(store.read, self._keyring_for(ledger), None, store.algo)
+        return Chain(repository.read, self._keyring_for(ledger), None, repository.algo)
 
     def _fetch(self, depth: int | None) -> str:
-        store, incoming = self.clone.store, self.clone.incoming
-        kept = store.ref(incoming) if self.clone.verified else None  # not fetched twice
-        store.set_ref(incoming, kept)  # and away with the lock of a killed process
-        if self.clone.trusted is None:
+        repository, incoming = self.local.repository, self.local.incoming
+        kept = repository.ref(incoming) if self.local.verified else None  # not fetched twice
+        repository.set_ref(incoming, kept)  # and away with the lock of a killed process
+        if self.local.trusted is None:
             self._progress("fetching", 0, 0)
-        found = self.remote.fetch(self.clone.there, self.clone.incoming, depth)
-        oid = self.clone.store.ref(self.clone.incoming) if found else None
+        found = self.remote.fetch(self.local.there, self.local.incoming, depth)
+        oid = self.local.repository.ref(self.local.incoming) if found else None
         if oid is None:
-            trusted = self.clone.trusted
+            trusted = self.local.trusted
             if trusted:
                 raise error("rewritten", head=f"{trusted.seq}:{trusted.digest[:16]}")
             names = self.remote.names(records.LEDGERS)
@@ -192,10 +200,10 @@ class Replica:
         return oid
 
     def _not_a_ledger(self, others: str = "") -> CoordledgerError:
-        name = self.clone.name if self.clone.there == self.clone.ref else self.clone.there
+        name = self.local.name if self.local.there == self.local.ref else self.local.there
         return error("not-a-ledger", remote=self.remote.shown, name=name, others=others)
 
-    def _advance(self, chain: Chain, path: Path, trusted: Trusted | None) -> Chain:
+    def _advance(self, chain: Chain, path: CommitRange, trusted: TrustedHead | None) -> Chain:
         """Judge what is on the path, which begins at the chain's head, and adopt all of it.
 
         Raises `Integrity`; `Failed`: unfinished.
@@ -229,14 +237,14 @@ class Replica:
         head = chain.head
         if head is not None:
             ledger = head.record["ledger"]
-            self.clone.note(Verified(ledger, head.oid, head.seq, head.digest), passed, first)
+            self.local.note(Checkpoint(ledger, head.oid, head.seq, head.digest), passed, first)
 
-    def _not_continued(self, head: str, trusted: Trusted | None) -> CoordledgerError:
+    def _not_continued(self, head: str, trusted: TrustedHead | None) -> CoordledgerError:
         """Another ledger altogether, or another history of ours."""
         if trusted is None:
             return self._not_a_ledger()
         try:
-            theirs = commit.parse(head, self.clone.store.read(head)).record["ledger"]
+            theirs = parse_commit(head, self.local.repository.read(head)).record["ledger"]
         except (KeyError, RuleBroken):
             theirs = trusted.ledger
         if theirs != trusted.ledger:
@@ -258,9 +266,9 @@ class Replica:
             why = "its state is not one of a ledger"
             raise RuleBroken("bad-commit", why=why).theirs(seq, oid) from None
         if from_future_is_bad and chain.head:
-            ahead = times.parse(chain.head.record["at"]) - self.clock()
+            ahead = timestamps.parse(chain.head.record["at"]) - self.clock()
             if ahead > chain.state.skew:
-                raise error("from-future", seq=seq, ahead=times.span(ahead), commit=oid)
+                raise error("from-future", seq=seq, ahead=timestamps.span(ahead), commit=oid)
         return verdict
 
     def _need_whole(self, oid: str, content: bytes) -> None:
@@ -269,7 +277,7 @@ class Replica:
         Raises `Integrity`: bad-copy.
         """
         kinds = ("commit", "tag", "tree", "blob")
-        if all(object_id(kind, content, self.clone.store.algo) != oid for kind in kinds):
+        if all(object_id(kind, content, self.local.repository.algo) != oid for kind in kinds):
             raise error("bad-copy", why=f"object {oid[:12]} is not what its id says")
 
     def adopt(self, chain: Chain, passed: list[tuple[int, str]]) -> None:
@@ -277,10 +285,10 @@ class Replica:
         head = chain.head
         if head is None:
             raise error("not-joined")
-        self.clone.adopt(self._trusted_at(head), passed)
+        self.local.adopt(self._trusted_at(head), passed)
         self._chain, self.held = chain, False
 
-    def hold(self, chain: Chain, before: Trusted) -> None:
+    def hold(self, chain: Chain, before: TrustedHead) -> None:
         """As `adopt`, for this process alone: the clone's disk takes nothing, and is not asked.
 
         Until it is brought up from the remote, nothing that builds on this may be adopted: the
@@ -288,16 +296,16 @@ class Replica:
         """
         head = chain.head
         if head is not None:
-            self.clone.hold(before._replace(commit=head.oid, seq=head.seq, digest=head.digest))
+            self.local.hold(before._replace(commit=head.oid, seq=head.seq, digest=head.digest))
         self._chain, self.held = chain, True
 
     def note_sequenced(self, *, says: bool) -> None:
         """Remember whether the server puts records into their places."""
         if self.trusted.sequenced != says:
-            self.clone.save(self.trusted._replace(sequenced=says))
+            self.local.save(self.trusted._replace(sequenced=says))
 
-    def _trusted_at(self, head: Commit) -> Trusted:
-        before = self.clone.trusted or Trusted(head.record["ledger"], "", -1, "")
+    def _trusted_at(self, head: Commit) -> TrustedHead:
+        before = self.local.trusted or TrustedHead(head.record["ledger"], "", -1, "")
         return before._replace(commit=head.oid, seq=head.seq, digest=head.digest)
 
     # -- when somebody let a bad record in
@@ -307,9 +315,9 @@ class Replica:
 
         Raises `Integrity`: rewritten, where there is nothing to cut back to.
         """
-        with self.clone.lock(self.git.deadline):
-            trusted = self.clone.trusted
-            self.clone.forget_verified()
+        with self.local.lock(self.git.deadline):
+            trusted = self.local.trusted
+            self.local.forget_verified()
             there = self._fetch(None)
             chain, path = self._start(there, trusted)
             try:
@@ -320,10 +328,10 @@ class Replica:
                 if last is None or "commit" not in fault.data or fault.code == "newer-version":
                     raise
                 if fault.code == "from-future" and last.parent:  # it was judged, and is valid
-                    last = commit.parse(last.parent, self.clone.store.read(last.parent))
+                    last = parse_commit(last.parent, self.local.repository.read(last.parent))
                 return Damage(there, fault, last)
             finally:
-                self.clone.forget_verified()
+                self.local.forget_verified()
             return None
 
     def damage_adopted(self) -> Damage | None:
@@ -340,39 +348,41 @@ class Replica:
 
     def join(self, depth: int | None, pin: str | None) -> Chain:
         """First contact, or a later visit with a pin. Raises `Integrity`: pin-mismatch."""
-        with self.clone.lock(self.git.deadline):
-            first = self.clone.trusted is None
+        with self.local.lock(self.git.deadline):
+            first = self.local.trusted is None
             chain = self._join_shallow(depth) if depth and first else self.refresh()
             try:
                 if pin:
                     self.check_pin(pin)
             except CoordledgerError:
                 if first:  # what a pin refuses is not remembered
-                    self.clone.reset()
+                    self.local.reset()
                     self._chain = None
                 raise
             return chain
 
     def _join_shallow(self, depth: int) -> Chain:
-        store = self.clone.store
-        self.clone.forget_verified()
+        repository = self.local.repository
+        self.local.forget_verified()
         try:
             oid = self._fetch(depth)
-            head = commit.parse(oid, store.read(oid))
-            chain = Chain(store.read, self._keyring_for(head.record["ledger"]), head, store.algo)
+            head = parse_commit(oid, repository.read(oid))
+            chain = Chain(
+                repository.read, self._keyring_for(head.record["ledger"]), head, repository.algo
+            )
             if chain.state.ledger.get("ledger") != head.record["ledger"]:
                 raise RuleBroken("bad-commit", why="its state is another ledger's")
             if wrong := records.policy_problem(chain.state.ledger.get("policy"), whole=True):
                 raise RuleBroken("bad-record", field="policy", why=wrong)
             base = head.record["base"] or {"seq": -1}
-            if not 0 <= head.seq - 1 - base["seq"] <= verify.MAX_BASE_DISTANCE:
+            if not 0 <= head.seq - 1 - base["seq"] <= MAX_BASE_DISTANCE:
                 raise RuleBroken("bad-base", why="it does not fit the record's seq")
         except (RuleBroken, LookupError, ValueError, AttributeError, RecursionError) as fault:
             raise self._not_a_ledger() from fault
         finally:
-            store.set_ref(self.clone.incoming, None)
-        first = Trusted(head.record["ledger"], oid, head.seq, head.digest, first=head.seq)
-        self.clone.adopt(first, [(head.seq, oid)])
+            repository.set_ref(self.local.incoming, None)
+        first = TrustedHead(head.record["ledger"], oid, head.seq, head.digest, first=head.seq)
+        self.local.adopt(first, [(head.seq, oid)])
         self._chain = chain
         return chain
 
@@ -399,11 +409,11 @@ class Replica:
 
     def commit_at(self, seq: int) -> Commit | None:
         """The verified commit at `seq`, or None if this copy does not have it."""
-        found = self.clone.commit_at(seq)
-        trusted = self.clone.trusted
+        found = self.local.commit_at(seq)
+        trusted = self.local.trusted
         if found is None and trusted and trusted.first <= seq <= trusted.seq:
             self._rebuild_index()  # the cache was lost or damaged; the chain was not
-            found = self.clone.commit_at(seq)
+            found = self.local.commit_at(seq)
         return found
 
     def _rebuild_index(self) -> None:
@@ -412,7 +422,7 @@ class Replica:
         numbered = enumerate(path.ids(), trusted.seq + 1 - len(path))
         with contextlib.suppress(OSError):  # a cache
             here = ((seq, oid) for seq, oid in numbered if seq >= trusted.first)
-            self.clone.remember(here, trusted.first)
+            self.local.remember(here, trusted.first)
 
     def _commits_above(self, below: Commit | None) -> Iterator[tuple[str, bytes]]:
         """A copy's commits, up to its head: as the index has them for as long as each names
@@ -423,7 +433,7 @@ class Replica:
         at, start = (below.oid, below.seq + 1) if below else (None, 0)
         head = self.trusted.commit
         for oid, content in self._indexed(start, self.trusted.seq):
-            if walk.parent(content) != at:
+            if raw_parent(content) != at:
                 break
             yield oid, content
             at = oid
@@ -437,7 +447,7 @@ class Replica:
     def _indexed(self, first: int, last: int) -> Iterator[tuple[str, bytes]]:
         """What stands under the ids of the index: maybe less, maybe something else."""
         with contextlib.suppress(KeyError, RuleBroken), self.git.objects() as objects:
-            yield from objects.stream(self.clone.ids(first, last))
+            yield from objects.stream(self.local.ids(first, last))
 
     def verdict_of(self, found: Commit) -> str:
         """Check the MAC with the keys at hand, now.
@@ -448,11 +458,11 @@ class Replica:
         chain, first = self.position(), self.trusted.first
         base = found.record["base"] or {"seq": 0}
         if first and (found.seq <= first or base["seq"] < first):
-            return verify.UNVERIFIED
+            return UNVERIFIED
         try:
-            return verify.authenticate(chain.state, found.signed, found.seq, self.keyring())
+            return authenticate(chain.state, found.signed, found.seq, self.keyring())
         except RuleBroken as broken:
-            return verify.UNKNOWN_KEY if broken.code == "unknown-key" else verify.INVALID
+            return UNKNOWN_KEY if broken.code == "unknown-key" else INVALID
 
     def auditing(self) -> dict[str, Any] | None:
         """How far an audit of everything had got when it was interrupted: seq, commit, verdicts."""
@@ -471,7 +481,7 @@ class Replica:
         `before` are the counts of those below `since` that are to be counted too. `note` is
         told now and then of the newest good record, and the counts up to it.
         """
-        trusted, store = self.trusted, self.clone.store
+        trusted, repository = self.trusted, self.local.repository
         start = max(since, trusted.first)
         below = self.commit_at(start - 1) if start > trusted.first else None
         counts = dict(before or {})
@@ -479,8 +489,8 @@ class Replica:
         if start == trusted.first and start > 0:
             # The edge of a shallow copy: nothing is known about what it builds on.
             below = self.commit_at(start)
-            counts[verify.UNVERIFIED] = 1
-        chain = Chain(store.read, self.keyring(), below, store.algo)
+            counts[UNVERIFIED] = 1
+        chain = Chain(repository.read, self.keyring(), below, repository.algo)
         many = trusted.seq - (below.seq if below else -1)
         for done, (oid, content) in enumerate(self._commits_above(below), 1):
             seq = chain.head.seq + 1 if chain.head else 0
@@ -495,7 +505,7 @@ class Replica:
                     if isinstance(fault, RuleBroken)
                     else RuleBroken("bad-commit", why="its state is not one of a ledger")
                 )
-                bad = verify.UNKNOWN_KEY if broken.code == "unknown-key" else verify.INVALID
+                bad = UNKNOWN_KEY if broken.code == "unknown-key" else INVALID
                 counts[bad] = counts.get(bad, 0) + 1
                 problems.append(
                     {"seq": seq, "commit": oid, "code": broken.code, "message": str(broken)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from coordledger.client.results import Claim
+    from coordledger.client.claims import Claim
     from coordledger.errors import CoordledgerError
 
 

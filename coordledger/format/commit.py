@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64  # base64 around them imports re
 
-from coordledger.digests import digest
 from coordledger.errors import RuleBroken
-from coordledger.format import canonical, records, times
+from coordledger.format import canonical, records, timestamps
 from coordledger.format.signing import TAG_BYTES, Signed
+from coordledger.hashes import digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from coordledger.format.records import Record
 
-MAX_BYTES = 262_144
+MAX_COMMIT_BYTES = 262_144
 FIRST_DIGEST = bytes(32)
 
 
@@ -57,7 +57,7 @@ def next_digest(before: str | None, signed: Signed) -> str:
 
 def successor(oid: str, parent: Commit | None, tree: str, signed: Signed) -> Commit:
     """The commit that puts `signed` on `parent`, with that state and id."""
-    at = times.parse(signed.record["at"]) // 1000
+    at = timestamps.parse(signed.record["at"]) // 1000
     if parent is None:
         return Commit(oid, tree, None, at, signed, 0, next_digest(None, signed))
     committed = max(at, parent.committed)
@@ -65,10 +65,10 @@ def successor(oid: str, parent: Commit | None, tree: str, signed: Signed) -> Com
     return Commit(oid, tree, parent.oid, committed, signed, parent.seq + 1, digest)
 
 
-def render(parent: Commit | None, tree: str, signed: Signed, alg: str) -> bytes:
+def render_commit(parent: Commit | None, tree: str, signed: Signed, alg: str) -> bytes:
     """The content of the one commit that puts `signed` on `parent`, with that state."""
     r = signed.record
-    at = times.parse(r["at"]) // 1000
+    at = timestamps.parse(r["at"]) // 1000
     made = successor("", parent, tree, signed)
     who = f"{r['agent']}/{r['session']} <{r['agent']}@{r['ledger']}>"
     above = f"parent {parent.oid}\n" if parent else ""
@@ -97,7 +97,7 @@ def envelope(content: bytes, above: str | None, tree: str) -> bytes:
     return f"tree {tree}\n{parent}author ".encode("ascii") + rest
 
 
-def parse(oid: str, content: bytes) -> Commit:
+def parse_commit(oid: str, content: bytes) -> Commit:
     """What `render` would have to have been given, out of the bytes of a commit.
 
     Raises `RuleBroken`: bad-commit, too-large, and those of `canonical` and `records`.
@@ -105,7 +105,7 @@ def parse(oid: str, content: bytes) -> Commit:
     return _parse(oid, content, lambda payload: records.check(canonical.decode(payload)))
 
 
-def recall(oid: str, content: bytes) -> Commit:
+def recall_commit(oid: str, content: bytes) -> Commit:
     """The same of a commit below a head that the caller trusts: `content` is known to be that
     of `oid`, and was judged when it got there. In half the time of `parse`.
 
@@ -122,8 +122,8 @@ def _record_of(payload: bytes) -> Record:
 
 
 def _parse(oid: str, content: bytes, record_of: Callable[[bytes], Record]) -> Commit:
-    if len(content) > MAX_BYTES:
-        raise RuleBroken("too-large", what="the commit", size=len(content), limit=MAX_BYTES)
+    if len(content) > MAX_COMMIT_BYTES:
+        raise RuleBroken("too-large", what="the commit", size=len(content), limit=MAX_COMMIT_BYTES)
     try:
         head, _subject, payload, trailers = content.split(b"\n\n")
         lines = head.decode("ascii").split("\n")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from coordledger.errors import RuleBroken
-from coordledger.format import canonical, times
+from coordledger.format import canonical, timestamps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _time(value: Any) -> str:
     if not isinstance(value, str):
         return "not a time"
     try:
-        times.parse(value)
+        timestamps.parse(value)
     except ValueError:
         return "not a time"
     return ""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from _operator import _compare_digest as compare_digest  # hmac around it loads OpenSSL
 from binascii import b2a_base64
 
-from coordledger.digests import digest, hmac_sha256
 from coordledger.errors import RuleBroken
 from coordledger.format import canonical
+from coordledger.hashes import digest, hmac_sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ Rules of this file:
 
 from __future__ import annotations
 
-from coordledger.digests import digest
 from coordledger.errors import RuleBroken
-from coordledger.format import canonical, records, times
+from coordledger.format import canonical, records, timestamps
+from coordledger.hashes import digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def standing(task: Record | None, at: int, skew: int) -> str:
         return "absent"
     if task["status"] != "claimed":
         return str(task["status"])
-    until = times.parse(task["until"])
+    until = timestamps.parse(task["until"])
     if at < until:
         return "held"
     return "grace" if at < until + skew else "expired"
@@ -153,7 +153,7 @@ class State:
             self._names[line] = str(_value(line)["task"])
         return self._names[line]
 
-    def place(self, lines: list[bytes], name: str) -> int:
+    def index_of(self, lines: list[bytes], name: str) -> int:
         """Where among `lines` the task's line is, or would have to be."""
         low, high = 0, len(lines)
         while low < high:
@@ -166,7 +166,7 @@ class State:
 
     def task(self, name: str) -> Record | None:
         lines = self.page(page_path(name))
-        at = self.place(lines, name)
+        at = self.index_of(lines, name)
         task = _value(lines[at]) if at < len(lines) else None
         return task if task and task["task"] == name else None
 
@@ -193,7 +193,7 @@ class State:
 
     def claimable_at(self, task: Record) -> int:
         """The moment from which a claimed task can be taken over."""
-        return min(times.parse(task["until"]) + self.skew, times.LATEST)
+        return min(timestamps.parse(task["until"]) + self.skew, timestamps.LATEST)
 
     def waits_for(self, task: Record | None) -> list[str]:
         """The ids in the task's `after` that are not done."""
@@ -301,7 +301,7 @@ def _policy(state: State, r: Record, seq: int) -> Changes:
 
 def _move(state: State, r: Record, task: Record | None, name: str, verb: str) -> str:
     """The status after `verb`, or the refusal that people understand."""
-    now = standing(task, times.parse(r["at"]), state.skew)
+    now = standing(task, timestamps.parse(r["at"]), state.skew)
     status = MOVES.get((now, verb))
     if status is not None:
         return status
@@ -310,7 +310,7 @@ def _move(state: State, r: Record, task: Record | None, name: str, verb: str) ->
         raise RuleBroken(why, task=name)
     if why == "held" and now == "held" and _same_session(task, r):
         why = "already-yours"
-    claimable = times.show(state.claimable_at(task)) if task["until"] else None
+    claimable = timestamps.show(state.claimable_at(task)) if task["until"] else None
     raise RuleBroken(why, **_facts(task), claimable_at=claimable)
 
 
@@ -331,7 +331,7 @@ def _pages(state: State, changed: list[Record]) -> Changes:
         if path not in pages:
             pages[path] = list(state.page(path))
         lines = pages[path]
-        at = state.place(lines, task["task"])
+        at = state.index_of(lines, task["task"])
         if at < len(lines) and state.name_of(lines[at]) == task["task"]:
             lines[at] = _line(task)
         else:
@@ -374,13 +374,13 @@ def _submit(state: State, r: Record, seq: int) -> Changes:
 
 
 def _lease(state: State, r: Record) -> None:
-    at, until = times.parse(r["at"]), times.parse(r["until"])
+    at, until = timestamps.parse(r["at"]), timestamps.parse(r["until"])
     limit = state.policy("max_ttl")
     if until <= at:
         raise RuleBroken("bad-lease")
     if until > at + 1000 * limit:
         raise RuleBroken(
-            "ttl-above-policy", ttl=times.span(until - at), limit=times.span(1000 * limit)
+            "ttl-above-policy", ttl=timestamps.span(until - at), limit=timestamps.span(1000 * limit)
         )
 
 
@@ -433,7 +433,7 @@ def _by_holder(state: State, r: Record, verb: str) -> tuple[Record, str]:
 def _renew(state: State, r: Record, seq: int) -> Changes:
     task, status = _by_holder(state, r, "renew")
     _lease(state, r)
-    if times.parse(r["until"]) <= times.parse(task["until"]):
+    if timestamps.parse(r["until"]) <= timestamps.parse(task["until"]):
         raise RuleBroken("not-later", task=r["task"], until=task["until"])
     change = {"status": status, "rev": r["rev"], "until": r["until"], "last_seq": seq}
     return _pages(state, [task | change])

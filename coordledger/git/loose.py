@@ -14,7 +14,7 @@ import posix
 import zlib
 
 from coordledger.errors import RuleBroken
-from coordledger.git.catfile import MAX_OBJECT, CatFile
+from coordledger.git.cat_file import MAX_OBJECT, CatFile
 from coordledger.git.tree import ID_LENGTHS, deflate, object_id
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
 
-    from coordledger.git.catfile import Found
+    from coordledger.git.cat_file import Found
     from coordledger.git.tree import Objects
 
 KINDS = ("commit", "tree", "blob", "tag")

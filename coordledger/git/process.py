@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from coordledger.errors import error
-from coordledger.git.catfile import CatFile
+from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
 
 if TYPE_CHECKING:

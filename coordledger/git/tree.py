@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 
-from coordledger.digests import digest
+from coordledger.hashes import digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class Tree:
         self._new[path] = _Kept(oid, content, entries)
         return oid
 
-    def fork(self) -> Tree:
+    def copy(self) -> Tree:
         """The same tree for another reader, who steps on without this one."""
         made = Tree(self._read, self.root, self._algo)
         made._memory = self._memory.copy()

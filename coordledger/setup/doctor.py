@@ -20,16 +20,15 @@ from coordledger.client.ledger import Ledger, git_at, surroundings
 from coordledger.errors import CoordledgerError, RuleBroken, error, printable
 from coordledger.format import records
 from coordledger.format.signing import Signed
-from coordledger.git import transport
-from coordledger.git.transport import local_path
-from coordledger.setup import install as server
+from coordledger.git.remote import LOST, UNSENT, WON, local_path
+from coordledger.setup import hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from coordledger.client.config import Options
     from coordledger.git.process import Git
-    from coordledger.git.transport import Push
+    from coordledger.git.remote import Push
 
 LEAST_GIT = (2, 30)
 ENFORCEMENT_NONE = "forged records are detected where the keys are, not prevented"
@@ -130,8 +129,8 @@ def _tries(ledger: Ledger) -> Iterator[Check]:
         yield _failed("enforcement", fault)
         return
     skew = ledger.replica.position().state.skew // 1000
-    if real.outcome == transport.WON:
-        server.note_enforcement(ledger, "none")
+    if real.outcome == WON:
+        hooks.note_enforcement(ledger, "none")
         vanished = ledger.replica.trusted.guarded
         yield Check(
             "enforcement",
@@ -151,7 +150,7 @@ def _tries(ledger: Ledger) -> Iterator[Check]:
         said = f"the server answered a forged record with: {forged.why or forged.outcome}"
         yield Check("enforcement", ok=False, found=said, do=do)
         return
-    server.note_enforcement(ledger, "server")
+    hooks.note_enforcement(ledger, "server")
     yield Check(
         "enforcement", ok=True, found="the server admits this key and refuses a forged record"
     )
@@ -175,18 +174,18 @@ def _try(ledger: Ledger, *, forged: bool) -> Push:
             other = bytes(byte ^ 1 for byte in signed.tag)
             signed = Signed(signed.payload, signed.record, other)
         try:
-            placed = chain.place(signed)
+            proposal = chain.propose(signed)
         except RuleBroken as broken:
             raise broken.own() from None
-        ledger.clone.store.write(placed.objects)
-        ref = records.TRIES + ledger.clone.name
+        ledger.local.repository.write(proposal.objects)
+        ref = records.TRIES + ledger.local.name
         left_over = remote.head(ref)  # on a remote without a hook, by a try that was cut off
-        push = remote.push(ref, left_over, placed.commit.oid)
-        if push.outcome == transport.WON:
-            remote.push(ref, placed.commit.oid, None)
-        if push.outcome == transport.UNSENT:
+        push = remote.push(ref, left_over, proposal.commit.oid)
+        if push.outcome == WON:
+            remote.push(ref, proposal.commit.oid, None)
+        if push.outcome == UNSENT:
             raise error("remote-unreachable", remote=remote.shown, why=push.why)
-        if push.outcome != transport.LOST and push.code not in ("not-fast-forward", "bad-push"):
+        if push.outcome != LOST and push.code not in ("not-fast-forward", "bad-push"):
             return push
     raise error("push-refused", why="others' records came between again and again", hint="")
 
@@ -195,15 +194,15 @@ def _try(ledger: Ledger, *, forged: bool) -> Push:
 
 
 def _open_intents(ledger: Ledger) -> Check:
-    still = [intent.what for intent in ledger.clone.intents() if intent.outcome == "open"]
+    still = [intent.what for intent in ledger.local.intents() if intent.outcome == "open"]
     found = f"unknown outcome: {printable(', '.join(still))}" if still else "none is open"
     return Check("writes", not still, found, "coordledger resolve")
 
 
 def _clone_files(ledger: Ledger, git: Git) -> Check:
     """Locks that nobody holds, and what makes git show other objects than there are."""
-    common = ledger.clone.store.common_dir
-    lock = common / f"{ledger.clone.ref}.lock"
+    common = ledger.local.repository.common_dir
+    lock = common / f"{ledger.local.ref}.lock"
     odd = [f"{lock} is there" for _ in [0] if lock.exists()]
     if git.output(f"--git-dir={common}", "for-each-ref", "--count=1", "refs/replace/"):
         odd.append("refs/replace changes what plain git shows")
@@ -216,7 +215,7 @@ def _clone_files(ledger: Ledger, git: Git) -> Check:
 
 def _server_files(path: Path, ledger: Ledger, git: Git) -> Check:
     """Of a remote on this machine: hook, locks, secrets."""
-    lock = path / f"{ledger.clone.ref}.lock"
+    lock = path / f"{ledger.local.ref}.lock"
     if lock.exists():
         return Check(
             "server's files",
@@ -224,7 +223,7 @@ def _server_files(path: Path, ledger: Ledger, git: Git) -> Check:
             found=f"stale lock {lock}",
             do="remove it when no push is running",
         )
-    hook = server.hook_path(path, git)
+    hook = hooks.hook_path(path, git)
     if not hook.exists():
         return Check(
             "server's files",
@@ -236,14 +235,14 @@ def _server_files(path: Path, ledger: Ledger, git: Git) -> Check:
         return Check(
             "server's files", ok=False, found=f"{hook} is not executable", do=f"chmod +x {hook}"
         )
-    if server.MARK not in hook.read_text("utf-8", "replace"):
+    if hooks.MARK not in hook.read_text("utf-8", "replace"):
         return Check(
             "server's files",
             ok=False,
             found=f"{hook} is not coordledger's",
             do=f"coordledger hook install {path}",
         )
-    if server.takes_shallow(path, git):
+    if hooks.takes_shallow(path, git):
         return Check(
             "server's files",
             ok=False,
@@ -259,10 +258,10 @@ def _server_files(path: Path, ledger: Ledger, git: Git) -> Check:
             found=f"{master} has mode {mode:04o}",
             do=f"chmod 600 {master}",
         )
-    from coordledger.server import serve  # noqa: PLC0415 - on the server's machine only
+    from coordledger.server import daemon  # noqa: PLC0415 - on the server's machine only
 
     with suppress(OSError):  # another user's folder, or none
-        if serve.hangs(path):
+        if daemon.hangs(path):
             found = "`coordledger serve` does not answer: every push waits five seconds for it"
             return Check("server's files", ok=False, found=found, do="restart it")
     return Check("server's files", ok=True, found=f"hook at {hook}, no stale lock, master private")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from fleet import LEDGER_REF
 from git.forge import Forge
 
-from coordledger.format import commit, records
+from coordledger.format import records
+from coordledger.format.commit import parse_commit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet import Fleet
 
-    from coordledger.format.verify import Chain
+    from coordledger.format.chain import Chain
 
 
 class Batch(Forge):
@@ -30,10 +31,10 @@ class Batch(Forge):
 
     def put(self, agent: str, kind: str, **given: Any) -> str:
         """A good record on the one before; its commit's id."""
-        placed = self.chain.place(self.sign(records.check(self.record(agent, kind, **given))))
-        self.write(placed)
-        self.chain.advance(placed)
-        return placed.commit.oid
+        proposal = self.chain.propose(self.sign(records.check(self.record(agent, kind, **given))))
+        self.write(proposal)
+        self.chain.advance(proposal)
+        return proposal.commit.oid
 
     def send(self) -> None:
         assert self.push(self.head.oid).slug == ""
@@ -58,7 +59,7 @@ def evil_server(
     made = forge.stand(stolen or forge.tip).state.tree.update(changes)
     forge._store.write(made.objects)
     if stolen:
-        honest = commit.parse(stolen, forge.raw(stolen))
+        honest = parse_commit(stolen, forge.raw(stolen))
         head = forge.changed(stolen, honest.tree.encode(), made.root.encode())
     else:
         head = forge.render(forge.signed("bob", "void"), tree=made.root)

@@ -27,18 +27,20 @@ sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1])]
 
 with atheris.instrument_imports(include=["coordledger", "json"]):
     from coordledger.errors import ERRORS, RuleBroken
-    from coordledger.format import canonical, commit, verify
+    from coordledger.format import canonical
+    from coordledger.format.chain import Chain  # noqa: TC001 - after the instrumentation
+    from coordledger.format.commit import parse_commit
     from coordledger.format.signing import Keyring
-    from coordledger.git.catfile import CatFile
+    from coordledger.git.cat_file import CatFile
     from coordledger.git.tree import object_id
-    from coordledger.server import hook
+    from coordledger.server import pre_receive
 
 from attacks import hostile  # noqa: E402 - it has to come after the path and the instrumentation
 from second_reader import Invalid, Reader  # noqa: E402
 
 REF = "refs/coordledger/main"
 HEADS = len(hostile.log())
-READERS: dict[int, tuple[verify.Chain, Reader]] = {}
+READERS: dict[int, tuple[Chain, Reader]] = {}
 STORE: dict[str, CatFile] = {}
 
 
@@ -49,7 +51,7 @@ def commit_target(data: bytes) -> None:
     ours, theirs = READERS[count]
     head = ours.head
     try:
-        found = commit.parse("0" * 40, content)
+        found = parse_commit("0" * 40, content)
         assert canonical.encode(found.record) == found.signed.payload
         ours.judge(object_id("commit", content, "sha1"), content)
         accepted = True
@@ -69,7 +71,7 @@ def commit_target(data: bytes) -> None:
 
 
 def push_target(data: bytes) -> None:
-    said = hook.pre_receive(data, STORE["objects"], Keyring(), 0, lambda: 0)
+    said = pre_receive.pre_receive(data, STORE["objects"], Keyring(), 0, lambda: 0)
     assert said.isascii()
     assert said == "" or re.fullmatch(r"coordledger: refused [ -~]{1,12}: [a-z-]+: [ -~]+", said)
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from second_reader import Reader
 
-from coordledger.format import commit, signing, verify
+from coordledger.format import signing
+from coordledger.format.chain import Chain
+from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Keyring, Secret
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -87,30 +89,30 @@ def objects() -> dict[str, bytes]:
 @functools.cache
 def written() -> dict[str, tuple[str, bytes]]:
     found: dict[str, tuple[str, bytes]] = {}
-    reader = verify.Chain(lambda oid: found[oid][1], keyring(), None, "sha1")
+    reader = Chain(lambda oid: found[oid][1], keyring(), None, "sha1")
     for oid, content in log():
-        placed = reader.place(commit.parse(oid, content).signed)
-        assert placed.commit.oid == oid
-        found |= placed.objects
-        reader.advance(placed)
+        proposal = reader.propose(parse_commit(oid, content).signed)
+        assert proposal.commit.oid == oid
+        found |= proposal.objects
+        reader.advance(proposal)
     return found
 
 
-def readers_after(count: int, voids: int = 0) -> tuple[verify.Chain, Reader]:
+def readers_after(count: int, voids: int = 0) -> tuple[Chain, Reader]:
     """Both implementations after `count` records of the valid chain, and then some voids."""
-    head = commit.parse(*log()[count - 1]) if count else None
-    ours = verify.Chain(objects().__getitem__, keyring(), head, "sha1")
+    head = parse_commit(*log()[count - 1]) if count else None
+    ours = Chain(objects().__getitem__, keyring(), head, "sha1")
     theirs = Reader(secret_of)
     for _, content in log()[:count]:
         theirs.step(content)
     for _ in range(voids):
-        placed = ours.place(void_on(ours))
-        theirs.step(placed.content)
-        ours.advance(placed)
+        proposal = ours.propose(void_on(ours))
+        theirs.step(proposal.content)
+        ours.advance(proposal)
     return ours, theirs
 
 
-def void_on(reader: verify.Chain) -> signing.Signed:
+def void_on(reader: Chain) -> signing.Signed:
     head = reader.head
     assert head
     record = {

@@ -15,13 +15,13 @@ from dulwich.pack import write_pack_objects
 from fleet import LEDGER_REF
 from git.forge import packet, plain
 
-from coordledger.format import commit
+from coordledger.format.commit import Commit, render_commit
 from coordledger.format.signing import Signed
 from coordledger.format.state import page_path
 from coordledger.git.process import Deadline, Git
-from coordledger.server.hook import MAX_BYTES, MAX_INPUT
-from coordledger.setup import install as server
-from coordledger.setup.install import install_hook
+from coordledger.server.pre_receive import MAX_BYTES, MAX_INPUT
+from coordledger.setup import hooks
+from coordledger.setup.hooks import install_hook
 
 from .batch import Batch
 
@@ -83,7 +83,7 @@ def test_100_megabytes_at_the_ledgers_ref_are_refused_unread(
     path = tmp_path / "huge"
     with path.open("wb") as file:
         if kind == "commit":
-            file.write(forge.raw(forge.place(forge.signed("bob", "void"))))
+            file.write(forge.raw(forge.propose(forge.signed("bob", "void"))))
         file.truncate(100_000_000)
     for repository in (forge.folder, forge.fleet.remote):  # what is packed is not the point
         forge.fleet.git("config", "core.compression", "1", cwd=repository)
@@ -106,10 +106,10 @@ def chain_of(forge: Forge, count: int) -> str:
     signed = forge.signed("bob", "void")
     objects, parent = [], tip
     for _ in range(count):
-        content = commit.render(parent, tip.tree, signed, "hmac-sha256")
+        content = render_commit(parent, tip.tree, signed, "hmac-sha256")
         made = GitCommit.from_string(content)
         oid = made.id.decode()
-        parent = commit.Commit(
+        parent = Commit(
             oid, tip.tree, parent.oid, parent.committed, signed, parent.seq + 1, parent.digest
         )
         objects.append((made, None))
@@ -306,10 +306,10 @@ def test_no_push_cuts_the_history_by_calling_its_commit_parentless(
         path = fleet.root / "gitconfig"
         path.write_text("[receive]\n\tshallowUpdate = yes\n")
         git = Git(fleet.env | {"GIT_CONFIG_GLOBAL": str(path)}, fleet.root, Deadline(30))
-    said = server.install_hook(fleet.remote, git, python=sys.executable)
+    said = hooks.install_hook(fleet.remote, git, python=sys.executable)
     assert ("shallowUpdate=false" in " ".join(said)) == (already != "unset")
     forge = forge_for(fleet)
-    head, new = forge.tip, forge.place(forge.signed("alice", "void"))
+    head, new = forge.tip, forge.propose(forge.signed("alice", "void"))
     pack = plain(
         *("git", "pack-objects", "--stdout", "--revs", "-q"),
         cwd=forge.folder,

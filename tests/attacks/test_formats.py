@@ -17,7 +17,7 @@ from second_reader import Invalid, Reader, read_chain, secrets_of
 from coordledger.client.config import Options
 from coordledger.errors import Failed, RuleBroken
 from coordledger.git.tree import object_id
-from coordledger.setup import onboard
+from coordledger.setup import joining
 
 from . import hostile
 from .batch import Batch
@@ -112,9 +112,9 @@ def test_the_hook_judges_the_same_however_the_server_keeps_it(
     story: Fleet, forge: Forge, how: str
 ) -> None:
     KEPT[how](story, story.remote)
-    bad = forge.place(forge.sign(forge.record("bob", "void"), forge.secret("carol")))
+    bad = forge.propose(forge.sign(forge.record("bob", "void"), forge.secret("carol")))
     assert forge.refusal(bad) == "bad-signature"
-    assert forge.push(forge.place(forge.signed("bob", "void"))).slug == ""
+    assert forge.push(forge.propose(forge.signed("bob", "void"))).slug == ""
 
 
 def _shallow_code(fleet: Fleet, path: Path) -> Path:
@@ -163,7 +163,7 @@ def test_the_same_is_read_from_any_kind_of_repository(
     wanted = agreed(story, story.clone("bob"))
     path = make(story, tmp_path / "repository")
     remote = "server" if make is _bare else "origin"
-    onboard.join(Options(path=path, agent="bob"), story.env, remote)
+    joining.join(Options(path=path, agent="bob"), story.env, remote)
     assert agreed(story, path) == wanted
 
 
@@ -215,7 +215,7 @@ def test_clones_and_servers_of_other_formats_are_told_so(
     story.run("init", server, "--agent", "alice", check=0)
     story.git("init", "--quiet", f"--object-format={here}", clone)
     with pytest.raises(Failed) as refused:
-        onboard.join(Options(path=clone, agent="alice"), story.env, str(server))
+        joining.join(Options(path=clone, agent="alice"), story.env, str(server))
     assert refused.value.code == "object-format"
     assert here in refused.value.message
     assert there in refused.value.message
@@ -283,7 +283,7 @@ def test_both_readers_stop_at_the_same_bad_record(
     (open_server / "objects/info").mkdir(exist_ok=True)
     alternates = open_server / "objects/info/alternates"
     alternates.write_text(f"{forge.folder / 'objects'}\n{story.remote / 'objects'}\n")
-    good = forge.place(forge.signed("bob", "void"))
+    good = forge.propose(forge.signed("bob", "void"))
     bads = {
         "a subject": forge.changed(good, b"void ", b"vold "),
         "a NUL": forge.add("commit", forge.raw(good) + b"\0"),

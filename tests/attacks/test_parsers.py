@@ -16,13 +16,14 @@ from unit import strategies as shapes
 
 from coordledger import keyfiles
 from coordledger.errors import ERRORS, CoordledgerError, RuleBroken
-from coordledger.format import canonical, commit, records, signing, times
+from coordledger.format import canonical, records, signing, timestamps
+from coordledger.format.commit import parse_commit, render_commit
 from coordledger.format.signing import Keyring, Secret
-from coordledger.git import transport
-from coordledger.git.catfile import CatFile
+from coordledger.git.cat_file import CatFile
 from coordledger.git.process import Ran
+from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON, _outcome
 from coordledger.git.tree import object_id
-from coordledger.server import hook
+from coordledger.server import pre_receive
 
 from . import hostile
 
@@ -107,7 +108,7 @@ def answered(act: Callable[..., Any], *arguments: Any) -> Any:
 @example(b"tree \nauthor \n\n\n\n" + b"[" * 131_000 + b"\n\nx: a b \nx: 1\nx: ")
 @example(b"parent " * 37_000)
 def test_a_commit_parses_or_is_refused(content: bytes) -> None:
-    found = answered(commit.parse, "0" * 40, content)
+    found = answered(parse_commit, "0" * 40, content)
     if found:
         assert len(found.signed.tag) == 32
         assert canonical.encode(found.record) == found.signed.payload
@@ -166,10 +167,10 @@ def test_a_record_has_its_shape_or_is_refused(value: Any) -> None:
 @example("2026-11-21T00:00:00,000Z")
 def test_a_time_parses_to_what_shows_it_or_is_refused(text: str) -> None:
     try:
-        moment = times.parse(text)
+        moment = timestamps.parse(text)
     except ValueError:
         return
-    assert times.show(moment) == text
+    assert timestamps.show(moment) == text
 
 
 @bounded
@@ -218,13 +219,13 @@ def test_whatever_git_prints_a_push_has_one_outcome(
     out: str, err: str, code: int, sent: bool
 ) -> None:
     new = "ab" * 20
-    push = transport._outcome(Ran(code, out, err), LEDGER_REF, new, sent=sent)
-    outcomes = (transport.WON, transport.LOST, transport.REFUSED, transport.UNSENT)
-    assert push.outcome in (*outcomes, transport.UNKNOWN)
+    push = _outcome(Ran(code, out, err), LEDGER_REF, new, sent=sent)
+    outcomes = (WON, LOST, REFUSED, UNSENT)
+    assert push.outcome in (*outcomes, UNKNOWN)
     assert push.code == "" or push.code in ERRORS
     if push.outcome in outcomes[:3]:  # never without the remote's word on this very push
         assert f":{LEDGER_REF}" in out or f"{new}:" in out
-    if push.outcome == transport.UNSENT:
+    if push.outcome == UNSENT:
         assert not sent
 
 
@@ -253,12 +254,12 @@ def test_the_hooks_input_passes_or_is_refused_in_one_printable_line(
 ) -> None:
     found = objects.find(LEDGER_REF)
     assert found
-    head, tree = found[0], commit.parse(found[0], found[2]).tree
+    head, tree = found[0], parse_commit(found[0], found[2]).tree
     ids = st.sampled_from([head, tree, "0" * 40, "f" * 40, "0" * 64, head.upper(), "", "-", "HEAD"])
     lines = st.lists(st.tuples(ids, ids, REFS).map(" ".join) | st.text(max_size=20), max_size=4)
     text = "".join(f"{line}\n" for line in data.draw(lines))
     pushed = data.draw(st.just(text.encode("utf-8", "surrogateescape")) | st.binary(max_size=60))
-    said = hook.pre_receive(pushed, objects, Keyring(), 0, lambda: 0)
+    said = pre_receive.pre_receive(pushed, objects, Keyring(), 0, lambda: 0)
     assert said.isascii()
     assert said == "" or re.fullmatch(r"coordledger: refused [ -~]{1,12}: [a-z-]+: [ -~]+", said)
     assert len(said) < 300
@@ -271,7 +272,7 @@ def test_a_deep_or_long_input_costs_no_more_than_reading_it(objects: CatFile) ->
     zero, one = "0" * 40, "1" * 40
     for ref in ("refs/heads/x", LEDGER_REF, "refs/coordledger/x"):
         pushed = f"{zero} {one} {ref}\n".encode() * 10_000
-        said = hook.pre_receive(pushed, objects, Keyring(), 0, lambda: 0)
+        said = pre_receive.pre_receive(pushed, objects, Keyring(), 0, lambda: 0)
         assert (said == "") == (ref == "refs/heads/x")
     assert time.monotonic() - began < 2
 
@@ -344,18 +345,18 @@ def test_two_implementations_agree_on_a_well_signed_record_beside_a_valid_one(
     """What the MAC cannot catch: an agent that signs whatever it likes."""
     ours, _ = hostile.readers_after(count)
     before = hostile.log()[count]
-    record = data.draw(near_records(commit.parse(*before).record))
+    record = data.draw(near_records(parse_commit(*before).record))
     name = f"{record['agent']}/{record['key']}"
     secret = Secret(hostile.chain()["secrets"].get(name, "x" * 43))
     payload = canonical.encode(record)
     signed = signing.Signed(payload, record, secret.sign(payload))
     try:
         records.check(canonical.decode(payload))
-        content = ours.place(signed).content
+        content = ours.propose(signed).content
     except RuleBroken:
         try:
             assert ours.head
-            content = commit.render(ours.head, ours.head.tree, signed, "hmac-sha256")
+            content = render_commit(ours.head, ours.head.tree, signed, "hmac-sha256")
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             return  # it cannot even be rendered
     agreed(count, content)

@@ -15,7 +15,8 @@ from git.forge import opened, plain
 
 from coordledger import keyfiles
 from coordledger.errors import CoordledgerError, Failed, Integrity
-from coordledger.format import canonical, commit
+from coordledger.format import canonical
+from coordledger.format.commit import parse_commit
 from coordledger.format.state import page_path
 
 from .batch import evil_server
@@ -268,7 +269,7 @@ def test_a_shallow_copy_vouches_for_no_pin_and_no_head(
     known = story.ledger("bob").head()
     server = evil_server(story, forge, "pinned", {})
     fake = story.git("rev-parse", LEDGER_REF, cwd=server).strip()
-    digest = commit.parse(fake, forge.raw(fake)).digest
+    digest = parse_commit(fake, forge.raw(fake)).digest
     seq = b"Seq: %d" % (known.seq + 1)
     fake = forge.changed(fake, forge.stolen(fake).payload, forge.stolen(known.commit).payload)
     fake = forge.changed(fake, digest.encode(), known.digest.encode())
@@ -281,7 +282,7 @@ def test_a_shallow_copy_vouches_for_no_pin_and_no_head(
         with pytest.raises(Failed) as refused:
             reader.join(depth=1, pin=pin)
         assert refused.value.code == "bad-value"
-        assert reader.clone.trusted is None
+        assert reader.local.trusted is None
     reader.join(depth=1)
     assert reader.head().digest == known.digest  # so it says
     with pytest.raises(Failed) as refused:
@@ -479,8 +480,8 @@ def test_git_dir_names_the_repository_and_nothing_else_does(
 def test_a_pushers_environment_options_and_namespaces_change_nothing(forge: Forge) -> None:
     fleet = forge.fleet
     fleet.git("config", "receive.advertisePushOptions", "true")
-    good = forge.place(forge.signed("bob", "void"))
-    bad = forge.place(forge.sign(forge.record("bob", "void"), forge.secret("carol")))
+    good = forge.propose(forge.signed("bob", "void"))
+    bad = forge.propose(forge.sign(forge.record("bob", "void"), forge.secret("carol")))
     assert forge.refusal("--push-option=skip", "-o", "coordledger=off", bad) == "bad-signature"
     assert forge.refusal("--atomic", good, f"{bad}:{LEDGER_REF}x") == "no-create"
     refs = fleet.git("for-each-ref")
@@ -495,8 +496,8 @@ def test_objects_that_came_with_a_branch_are_checked_when_the_ledger_moves(
     forge: Forge,
 ) -> None:
     """A first push brings the commits as ordinary work, a second one only moves the ref."""
-    bad = forge.place(forge.sign(forge.record("bob", "void"), forge.secret("carol")))
-    good = forge.place(forge.signed("bob", "void"))
+    bad = forge.propose(forge.sign(forge.record("bob", "void"), forge.secret("carol")))
+    good = forge.propose(forge.signed("bob", "void"))
     assert forge.push(f"{bad}:refs/heads/bad", f"{good}:refs/heads/good").slug == ""
     assert forge.refusal(bad) == "bad-signature"
     assert forge.push(good).slug == ""
@@ -506,14 +507,14 @@ def test_objects_that_came_with_a_branch_are_checked_when_the_ledger_moves(
 def test_a_replacement_does_not_stand_in_for_an_object_that_is_missing(forge: Forge) -> None:
     """Who may push refs/replace/* could promise a tree that nobody ever gets."""
     fleet = forge.fleet
-    placed = forge.chain.place(forge.signed("bob", "submit", task="with-holes"))
-    forge.write(placed)
-    head, landing = forge.tip, placed.commit.oid
+    proposal = forge.chain.propose(forge.signed("bob", "submit", task="with-holes"))
+    forge.write(proposal)
+    head, landing = forge.tip, proposal.commit.oid
     for kind in ("blob", "tree"):
-        victim = next(oid for oid, (what, _) in placed.objects.items() if what == kind)
+        victim = next(oid for oid, (what, _) in proposal.objects.items() if what == kind)
         other = forge.add("blob", b"x") if kind == "blob" else forge.tree()
         assert forge.push(f"{other}:refs/replace/{victim}").slug == ""
-        sent = "".join(f"{oid}\n" for oid in placed.objects if oid != victim)
+        sent = "".join(f"{oid}\n" for oid in proposal.objects if oid != victim)
         pack = plain(
             *("git", "pack-objects", "--stdout", "-q"),
             cwd=forge.folder,
@@ -530,4 +531,4 @@ def test_a_replacement_does_not_stand_in_for_an_object_that_is_missing(forge: Fo
         assert b"ng " + LEDGER_REF.encode() in ran.stdout
         assert forge.tip == head
         fleet.git("update-ref", "-d", f"refs/replace/{victim}")
-    assert canonical.decode(placed.commit.signed.payload)["task"] == "with-holes"
+    assert canonical.decode(proposal.commit.signed.payload)["task"] == "with-holes"

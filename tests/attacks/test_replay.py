@@ -10,7 +10,7 @@ from fleet import LEDGER_REF, OWNER
 from git.forge import Forge, second_opinion
 
 from coordledger.errors import RuleBroken
-from coordledger.format import canonical, records, verify
+from coordledger.format import canonical, records
 from coordledger.format.signing import Signed
 
 from .batch import Batch
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet import Fleet
+
+    from coordledger.format.chain import Chain
 
 CAREER = [
     ("alice", "enroll", {"who": "dave"}),
@@ -60,10 +62,10 @@ def lived(founded: Callable[..., Fleet]) -> tuple[Fleet, Batch, list[str]]:
     return fleet, batch, fleet.git("rev-list", "--reverse", LEDGER_REF).split()
 
 
-def lands(chain: verify.Chain, signed: Signed) -> str:
+def lands(chain: Chain, signed: Signed) -> str:
     """The slug with which a chain refuses to take a record at its head, or ""."""
     try:
-        chain.place(signed)
+        chain.propose(signed)
     except RuleBroken as broken:
         return broken.code
     return ""
@@ -91,9 +93,9 @@ def test_every_record_fits_once_where_it_belongs_and_then_never_again(
     _, batch, ids = lived
     for place in range(1, len(ids)):
         chain, signed = batch.stand(ids[place - 1]), batch.stolen(ids[place])
-        placed = chain.place(signed)
-        assert placed.commit.oid == ids[place]
-        chain.advance(placed)
+        proposal = chain.propose(signed)
+        assert proposal.commit.oid == ids[place]
+        chain.advance(proposal)
         assert lands(chain, signed) == "replayed"
 
 
@@ -108,9 +110,9 @@ def test_one_push_never_brings_a_record_twice_whatever_lies_between(
         ("void", {}),
     ]:
         signed = forge.signed("bob", kind, **given)
-        oid = forge.place(signed)
+        oid = forge.propose(signed)
         for _ in range(between):
-            oid = forge.place(forge.signed("carol", "void", on=oid), on=oid)
+            oid = forge.propose(forge.signed("carol", "void", on=oid), on=oid)
         assert forge.refusal(forge.render(signed, on=oid)) == "replayed"
         assert forge.push(oid).slug == ""
         assert forge.refusal(forge.render(signed)) == "replayed"
@@ -146,7 +148,7 @@ def test_what_its_holder_did_since_is_not_undone(town: Fleet, forge: Forge) -> N
 def test_a_neighbour_who_kept_bytes_lands_them_once_or_never(town: Fleet, forge: Forge) -> None:
     kept = forge.signed("bob", "claim", tasks=["kept"])
     town.ledger("carol").submit("something-else")
-    assert forge.push(forge.place(kept)).slug == ""  # bob wanted it, and it was still good
+    assert forge.push(forge.propose(kept)).slug == ""  # bob wanted it, and it was still good
     for _ in range(2):
         assert forge.refusal(forge.render(kept)) == "replayed"
         town.ledger("carol").send("between", channel="general")
@@ -154,7 +156,7 @@ def test_a_neighbour_who_kept_bytes_lands_them_once_or_never(town: Fleet, forge:
     # Given up by its signer, in whatever way: then it never lands.
     given_up = forge.record("bob", "claim", tasks=["given-up"])
     void = forge.record("bob", "void", op=given_up["op"], base=given_up["base"])
-    assert forge.push(forge.place(forge.sign(void))).slug == ""
+    assert forge.push(forge.propose(forge.sign(void))).slug == ""
     assert forge.refusal(forge.render(forge.sign(given_up))) == "replayed"
     assert town.ledger("carol").show("kept").epoch == 1
 
@@ -162,12 +164,12 @@ def test_a_neighbour_who_kept_bytes_lands_them_once_or_never(town: Fleet, forge:
 def test_after_a_revocation_kept_bytes_are_worth_nothing(town: Fleet, forge: Forge) -> None:
     town.enroll("frank")
     landed = forge.signed("frank", "send", channel="general", body="while valid")
-    assert forge.push(forge.place(landed)).slug == ""
+    assert forge.push(forge.propose(landed)).slug == ""
     kept = [forge.signed("frank", "claim", tasks=["frank-s"]), forge.signed("frank", "void")]
     for signed in kept:
-        forge.place(signed)  # at first they fit
+        forge.propose(signed)  # at first they fit
     # In one push: the revocation, and then what was signed before it.
-    revoked = forge.place(forge.signed("alice", "revoke", who="frank"))
+    revoked = forge.propose(forge.signed("alice", "revoke", who="frank"))
     for signed in (landed, *kept):
         assert forge.refusal(forge.render(signed, on=revoked)) == "unknown-key"
     assert forge.push(revoked).slug == ""
@@ -177,7 +179,7 @@ def test_after_a_revocation_kept_bytes_are_worth_nothing(town: Fleet, forge: For
     town.enroll("frank")
     for signed in (landed, *kept):
         assert forge.refusal(forge.render(signed)) == "unknown-key"
-    assert forge.push(forge.place(forge.signed("frank", "void", key=2))).slug == ""
+    assert forge.push(forge.propose(forge.signed("frank", "void", key=2))).slug == ""
     landing = town.ledger("carol").messages("general")
     assert [m.verdict for m in landing if m.body == "while valid"] == ["authentic"]
 
@@ -196,7 +198,7 @@ def test_a_record_is_worth_nothing_in_another_agents_name(town: Fleet, forge: Fo
     theirs = forge.state.agent("bob") or {}
     copied = theirs["keys"][0]["fingerprint"]
     made = forge.signed("alice", "enroll", who="copycat", fingerprint=copied)
-    assert forge.push(forge.place(made)).slug == ""
+    assert forge.push(forge.propose(made)).slug == ""
     for secret in (forge.secret("bob"), forge.secret("copycat"), forge.secret("carol")):
         void = forge.sign(forge.record("copycat", "void"), secret)
         assert forge.refusal(forge.render(void)) == "no-secret"
@@ -215,7 +217,7 @@ def test_another_ledger_on_the_same_server_with_the_same_master_takes_nothing(
     assert other.refusal(f"{ids[-1]}:refs/coordledger/other") == "not-fast-forward"
     assert other.refusal(f"{ids[-1]}:refs/coordledger/third") == "no-create"
     both = [
-        f"{batch.place(batch.signed('bob', 'void'))}:{LEDGER_REF}",
+        f"{batch.propose(batch.signed('bob', 'void'))}:{LEDGER_REF}",
         f"{ids[-1]}:refs/coordledger/other",
     ]
     assert batch.refusal(*both) == "not-fast-forward"
@@ -230,14 +232,14 @@ def test_on_a_restored_copy_a_record_lands_once_or_never(
     fleet.enroll("bob")
     forge = forge_for(fleet)
     early = forge.signed("bob", "send", channel="general", body="early")
-    assert forge.push(forge.place(early)).slug == ""
+    assert forge.push(forge.propose(early)).slug == ""
     backup = tmp_path / "backup.git"
     shutil.copytree(fleet.remote, backup)
 
     lost = [forge.signed("bob", "submit", task="lost")]
-    assert forge.push(forge.place(lost[0])).slug == ""
+    assert forge.push(forge.propose(lost[0])).slug == ""
     lost.append(forge.signed("bob", "claim", tasks=["lost"]))
-    assert forge.push(forge.place(lost[1])).slug == ""
+    assert forge.push(forge.propose(lost[1])).slug == ""
 
     shutil.rmtree(fleet.remote)
     shutil.copytree(backup, fleet.remote)
@@ -245,11 +247,11 @@ def test_on_a_restored_copy_a_record_lands_once_or_never(
     assert restored.refusal(restored.render(early)) == "replayed"
     # Its base is gone with what was lost; the one before it names what is there.
     assert restored.refusal(restored.render(lost[1])) == "bad-base"
-    assert restored.push(restored.place(lost[0])).slug == ""
+    assert restored.push(restored.propose(lost[0])).slug == ""
     for signed in (early, lost[0]):
         assert restored.refusal(restored.render(signed)) == "replayed"
     # Now the history is the very same again, so the next fits too, and once.
-    assert restored.push(restored.place(lost[1])).slug == ""
+    assert restored.push(restored.propose(lost[1])).slug == ""
     assert restored.refusal(restored.render(lost[1])) == "replayed"
     assert second_opinion(fleet.remote) == 5
 
@@ -260,13 +262,13 @@ def test_on_a_restored_copy_that_went_another_way_what_was_lost_is_lost(
     forge = forge_for(fleet)
     backup = forge.tip
     first = forge.signed("alice", "void")
-    assert forge.push(forge.place(first)).slug == ""
+    assert forge.push(forge.propose(first)).slug == ""
     second = forge.signed("alice", "submit", task="second")
-    assert forge.push(forge.place(second)).slug == ""
+    assert forge.push(forge.propose(second)).slug == ""
     fleet.git("update-ref", LEDGER_REF, backup)
-    assert forge.push(forge.place(forge.signed("alice", "void"))).slug == ""  # another one
+    assert forge.push(forge.propose(forge.signed("alice", "void"))).slug == ""  # another one
     assert forge.refusal(forge.render(second)) == "bad-base"
-    assert forge.push(forge.place(first)).slug == ""  # it builds on nothing that was lost
+    assert forge.push(forge.propose(first)).slug == ""  # it builds on nothing that was lost
     assert forge.refusal(forge.render(second)) == "bad-base"
     assert forge.refusal(forge.render(first)) == "replayed"
 
@@ -275,4 +277,4 @@ def test_when_old_bytes_come_late_the_servers_clock_refuses_them(town: Fleet, fo
     forge.later = -31_000
     kept = forge.signed("bob", "send", channel="general", body="late")
     forge.later = 0
-    assert forge.refusal(forge.place(kept)) == "clock-skew"
+    assert forge.refusal(forge.propose(kept)) == "clock-skew"

@@ -22,9 +22,10 @@ from coordledger.client.ledger import surroundings
 from coordledger.errors import CoordledgerError, error
 from coordledger.format import signing
 from coordledger.format.signing import Keyring, Secret
+from coordledger.git import process
 from coordledger.git import process as git
 from coordledger.git.process import Deadline, Git, without_password
-from coordledger.setup.install import mint
+from coordledger.setup.hooks import mint
 
 if TYPE_CHECKING:
     import subprocess
@@ -310,7 +311,7 @@ def test_git_is_given_no_secret_of_the_environment(vault: Fleet) -> None:
         "COORDINATION_SECRETS_DIR": "/somewhere",
         "PATH": "/bin",
     }
-    assert config.child_environment(given) == {"PATH": "/bin"}
+    assert process.child_environment(given) == {"PATH": "/bin"}
     env = vault.env | given | {"PATH": vault.env["PATH"]}
     settings, store, ran = surroundings(config.Options(path=vault.clone("alice")), env)
     assert store

@@ -10,7 +10,8 @@ from fleet import LEDGER_REF
 from git.forge import opened, plain
 
 from coordledger.errors import CoordledgerError, Failed
-from coordledger.format import canonical, commit
+from coordledger.format import canonical
+from coordledger.format.commit import parse_commit
 from coordledger.format.state import page_path
 
 from .batch import Batch, evil_server
@@ -272,7 +273,7 @@ def test_a_shallow_copy_takes_no_nonsense_for_a_ledger(
     server = evil_server(noisy, forge, f"odd-{tmp_path.name}", changes)
     if seq:
         head = noisy.git("rev-parse", LEDGER_REF, cwd=server).strip()
-        number = b"Seq: %d" % commit.parse(head, forge.raw(head)).seq
+        number = b"Seq: %d" % parse_commit(head, forge.raw(head)).seq
         odd = forge.changed(head, number, b"Seq: " + seq)
         noisy.git("update-ref", LEDGER_REF, odd, cwd=server)
     copy = tmp_path / "copy"

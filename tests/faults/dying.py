@@ -22,9 +22,9 @@ from datetime import timedelta
 from typing import Any
 
 from coordledger import Ledger
-from coordledger.client.results import to_json
+from coordledger.client.claims import to_json
 from coordledger.errors import CoordledgerError
-from coordledger.git import store
+from coordledger.git import repository
 
 SECONDS = 25  # that a child may take
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -33,7 +33,7 @@ _STARTS = ("os.posix_spawn", "subprocess.Popen")
 
 
 def main() -> None:
-    store.LOCK_SECONDS = 0.1  # many stale locks are waited for here
+    repository.LOCK_SECONDS = 0.1  # many stale locks are waited for here
     for line in sys.stdin:
         ours, theirs = os.pipe()
         child = os.fork()

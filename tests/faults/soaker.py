@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coordledger import Ledger
-from coordledger.client.results import ClaimResult
+from coordledger.client.claims import ClaimResult
 from coordledger.errors import CoordledgerError, Failed, Integrity, Lost, OutcomeUnknown
 
 if TYPE_CHECKING:

@@ -162,7 +162,7 @@ def test_a_fast_taker_waits_for_the_servers_clock_too(world: Callable[..., World
     there.at(until)  # bob's clock shows until + max_skew
     lost = bob.claim("t")
     assert (lost.outcome, lost.code) == ("lost", "too-early")
-    assert bob.clone.intents() == []
+    assert bob.local.intents() == []
     there.set_server(SKEW)  # a server that is as fast lets him, and she has stopped all the same
     assert not is_live(alice, "t")
     assert bob.claim("t").won
@@ -193,7 +193,7 @@ def test_a_clock_that_jumps_ahead_stops_its_agent_and_back_again_lets_it_go_on(
     assert is_live(alice, "t")
     assert alice.renew("t", ttl=timedelta(seconds=700)).status == "claimed"
     assert alice.complete("t").status == "done"
-    assert alice.clone.intents() == []
+    assert alice.local.intents() == []
     assert claims_of(records_of(there.fleet.remote), "u") == []
 
 
@@ -220,7 +220,7 @@ def test_a_clock_that_jumps_between_two_attempts_of_a_write_signs_again_or_refus
     assert 0 < won < 7
     found = records_of(there.fleet.remote)
     assert sum(record["kind"] == "claim" for record in found) == won
-    assert alice.clone.intents() == []
+    assert alice.local.intents() == []
 
 
 # -- refusals say whose clock is off, and by how much
@@ -251,7 +251,7 @@ def test_a_server_whose_clock_is_off_is_named(
     assert refused.value.code == "clock-skew"
     assert says in refused.value.message
     assert "the server's" in refused.value.hint
-    assert alice.clone.intents() == []
+    assert alice.local.intents() == []
     there.set_server(0)
     assert alice.claim("t").won
 
@@ -273,7 +273,7 @@ def test_a_server_a_month_ahead_admits_nothing_until_its_owner_says_so(
     assert refused.value.code == "gap"
     assert re.search("is 31 d .*older than the server's clock, more than 30 d", str(refused.value))
     assert records_of(there.fleet.remote)[-1]["tasks"][0]["task"] == "before"
-    assert fast.clone.intents() == []
+    assert fast.local.intents() == []
     there.fleet.git("config", "coordledger.maxGap", "32d")
     assert fast.claim("t").won
     there.fleet.git("config", "--unset", "coordledger.maxGap")
@@ -299,7 +299,7 @@ def test_without_a_hook_readers_refuse_what_comes_from_the_future(
         assert (future.value.code, future.value.exit_code) == ("from-future", 4)
         assert re.search(r"record \d+ is 95 s ahead", future.value.message)
         assert bob.head(refresh=False).seq == seq
-    assert bob.clone.intents() == []
+    assert bob.local.intents() == []
     there.at(there.now + 95_000 - SKEW)
     assert bob.head().seq == seq + 1
     assert bob.claim("t").code == "held"

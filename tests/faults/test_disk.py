@@ -14,7 +14,7 @@ from fleet import LEDGER_REF, Fleet
 from coordledger import Ledger
 from coordledger.client.config import Options
 from coordledger.errors import Failed
-from coordledger.setup import onboard
+from coordledger.setup import joining
 
 from .bookkeeping import claims_of, fsck, records_of
 from .served import daemon
@@ -36,7 +36,7 @@ def on_disk(fleet: Fleet, disk: Disk, agent: str) -> Path:
     """The agent's clone, joined, on that disk."""
     path = disk.path / agent
     fleet.git("clone", "--quiet", fleet.remote, path)
-    onboard.join(Options(path=path, agent=agent), fleet.env, "origin")
+    joining.join(Options(path=path, agent=agent), fleet.env, "origin")
     return path
 
 
@@ -89,7 +89,7 @@ def test_a_full_disk_of_the_client_lets_a_claim_happen_or_not(
     check_all_or_nothing(fleet, agents, clone, disk, {"io", "remote-unreachable"})
     with Ledger.open(clone, "alice", environ=fleet.env) as alice:
         assert not alice.audit(full=True).problems
-        assert alice.clone.intents() == []
+        assert alice.local.intents() == []
 
 
 def test_a_full_disk_is_one_line_and_a_stable_code(
@@ -284,7 +284,7 @@ def test_a_disk_that_fills_up_before_the_ref_moves_is_a_refusal(
     hook.unlink()
     disk.clear()
     assert not (fleet.remote / f"{LEDGER_REF}.lock").exists()
-    assert alice.clone.intents() == []
+    assert alice.local.intents() == []
     assert alice.claim("t").outcome == "won"
     fsck(fleet.remote, fleet.env)
 
@@ -303,7 +303,7 @@ def test_a_server_whose_disk_is_read_only_refuses_writes_and_serves_readers(
     with pytest.raises(Failed) as refused:
         alice.claim("t")
     assert refused.value.code == "push-refused"
-    assert alice.clone.intents() == []
+    assert alice.local.intents() == []
     assert [task.task for task in alice.tasks()] == ["before"]
     subprocess.run(["mount", "-o", "remount,rw", str(disk.path)], check=True, timeout=20)
     assert alice.claim("t").outcome == "won"
@@ -319,7 +319,7 @@ def test_a_server_without_receive_pack_refuses_writes_and_serves_readers(fleet: 
             with pytest.raises(Failed) as refused:
                 reader.claim("t")
             assert refused.value.code in ("remote-unreachable", "push-refused")
-            assert reader.clone.intents() == []
+            assert reader.local.intents() == []
             ran = fleet.run("claim", "t", "--remote", url, agent="alice", check=1)
             assert "Traceback" not in ran.stderr
             assert "access denied" in ran.stderr or "not enabled" in ran.stderr, ran.stderr

@@ -12,12 +12,13 @@ from fleet import LEDGER_REF, Fleet
 
 from coordledger import Ledger
 from coordledger.client.config import Options
-from coordledger.errors import CoordledgerError, Integrity
-from coordledger.format import commit, verify
+from coordledger.errors import CoordledgerError, Integrity, RuleBroken
+from coordledger.format.chain import Chain
+from coordledger.format.commit import parse_commit, render_commit
 from coordledger.format.signing import Keyring
 from coordledger.git.process import Deadline, Git
-from coordledger.git.store import Store
-from coordledger.setup import onboard
+from coordledger.git.repository import Repository
+from coordledger.setup import joining
 
 from .bookkeeping import claims_of, fsck, records_of
 
@@ -51,7 +52,7 @@ class Copies:
         path = self.fleet.root / "carol"
         if not path.exists():
             self.fleet.git("clone", "--quiet", self.older, path)
-            onboard.join(Options(path=path, agent="carol"), self.fleet.env, "origin")
+            joining.join(Options(path=path, agent="carol"), self.fleet.env, "origin")
         return self.at("carol", self.older)
 
     def at(self, agent: str, remote: Path) -> Ledger:
@@ -104,7 +105,7 @@ def test_a_client_that_has_seen_more_refuses_the_older_copy_and_moves_nothing(
             act()
         assert (refused.value.code, refused.value.exit_code) == ("rewritten", 4)
         assert snapshot(clone, fleet.env) == before
-    assert alice.clone.intents() == []
+    assert alice.local.intents() == []
     assert alice.resolve() == []
     ran = fleet.run("list", "--json", agent="alice", check=4)
     assert json.loads(ran.stdout)["error"]["code"] == "rewritten"
@@ -187,7 +188,7 @@ def test_after_writes_to_both_copies_everybody_is_told_that_there_are_two(copies
                 act()
             assert refused.value.code == "rewritten"
             assert snapshot(clone, fleet.env) == before
-        assert ledger.clone.intents() == []
+        assert ledger.local.intents() == []
     # The only way over is to be told to forget.
     carol = copies.at("carol", fleet.remote)
     carol.reset()
@@ -209,7 +210,7 @@ class Smuggler:
         lines = "".join(f"{remote / 'objects'}\n" for remote in both)
         (folder / "objects/info/alternates").write_text(lines)
         self.folder = folder
-        self.store = Store.open(Git(self.env, folder, Deadline(60)), folder)
+        self.store = Repository.open(Git(self.env, folder, Deadline(60)), folder)
 
     def ids(self, remote: Path) -> list[str]:
         argv = ["git", "rev-list", "--reverse", LEDGER_REF]
@@ -217,19 +218,19 @@ class Smuggler:
         return ran.stdout.decode().split()
 
     def signed(self, oid: str) -> Signed:
-        return commit.parse(oid, self.store.read(oid)).signed
+        return parse_commit(oid, self.store.read(oid)).signed
 
     def replay(self, signed: Signed, remote: Path) -> str:
         """Render it on that copy's head as it is, rules or not, and push it; "" if it landed."""
         tip = self.ids(remote)[-1]
-        head = commit.parse(tip, self.store.read(tip))
-        chain = verify.Chain(self.store.read, Keyring(), head, self.store.algo)
+        head = parse_commit(tip, self.store.read(tip))
+        chain = Chain(self.store.read, Keyring(), head, self.store.algo)
         try:
-            placed = chain.place(signed)
-            self.store.write(placed.objects)
-            oid = placed.commit.oid
-        except verify.RuleBroken:
-            content = commit.render(head, head.tree, signed, "hmac-sha256")
+            proposal = chain.propose(signed)
+            self.store.write(proposal.objects)
+            oid = proposal.commit.oid
+        except RuleBroken:
+            content = render_commit(head, head.tree, signed, "hmac-sha256")
             oid = self._git("hash-object", "-t", "commit", "-w", "--stdin", data=content).strip()
         return self.push(oid, remote)
 

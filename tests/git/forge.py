@@ -23,11 +23,13 @@ from second_reader import Reader, read_chain, secrets_of
 from coordledger import keyfiles
 from coordledger.client.ledger import Ledger
 from coordledger.errors import ERRORS
-from coordledger.format import commit, times, verify
+from coordledger.format import timestamps
+from coordledger.format.chain import Chain, Proposal
+from coordledger.format.commit import parse_commit, render_commit
 from coordledger.format.signing import Keyring
 from coordledger.git.process import Deadline, Git
-from coordledger.git.store import Store
-from coordledger.setup import install as server
+from coordledger.git.repository import Repository
+from coordledger.setup import hooks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,7 +114,8 @@ class Forge(helpers.Fleet):
         self._on: str | None = None
         self._one_at_a_time = threading.RLock()
         self._store, self._remote = (
-            Store.open(Git(fleet.env, path, Deadline(60)), path) for path in (folder, fleet.remote)
+            Repository.open(Git(fleet.env, path, Deadline(60)), path)
+            for path in (folder, fleet.remote)
         )
 
     def close(self) -> None:
@@ -133,14 +136,14 @@ class Forge(helpers.Fleet):
         return found
 
     @property
-    def chain(self) -> verify.Chain:
+    def chain(self) -> Chain:
         """Where records are made for: the tip, but for `signed(on=...)`."""
         return self.stand(self._on or self.tip)
 
-    def stand(self, oid: str, keyring: Keyring | None = None) -> verify.Chain:
+    def stand(self, oid: str, keyring: Keyring | None = None) -> Chain:
         """A reader that trusts `oid`; without a keyring it holds no secret at all."""
-        head = commit.parse(oid, self.raw(oid))
-        return verify.Chain(self.raw, keyring or Keyring(), head, self.algo)
+        head = parse_commit(oid, self.raw(oid))
+        return Chain(self.raw, keyring or Keyring(), head, self.algo)
 
     def raw(self, oid: str) -> bytes:
         with self._one_at_a_time:  # pools of threads push through one forge
@@ -148,7 +151,7 @@ class Forge(helpers.Fleet):
 
     def stolen(self, oid: str) -> Signed:
         """The signed record out of a commit: what everybody can read."""
-        return commit.parse(oid, self.raw(oid)).signed
+        return parse_commit(oid, self.raw(oid)).signed
 
     # -- records, as helpers.Fleet makes them
 
@@ -172,17 +175,17 @@ class Forge(helpers.Fleet):
             self._on = None
 
     def later_by(self, record: Record, milliseconds: int) -> str:
-        return times.show(times.parse(record["at"]) + milliseconds)
+        return timestamps.show(timestamps.parse(record["at"]) + milliseconds)
 
     def found(self, days_ago: int) -> str:
         """Replace the whole ledger by one that was founded long ago, with the same master."""
         at = self.now - days_ago * 86_400_000
         numbers = (secrets.token_hex(32), secrets.token_hex(16))
-        signed, _ = server.genesis(self.master, server.First("alice", "init", 30, at, *numbers))
-        placed = verify.Chain(self.raw, Keyring(), None, self.algo).place(signed)
-        self._remote.write(placed.objects)
-        self._remote.set_ref(self.ref, placed.commit.oid)
-        return placed.commit.oid
+        signed, _ = hooks.genesis(self.master, hooks.First("alice", "init", 30, at, *numbers))
+        proposal = Chain(self.raw, Keyring(), None, self.algo).propose(signed)
+        self._remote.write(proposal.objects)
+        self._remote.set_ref(self.ref, proposal.commit.oid)
+        return proposal.commit.oid
 
     # -- objects
 
@@ -209,11 +212,11 @@ class Forge(helpers.Fleet):
         found = (line.split(maxsplit=3) for line in self.git("ls-tree", tree).splitlines())
         return [(mode, oid, name) for mode, _, oid, name in found]
 
-    def place(self, signed: Signed, on: str | None = None) -> str:
+    def propose(self, signed: Signed, on: str | None = None) -> str:
         """The one right commit of `signed` on a head, every rule but the MAC obeyed."""
-        placed = self.stand(on or self.tip).place(signed)
-        self._store.write(placed.objects)
-        return placed.commit.oid
+        proposal = self.stand(on or self.tip).propose(signed)
+        self._store.write(proposal.objects)
+        return proposal.commit.oid
 
     def voids(self, count: int) -> list[str]:
         """A line of good records on the tip, none of them pushed."""
@@ -223,19 +226,19 @@ class Forge(helpers.Fleet):
         secret = self.secret("alice")
         for _ in range(count):
             self.intents += 1
-            placed = chain.place(self.sign(record | {"op": f"{self.intents:032x}"}, secret))
-            self.write(placed)
-            chain.advance(placed)
-            ids.append(placed.commit.oid)
+            proposal = chain.propose(self.sign(record | {"op": f"{self.intents:032x}"}, secret))
+            self.write(proposal)
+            chain.advance(proposal)
+            ids.append(proposal.commit.oid)
         return ids
 
-    def write(self, placed: verify.Placed) -> None:
-        self._store.write(placed.objects)
+    def write(self, proposal: Proposal) -> None:
+        self._store.write(proposal.objects)
 
     def render(self, signed: Signed, on: str | None = None, tree: str | None = None) -> str:
         """The commit of `signed` on a head without any rule, by default with the old tree."""
-        parent = commit.parse(on or self.tip, self.raw(on or self.tip))
-        content = commit.render(parent, tree or parent.tree, signed, "hmac-sha256")
+        parent = parse_commit(on or self.tip, self.raw(on or self.tip))
+        content = render_commit(parent, tree or parent.tree, signed, "hmac-sha256")
         return self.add("commit", content)
 
     def changed(self, oid: str, old: bytes, new: bytes) -> str:

@@ -13,10 +13,10 @@ package, point, log, seconds = sys.argv[1:5]
 sys.path.insert(0, package)
 
 from coordledger.git import durable  # noqa: E402
-from coordledger.server import sequence  # noqa: E402
+from coordledger.server import sequencer  # noqa: E402
 
 if seconds:
-    sequence.TURN_SECONDS = int(seconds)
+    sequencer.TURN_SECONDS = int(seconds)
 KINDS = ("open", "os.rename", "os.mkdir", "os.posix_spawn", "fcntl.flock")
 assert durable
 fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -33,4 +33,4 @@ def watch(event: str, arguments: tuple[object, ...]) -> None:
 
 del sys.argv[2:5]
 sys.addaudithook(watch)
-sequence.start()
+sequencer.start()

@@ -11,7 +11,7 @@ import pytest
 from fleet import LEDGER_REF
 
 from coordledger import Failed, Ledger, Lost
-from coordledger.client.clone import Intent
+from coordledger.client.local_state import Intent
 
 from .forge import fsck, second_opinion
 
@@ -45,7 +45,7 @@ def test_a_batch_lands_with_one_push(fleet: Fleet, pushes: Callable[[], int]) ->
         seqs = [one.seq for one in batch.outcomes]
         assert seqs == list(range(seqs[0] or 0, (seqs[0] or 0) + 102))
         assert ledger.show("t7").result == "done"
-        assert ledger.clone.intents() == []
+        assert ledger.local.intents() == []
     assert pushes() == 1
     fsck(fleet.remote, fleet.env)
     assert second_opinion(fleet.remote) == 103
@@ -166,7 +166,7 @@ def test_a_line_that_is_no_request_sends_nothing(fleet: Fleet, line: str) -> Non
 
 
 def test_settling_one_intent_of_a_batch_forgets_no_other(fleet: Fleet) -> None:
-    clone, head = fleet.ledger("alice").clone, fleet.ledger("alice").head()
+    clone, head = fleet.ledger("alice").local, fleet.ledger("alice").head()
     base = {"digest": head.digest, "seq": head.seq}
     three = [Intent(letter * 32, base, "alice", "s", f"claim {letter}") for letter in "abc"]
     clone.journal(*three)
@@ -195,4 +195,4 @@ def test_a_ledger_that_has_been_open_for_longer_than_its_timeout_writes_as_befor
             for number in range(20):
                 batch.claim(f"late-{number}")
         assert {outcome.outcome for outcome in batch.outcomes} == {"landed"}
-        assert not ledger.clone.store.has("0" * 40)
+        assert not ledger.local.repository.has("0" * 40)

@@ -11,8 +11,7 @@ from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.errors import CoordledgerError
 from coordledger.git.process import Deadline, Git
-from coordledger.setup import doctor, onboard
-from coordledger.setup import install as server
+from coordledger.setup import doctor, hooks, joining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +110,7 @@ def test_a_secret_that_fits_nothing_is_refused_and_not_kept(two: Fleet) -> None:
     two.git("clone", "--quiet", two.remote, path)
 
     def join() -> object:
-        return onboard.join(Options(path, agent="bob"), two.env, "origin", secret_file=carols)
+        return joining.join(Options(path, agent="bob"), two.env, "origin", secret_file=carols)
 
     assert refusal(join) == "bad-secret"
     assert home.read_text() == bobs
@@ -127,7 +126,7 @@ def test_another_repository_is_not_called_a_rewritten_one(two: Fleet, make_fleet
 
     def found_again() -> object:
         path = two.root / "third.git"
-        return onboard.init(Options(two.clone("bob"), agent="bob"), two.env, str(path), 30)
+        return joining.init(Options(two.clone("bob"), agent="bob"), two.env, str(path), 30)
 
     assert refusal(found_again) == "already-joined"
     assert not (two.root / "third.git").exists()
@@ -163,7 +162,7 @@ def test_a_head_line_pins_and_a_pin_compares(two: Fleet) -> None:
 def test_a_hook_is_not_put_into_a_work_trees_repository(two: Fleet) -> None:
 
     git = Git(two.env, two.root, Deadline(10))
-    assert refusal(lambda: server.install_hook(two.clone("alice"), git)) == "bad-value"
+    assert refusal(lambda: hooks.install_hook(two.clone("alice"), git)) == "bad-value"
 
 
 def test_a_pushers_own_hooks_path_does_not_hide_the_hook(two: Fleet) -> None:
@@ -187,7 +186,7 @@ def test_a_servers_shared_hooks_path_is_followed_and_said(two: Fleet) -> None:
     (shared / "pre-receive").write_text("#!/bin/sh\nexit 0\n")
     git = Git(two.env | {"GIT_CONFIG_GLOBAL": str(config)}, two.root, Deadline(10))
     two.git("init", "--quiet", "--bare", two.root / "other.git")
-    done = server.install_hook(two.root / "other.git", git)
+    done = hooks.install_hook(two.root / "other.git", git)
     assert "core.hooksPath is global: every repository there has this hook now" in done
     assert (shared / "pre-receive.chained").read_text().endswith("exit 0\n")
-    assert server.MARK in (shared / "pre-receive").read_text()
+    assert hooks.MARK in (shared / "pre-receive").read_text()

@@ -18,12 +18,12 @@ from fleet import LEDGER_REF
 
 from coordledger.client.config import Options
 from coordledger.errors import Failed
-from coordledger.format import canonical, commit
+from coordledger.format import canonical
+from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
 from coordledger.format.signing import Signed
 from coordledger.git.process import Deadline, Git
-from coordledger.setup import install as server
-from coordledger.setup import onboard
-from coordledger.setup.install import install_hook, mint
+from coordledger.setup import hooks, joining
+from coordledger.setup.hooks import install_hook, mint
 
 from .forge import TRY_REF, fsck, plain, second_opinion
 
@@ -64,13 +64,13 @@ def test_a_record_of_the_api_is_authentic_to_the_hook_and_to_another_process(tow
 
 
 def test_a_right_record_passes_when_plain_git_pushes_it(forge: Forge) -> None:
-    assert forge.push(forge.place(forge.signed("bob", "void"))).slug == ""
+    assert forge.push(forge.propose(forge.signed("bob", "void"))).slug == ""
 
 
 def test_many_right_records_pass_in_one_push(forge: Forge) -> None:
     oid = forge.tip
     for _ in range(3):
-        oid = forge.place(forge.signed("bob", "void"), on=oid)
+        oid = forge.propose(forge.signed("bob", "void"), on=oid)
     assert forge.push(oid).slug == ""
     assert forge.tip == oid
 
@@ -78,11 +78,11 @@ def test_many_right_records_pass_in_one_push(forge: Forge) -> None:
 def test_a_rotated_key_signs_until_it_is_revoked(town: Fleet, forge: Forge) -> None:
     town.enroll("carol")
     both = [forge.signed("carol", "void", key=key) for key in (1, 2)]
-    oid = forge.place(both[1], on=forge.place(both[0]))
+    oid = forge.propose(both[1], on=forge.propose(both[0]))
     assert forge.push(oid).slug == ""
     town.ledger("alice").revoke("carol", 1)
     assert forge.refusal(forge.render(forge.signed("carol", "void", key=1))) == "unknown-key"
-    assert forge.push(forge.place(forge.signed("carol", "void", key=2))).slug == ""
+    assert forge.push(forge.propose(forge.signed("carol", "void", key=2))).slug == ""
 
 
 # -- forged records
@@ -91,7 +91,7 @@ def test_a_rotated_key_signs_until_it_is_revoked(town: Fleet, forge: Forge) -> N
 def _tampered(forge: Forge) -> str:
     good = forge.signed("bob", "send", channel="general", body="pay 10")
     payload = good.payload.replace(b"pay 10", b"pay 99")
-    return forge.place(Signed(payload, canonical.decode(payload), good.tag))
+    return forge.propose(Signed(payload, canonical.decode(payload), good.tag))
 
 
 def _tag(forge: Forge, change: Callable[[bytes], bytes]) -> str:
@@ -100,7 +100,7 @@ def _tag(forge: Forge, change: Callable[[bytes], bytes]) -> str:
 
 
 def _without_trailer(forge: Forge, name: bytes) -> str:
-    raw = forge.raw(forge.place(forge.signed("bob", "void")))
+    raw = forge.raw(forge.propose(forge.signed("bob", "void")))
     kept = [line for line in raw.splitlines(keepends=True) if not line.startswith(name)]
     return forge.add("commit", b"".join(kept))
 
@@ -116,11 +116,11 @@ def _newer(forge: Forge) -> str:
 FORGED = {
     "a payload that was changed after signing": (_tampered, "bad-signature"),
     "a wrong secret": (
-        lambda f: f.place(f.sign(f.record("bob", "void"), mint())),
+        lambda f: f.propose(f.sign(f.record("bob", "void"), mint())),
         "bad-signature",
     ),
     "one's own secret for another agent's name": (
-        lambda f: f.place(f.sign(f.record("bob", "void"), f.secret("alice"))),
+        lambda f: f.propose(f.sign(f.record("bob", "void"), f.secret("alice"))),
         "bad-signature",
     ),
     "half of the MAC": (lambda f: _tag(f, lambda tag: tag[:16]), "bad-signature"),
@@ -183,18 +183,18 @@ def test_a_forged_record_is_refused_in_one_printable_line(forge: Forge, case: st
 
 def test_of_several_records_the_bad_one_is_named(forge: Forge) -> None:
     """Whoever pushed them together can send the others again."""
-    good = forge.place(forge.signed("bob", "void"))
+    good = forge.propose(forge.signed("bob", "void"))
     forged = forge.signed("alice", "void", on=good)
     forged.tag = bytes(32)
     bad = forge.render(forged, on=good)
-    head = forge.place(forge.signed("bob", "void", on=bad), on=bad)
+    head = forge.propose(forge.signed("bob", "void", on=bad), on=bad)
     pushed = forge.push(head)
     assert (pushed.slug, pushed.short) == ("bad-signature", bad[:12])
 
 
 def test_a_revoked_agent_signs_nothing_more(town: Fleet, forge: Forge) -> None:
     town.enroll("dave")
-    assert forge.push(forge.place(forge.signed("dave", "void"))).slug == ""
+    assert forge.push(forge.propose(forge.signed("dave", "void"))).slug == ""
     before = forge.signed("dave", "void")
     town.ledger("alice").revoke("dave")
     for late in (before, forge.signed("dave", "void")):
@@ -217,11 +217,11 @@ def test_a_hostile_text_reaches_nobodys_terminal(forge: Forge) -> None:
 
 
 def _good(forge: Forge, on: str | None = None) -> str:
-    return forge.place(forge.signed("bob", "void", on=on), on=on)
+    return forge.propose(forge.signed("bob", "void", on=on), on=on)
 
 
 def _parent(forge: Forge) -> str:
-    parent = commit.parse(forge.tip, forge.raw(forge.tip)).parent
+    parent = parse_commit(forge.tip, forge.raw(forge.tip)).parent
     assert parent
     return parent
 
@@ -326,7 +326,7 @@ def test_one_push_does_not_bring_1025_records(forge: Forge) -> None:
 
 
 def test_a_huge_commit_is_refused_unread(forge: Forge) -> None:
-    filler = b"\n" + b"x" * commit.MAX_BYTES
+    filler = b"\n" + b"x" * MAX_COMMIT_BYTES
     oid = forge.add("commit", forge.raw(_good(forge)) + filler)
     assert forge.refusal(oid) == "too-large"
 
@@ -344,7 +344,7 @@ def test_a_huge_payload_is_refused(forge: Forge) -> None:
 
 def _root(forge: Forge, change: Callable[[Forge, list], list]) -> str:
     """A good commit with other entries in its root."""
-    oid = forge.place(forge.signed("bob", "submit", task="in-a-tree"))
+    oid = forge.propose(forge.signed("bob", "submit", task="in-a-tree"))
     old = TREE_LINE.search(forge.raw(oid))
     assert old
     new = forge.tree(*change(forge, forge.entries(old[0].decode())))
@@ -442,7 +442,7 @@ MANGLED = {
 
 
 def test_a_commit_with_one_thing_changed_is_refused(forge: Forge) -> None:
-    good = forge.raw(forge.place(forge.signed("bob", "send", channel="general", body="hello")))
+    good = forge.raw(forge.propose(forge.signed("bob", "send", channel="general", body="hello")))
     for case, (pattern, new) in MANGLED.items():
         bad, changes = re.subn(pattern, new, good, count=1)
         assert changes == 1, case
@@ -458,7 +458,7 @@ def test_a_commit_with_one_thing_changed_is_refused(forge: Forge) -> None:
 def test_of_a_push_with_a_bad_second_record_nothing_lands(forge: Forge) -> None:
     first = _good(forge)
     bad = forge.sign(forge.record("bob", "void"), mint())
-    second = forge.place(bad, on=first)
+    second = forge.propose(bad, on=first)
     third = _good(forge, on=second)
     assert forge.refusal(third) == "bad-signature"
     assert forge.push(first).slug == ""
@@ -474,7 +474,7 @@ def _code(forge: Forge) -> str:
 @pytest.mark.parametrize("atomic", [[], ["--atomic"]], ids=["plain", "atomic"])
 def test_code_and_a_record_pass_or_fail_together(forge: Forge, atomic: list[str]) -> None:
     code = f"{_code(forge)}:refs/heads/work{len(atomic)}"
-    bad = forge.place(forge.sign(forge.record("bob", "void"), mint()))
+    bad = forge.propose(forge.sign(forge.record("bob", "void"), mint()))
     assert forge.refusal(*atomic, code, f"{bad}:{LEDGER_REF}") == "bad-signature"
     assert forge.refusal(*atomic, f"{bad}:{LEDGER_REF}", code) == "bad-signature"
     assert forge.push(*atomic, code, f"{_good(forge)}:{LEDGER_REF}").slug == ""
@@ -534,7 +534,7 @@ def test_a_hook_that_cannot_work_refuses_records_and_nothing_else(
     slug: str | None,
 ) -> None:
     forge = forge_for(fleet)
-    good, code, head = forge.place(forge.signed("alice", "void")), _code(forge), forge.tip
+    good, code, head = forge.propose(forge.signed("alice", "void")), _code(forge), forge.tip
     damage(fleet)
     assert forge.push(f"{code}:refs/heads/main").slug == ""
     pushed = forge.push(good)
@@ -587,17 +587,17 @@ def test_a_hook_that_was_there_runs_first_and_may_refuse(
     install_hook(fleet.remote, git, python=sys.executable)
     assert hook.with_name("pre-receive.chained").read_text() == text
 
-    old, good, code = forge.tip, forge.place(forge.signed("alice", "void")), _code(forge)
+    old, good, code = forge.tip, forge.propose(forge.signed("alice", "void")), _code(forge)
     assert forge.push(good).slug == ""
     assert seen.read_text() == f"{old} {good} {LEDGER_REF}\n"
     assert forge.push(f"{code}:refs/heads/main").slug == ""
     assert seen.read_text() == f"{'0' * 40} {code} refs/heads/main\n"
-    bad = forge.place(forge.sign(forge.record("alice", "void"), mint()))
+    bad = forge.propose(forge.sign(forge.record("alice", "void"), mint()))
     assert forge.refusal(bad) == "bad-signature"  # the chained one let it pass
 
     (fleet.root / "no").touch()
     head = forge.tip
-    for spec in (forge.place(forge.signed("alice", "void")), f"{code}:refs/heads/other"):
+    for spec in (forge.propose(forge.signed("alice", "void")), f"{code}:refs/heads/other"):
         pushed = forge.push(spec)
         assert pushed.code != 0
         assert "not today" in pushed.err
@@ -610,8 +610,8 @@ def test_a_hook_that_was_there_runs_first_and_may_refuse(
 def test_installing_the_hook_compiles_it(town: Fleet, tmp_path: Path) -> None:
     """The account that runs it may have no right to."""
     package = tmp_path / "coordledger"
-    shutil.copytree(Path(server.__file__).parent.parent, package, ignore=lambda *_: ["__pycache__"])
-    shutil.copy(server._shim("pre-receive"), package)
+    shutil.copytree(Path(hooks.__file__).parent.parent, package, ignore=lambda *_: ["__pycache__"])
+    shutil.copy(hooks._shim("pre-receive"), package)
     town.git("init", "--quiet", "--bare", tmp_path / "r.git")
 
     def install() -> str:
@@ -621,7 +621,7 @@ def test_installing_the_hook_compiles_it(town: Fleet, tmp_path: Path) -> None:
         return ran.stdout.decode()
 
     assert "compiles" not in install()
-    assert len(list(package.glob("server/__pycache__/hook.*.pyc"))) == 1
+    assert len(list(package.glob("server/__pycache__/pre_receive.*.pyc"))) == 1
     shutil.rmtree(package / "server/__pycache__")
     (package / "server/__pycache__").touch()
     assert f"-m compileall {package}" in install()
@@ -643,7 +643,7 @@ def test_a_try_is_judged_and_never_lands(forge: Forge) -> None:
     good = _good(forge)
     assert forge.refusal(f"{good}:{TRY_REF}") == "try-ok"
     assert forge.refusal(f"{good}:{TRY_REF}") == "try-ok"
-    bad = forge.place(forge.sign(forge.record("bob", "void"), mint()))
+    bad = forge.propose(forge.sign(forge.record("bob", "void"), mint()))
     assert forge.refusal(f"{bad}:{TRY_REF}") == "bad-signature"
     assert forge.refusal(f"{_sibling(forge)}:{TRY_REF}") == "not-fast-forward"
     assert forge.refusal(f"{good}:{TRY_REF}", f"{good}:{LEDGER_REF}") == "try-ok"
@@ -665,7 +665,7 @@ def test_a_wrong_clock_is_refused_with_its_offset(town: Fleet, seconds: int, wor
         assert refused.value.code in ("clock-skew", "time-backwards")
         assert re.search(r"\d\d s behind", refused.value.message)
     assert town.head() == head
-    assert shifted.clone.intents() == []
+    assert shifted.local.intents() == []
 
 
 def test_the_hook_says_how_far_behind_a_clock_is(forge: Forge) -> None:
@@ -695,7 +695,7 @@ def test_nobody_takes_over_before_the_end_and_the_skew(
     while forge.now < end:
         time.sleep(0.02)
     fast = forge.signed("bob", "claim", tasks=["t"])
-    assert forge.refusal(forge.place(fast)) == "too-early"
+    assert forge.refusal(forge.propose(fast)) == "too-early"
     result = bob.claim("t", wait=timedelta(seconds=5))
     assert result.outcome == "won"
     assert result.claim
@@ -720,7 +720,7 @@ def test_noise_in_the_environment_changes_no_verdict(forge: Forge, town: Fleet) 
         "LC_ALL": "C.UTF-8",
         "CDPATH": "/tmp",
     }
-    bad = forge.place(forge.sign(forge.record("bob", "void"), mint()))
+    bad = forge.propose(forge.sign(forge.record("bob", "void"), mint()))
     assert forge.push(bad, env=noise).slug == "bad-signature"
     assert forge.push(_good(forge), env=noise).slug == ""
     update = f"{forge.tip} {bad} {LEDGER_REF}\n".encode()
@@ -734,7 +734,7 @@ def test_init_guards_the_repository_that_it_names(town: Fleet, tmp_path: Path) -
     other, target = tmp_path / "other.git", tmp_path / "guarded.git"
     town.git("init", "--quiet", "--bare", other)
     env = town.env | {"GIT_DIR": str(other), "XDG_CONFIG_HOME": str(tmp_path / "config")}
-    onboard.init(Options(path=tmp_path, agent="alice"), env, str(target), 30)
+    joining.init(Options(path=tmp_path, agent="alice"), env, str(target), 30)
     assert (target / "hooks/pre-receive").exists()
     assert not (other / "hooks/pre-receive").exists()
 
@@ -776,13 +776,13 @@ def test_a_server_whose_clock_jumped_does_not_push_the_ledger_ahead(
     fleet = make_fleet()
     forge = forge_for(fleet)
     forge.found(days_ago=40)
-    pushed = forge.push(forge.place(forge.signed("alice", "void")))
+    pushed = forge.push(forge.propose(forge.signed("alice", "void")))
     assert pushed.slug == "gap"
     assert "40 d older" in pushed.said[0]
     fleet.git("config", "coordledger.maxGap", "soon")
-    assert forge.push(forge.place(forge.signed("alice", "void"))).slug == "hook-broken"
+    assert forge.push(forge.propose(forge.signed("alice", "void"))).slug == "hook-broken"
     fleet.git("config", "coordledger.maxGap", "41d")
-    assert forge.push(forge.place(forge.signed("alice", "void"))).slug == ""
+    assert forge.push(forge.propose(forge.signed("alice", "void"))).slug == ""
 
 
 def test_what_has_landed_is_a_sound_repository(town: Fleet) -> None:

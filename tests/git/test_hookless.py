@@ -13,9 +13,9 @@ from fleet import hermetic
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.errors import Integrity
+from coordledger.format.chain import Chain
 from coordledger.format.signing import Signed, sign
-from coordledger.format.verify import Chain
-from coordledger.setup import onboard
+from coordledger.setup import joining
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,12 +56,12 @@ class Host:
     def ledger(self, agent: str) -> Ledger:
         return Ledger.open(self.root / agent, agent, environ=self.env)
 
-    def found(self, branch: str | None = None) -> onboard.Founded:
+    def found(self, branch: str | None = None) -> joining.Founded:
         options = Options(self.clone("alice"), agent="alice", branch=branch)
-        return onboard.init(options, self.env, self.url, 30)
+        return joining.init(options, self.env, self.url, 30)
 
-    def join(self, agent: str, **kw: Any) -> onboard.Joined:
-        return onboard.join(Options(self.clone(agent), agent=agent, **kw), self.env, self.url)
+    def join(self, agent: str, **kw: Any) -> joining.Joined:
+        return joining.join(Options(self.clone(agent), agent=agent, **kw), self.env, self.url)
 
 
 @pytest.fixture
@@ -77,13 +77,13 @@ def forge(host: Host, agent: str, **changes: Any) -> str:
     record = signed.record | changes
     _, secret = ledger.identity().key(chain.state, chain.head.seq + 1 if chain.head else 0)
     tag = sign(record, secret).tag
-    placed = Chain(ledger.clone.store.read, ledger.replica.keyring(), chain.head, "sha1").place(
-        Signed(sign(record, secret).payload, record, bytes(byte ^ 255 for byte in tag))
-    )
-    ledger.clone.store.write(placed.objects)
+    proposal = Chain(
+        ledger.local.repository.read, ledger.replica.keyring(), chain.head, "sha1"
+    ).propose(Signed(sign(record, secret).payload, record, bytes(byte ^ 255 for byte in tag)))
+    ledger.local.repository.write(proposal.objects)
     ledger.close()
-    oid = placed.commit.oid
-    host.git("push", "--quiet", host.url, f"{oid}:{ledger.clone.there}", cwd=host.root / agent)
+    oid = proposal.commit.oid
+    host.git("push", "--quiet", host.url, f"{oid}:{ledger.local.there}", cwd=host.root / agent)
     return oid
 
 
@@ -122,7 +122,7 @@ def test_a_forged_record_stops_who_has_the_key_until_an_operator_repairs(host: H
         assert alice.repair(found) == good
         assert alice.damage() is None
         assert alice.claim("other").won
-        log = (alice.clone.folder / "log").read_text()
+        log = (alice.local.folder / "log").read_text()
         assert f"repair: from {bad} to {good.seq}:{good.digest}" in log
 
 
@@ -133,14 +133,14 @@ def test_a_repair_that_somebody_overtakes_gives_nothing_up(host: Host) -> None:
         forge(host, "alice")
         found = alice.damage()
         assert found is not None
-        host.git("update-ref", alice.clone.there, found.last.oid)  # somebody else repaired
+        host.git("update-ref", alice.local.there, found.last.oid)  # somebody else repaired
         with host.ledger("alice") as other:
             assert other.claim("elsewhere").won
-        head = host.git("rev-parse", alice.clone.there)
+        head = host.git("rev-parse", alice.local.there)
         with pytest.raises(Exception, match="stale info") as caught:
             alice.repair(found)
         assert caught.value.code == "push-refused"  # type: ignore[attr-defined]
-        assert host.git("rev-parse", alice.clone.there) == head
+        assert host.git("rev-parse", alice.local.there) == head
 
 
 def test_a_ledger_can_live_on_a_branch(host: Host) -> None:

@@ -15,15 +15,15 @@ import pytest
 from fleet import LEDGER_REF
 
 from coordledger import keyfiles
-from coordledger.bench import bigledger
+from coordledger.bench import generate
 from coordledger.client import replica
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.errors import CoordledgerError, Integrity
-from coordledger.format import times
-from coordledger.git import walk
+from coordledger.format import timestamps
+from coordledger.git.history import SHORT, ancestors
 from coordledger.git.process import Deadline, Git
-from coordledger.setup import onboard
+from coordledger.setup import joining
 
 from .forge import plain, second_opinion
 
@@ -44,7 +44,7 @@ class Long:
     def __init__(self, root: Path, env: dict[str, str], count: int, **kw: Any) -> None:
         self.root, self.env, self.remote = root, env, root / "long.git"
         now = time.time_ns() // 1_000_000
-        self.grown = bigledger.grow(self.remote, self.git, count, now=now, **kw)
+        self.grown = generate.grow(self.remote, self.git, count, now=now, **kw)
 
     @property
     def git(self) -> Git:
@@ -58,7 +58,7 @@ class Long:
 
     def joined(self, name: str) -> Path:
         path = self.clone(name)
-        onboard.join(Options(path=path, agent="alice"), self.env, "origin")
+        joining.join(Options(path=path, agent="alice"), self.env, "origin")
         return path
 
     def open(self, path: Path, **kw: Any) -> Ledger:
@@ -105,7 +105,7 @@ def told(said: list[tuple[str, int, int]], what: str) -> int:
 # -- what is grown
 
 
-@pytest.mark.parametrize("mix", bigledger.MIXES)
+@pytest.mark.parametrize("mix", generate.MIXES)
 def test_a_grown_ledger_is_one_that_agents_can_go_on_with(
     fleet: Fleet, tmp_path: Path, mix: str
 ) -> None:
@@ -287,7 +287,7 @@ def test_a_join_that_takes_too_long_ends_and_is_gone_on_with(
                 break
             except CoordledgerError as fault:
                 ends.append(fault)
-                assert ledger.clone.trusted is None
+                assert ledger.local.trusted is None
         assert [fault.code for fault in ends] == ["unfinished"] * 2
         assert ends[1].message == "1500 of 1700 new records verified within 30 s"
         assert ledger.head(refresh=False).seq == COUNT - 1
@@ -302,8 +302,8 @@ def test_a_pin_is_not_forgotten_by_who_goes_on(long: Long, monkeypatch: pytest.M
     with long.open(path) as ledger:
         with pytest.raises(Integrity, match="pinned"):
             ledger.join(pin="3000:" + "0" * 16)
-        assert ledger.clone.trusted is None
-        assert ledger.clone.verified is None
+        assert ledger.local.trusted is None
+        assert ledger.local.verified is None
 
 
 def test_a_bad_record_after_an_interrupted_join_is_met_and_nothing_remembered(
@@ -324,12 +324,12 @@ def test_a_bad_record_after_an_interrupted_join_is_met_and_nothing_remembered(
             patch.setattr("coordledger.client.ledger.Deadline", Soon)
             with pytest.raises(CoordledgerError, match=f"1500 of {COUNT}"):
                 ledger.join()
-        assert ledger.clone.verified.seq == 1499
+        assert ledger.local.verified.seq == 1499
         with pytest.raises(Integrity, match=f"record {COUNT - 1}"):
             ledger.join()
-        assert ledger.clone.trusted is None
-        assert ledger.clone.verified is None
-        assert ledger.clone.store.ref(ledger.clone.incoming) is None
+        assert ledger.local.trusted is None
+        assert ledger.local.verified is None
+        assert ledger.local.repository.ref(ledger.local.incoming) is None
 
 
 def test_a_note_that_is_wrong_is_not_gone_on_from(long: Long) -> None:
@@ -362,7 +362,7 @@ def test_a_clone_that_was_away_for_long_catches_up_in_steps(
         with pytest.raises(CoordledgerError, match="1500 of 2000"):
             ledger.head()
         assert ledger.head(refresh=False).seq == COUNT - 2001
-        assert ledger.clone.store.ref(ledger.clone.ref) == old
+        assert ledger.local.repository.ref(ledger.local.ref) == old
         assert ledger.head().seq == COUNT - 1
 
 
@@ -371,15 +371,15 @@ def test_a_clone_that_was_away_for_long_catches_up_in_steps(
 
 def test_a_path_is_the_same_however_long_it_is(long: Long, copy: Path) -> None:
     with long.open(copy, offline=True) as ledger:
-        store, git = ledger.clone.store, ledger._git
-        whole = list(ledger.clone.ids(0, COUNT - 1))
+        store, git = ledger.local.repository, ledger._git
+        whole = list(ledger.local.ids(0, COUNT - 1))
         assert whole[-1] == long.grown.head
-        for count in (0, 1, walk.SHORT - 1, walk.SHORT, walk.SHORT + 1, 300, COUNT):
+        for count in (0, 1, SHORT - 1, SHORT, SHORT + 1, 300, COUNT):
             known = whole[-count - 1] if count < COUNT else None
-            path = walk.back(store, git, long.grown.head, {known})
+            path = ancestors(store, git, long.grown.head, {known})
             assert path.below == known
             assert len(path) == count
-            assert len(path._contents) <= walk.SHORT
+            assert len(path._contents) <= SHORT
             assert [oid for oid, _ in path] == whole[COUNT - count :]
             assert all(content == store.read(oid) for oid, content in path)
 
@@ -389,11 +389,11 @@ def test_the_way_is_that_of_the_commits_whatever_git_is_told(long: Long, copy: P
     path = long.root / "grafted"
     shutil.copytree(copy, path)
     with long.open(path, offline=True) as ledger:
-        ids = list(ledger.clone.ids(0, COUNT - 1))
+        ids = list(ledger.local.ids(0, COUNT - 1))
         long.git.output("-C", str(path), "replace", ids[2500], ids[10])
         (path / ".git/info").mkdir(exist_ok=True)
         (path / ".git/info/grafts").write_text(f"{ids[2800]} {ids[2]}\n")
-        seen = walk.back(ledger.clone.store, ledger._git, ids[-1], set())
+        seen = ancestors(ledger.local.repository, ledger._git, ids[-1], set())
         assert list(seen.ids()) == ids
         assert ledger.audit(full=True).verdicts == {"authentic": COUNT}
 
@@ -444,4 +444,4 @@ def _unpack_all_but(path: Path, long: Long, victim: str) -> None:
 def test_times_of_a_grown_ledger_end_now(long: Long, copy: Path) -> None:
     with long.open(copy, offline=True) as ledger:
         head = ledger.replica.position().head
-        assert abs(times.parse(head.record["at"]) / 1000 - time.time()) < 3600
+        assert abs(timestamps.parse(head.record["at"]) / 1000 - time.time()) < 3600

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coordledger.errors import RuleBroken
-from coordledger.git import catfile, loose
-from coordledger.git.catfile import CatFile
+from coordledger.git import cat_file, loose
+from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
 
 from .forge import plain
@@ -67,7 +67,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = CatFile.find
 
-    def find(self: CatFile, name: str, limit: int = catfile.MAX_OBJECT) -> Any:
+    def find(self: CatFile, name: str, limit: int = cat_file.MAX_OBJECT) -> Any:
         names.append(name)
         return real(self, name, limit)
 
@@ -75,7 +75,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def answers(environ: dict[str, str], names: list[str], limit: int = catfile.MAX_OBJECT) -> Any:
+def answers(environ: dict[str, str], names: list[str], limit: int = cat_file.MAX_OBJECT) -> Any:
     """What both readers say; they have to agree."""
 
     def of(objects: Reader | CatFile) -> list[Any]:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordledger import keyfiles
-from coordledger.client.clone import VOIDED, Intent
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
+from coordledger.client.local_state import VOIDED, Intent
 from coordledger.errors import CoordledgerError
 from coordledger.git.process import Deadline, Git
-from coordledger.setup import doctor, onboard
+from coordledger.setup import doctor, joining
 
 from .test_hookless import Host, forge, host
 
@@ -45,7 +45,7 @@ def test_damage_of_ones_own_copy_is_never_cut_off_from_the_remote(host: Host) ->
         tree = alice.replica.position().state.tree
         blob = tree._find("ledger.json")
         assert blob
-        path = other.clone.store.git_dir / "objects" / blob[1][:2] / blob[1][2:]
+        path = other.local.repository.git_dir / "objects" / blob[1][:2] / blob[1][2:]
         path.chmod(0o600)
         path.write_bytes(b"nonsense")
         other.close()
@@ -67,7 +67,7 @@ def test_a_first_contact_uses_the_master_that_is_at_hand(host: Host) -> None:
     (host.root / "home" / "config" / "coordledger" / "secrets" / "alice.secret").unlink()
     fresh = Ledger.open(host.clone("fresh"), "carol", environ=host.env, remote=host.url)
     assert refusal(fresh.join) == "bad-signature"
-    assert fresh.clone.trusted is None
+    assert fresh.local.trusted is None
     fresh.close()
 
 
@@ -97,13 +97,13 @@ def test_a_ledger_is_not_founded_whose_owners_secret_cannot_be_kept(
     (secrets / "alice.secret").write_text("x" * 43 + "\n")
     (secrets / "alice.secret").chmod(0o644)
 
-    def init() -> onboard.Founded:
-        return onboard.init(Options(tmp_path, agent="alice"), env, str(tmp_path / "l.git"), 30)
+    def init() -> joining.Founded:
+        return joining.init(Options(tmp_path, agent="alice"), env, str(tmp_path / "l.git"), 30)
 
     assert refusal(init) == "secret-exposed"
     (secrets / "alice.secret").chmod(0o600)
     founded = init()
-    joined = onboard.join(Options(tmp_path, agent="alice"), env, founded.repository)
+    joined = joining.join(Options(tmp_path, agent="alice"), env, founded.repository)
     assert joined.key == "ready"
 
 
@@ -117,13 +117,13 @@ def test_an_intent_of_another_history_blocks_nobody_after_a_reset(
     bob.claim("one")
     head = bob.head()
     open_ = Intent("ab" * 16, {"digest": head.digest, "seq": head.seq}, "bob", "s", "claim two")
-    bob.clone.journal(open_)
+    bob.local.journal(open_)
     fleet.git("update-ref", "refs/coordledger/main", backup)
     if overtaken:
         alice = fleet.ledger("alice")
-        onboard.reset(alice, *onboard.peek(alice))
+        joining.reset(alice, *joining.peek(alice))
         alice.submit("elsewhere")
-    onboard.reset(bob, *onboard.peek(bob))
+    joining.reset(bob, *joining.peek(bob))
     assert bob.claim("three").won
     assert [one.outcome for one in bob.resolve()] == [VOIDED]
     assert bob.resolve() == []
@@ -170,7 +170,7 @@ def test_a_missing_object_of_ones_own_copy_is_no_damage_of_the_remote(host: Host
         alice.submit("two")
         middle = alice.replica.commit_at(1)
         assert middle
-        objects = alice.clone.store.git_dir / "objects"
+        objects = alice.local.repository.git_dir / "objects"
         (objects / middle.oid[:2] / middle.oid[2:]).unlink()
     with host.ledger("alice") as again:
         assert refusal(again.damage) == "bad-copy"

@@ -17,7 +17,8 @@ import pytest
 from helpers import SECOND, SKEW
 from second_reader import Invalid, Reader, derived, fingerprint
 
-from coordledger.format import times, verify
+from coordledger.format import timestamps
+from coordledger.format.chain import AUTHENTIC
 
 from .forge import fsck, second_opinion
 
@@ -151,7 +152,7 @@ class Model:
 
 
 def _moment(text: str) -> int:
-    return times.parse(text)
+    return timestamps.parse(text)
 
 
 class Walk:
@@ -189,17 +190,17 @@ class Walk:
         elif kind == "claim" and dice.random() < 0.3 and old.get("until"):
             at = old["until"] + model.skew + dice.choice([-1, 0])  # the first moment
             until = at + self.lease
-        given: dict[str, Any] = {"session": session, "at": times.show(at)}
+        given: dict[str, Any] = {"session": session, "at": timestamps.show(at)}
         if kind == "submit":
             after = sorted(dice.sample(TASKS, dice.choice([0, 1, 1, 2])))
             given |= {"task": task, "after": after, "rev": dice.choice([1, 1, 1, 1, rev])}
         elif kind == "claim":
             group = sorted({task, *dice.sample(TASKS, dice.choice([0, 0, 0, 1, 2]))})
-            given |= {"until": times.show(until), "reopen": dice.random() < 0.4}
+            given |= {"until": timestamps.show(until), "reopen": dice.random() < 0.4}
             given["tasks"] = [self._item(name) for name in group]
         elif kind != "void":
             given |= {"task": task, "rev": rev, "epoch": epoch}
-            given |= {"until": times.show(until)} if kind == "renew" else {}
+            given |= {"until": timestamps.show(until)} if kind == "renew" else {}
             given |= {"force": dice.random() < 0.3} if kind == "release" else {}
         return agent, kind, given
 
@@ -239,7 +240,7 @@ def test_model_code_and_second_implementation_agree_on_every_step(seed: int) -> 
         if walk.dice.random() < 0.1 and signed:
             record = walk.dice.choice(signed).record  # again, as it was or signed afresh
             if walk.dice.random() < 0.5:
-                record = {**record, "at": times.show(fleet.now)}
+                record = {**record, "at": timestamps.show(fleet.now)}
         else:
             agent, kind, given = walk.fields(fleet.now)
             record = fleet.record(agent, kind, **given)
@@ -253,8 +254,8 @@ def test_model_code_and_second_implementation_agree_on_every_step(seed: int) -> 
         assert (refused == "") == expected, (refused, why)
         outcomes[expected] += 1
         if expected:
-            placed = fleet.land(again)
-            reader.step(placed.content)
+            proposal = fleet.land(again)
+            reader.step(proposal.content)
             model.land(record)
             fleet.now = max(fleet.now, 1000 * model.committed)
             signed.append(again)
@@ -267,7 +268,7 @@ def test_model_code_and_second_implementation_agree_on_every_step(seed: int) -> 
     assert {task["status"] for task in model.tasks.values()} <= {"open", "claimed", "done"}
     assert reader.authentic == len(fleet.log)
     whole = fleet.fresh_verifier()
-    assert {whole.judge(*item) for item in fleet.log} == {verify.AUTHENTIC}
+    assert {whole.judge(*item) for item in fleet.log} == {AUTHENTIC}
 
 
 def test_the_server_agrees_with_the_model_and_its_clock(
@@ -296,7 +297,7 @@ def test_the_server_agrees_with_the_model_and_its_clock(
         admitted = expected and abs(_moment(r["at"]) - now) <= skew and not early
         if expected and abs(abs(_moment(r["at"]) - now) - skew) < SECOND:
             continue  # too close to call
-        oid = forge.place(signed) if expected else forge.render(signed)
+        oid = forge.propose(signed) if expected else forge.render(signed)
         if not admitted:
             assert forge.refusal(oid) != "", (step, r)
         else:

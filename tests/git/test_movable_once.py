@@ -49,7 +49,7 @@ def test_somebody_without_the_secret_lands_it_on_a_newer_head(forge: Forge, full
     base = forge.head.seq
     for number in range(3):
         full.ledger("carol").claim(f"unrelated{number}")
-    oid = forge.place(delayed)  # `stand` reads the chain without any secret
+    oid = forge.propose(delayed)  # `stand` reads the chain without any secret
     assert forge.push(oid).slug == ""
     landed = forge.head
     assert landed.signed.payload == delayed.payload
@@ -59,7 +59,7 @@ def test_somebody_without_the_secret_lands_it_on_a_newer_head(forge: Forge, full
 
 
 def test_the_same_bytes_never_land_again(forge: Forge, full: Fleet) -> None:
-    oid = forge.place(forge.signed("bob", "send", channel="general", body="once"))
+    oid = forge.propose(forge.signed("bob", "send", channel="general", body="once"))
     assert forge.push(oid).slug == ""
     for _ in range(2):
         again = forge.render(forge.stolen(oid))
@@ -70,14 +70,14 @@ def test_the_same_bytes_never_land_again(forge: Forge, full: Fleet) -> None:
 
 def test_one_push_does_not_bring_a_record_twice(forge: Forge) -> None:
     signed = forge.signed("bob", "send", channel="general", body="twice")
-    first = forge.place(signed)
+    first = forge.propose(signed)
     second = forge.render(signed, on=first)
     assert forge.refusal(second) == "replayed"
 
 
 def test_signed_again_for_the_same_intent_it_does_not_land_again(forge: Forge) -> None:
     record = forge.record("bob", "send", channel="general", body="intent")
-    assert forge.push(forge.place(forge.sign(record))).slug == ""
+    assert forge.push(forge.propose(forge.sign(record))).slug == ""
     afresh = record | {"at": forge.later_by(record, 1000), "body": "intent, again"}
     assert forge.refusal(forge.render(forge.sign(afresh))) == "replayed"
     void = forge.record("bob", "void", op=record["op"], base=record["base"])
@@ -87,7 +87,7 @@ def test_signed_again_for_the_same_intent_it_does_not_land_again(forge: Forge) -
 def test_a_voided_intent_never_lands(forge: Forge) -> None:
     claim = forge.record("bob", "claim", tasks=["given-up"])
     void = forge.record("bob", "void", op=claim["op"], base=claim["base"])
-    assert forge.push(forge.place(forge.sign(void))).slug == ""
+    assert forge.push(forge.propose(forge.sign(void))).slug == ""
     assert forge.refusal(forge.render(forge.sign(claim))) == "replayed"
 
 
@@ -95,8 +95,8 @@ def test_nobody_else_takes_the_op_away(forge: Forge) -> None:
     """The op is the agent's own: another agent's void with it stops nothing."""
     claim = forge.record("bob", "claim", tasks=["mine"])
     void = forge.record("carol", "void", op=claim["op"], base=claim["base"])
-    assert forge.push(forge.place(forge.sign(void))).slug == ""
-    assert forge.push(forge.place(forge.sign(claim))).slug == ""
+    assert forge.push(forge.propose(forge.sign(void))).slug == ""
+    assert forge.push(forge.propose(forge.sign(claim))).slug == ""
 
 
 @pytest.mark.parametrize("kind", ["submit", "claim", "renew", "complete", "release", "policy"])
@@ -111,7 +111,7 @@ def test_a_record_whose_object_has_moved_never_lands(forge: Forge, full: Fleet, 
     if kind == "policy":
         given = {"set": {"max_text": 3000}}
     delayed = forge.signed("alice" if kind == "policy" else "bob", kind, **given)
-    forge.place(delayed)  # at first it fits
+    forge.propose(delayed)  # at first it fits
     if kind == "policy":
         full.ledger("alice").policy(max_text=3500)
     elif kind in ("submit", "claim"):
@@ -146,7 +146,7 @@ def test_every_kind_of_record_is_refused_when_it_is_replayed(forge: Forge, full:
     assert set(seen) == set(records.KINDS)
     for kind, signed in seen.items():
         with pytest.raises(RuleBroken):
-            forge.place(signed)
+            forge.propose(signed)
         wanted = "bad-genesis" if kind == "genesis" else "replayed"
         assert forge.refusal(forge.render(signed)) == wanted, kind
 
@@ -171,7 +171,7 @@ def test_another_history_of_the_same_ledger_takes_none_of_it(
     signed = forge.signed("alice", "void")
     fleet.git("update-ref", LEDGER_REF, backup)
     assert forge.refusal(forge.render(signed)) == "bad-base"
-    forge.push(forge.place(forge.signed("alice", "void")))
+    forge.push(forge.propose(forge.signed("alice", "void")))
     assert forge.refusal(forge.render(signed)) == "bad-base"
 
 
@@ -182,9 +182,9 @@ def test_an_intent_older_than_1024_records_is_dead(
     fleet = make_fleet(max_skew=3600)
     forge = forge_for(fleet)
     old, landed = forge.signed("alice", "submit", task="old"), forge.signed("alice", "void")
-    assert forge.push(forge.place(landed)).slug == ""
+    assert forge.push(forge.propose(landed)).slug == ""
     above = forge.voids(1024)
-    forge.place(old, on=above[-2])  # the last moment at which it fits
+    forge.propose(old, on=above[-2])  # the last moment at which it fits
     assert forge.push(above[-1]).slug == ""
     for signed in (old, landed):
         assert forge.refusal(forge.render(signed)) == "bad-base"

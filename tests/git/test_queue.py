@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger.client import places, queue
+from coordledger.client.combining import line as line_module
+from coordledger.client.combining import slots
 from coordledger.errors import CoordledgerError, Failed
 from coordledger.git.process import Deadline, Git
-from coordledger.git.transport import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
-from coordledger.setup.install import install_hook
+from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
+from coordledger.setup.hooks import install_hook
 
 from .forge import fsck, opened, second_opinion
 from .gate import Gate, ended, eventually, kill, start
@@ -92,19 +93,19 @@ class Standing:
 
     def __init__(self, folder: Path, *signed: Signed, raw: bytes | None = None) -> None:
         Standing.count += 1
-        self.place = folder / f"{Standing.count:032x}-1"
+        self.propose = folder / f"{Standing.count:032x}-1"
         self.ids = [f"{Standing.count:020x}{n:020x}" for n in range(len(signed))]
-        self._ear = places.listen(self.place)
+        self._ear = slots.listen(self.propose)
         tags = [b64encode(one.tag).decode() for one in signed]
         payloads = [one.payload.decode() for one in signed]
         facts = {"pushed": self.ids, "payloads": payloads, "tags": tags}
-        places.put(self.place, ".json", facts)
+        slots.put(self.propose, ".json", facts)
         if raw is not None:
-            self.place.with_suffix(".json").write_bytes(raw)
+            self.propose.with_suffix(".json").write_bytes(raw)
 
     @property
     def answer(self) -> Push | None:
-        return places.heard(self.place)
+        return slots.heard(self.propose)
 
     def leave(self) -> None:
         os.close(self._ear)
@@ -143,7 +144,7 @@ def town(founded: Callable[..., Fleet]) -> Fleet:
 def fleet(town: Fleet) -> Iterator[Fleet]:
     yield town
     for who in ("alice", "bob", "carol"):
-        assert town.ledger(who).clone.intents() == []
+        assert town.ledger(who).local.intents() == []
 
 
 @pytest.fixture
@@ -361,7 +362,7 @@ def test_what_the_server_does_to_a_push_for_two_is_not_the_end_for_either(
 def test_a_leader_that_is_stopped_is_not_waited_for(
     t: str, fleet: Fleet, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "STUCK", 0.5)
+    monkeypatch.setattr(line_module, "STUCK", 0.5)
     with line.led(alive=False):
         assert Claiming(fleet.ledger("bob"), t).ended() == "won"
 
@@ -369,7 +370,7 @@ def test_a_leader_that_is_stopped_is_not_waited_for(
 def test_a_leader_that_is_stopped_after_it_took_the_record_is_not_waited_for(
     t: str, fleet: Fleet, line: Line, forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "STUCK", 1.0)
+    monkeypatch.setattr(line_module, "STUCK", 1.0)
     with line.led(alive=False):
         os.utime(line.folder / "lock")
         claiming = Claiming(fleet.ledger("bob"), t)
@@ -420,7 +421,7 @@ def test_who_has_waited_in_vain_has_sent_nothing(
             bob.claim(t)
         assert time.monotonic() - began < 5
     assert (failed.value.code, failed.value.exit_code) == ("timeout", 1)
-    assert bob.clone.intents() == []
+    assert bob.local.intents() == []
     assert fleet.ledger("carol").claim(f"{t}-carol").won
     assert tasks_of(forge)[t] == 0
 
@@ -434,7 +435,7 @@ def test_who_was_taken_along_and_heard_nothing_does_not_know(
         [place] = line.wait_for(1)
         place.rename(place.with_suffix(".taken"))
         assert claiming.ended() == "unknown-outcome"
-    [intent] = bob.clone.intents()
+    [intent] = bob.local.intents()
     assert [one.outcome for one in bob.resolve()] == ["voided"]
     assert forge.refusal(forge.render(intent.signed)) == "replayed"
 
@@ -515,7 +516,7 @@ def test_an_answer_that_is_broken_is_no_answer(t: str, fleet: Fleet, line: Line)
         with line.led():
             claiming = Claiming(fleet.ledger("bob"), f"{t}{number}")
             [place] = line.wait_for(1)
-            places.put(place, ".answer", json.loads("0"))
+            slots.put(place, ".answer", json.loads("0"))
             place.with_suffix(".answer").write_text(text)
             eventually(lambda place=place: not place.exists())
         assert claiming.ended() == "won"
@@ -542,11 +543,11 @@ def test_a_base_that_the_shared_copy_cannot_see_sends_its_owner_alone(
     t: str, fleet: Fleet, line: Line, forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it has landed already cannot be told below the copy's edge."""
-    monkeypatch.setattr(queue, "DEEP", 1)
+    monkeypatch.setattr(line_module, "DEEP", 1)
     shutil.rmtree(line.folder, ignore_errors=True)
     signed = forge.signed("alice", "send", channel="general", body=t)
     for one in (signed, submit(forge, t), submit(forge, f"{t}-2")):
-        assert forge.push(forge.place(one)).code == 0
+        assert forge.push(forge.propose(one)).code == 0
     bob = fleet.ledger("bob")
     bob.head()
     with line.led():
@@ -566,7 +567,7 @@ def test_the_shared_copy_catches_up_with_those_who_have_seen_more(
 ) -> None:
     alice = fleet.ledger("alice")
     for number in range(2):
-        assert forge.push(forge.place(submit(forge, f"{t}-elsewhere{number}"))).code == 0
+        assert forge.push(forge.propose(submit(forge, f"{t}-elsewhere{number}"))).code == 0
         alice.head()
         with line.led():
             standing = line.stand(submit(forge, f"{t}-{number}"))

@@ -87,7 +87,7 @@ def check_soundness(fleet: Fleet, agent: str) -> None:
     assert second_opinion(fleet.remote) == count
     fsck(fleet.remote, fleet.env)
     assert not list(fleet.remote.glob("refs/**/*.lock"))
-    assert fleet.ledger(agent).clone.intents() == []
+    assert fleet.ledger(agent).local.intents() == []
 
 
 AGENTS = [f"agent{n}" for n in range(8)]

@@ -25,16 +25,16 @@ import pytest
 from fleet import LEDGER_REF
 
 from coordledger.errors import Failed
-from coordledger.format import commit
+from coordledger.format.commit import envelope, parse_commit
 from coordledger.format.signing import Signed
 from coordledger.git import durable
 from coordledger.git.loose import Reader
 from coordledger.git.process import Deadline, Git
 from coordledger.git.tree import object_id
-from coordledger.server import sequence
-from coordledger.server.hook import server_keyring
-from coordledger.server.sequence import Desk, Sequencer
-from coordledger.setup.install import install_hook, mint
+from coordledger.server import sequencer
+from coordledger.server.pre_receive import server_keyring
+from coordledger.server.sequencer import Combiner, Sequencer
+from coordledger.setup.hooks import install_hook, mint
 
 from .forge import TRY_REF, Pushed, fsck, opened, packet, plain, second_opinion
 from .test_hook import FORGED
@@ -89,7 +89,7 @@ def grow(forge: Forge, count: int = 1) -> None:
 
 
 def seq_of(forge: Forge, oid: str) -> int:
-    return commit.parse(oid, forge.raw(oid)).seq
+    return parse_commit(oid, forge.raw(oid)).seq
 
 
 def is_sound(forge: Forge) -> None:
@@ -108,7 +108,7 @@ def is_sound(forge: Forge) -> None:
 
 
 def test_a_record_on_the_head_lands_as_it_was_pushed(town: Fleet, forge: Forge) -> None:
-    oid, before = forge.place(forge.signed("bob", "void")), forge.tip
+    oid, before = forge.propose(forge.signed("bob", "void")), forge.tip
     pushed = forge.push("--porcelain", f"{oid}:{FOR_REF}")
     assert landed(pushed) == [(oid, seq_of(forge, oid), oid)]
     assert forge.tip == oid
@@ -119,13 +119,13 @@ def test_a_record_on_the_head_lands_as_it_was_pushed(town: Fleet, forge: Forge) 
 
 def test_a_record_on_an_old_head_is_rendered_on_the_new_one(town: Fleet, forge: Forge) -> None:
     signed = forge.signed("bob", "submit", task="late")
-    oid = forge.place(signed)
+    oid = forge.propose(signed)
     grow(forge, 3)
     head = forge.tip
     [(pushed, seq, new)] = landed(send(forge, oid))
     assert (pushed, new, seq) == (oid, forge.tip, seq_of(forge, head) + 1)
     assert new != oid
-    found = commit.parse(new, forge.raw(new))
+    found = parse_commit(new, forge.raw(new))
     assert (found.parent, found.signed.payload) == (head, signed.payload)
     assert found.signed.tag == signed.tag
     is_sound(forge)
@@ -135,15 +135,15 @@ def test_the_chain_is_the_one_that_an_ordinary_push_makes(
     town: Fleet, forge: Forge, forge_for: Callable[[Fleet], Forge]
 ) -> None:
     signed = forge.signed("bob", "submit", task="twin")
-    oid = forge.place(signed)
+    oid = forge.propose(signed)
     grow(forge)
-    wanted = forge.place(signed)  # by hand, on the new head
+    wanted = forge.propose(signed)  # by hand, on the new head
     assert [new for *_, new in landed(send(forge, oid))] == [wanted]
 
 
 def test_what_surrounds_the_signed_bytes_does_not_matter(town: Fleet, forge: Forge) -> None:
     """A lying subject, tree, seq, date: the record is right, and lands as it should look."""
-    good = forge.place(forge.signed("bob", "submit", task="dressed-up"))
+    good = forge.propose(forge.signed("bob", "submit", task="dressed-up"))
     odd = forge.changed(good, b"submit dressed-up", b"claim everything")
     odd = forge.changed(odd, b"author bob", b"author eve")
     odd = forge.changed(odd, b"Coordledger-Seq: ", b"Coordledger-Seq: 7")
@@ -158,7 +158,7 @@ def enveloped(forge: Forge, *oids: str) -> list[str]:
     found: list[str] = []
     for oid in oids:
         above = found[-1] if found else None
-        content = commit.envelope(forge.raw(oid), above, forge.add("tree", b""))
+        content = envelope(forge.raw(oid), above, forge.add("tree", b""))
         found.append(forge.add("commit", content))
     return found
 
@@ -170,18 +170,18 @@ def lying(forge: Forge, oid: str, seq: int) -> str:
 
 
 def test_a_record_in_an_envelope_lands_where_the_head_is(town: Fleet, forge: Forge) -> None:
-    placed = forge.place(forge.signed("bob", "submit", task="posted"))
-    [sent] = enveloped(forge, placed)
-    assert landed(send(forge, sent)) == [(sent, seq_of(forge, placed), placed)]
-    assert forge.tip == placed
+    proposal = forge.propose(forge.signed("bob", "submit", task="posted"))
+    [sent] = enveloped(forge, proposal)
+    assert landed(send(forge, sent)) == [(sent, seq_of(forge, proposal), proposal)]
+    assert forge.tip == proposal
     again = landed(send(forge, sent))
-    assert again == [(sent, seq_of(forge, placed), placed)]
+    assert again == [(sent, seq_of(forge, proposal), proposal)]
     is_sound(forge)
 
 
 def test_a_chain_of_envelopes_lands_whole_or_not_at_all(town: Fleet, forge: Forge) -> None:
     oids = forge.voids(4)
-    bad = forge.place(forge.sign(forge.record("bob", "void"), mint()), on=oids[-1])
+    bad = forge.propose(forge.sign(forge.record("bob", "void"), mint()), on=oids[-1])
     sent = enveloped(forge, *oids, bad)
     grow(forge, 2)
     head = forge.tip
@@ -211,14 +211,18 @@ def test_a_genesis_record_lands_nowhere_a_second_time(town: Fleet, forge: Forge)
 
 
 def test_two_on_one_head_both_land(town: Fleet, forge: Forge) -> None:
-    oids = [forge.place(forge.signed(agent, "claim", tasks=[agent])) for agent in ("bob", "carol")]
+    oids = [
+        forge.propose(forge.signed(agent, "claim", tasks=[agent])) for agent in ("bob", "carol")
+    ]
     [[first], [second]] = [landed(send(forge, oid)) for oid in oids]
     assert first[1] + 1 == second[1]
     is_sound(forge)
 
 
 def test_of_two_who_want_the_same_the_first_has_it(town: Fleet, forge: Forge) -> None:
-    oids = [forge.place(forge.signed(agent, "claim", tasks=["one"])) for agent in ("bob", "carol")]
+    oids = [
+        forge.propose(forge.signed(agent, "claim", tasks=["one"])) for agent in ("bob", "carol")
+    ]
     assert len(landed(send(forge, oids[0]))) == 1
     head = forge.tip
     refused = send(forge, oids[1])
@@ -236,16 +240,16 @@ def test_a_chain_of_100_lands_in_one_push(town: Fleet, forge: Forge) -> None:
     assert [pushed for pushed, *_ in found] == oids
     assert [seq for _, seq, _ in found] == list(range(found[0][1], found[0][1] + 100))
     assert forge.tip == found[-1][2]
-    assert commit.parse(found[0][2], forge.raw(found[0][2])).parent == head
+    assert parse_commit(found[0][2], forge.raw(found[0][2])).parent == head
     is_sound(forge)
 
 
 def test_of_a_chain_with_a_bad_record_nothing_lands_and_the_bad_one_is_named(
     town: Fleet, forge: Forge
 ) -> None:
-    first = forge.place(forge.signed("bob", "void"))
-    bad = forge.place(forge.sign(forge.record("bob", "void"), mint()), on=first)
-    last = forge.place(forge.signed("bob", "void"), on=bad)
+    first = forge.propose(forge.signed("bob", "void"))
+    bad = forge.propose(forge.sign(forge.record("bob", "void"), mint()), on=first)
+    last = forge.propose(forge.signed("bob", "void"), on=bad)
     grow(forge)
     head = forge.tip
     pushed = send(forge, last)
@@ -269,12 +273,12 @@ def test_a_chain_whose_beginning_has_landed_goes_on_from_there(town: Fleet, forg
 def test_1025_records_are_too_many_and_so_are_1025_between(village: Forge) -> None:
     head = village.tip
     oids = village.voids(1025)
-    stale = village.place(village.signed("alice", "submit", task="stale"))
+    stale = village.propose(village.signed("alice", "submit", task="stale"))
     assert send(village, oids[-1]).slug == "too-many-records"
     assert village.tip == head
     assert len(landed(send(village, oids[-2]))) == 1024
     assert len(landed(send(village, stale))) == 1  # 1,024 have landed since
-    late = village.place(village.signed("alice", "void", on=oids[0]), on=oids[0])
+    late = village.propose(village.signed("alice", "void", on=oids[0]), on=oids[0])
     grow(village, 2)
     assert send(village, late).slug == "bad-genesis"  # what is below is out of reach: all comes
     assert send(village, *enveloped(village, late)).slug == "bad-base"
@@ -330,7 +334,7 @@ def test_what_is_no_record_is_refused(
 @pytest.mark.parametrize("later", [-40_000, 40_000])
 def test_a_wrong_clock_is_refused(town: Fleet, forge: Forge, later: int) -> None:
     forge.later = later
-    oid = forge.place(forge.signed("bob", "void"))
+    oid = forge.propose(forge.signed("bob", "void"))
     assert send(forge, oid).slug == "clock-skew"
 
 
@@ -347,17 +351,17 @@ def test_a_takeover_waits_for_the_servers_clock(
     forge.later = 1000
     while forge.now < claim.claimable_at.timestamp() * 1000:
         time.sleep(0.02)
-    assert send(forge, forge.place(forge.signed("bob", "claim", tasks=["t"]))).slug == "too-early"
+    assert send(forge, forge.propose(forge.signed("bob", "claim", tasks=["t"]))).slug == "too-early"
 
 
 def test_without_the_agents_secret_nothing_is_admitted(village: Forge) -> None:
-    oid = village.place(village.signed("alice", "void"))
+    oid = village.propose(village.signed("alice", "void"))
     (village.fleet.remote / "coordledger/master").write_text(mint().reveal() + "\n")
     assert send(village, oid).slug == "no-secret"
 
 
 def test_a_ledger_is_neither_made_nor_deleted_nor_misnamed(town: Fleet, forge: Forge) -> None:
-    oid, head = forge.place(forge.signed("bob", "void")), forge.tip
+    oid, head = forge.propose(forge.signed("bob", "void")), forge.tip
     assert send(forge, oid, "refs/for/coordledger/other").slug == "no-create"
     for name in ("UPPER", "a.b", "a/b", "-x", "x" * 65):
         assert send(forge, oid, f"refs/for/coordledger/{name}").slug == "bad-ref"
@@ -371,13 +375,13 @@ def test_a_ledger_is_neither_made_nor_deleted_nor_misnamed(town: Fleet, forge: F
 @pytest.mark.parametrize("ref", ["refs/For/coordledger/main", "refs/for/Coordledger/main"])
 @pytest.mark.parametrize("below", ["", "refs/heads/"])
 def test_no_ref_is_made_that_looks_like_it(town: Fleet, forge: Forge, ref: str, below: str) -> None:
-    oid = forge.place(forge.signed("bob", "void"))
+    oid = forge.propose(forge.signed("bob", "void"))
     assert forge.refusal(f"{oid}:{below}{ref}") == "bad-ref"
 
 
 def test_a_branch_with_the_refs_full_name_cannot_take_its_pushes(town: Fleet, forge: Forge) -> None:
     """`git push` would take it for what is meant."""
-    oid = forge.place(forge.signed("bob", "void"))
+    oid = forge.propose(forge.signed("bob", "void"))
     assert forge.refusal(f"{oid}:refs/heads/{FOR_REF}") == "bad-ref"
     assert len(landed(send(forge, oid))) == 1
 
@@ -388,7 +392,7 @@ def test_a_branch_with_the_refs_full_name_cannot_take_its_pushes(town: Fleet, fo
 def test_what_has_landed_is_answered_with_its_place_however_often(
     town: Fleet, forge: Forge
 ) -> None:
-    oid = forge.place(forge.signed("bob", "submit", task="again"))
+    oid = forge.propose(forge.signed("bob", "submit", task="again"))
     grow(forge)
     once = landed(send(forge, oid))
     grow(forge)
@@ -400,7 +404,7 @@ def test_what_has_landed_is_answered_with_its_place_however_often(
 
 def test_it_has_landed_even_if_its_key_has_ended_since(town: Fleet, forge: Forge) -> None:
     town.enroll("dave")
-    oid = forge.place(forge.signed("dave", "void"))
+    oid = forge.propose(forge.signed("dave", "void"))
     once = landed(send(forge, oid))
     town.ledger("alice").revoke("dave")
     assert landed(send(forge, oid)) == once
@@ -410,7 +414,7 @@ def test_another_record_of_the_same_intent_is_a_replay(town: Fleet, forge: Forge
     record = forge.record("bob", "submit", task="intent-a")
     other = record | {"task": "intent-b"}
     on = forge.tip
-    oids = [forge.place(forge.sign(one), on=on) for one in (record, other)]
+    oids = [forge.propose(forge.sign(one), on=on) for one in (record, other)]
     stolen = forge.stolen(oids[0])
     tagless = forge.render(Signed(stolen.payload, stolen.record, bytes(32)), on=on)
     assert len(landed(send(forge, oids[0]))) == 1
@@ -426,7 +430,9 @@ def test_sixteen_pushers_need_one_push_for_each_record(village: Forge) -> None:
     oids = {}
     for n in range(48):
         task = f"t{n}" if n % 6 else "wanted"
-        oids[village.place(village.signed("alice", "claim", session=f"s{n}", tasks=[task]))] = task
+        oids[village.propose(village.signed("alice", "claim", session=f"s{n}", tasks=[task]))] = (
+            task
+        )
     with ThreadPoolExecutor(16) as pool:
         pushes = dict(zip(oids, pool.map(lambda oid: send(village, oid), oids), strict=True))
     lost = {oid for oid, pushed in pushes.items() if pushed.slug}
@@ -441,14 +447,14 @@ def test_sixteen_pushers_need_one_push_for_each_record(village: Forge) -> None:
 def test_ordinary_pushes_at_the_same_time_lose_a_race_and_nothing_else(village: Forge) -> None:
     start = village.tip
     sequenced = [
-        village.place(village.signed("alice", "submit", on=start, task=f"s{n}"), on=start)
+        village.propose(village.signed("alice", "submit", on=start, task=f"s{n}"), on=start)
         for n in range(12)
     ]
     ordinary = [village.signed("alice", "submit", on=start, task=f"o{n}") for n in range(8)]
 
     def press(signed: Signed) -> int:
         for tries in range(1, 200):
-            if village.push(village.place(signed)).code == 0:
+            if village.push(village.propose(signed)).code == 0:
                 return tries
         raise AssertionError
 
@@ -464,8 +470,8 @@ def test_ordinary_pushes_at_the_same_time_lose_a_race_and_nothing_else(village: 
 def test_refs_of_one_push_are_answered_each_on_its_own(village: Forge) -> None:
     fleet = village.fleet
     fleet.git("update-ref", "refs/coordledger/twin", village.tip)
-    good, code = village.place(village.signed("alice", "void")), _foreign(village)
-    bad = village.place(village.sign(village.record("alice", "void"), mint()))
+    good, code = village.propose(village.signed("alice", "void")), _foreign(village)
+    bad = village.propose(village.sign(village.record("alice", "void"), mint()))
     pushed = village.push(
         f"{good}:{FOR_REF}", f"{bad}:refs/for/coordledger/twin", f"{code}:refs/heads/x"
     )
@@ -473,7 +479,7 @@ def test_refs_of_one_push_are_answered_each_on_its_own(village: Forge) -> None:
     assert [new for *_, new in _LANDED.findall(pushed.err)] == [good] == [village.tip]
     assert fleet.head("refs/heads/x") == code
     # The same ledger by both ways: the ordinary one is too late.
-    both = [village.place(village.signed("alice", "submit", task=task)) for task in "ab"]
+    both = [village.propose(village.signed("alice", "submit", task=task)) for task in "ab"]
     pushed = village.push(f"{both[0]}:{FOR_REF}", f"{both[1]}:{LEDGER_REF}")
     assert (village.tip, pushed.code) == (both[0], 1)
 
@@ -487,7 +493,7 @@ def test_the_rest_of_a_refused_commit_does_not_speak_for_the_next_ledger(village
     fleet.git("pack-refs", "--all")
     forged = f"{village.tip} commit {len(lie)}\n".encode() + lie + b"\n"
     large = village.add("commit", f"tree {village.tree()}\n".encode() + forged * 4500)
-    good = village.place(village.signed("alice", "void"))
+    good = village.propose(village.signed("alice", "void"))
     others = [f"{large}:refs/for/coordledger/{name}" for name in ("aaa", "bbb")]
     pushed = village.push(*others, f"{good}:{FOR_REF}")
     assert pushed.err.count("too-large") >= 2
@@ -496,7 +502,7 @@ def test_the_rest_of_a_refused_commit_does_not_speak_for_the_next_ledger(village
 
 def test_an_atomic_push_is_refused_as_a_whole(town: Fleet, forge: Forge) -> None:
     """git could take back the others, and never what the hook has landed."""
-    oid, head = forge.place(forge.signed("bob", "void")), forge.tip
+    oid, head = forge.propose(forge.signed("bob", "void")), forge.tip
     pushed = forge.push("--atomic", f"{oid}:{FOR_REF}", f"{_foreign(forge)}:refs/heads/atomic")
     assert pushed.slug == "bad-push"
     assert "atomic" in pushed.said[0]
@@ -506,9 +512,9 @@ def test_an_atomic_push_is_refused_as_a_whole(town: Fleet, forge: Forge) -> None
 
 def test_push_options_and_a_namespace_change_nothing(town: Fleet, forge: Forge) -> None:
     town.git("config", "receive.advertisePushOptions", "true")
-    oid = forge.place(forge.signed("bob", "void"))
+    oid = forge.propose(forge.signed("bob", "void"))
     assert len(landed(forge.push("-o", "coordledger=off", f"{oid}:{FOR_REF}"))) == 1
-    bad = forge.place(forge.sign(forge.record("bob", "void"), mint()))
+    bad = forge.propose(forge.sign(forge.record("bob", "void"), mint()))
     pushed = forge.push(f"{bad}:{FOR_REF}", env={"GIT_NAMESPACE": "elsewhere"})
     assert pushed.slug == "bad-signature"
 
@@ -517,12 +523,12 @@ def test_push_options_and_a_namespace_change_nothing(town: Fleet, forge: Forge) 
 
 
 @pytest.fixture
-def desk(village: Forge) -> Desk:
+def desk(village: Forge) -> Combiner:
     """A desk in this process. What it is to land has to be in the remote already: `bring`."""
     village.fleet.git("config", "core.logAllRefUpdates", "always")
     remote = str(village.fleet.remote)
     environ = village.fleet.env | {"GIT_DIR": remote}
-    return Desk(
+    return Combiner(
         Sequencer("main", environ),
         threading.Lock(),
         lambda: Reader(environ),
@@ -534,15 +540,15 @@ def bring(forge: Forge, *oids: str) -> None:
     assert forge.push(*(f"{oid}:refs/heads/{oid}" for oid in oids)).slug == ""
 
 
-def test_what_waits_at_a_desk_lands_together(village: Forge, desk: Desk) -> None:
+def test_what_waits_at_a_desk_lands_together(village: Forge, desk: Combiner) -> None:
     start = village.tip
     goods = [
-        village.place(village.signed("alice", "submit", on=start, task=f"t{n}"), on=start)
+        village.propose(village.signed("alice", "submit", on=start, task=f"t{n}"), on=start)
         for n in range(12)
     ]
-    twin = village.place(village.signed("alice", "submit", on=start, task="t0"), on=start)
-    bad = village.place(village.sign(village.record("alice", "void"), mint()))
-    chain = village.place(village.sign(village.record("alice", "void"), mint()), on=goods[-1])
+    twin = village.propose(village.signed("alice", "submit", on=start, task="t0"), on=start)
+    bad = village.propose(village.sign(village.record("alice", "void"), mint()))
+    chain = village.propose(village.sign(village.record("alice", "void"), mint()), on=goods[-1])
     bring(village, *goods, bad, chain, twin)
     grow(village)
     with (village.fleet.remote / "coordledger/main.lock").open("w") as file:
@@ -566,10 +572,10 @@ def test_what_waits_at_a_desk_lands_together(village: Forge, desk: Desk) -> None
 
 
 def test_a_desk_and_hooks_of_their_own_and_ordinary_pushes_share_a_ledger(
-    village: Forge, desk: Desk
+    village: Forge, desk: Combiner
 ) -> None:
     for n in range(3):
-        oids = [village.place(village.signed("alice", "submit", task=f"{n}{k}")) for k in "abc"]
+        oids = [village.propose(village.signed("alice", "submit", task=f"{n}{k}")) for k in "abc"]
         grow(village)
         assert len(landed(send(village, oids[0]))) == 1
         bring(village, oids[1])
@@ -580,18 +586,18 @@ def test_a_desk_and_hooks_of_their_own_and_ordinary_pushes_share_a_ledger(
         again = desk.land(oids[0])
         assert again
         assert again.said == [f"coordledger: landed {oids[0]} {3 * n + 2} {again.new}"]
-    assert village.push(village.place(village.signed("alice", "void"))).slug == ""
+    assert village.push(village.propose(village.signed("alice", "void"))).slug == ""
 
 
 def test_a_desk_that_cannot_land_says_so_or_says_nothing(
-    village: Forge, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    village: Forge, desk: Combiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    oid = village.place(village.signed("alice", "void"))
+    oid = village.propose(village.signed("alice", "void"))
     bring(village, oid)
     with (village.fleet.remote / "coordledger/main.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with monkeypatch.context() as patch:
-            patch.setattr(sequence, "TURN_SECONDS", 0)
+            patch.setattr(sequencer, "TURN_SECONDS", 0)
             answer = desk.land(oid)
     assert answer
     assert answer.code == "busy"
@@ -604,9 +610,9 @@ def test_a_desk_that_cannot_land_says_so_or_says_nothing(
 
 
 def test_a_push_that_comes_between_reading_and_moving_the_ref_is_built_upon(
-    village: Forge, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    village: Forge, desk: Combiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    oid = village.place(village.signed("alice", "submit", task="slow"))
+    oid = village.propose(village.signed("alice", "submit", task="slow"))
     bring(village, oid)
     write, others = durable.write, iter([1, 1])
 
@@ -624,9 +630,9 @@ def test_a_push_that_comes_between_reading_and_moving_the_ref_is_built_upon(
 
 
 def test_a_git_that_dies_after_it_moved_the_ref_has_moved_it(
-    village: Forge, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    village: Forge, desk: Combiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    oid = village.place(village.signed("alice", "submit", task="once"))
+    oid = village.propose(village.signed("alice", "submit", task="once"))
     bring(village, oid)
     move = durable.move
     monkeypatch.setattr(durable, "move", lambda *given: move(*given) or "died")
@@ -659,12 +665,12 @@ def served(village: Forge) -> Iterator[Resident]:
 
 def test_a_resident_lands_and_refuses_as_the_hook_does(village: Forge, served: Resident) -> None:
     start = village.tip
-    late = village.place(village.signed("alice", "submit", task="late"))
+    late = village.propose(village.signed("alice", "submit", task="late"))
     chain = village.voids(30)
-    bad = village.place(village.sign(village.record("alice", "void"), mint()), on=chain[3])
-    worse = village.place(village.signed("alice", "void", on=chain[3]), on=bad)
+    bad = village.propose(village.sign(village.record("alice", "void"), mint()), on=chain[3])
+    worse = village.propose(village.signed("alice", "void", on=chain[3]), on=bad)
     village.later = 60_000
-    fast = village.place(village.signed("alice", "void", on=start), on=start)
+    fast = village.propose(village.signed("alice", "void", on=start), on=start)
     village.later = 0
     with without_python(village.fleet):
         grow(village)
@@ -694,7 +700,7 @@ def test_a_resident_refuses_what_is_forged(
 
 def test_it_reads_its_secrets_for_each_turn(village: Forge, served: Resident) -> None:
     master = village.fleet.remote / "coordledger/master"
-    text, oid = master.read_text(), village.place(village.signed("alice", "void"))
+    text, oid = master.read_text(), village.propose(village.signed("alice", "void"))
     master.write_text(mint().reveal() + "\n")
     assert send(village, oid).slug == "no-secret"
     master.write_text(text)
@@ -706,7 +712,7 @@ def test_sixteen_pushers_are_landed_by_the_resident(village: Forge, served: Resi
     village.fleet.git("config", "core.logAllRefUpdates", "always")
     start = village.tip
     oids = [
-        village.place(village.signed("alice", "submit", on=start, task=f"t{n}"), on=start)
+        village.propose(village.signed("alice", "submit", on=start, task=f"t{n}"), on=start)
         for n in range(48)
     ]
     with without_python(village.fleet), ThreadPoolExecutor(14) as pool:
@@ -723,7 +729,7 @@ def test_whatever_becomes_of_the_resident_every_record_lands_once(
 ) -> None:
     start = village.tip
     oids = [
-        village.place(village.signed("alice", "submit", on=start, task=f"t{n}"), on=start)
+        village.propose(village.signed("alice", "submit", on=start, task=f"t{n}"), on=start)
         for n in range(20)
     ]
     with ThreadPoolExecutor(10) as pool:
@@ -743,14 +749,14 @@ def test_a_resident_that_stops_is_left_alone_and_lands_nothing_when_it_goes_on(
     """What was refused in its place stays refused."""
     base = village.tip
     good, bad = (
-        village.place(village.signed("alice", "submit", on=base, task=task), on=base)
+        village.propose(village.signed("alice", "submit", on=base, task=task), on=base)
         for task in ("good", "bad")
     )
     served.send(signal.SIGSTOP)
     with ThreadPoolExecutor(2) as pool:
         coming = [pool.submit(send, village, oid) for oid in (good, bad)]
         time.sleep(1)  # its asker has asked
-        mine = village.place(village.signed("alice", "submit", task="bad"))
+        mine = village.propose(village.signed("alice", "submit", task="bad"))
         with without(village.fleet, "coordledger/socket"):
             assert village.push(mine).slug == ""
         pushes = [one.result() for one in coming]
@@ -775,7 +781,7 @@ def without(fleet: Fleet, name: str) -> Iterator[None]:
 
 
 def test_nothing_is_landed_for_who_has_gone(village: Forge, served: Resident) -> None:
-    oids = [village.place(village.signed("alice", "submit", task=task)) for task in "ab"]
+    oids = [village.propose(village.signed("alice", "submit", task=task)) for task in "ab"]
     bring(village, *oids)
     remote = village.fleet.remote
     with (remote / "coordledger/main.lock").open("w") as file:
@@ -805,7 +811,7 @@ def test_who_asked_a_resident_and_gets_no_turn_does_not_know(
     village: Forge, served: Resident, mortal: Callable[..., list[str]]
 ) -> None:
     """It may have stopped in the middle of its own turn."""
-    oid = village.place(village.signed("alice", "void"))
+    oid = village.propose(village.signed("alice", "void"))
     line = f"{ZERO} {oid} {FOR_REF}"
     bring(village, oid)
     mortal(0, seconds=1)
@@ -826,10 +832,10 @@ def test_what_is_not_one_plain_command_goes_to_python(village: Forge, served: Re
     fleet = village.fleet
     fleet.git("update-ref", "refs/coordledger/twin", village.tip)
     fleet.git("config", "receive.advertisePushOptions", "true")
-    oid = village.place(village.signed("alice", "void"))
+    oid = village.propose(village.signed("alice", "void"))
     both = village.push(f"{oid}:{FOR_REF}", f"{oid}:refs/for/coordledger/twin")
     assert len(landed(both)) == 2
-    other = village.place(village.signed("alice", "submit", task="t"))
+    other = village.propose(village.signed("alice", "submit", task="t"))
     assert len(landed(village.push("-o", "x", f"{other}:{FOR_REF}"))) == 1
     assert village.push("--atomic", f"{other}:{FOR_REF}").slug == "bad-push"
     assert landed(village.push("-o", "x", f"{other}:{FOR_REF}"))[0][2] == village.tip
@@ -844,7 +850,7 @@ def test_any_shell_speaks_with_git_and_hands_over_the_rest(
 ) -> None:
     if shutil.which(shell[0]) is None:
         pytest.skip(f"no {shell[0]} here")
-    oid = village.place(village.signed("alice", "void"))
+    oid = village.propose(village.signed("alice", "void"))
     assert len(landed(send(village, oid))) == 1
     one = packet(f"{ZERO} {oid} {FOR_REF}".encode())
     two = packet(f"{ZERO} {oid} refs/for/coordledger/none".encode())
@@ -872,9 +878,9 @@ def test_any_shell_speaks_with_git_and_hands_over_the_rest(
             # As git does it: the pipe stays open, and nothing comes before the version's answer.
             ours.settimeout(20)
             ours.sendall(packet(version) + b"0000")
-            assert sequence.read_packets(answer.read) == [b"version=1"]
+            assert sequencer.read_packets(answer.read) == [b"version=1"]
             ours.sendall(commands + b"0000")
-            said = b"\n".join(sequence.read_packets(answer.read))
+            said = b"\n".join(sequencer.read_packets(answer.read))
             process.communicate(timeout=20)
         assert process.returncode == 0
         assert all(text in said for text in answers), said
@@ -918,7 +924,7 @@ def test_a_hook_that_dies_at_any_step_loses_nothing_and_doubles_nothing(
     kinds: set[str] = set()
     for point in range(1, 100):
         before, signed = count(), village.signed("alice", "submit", on=base, task=f"t{point}")
-        oid = village.place(signed, on=base)
+        oid = village.propose(signed, on=base)
         mortal(point)
         pushed = send(village, oid)
         assert pushed.said == []  # nobody said that it was refused
@@ -938,7 +944,7 @@ def test_a_hook_that_dies_at_any_step_loses_nothing_and_doubles_nothing(
 
 
 def test_a_lock_that_git_left_behind_is_named(village: Forge) -> None:
-    oid = village.place(village.signed("alice", "void"))
+    oid = village.propose(village.signed("alice", "void"))
     lock = village.fleet.remote / f"{LEDGER_REF}.lock"
     lock.touch()
     pushed = send(village, oid)
@@ -949,7 +955,7 @@ def test_a_lock_that_git_left_behind_is_named(village: Forge) -> None:
 
 
 def test_who_gets_no_turn_is_told_so(village: Forge, mortal: Callable[..., list[str]]) -> None:
-    oid = village.place(village.signed("alice", "void"))
+    oid = village.propose(village.signed("alice", "void"))
     mortal(0, seconds=1)
     with (village.fleet.remote / "coordledger/main.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -963,7 +969,7 @@ def test_a_hook_that_cannot_start_refuses_records_and_nothing_else(
 ) -> None:
     hook = village.fleet.remote / "hooks/proc-receive"
     hook.write_text(re.sub(f"(?m)^{line.partition('=')[0]}=.*", line, hook.read_text()))
-    oid, head = village.place(village.signed("alice", "void")), village.tip
+    oid, head = village.propose(village.signed("alice", "void")), village.tip
     pushed = village.push(f"{oid}:{FOR_REF}", f"{_foreign(village)}:refs/heads/x")
     assert pushed.slug == "hook-broken"
     assert village.tip == head
@@ -973,7 +979,7 @@ def test_a_hook_that_cannot_start_refuses_records_and_nothing_else(
 def test_an_exposed_master_and_a_full_disk_land_nothing(village: Forge) -> None:
     remote, oid, head = (
         village.fleet.remote,
-        village.place(village.signed("alice", "void")),
+        village.propose(village.signed("alice", "void")),
         village.tip,
     )
     (remote / "coordledger/master").chmod(0o644)
@@ -1013,7 +1019,7 @@ def test_odd_input_is_answered_with_a_line_or_a_no(town: Fleet, given: bytes) ->
 
 
 def test_a_ref_that_stands_in_the_list_twice_is_refused(town: Fleet, forge: Forge) -> None:
-    oid, head = forge.place(forge.signed("bob", "void")), forge.tip
+    oid, head = forge.propose(forge.signed("bob", "void")), forge.tip
     line = packet(f"{ZERO} {oid} {FOR_REF}".encode())
     ran = plain(
         *(town.remote / "hooks/proc-receive",),
@@ -1068,14 +1074,14 @@ def test_objects_are_on_the_disk_before_they_have_names(
 def test_the_ref_moves_as_git_moves_it(village: Forge) -> None:
     remote = village.fleet.remote
     village.fleet.git("config", "core.logAllRefUpdates", "always")
-    first = village.place(village.signed("alice", "void"))
+    first = village.propose(village.signed("alice", "void"))
     assert len(landed(send(village, first))) == 1
     log = (remote / "logs" / LEDGER_REF).read_text().splitlines()
     assert log[-1].split()[1] == first
     assert log[-1].endswith("\tpush")
     village.fleet.git("pack-refs", "--all")
     village.fleet.git("gc", "--quiet", "--prune=now")
-    second = village.place(village.signed("alice", "submit", task="packed"))
+    second = village.propose(village.signed("alice", "submit", task="packed"))
     grow(village)
     assert len(landed(send(village, second))) == 1
     is_sound(village)
@@ -1107,11 +1113,11 @@ def test_a_sha_256_repository_is_sequenced_too(fleet: Fleet, tmp_path: Path) -> 
 def test_who_pushes_to_a_ledger_learns_that_it_is_sequenced(town: Fleet, forge: Forge) -> None:
     said = "remote: coordledger: sequenced"
     for ref in (LEDGER_REF, TRY_REF):
-        oid = forge.place(forge.signed("bob", "void"))
+        oid = forge.propose(forge.signed("bob", "void"))
         assert forge.push(f"{oid}:{ref}").err.count(said) == 1
     assert said not in forge.push(f"{_foreign(forge)}:refs/heads/y").err
     switch(town, sequence=False)
-    oid = forge.place(forge.signed("bob", "void"))
+    oid = forge.propose(forge.signed("bob", "void"))
     assert said not in forge.push(f"{oid}:{TRY_REF}").err
     switch(town, sequence=True)
 
@@ -1120,7 +1126,7 @@ def test_where_it_is_off_pushes_are_refused_and_make_no_ref(
     fleet: Fleet, forge_for: Callable[[Fleet], Forge]
 ) -> None:
     forge = forge_for(fleet)
-    oid = forge.place(forge.signed("alice", "void"))
+    oid = forge.propose(forge.signed("alice", "void"))
     assert forge.refusal(f"{oid}:{FOR_REF}") == "not-sequenced"
     assert forge.refusal(f"{oid}:refs/For/coordledger/main") == "bad-ref"
     assert forge.push(f"{_foreign(forge)}:refs/for/master").slug == ""  # nobody's of ours

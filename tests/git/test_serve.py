@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 from fleet import LEDGER_REF, Fleet
 
-from coordledger.server.serve import MAX_AT_ONCE, MAX_REQUEST
-from coordledger.setup.install import mint
+from coordledger.server.daemon import MAX_AT_ONCE, MAX_REQUEST
+from coordledger.setup.hooks import mint
 
 from .forge import TRY_REF, Forge, fsck, plain, second_opinion
 from .test_hook import FORGED, MANGLED, REWRITES, TREES, _root
@@ -74,11 +74,11 @@ def without_python(fleet: Fleet) -> Iterator[None]:
 
 
 def good(forge: Forge, on: str | None = None) -> str:
-    return forge.place(forge.signed("alice", "void", on=on), on=on)
+    return forge.propose(forge.signed("alice", "void", on=on), on=on)
 
 
 def forged(forge: Forge) -> str:
-    return forge.place(forge.sign(forge.record("alice", "void"), mint()))
+    return forge.propose(forge.sign(forge.record("alice", "void"), mint()))
 
 
 def request(forge: Forge, new: str, *, there: Path | None = None, objects: str = "") -> bytes:
@@ -175,7 +175,7 @@ def test_a_tree_that_the_record_does_not_make_is_refused(forge: Forge, case: str
 
 
 def test_a_commit_with_one_thing_changed_is_refused(forge: Forge) -> None:
-    raw = forge.raw(forge.place(forge.signed("bob", "send", channel="general", body="hello")))
+    raw = forge.raw(forge.propose(forge.signed("bob", "send", channel="general", body="hello")))
     for pattern, new in MANGLED.values():
         pushed = forge.push(forge.add("commit", re.sub(pattern, new, raw, count=1)))
         assert pushed.slug in ("bad-commit", "bad-json", "not-canonical", "bad-signature")
@@ -488,11 +488,11 @@ def test_secrets_and_settings_are_read_for_each_push(
         assert forge.refusal(good(forge)) == "no-secret"
 
         forge.found(days_ago=40)
-        assert forge.refusal(forge.place(forge.signed("alice", "void"))) == "no-secret"
+        assert forge.refusal(forge.propose(forge.signed("alice", "void"))) == "no-secret"
         master.with_name("away").rename(master)
-        assert forge.refusal(forge.place(forge.signed("alice", "void"))) == "gap"
+        assert forge.refusal(forge.propose(forge.signed("alice", "void"))) == "gap"
         fleet.git("config", "coordledger.maxGap", "41d")
-        assert forge.push(forge.place(forge.signed("alice", "void"))).slug == ""
+        assert forge.push(forge.propose(forge.signed("alice", "void"))).slug == ""
 
 
 def test_one_process_serves_several_repositories_and_mixes_nothing(

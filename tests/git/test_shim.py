@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordledger.setup.install import _shim
+from coordledger.setup.hooks import _shim
 
 from .forge import plain
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordledger.errors import Failed, Integrity
-from coordledger.git import store as module
+from coordledger.git import repository as module
 from coordledger.git.process import Deadline, Git
-from coordledger.git.store import Store
+from coordledger.git.push_protocol import MANY
+from coordledger.git.repository import Repository
 from coordledger.git.tree import object_id
-from coordledger.git.wire import MANY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 REF, OTHER = "refs/coordledger/main", "refs/coordledger/other"
 
 
-class Repository:
+class Sample:
     """A bare repository, for git and as a `Store`."""
 
     def __init__(self, path: Path, env: dict[str, str], algo: str) -> None:
         self.path, self.env, self.algo = path, env, algo
         self.git("init", "--quiet", "--bare", f"--object-format={algo}", str(path), at=path.parent)
-        self.store = Store.open(Git(env, path, Deadline(20)), path)
+        self.store = Repository.open(Git(env, path, Deadline(20)), path)
 
     def git(self, *argv: str, at: Path | None = None) -> str:
         ran = subprocess.run(
@@ -56,16 +56,14 @@ class Repository:
 
 
 @pytest.fixture(params=["sha1", "sha256"])
-def here(
-    request: pytest.FixtureRequest, tmp_path: Path, env: dict[str, str]
-) -> Iterator[Repository]:
-    made = Repository(tmp_path / "here.git", env, request.param)
+def here(request: pytest.FixtureRequest, tmp_path: Path, env: dict[str, str]) -> Iterator[Sample]:
+    made = Sample(tmp_path / "here.git", env, request.param)
     yield made
     made.store.close()
 
 
 @pytest.mark.parametrize("count", [1, MANY, MANY + 1], ids=["one", "few", "many"])
-def test_git_has_what_was_written_and_it_is_read_back(here: Repository, count: int) -> None:
+def test_git_has_what_was_written_and_it_is_read_back(here: Sample, count: int) -> None:
     objects = here.blobs(0, count)
     here.store.write(objects)
     here.store.write(objects)
@@ -77,7 +75,7 @@ def test_git_has_what_was_written_and_it_is_read_back(here: Repository, count: i
     assert not list(here.path.glob("objects/*/tmp_*"))
 
 
-def test_what_is_read_ahead_is_what_is_there(here: Repository) -> None:
+def test_what_is_read_ahead_is_what_is_there(here: Sample) -> None:
     objects = here.blobs(0, 600)
     loose = here.blobs(600, 3)
     for some in (objects, loose):
@@ -98,7 +96,7 @@ def test_what_is_read_ahead_is_what_is_there(here: Repository) -> None:
         here.store.read(bad)
 
 
-def test_what_is_read_ahead_is_hashed_as_well(here: Repository) -> None:
+def test_what_is_read_ahead_is_hashed_as_well(here: Sample) -> None:
     """What git gives from a pack of somebody's is not always what the id says."""
     one, other = here.blobs(0, 2).items()
     here.store.write(dict([one, other]))
@@ -108,7 +106,7 @@ def test_what_is_read_ahead_is_hashed_as_well(here: Repository) -> None:
         here.store.read(one[0])
 
 
-def test_a_pack_of_objects_is_git_s(here: Repository) -> None:
+def test_a_pack_of_objects_is_git_s(here: Sample) -> None:
     objects = here.blobs(0, 9) | {object_id("tree", b"", here.algo): ("tree", b"")}
     pack = here.store.pack(objects)
     subprocess.run(
@@ -122,10 +120,8 @@ def test_a_pack_of_objects_is_git_s(here: Repository) -> None:
     assert all(here.store.read(oid) == content for oid, (_, content) in objects.items())
 
 
-def test_what_is_packed_or_borrowed_or_comes_later_is_found(
-    here: Repository, tmp_path: Path
-) -> None:
-    neighbour = Repository(tmp_path / "next.git", here.env, here.algo)
+def test_what_is_packed_or_borrowed_or_comes_later_is_found(here: Sample, tmp_path: Path) -> None:
+    neighbour = Sample(tmp_path / "next.git", here.env, here.algo)
     (here.path / "objects/info/alternates").write_text(f"{neighbour.path}/objects\n")
     packed, borrowed, later = here.blobs(0, 1), here.blobs(1, 1), here.blobs(2, MANY + 1)
     neighbour.store.write(borrowed)
@@ -146,7 +142,7 @@ def test_what_is_packed_or_borrowed_or_comes_later_is_found(
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", None], ids=["empty", "nonsense", "another"])
 def test_a_damaged_object_is_named_and_no_other_suffers(
-    here: Repository, content: bytes | None
+    here: Sample, content: bytes | None
 ) -> None:
     objects = here.blobs(0, 3)
     here.store.write(objects)
@@ -161,8 +157,8 @@ def test_a_damaged_object_is_named_and_no_other_suffers(
     assert here.store.read(good) == objects[good][1]
 
 
-def test_what_is_borrowed_has_to_be_what_its_id_says(here: Repository, tmp_path: Path) -> None:
-    neighbour = Repository(tmp_path / "next.git", here.env, here.algo)
+def test_what_is_borrowed_has_to_be_what_its_id_says(here: Sample, tmp_path: Path) -> None:
+    neighbour = Sample(tmp_path / "next.git", here.env, here.algo)
     (here.path / "objects/info/alternates").write_text(f"{neighbour.path}/objects\n")
     objects = here.blobs(0, 2)
     neighbour.store.write(objects)
@@ -173,7 +169,7 @@ def test_what_is_borrowed_has_to_be_what_its_id_says(here: Repository, tmp_path:
         here.store.read(next(iter(objects)))
 
 
-def test_a_ref_is_set_read_and_removed_whatever_its_form(here: Repository) -> None:
+def test_a_ref_is_set_read_and_removed_whatever_its_form(here: Sample) -> None:
     store = here.store
     one, two = here.commit("one"), here.commit("two")
     assert store.ref(REF) is None
@@ -204,7 +200,7 @@ def test_a_ref_is_set_read_and_removed_whatever_its_form(here: Repository) -> No
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
 @pytest.mark.parametrize("to", ["one", "two", None])
 def test_the_lock_of_a_dead_process_is_waited_for_and_broken(
-    here: Repository, monkeypatch: pytest.MonkeyPatch, to: str | None, packed: bool
+    here: Sample, monkeypatch: pytest.MonkeyPatch, to: str | None, packed: bool
 ) -> None:
     monkeypatch.setattr(module, "LOCK_SECONDS", 0.2)
     new = here.commit(to) if to else None
@@ -227,11 +223,11 @@ def test_the_lock_of_a_dead_process_is_waited_for_and_broken(
 
 
 def test_what_is_no_repository_of_a_known_form_is_refused(
-    here: Repository, tmp_path: Path, env: dict[str, str]
+    here: Sample, tmp_path: Path, env: dict[str, str]
 ) -> None:
     def refusal(path: Path) -> str:
         with pytest.raises(Failed) as refused:
-            Store.open(Git(env, path, Deadline(20)), path)
+            Repository.open(Git(env, path, Deadline(20)), path)
         return refused.value.code
 
     assert refusal(tmp_path) == "not-a-repository"
@@ -243,11 +239,11 @@ def test_what_is_no_repository_of_a_known_form_is_refused(
     assert refusal(here.path) == "object-format"
 
 
-def test_a_linked_work_tree_shares_objects_and_refs(here: Repository, tmp_path: Path) -> None:
+def test_a_linked_work_tree_shares_objects_and_refs(here: Sample, tmp_path: Path) -> None:
     one = here.commit("one")
     here.git("update-ref", "refs/heads/main", one)
     here.git("worktree", "add", "-q", "--detach", str(tmp_path / "linked"), one)
-    store = Store.open(Git(here.env, tmp_path / "linked", Deadline(20)))
+    store = Repository.open(Git(here.env, tmp_path / "linked", Deadline(20)))
     assert (store.common_dir, store.root) == (here.store.git_dir, tmp_path / "linked")
     assert store.git_dir.parent == here.path / "worktrees"
     objects = here.blobs(0, 1)
@@ -258,7 +254,7 @@ def test_a_linked_work_tree_shares_objects_and_refs(here: Repository, tmp_path: 
     store.close()
 
 
-def test_a_reader_that_was_killed_is_started_again(here: Repository) -> None:
+def test_a_reader_that_was_killed_is_started_again(here: Sample) -> None:
     objects = here.blobs(0, MANY + 1)
     here.store.write(objects)
     first, second, *_ = objects
@@ -271,7 +267,7 @@ def test_a_reader_that_was_killed_is_started_again(here: Repository) -> None:
     assert not here.store.has("0" * len(first))
 
 
-def test_a_terminal_s_interrupt_is_not_for_the_reader(here: Repository) -> None:
+def test_a_terminal_s_interrupt_is_not_for_the_reader(here: Sample) -> None:
     objects = here.blobs(0, MANY + 1)
     here.store.write(objects)
     here.store.read(next(iter(objects)))
@@ -280,13 +276,11 @@ def test_a_terminal_s_interrupt_is_not_for_the_reader(here: Repository) -> None:
     assert os.getpgid(here.store._reader._git._pid) != os.getpgid(0)
 
 
-def test_what_a_promisor_has_is_not_here_and_nobody_is_asked(
-    here: Repository, tmp_path: Path
-) -> None:
+def test_what_a_promisor_has_is_not_here_and_nobody_is_asked(here: Sample, tmp_path: Path) -> None:
     here.git("config", "core.repositoryFormatVersion", "1")
     here.git("config", "extensions.partialClone", "origin")
     here.git("config", "remote.origin.promisor", "true")
-    theirs = Repository(tmp_path / "theirs.git", here.env, here.algo)
+    theirs = Sample(tmp_path / "theirs.git", here.env, here.algo)
     theirs.git("config", "uploadpack.allowAnySHA1InWant", "true")
     here.git("config", "remote.origin.url", str(theirs.path))
     theirs.store.write(here.blobs(0, 1))
@@ -296,7 +290,7 @@ def test_what_a_promisor_has_is_not_here_and_nobody_is_asked(
         here.store.read(oid)
 
 
-def test_where_nobody_may_wait_for_children_nothing_fails(here: Repository) -> None:
+def test_where_nobody_may_wait_for_children_nothing_fails(here: Sample) -> None:
     objects = here.blobs(0, MANY + 1)
     here.store.write(objects)
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -310,7 +304,7 @@ def test_where_nobody_may_wait_for_children_nothing_fails(here: Repository) -> N
 def test_a_path_may_be_any_bytes(tmp_path: Path, env: dict[str, str]) -> None:
     folder = os.fsencode(tmp_path) + b"/jos\xe9 \xc2\x85\xe2\x80\xa8"
     os.mkdir(folder)  # noqa: PTH102
-    made = Repository(Path(os.fsdecode(folder)) / "here.git", env, "sha1")
+    made = Sample(Path(os.fsdecode(folder)) / "here.git", env, "sha1")
     assert made.store.git_dir.is_dir()
     made.store.set_ref(REF, made.commit("one"))
     assert made.store.ref(REF)
@@ -326,7 +320,7 @@ def test_a_named_folder_s_work_tree_is_the_configured_one(
     folder = tmp_path / "work/.git"
 
     def root() -> Path | None:
-        store = Store.open(Git(env, tmp_path, Deadline(20)), folder)
+        store = Repository.open(Git(env, tmp_path, Deadline(20)), folder)
         store.close()
         return store.root
 

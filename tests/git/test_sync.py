@@ -13,8 +13,8 @@ from fleet import LEDGER_REF
 
 from coordledger.client.config import Options
 from coordledger.errors import CoordledgerError, Failed, Integrity
-from coordledger.setup import onboard
-from coordledger.setup.install import mint
+from coordledger.setup import joining
+from coordledger.setup.hooks import mint
 
 from .forge import opened, plain, second_opinion
 
@@ -78,8 +78,8 @@ def fresh(fleet: Fleet, name: str, *args: str) -> Path:
     return path
 
 
-def join(fleet: Fleet, path: Path, agent: str = "bob", **kw: Any) -> onboard.Joined:
-    return onboard.join(Options(path=path, agent=agent), fleet.env, "origin", **kw)
+def join(fleet: Fleet, path: Path, agent: str = "bob", **kw: Any) -> joining.Joined:
+    return joining.join(Options(path=path, agent=agent), fleet.env, "origin", **kw)
 
 
 def integrity(act: Callable[..., Any], *args: Any, **kw: Any) -> str:
@@ -113,13 +113,13 @@ def test_a_first_contact_verifies_everything_and_later_ones_what_is_new(town: Fl
 
 
 def _void(forge: Forge) -> str:
-    return forge.place(forge.signed("bob", "void"))
+    return forge.propose(forge.signed("bob", "void"))
 
 
 # Each makes one bad commit on the head of a server that does not look.
 BAD: dict[str, tuple[Callable[[Forge], str], str]] = {
     "a wrong secret": (
-        lambda f: f.place(f.sign(f.record("bob", "void"), mint())),
+        lambda f: f.propose(f.sign(f.record("bob", "void"), mint())),
         "bad-signature",
     ),
     "an unknown agent": (lambda f: f.render(f.signed("mallory", "void")), "unknown-key"),
@@ -161,7 +161,7 @@ def test_a_bad_record_that_a_server_let_in_stops_every_reader_before_it(
     newcomer = fresh(open_fleet, f"newcomer to {case}")
     assert integrity(join, open_fleet, newcomer) == slug
     assert remembered(newcomer, open_fleet) == (b"", "")
-    assert alice.clone.intents() == []
+    assert alice.local.intents() == []
     offline = opened(open_fleet, path, "alice", offline=True)
     assert offline.show("held").verdict == "authentic"  # what was verified still is
 
@@ -169,8 +169,8 @@ def test_a_bad_record_that_a_server_let_in_stops_every_reader_before_it(
 def test_a_bad_record_below_good_ones_is_found_on_first_contact(
     open_fleet: Fleet, open_forge: Forge
 ) -> None:
-    bad = open_forge.place(open_forge.sign(open_forge.record("bob", "void"), mint()))
-    good = open_forge.place(open_forge.signed("bob", "void", on=bad), on=bad)
+    bad = open_forge.propose(open_forge.sign(open_forge.record("bob", "void"), mint()))
+    good = open_forge.propose(open_forge.signed("bob", "void", on=bad), on=bad)
     assert open_forge.push(good).slug == ""
     path = fresh(open_fleet, "late newcomer")
     assert integrity(join, open_fleet, path) == "bad-signature"
@@ -189,7 +189,7 @@ def _forked(forge: Forge) -> None:
     parent = forge.fleet.git("rev-parse", f"{LEDGER_REF}~1").strip()
     oid = parent
     for _ in range(3):
-        oid = forge.place(forge.signed("bob", "void", on=oid), on=oid)
+        oid = forge.propose(forge.signed("bob", "void", on=oid), on=oid)
     assert forge.push(oid).slug == ""
 
 
@@ -264,7 +264,7 @@ def test_records_from_the_future_are_refused_where_no_hook_checks_clocks(
     alice = open_fleet.ledger("alice")
     before = remembered(open_fleet.clone("alice"), open_fleet)
     open_forge.later = 600_000
-    oid = open_forge.place(open_forge.signed("bob", "claim", tasks=["tomorrow"]))
+    oid = open_forge.propose(open_forge.signed("bob", "claim", tasks=["tomorrow"]))
     assert open_forge.push(oid).slug == ""
     assert integrity(alice.tasks) == "from-future"
     assert integrity(join, open_fleet, fresh(open_fleet, "newcomer of today")) == "from-future"
@@ -320,7 +320,7 @@ def test_a_record_whose_base_lies_below_the_edge_is_unverified(town: Fleet, forg
     town.ledger("bob").submit("between")
     path = fresh(town, "shallow2", "--no-local")
     join(town, path, "carol", depth=1)
-    assert forge.push(forge.place(delayed)).slug == ""
+    assert forge.push(forge.propose(delayed)).slug == ""
     carol = opened(town, path, "carol")
     assert carol.show("based-below").status == "open"
     assert carol.audit(full=True).verdicts == {"unverified": 2}
@@ -357,11 +357,11 @@ def test_reset_is_the_only_way_back_and_is_logged(open_fleet: Fleet, open_forge:
     alice.claim("lost")
     _rolled_back(open_forge)
     assert integrity(alice.tasks) == "rewritten"
-    old, new = onboard.peek(alice)
+    old, new = joining.peek(alice)
     assert old
     assert (old.seq, new.seq) == (new.seq + 1, old.seq - 1)
     assert integrity(alice.tasks) == "rewritten"  # looking was not leaving
-    onboard.reset(alice, old, new)
+    joining.reset(alice, old, new)
     assert alice.join().commit == new.commit == open_fleet.head()
     assert alice.claim("lost").outcome == "won"
     log = (open_fleet.clone("alice") / ".git/coordledger/main/log").read_text()
@@ -441,7 +441,7 @@ def test_a_memory_that_names_another_head_is_a_clear_error(fleet: Fleet) -> None
         known._replace(commit="x" * 40),
         known._replace(commit=fleet.git("rev-parse", f"{LEDGER_REF}~1").strip()),
     ):
-        alice.clone.save(wrong)
+        alice.local.save(wrong)
         again = opened(fleet, fleet.clone("alice"), "alice", offline=True)
         assert integrity(again.tasks) in ("bad-copy", "rewritten")
 
@@ -510,7 +510,7 @@ def test_outside_of_any_repository_a_private_clone_serves(town: Fleet, tmp_path:
     with pytest.raises(Failed) as refused:
         opened(town, nowhere, "bob")
     assert refused.value.code == "no-remote"
-    joined = onboard.join(Options(path=nowhere, agent="bob"), town.env, url)
+    joined = joining.join(Options(path=nowhere, agent="bob"), town.env, url)
     assert joined.configured.endswith("coordledger/config")
     try:
         assert opened(town, nowhere, None).show("from-nowhere").agent == "bob"
@@ -579,7 +579,7 @@ def test_a_reader_without_the_others_secrets_says_so_and_follows(town: Fleet) ->
     home = town.root.parent / "home/config/coordledger/secrets"
     shutil.copy(home / "bob.secret", config / "bob.secret")
     far = env | {"XDG_CONFIG_HOME": str(secrets)}
-    joined = onboard.join(Options(path=path, agent="bob"), far, "origin")
+    joined = joining.join(Options(path=path, agent="bob"), far, "origin")
     assert (joined.key, joined.enforcement) == ("ready", "server")
     bob = opened(town, path, "bob", environ=far)
     town.ledger("carol").claim("from-afar", ttl=timedelta(minutes=5))

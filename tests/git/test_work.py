@@ -27,10 +27,10 @@ import pytest
 from fleet import LEDGER_REF
 
 from coordledger.client.replica import Replica
-from coordledger.git import wire
-from coordledger.git.catfile import CatFile
+from coordledger.git import push_protocol
+from coordledger.git.cat_file import CatFile
 from coordledger.git.process import Deadline, Git
-from coordledger.setup.install import install_hook
+from coordledger.setup.hooks import install_hook
 
 from .test_serve import serving
 from .work import END, MARK
@@ -163,7 +163,7 @@ def test_a_cold_claim_imports_little_even_where_objects_and_refs_are_packed(
     env = fleet.env | {"COORDLEDGER_AGENT": "alice"}
     ran = subprocess.run(argv, cwd=clone, env=env, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
-    assert "coordledger.client.writing" in imported
+    assert "coordledger.client.writer" in imported
     assert imported.isdisjoint(UNUSED)
 
 
@@ -219,13 +219,13 @@ def test_what_a_remote_with_many_refs_says_is_read_once(
     lines = "".join(f"{head} refs/tags/t{n:05}\n" for n in range(5000))
     (fleet.remote / "packed-refs").write_text(f"# pack-refs with: sorted\n{lines}")
     said: list[int] = []
-    packets = wire.packets
+    packets = push_protocol.packets
 
     def counted(data: bytes) -> tuple[list[bytes], int | None]:
         said.append(len(data))
         return packets(data)
 
-    monkeypatch.setattr(wire, "packets", counted)
+    monkeypatch.setattr(push_protocol, "packets", counted)
     with fleet.ledger("alice") as alice:
         assert alice.claim("t").won
     listed = len(fleet.git("for-each-ref", "--format=%(objectname) %(refname)"))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fleet import LEDGER_REF
 
-from coordledger.client.clone import Intent
+from coordledger.client.local_state import Intent
 from coordledger.errors import Failed, OutcomeUnknown
 
 from .forge import fsck, opened, second_opinion
@@ -44,7 +44,7 @@ def town(founded: Callable[..., Fleet]) -> Fleet:
 
 @pytest.fixture
 def fleet(town: Fleet) -> Fleet:
-    assert [name for who in ("alice", "bob") for name in town.ledger(who).clone.intents()] == []
+    assert [name for who in ("alice", "bob") for name in town.ledger(who).local.intents()] == []
     return town
 
 
@@ -55,7 +55,7 @@ def t(request: pytest.FixtureRequest) -> str:
 
 
 def only_intent(ledger: Ledger) -> Signed:
-    [intent] = ledger.clone.intents()
+    [intent] = ledger.local.intents()
     return intent.signed
 
 
@@ -184,7 +184,7 @@ def test_a_lost_answer_to_a_push_that_landed_is_won_and_not_doubled(
     assert result.claim
     assert (result.outcome, result.claim.epoch) == ("won", 1)
     assert len(ops(forge)) == before + 1
-    assert fleet.ledger("alice").clone.intents() == []
+    assert fleet.ledger("alice").local.intents() == []
 
 
 def test_a_lost_answer_to_a_push_that_did_not_land_is_sent_again(
@@ -196,7 +196,7 @@ def test_a_lost_answer_to_a_push_that_did_not_land_is_sent_again(
     assert (gate.folder / "killed").exists()
     assert sent.seq == forge.head.seq
     assert len(ops(forge)) == before + 1
-    assert fleet.ledger("alice").clone.intents() == []
+    assert fleet.ledger("alice").local.intents() == []
 
 
 def test_without_an_answer_and_beaten_by_another_it_is_lost_and_voided(
@@ -211,7 +211,7 @@ def test_without_an_answer_and_beaten_by_another_it_is_lost_and_voided(
     assert ended(process) == {"task": t, "outcome": "lost", "code": "held", "epoch": 1}
     assert forge.head.record["kind"] == "void"
     assert forge.head.record["op"] == signed.record["op"]
-    assert fleet.ledger("alice").clone.intents() == []
+    assert fleet.ledger("alice").local.intents() == []
     fleet.ledger("bob").release(t)
     assert forge.refusal(forge.render(signed)) == "replayed"
 
@@ -259,7 +259,7 @@ def test_a_server_that_is_away_costs_nothing_and_leaves_nothing_open(
         with pytest.raises(Failed) as failed:
             act()
         assert (failed.value.code, failed.value.exit_code) == ("remote-unreachable", 1)
-        assert alice.clone.intents() == []
+        assert alice.local.intents() == []
     assert alice.resolve() == []
     gate.bring_back()
     assert alice.claim(t).outcome == "won"
@@ -272,7 +272,7 @@ def test_a_refusal_by_somebody_elses_hook_is_final_and_leaves_nothing_open(
     with pytest.raises(Failed) as refused:
         fleet.ledger("alice").claim(t)
     assert refused.value.code == "push-refused"
-    assert fleet.ledger("alice").clone.intents() == []
+    assert fleet.ledger("alice").local.intents() == []
 
 
 def test_a_stale_lock_is_reported_as_what_it_is(t: str, fleet: Fleet, forge: Forge) -> None:
@@ -282,7 +282,7 @@ def test_a_stale_lock_is_reported_as_what_it_is(t: str, fleet: Fleet, forge: For
     with pytest.raises(Failed) as failed:
         alice.claim(t)
     assert failed.value.code == "stale-lock"
-    assert alice.clone.intents() == []
+    assert alice.local.intents() == []
     lock.unlink()
     assert alice.claim(t).outcome == "won"
 
@@ -291,7 +291,7 @@ def test_a_busy_clone_is_not_waited_for_beyond_the_timeout(t: str, fleet: Fleet)
     alice = fleet.ledger("alice")
     hasty = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(milliseconds=150))
     began = time.monotonic()
-    with alice.clone.lock(alice._git.deadline), pytest.raises(Failed) as failed:
+    with alice.local.lock(alice._git.deadline), pytest.raises(Failed) as failed:
         hasty.claim(t)
     assert failed.value.code == "local-lock"
     assert time.monotonic() - began < 2
@@ -363,7 +363,7 @@ def test_after_another_took_the_task_first_it_is_lost(
     gate.open()
     assert ended(process)["outcome"] == "lost"
     assert op not in ops(forge)
-    assert fleet.ledger("alice").clone.intents() == []
+    assert fleet.ledger("alice").local.intents() == []
     assert second_opinion(fleet.remote) == len(ops(forge))
 
 
@@ -429,7 +429,7 @@ def test_the_rest_of_a_batch_never_rewinds_what_settled_one_of_it(
 
 
 def test_an_intent_that_goes_on_with_others_stands_in_the_journal_once(fleet: Fleet) -> None:
-    clone = fleet.ledger("alice").clone
+    clone = fleet.ledger("alice").local
     base = {"digest": "0" * 64, "seq": 0}
     a, b, c = (Intent(letter * 32, base, "alice", "s", "claim x") for letter in "abc")
     clone.journal(a, b, c)
@@ -449,7 +449,7 @@ def test_what_cannot_be_stored_while_it_lands_is_stored_later_or_not_adopted(
     """It has landed, and is said to have; but a copy never names what it has not got."""
     with fleet.ledger("alice") as alice:
         before = alice.head()
-        store, failures = alice.clone.store, iter(range(sick))
+        store, failures = alice.local.repository, iter(range(sick))
         write = store.write
 
         def failing(*given: Any) -> None:
@@ -460,18 +460,18 @@ def test_what_cannot_be_stored_while_it_lands_is_stored_later_or_not_adopted(
         monkeypatch.setattr(store, "write", failing)
         won = alice.claim(t)
         assert won.won
-        adopted = json.loads((alice.clone.folder / "trusted.json").read_bytes())["commit"]
+        adopted = json.loads((alice.local.folder / "trusted.json").read_bytes())["commit"]
         assert adopted == (fleet.head() if sick == 1 else before.commit)
         assert store.has(adopted)
         assert store.ref(LEDGER_REF) == adopted
         assert alice.complete(t).status == "done"
-        adopted = json.loads((alice.clone.folder / "trusted.json").read_bytes())["commit"]
+        adopted = json.loads((alice.local.folder / "trusted.json").read_bytes())["commit"]
         assert adopted == (fleet.head() if sick == 1 else before.commit)
         if others:
             fleet.ledger("bob").claim(f"{t}-bob")
             assert alice.head().commit == fleet.head()
             assert alice.claim(f"{t}-after").won
-            adopted = json.loads((alice.clone.folder / "trusted.json").read_bytes())["commit"]
+            adopted = json.loads((alice.local.folder / "trusted.json").read_bytes())["commit"]
             assert adopted == fleet.head()
     later = fleet.ledger("alice")
     assert later.head().commit == fleet.head()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from coordledger import Ledger
 from coordledger.client.config import Options
-from coordledger.git.store import Store
+from coordledger.git.repository import Repository
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ class Work:
         """A record whose objects are on the server, as the hook finds them."""
         self.alice.tasks()
         chain = self.alice.replica.position()
-        placed = chain.place(self.alice.writer().sample(chain))
+        proposal = chain.propose(self.alice.writer().sample(chain))
         there = Options(self.server, agent="alice", remote=".")
         with Ledger.from_options(there, os.environ) as server:
-            server.clone.store.write(placed.objects)
-        line = f"{chain.head.oid} {placed.commit.oid} {self.alice.clone.ref}\n"
+            server.local.repository.write(proposal.objects)
+        line = f"{chain.head.oid} {proposal.commit.oid} {self.alice.local.ref}\n"
         self.pushed = line.encode()
 
     def batch(self) -> None:
@@ -87,14 +87,14 @@ class Work:
 def main() -> None:
     clone, other, trace, *operations = sys.argv[1:]
     reads = 0
-    read = Store.read
+    read = Repository.read
 
-    def counted(self: Store, oid: str) -> bytes:
+    def counted(self: Repository, oid: str) -> bytes:
         nonlocal reads
         reads += 1
         return read(self, oid)
 
-    Store.read = counted  # type: ignore[method-assign]
+    Repository.read = counted  # type: ignore[method-assign]
     with Ledger.open(clone, "alice") as alice, Ledger.open(other, "bob") as bob:
         alice.claim("earlier")
         bob.claim("bobs")

@@ -23,7 +23,7 @@ from fleet import LEDGER_REF, hermetic
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
-from coordledger.setup import onboard
+from coordledger.setup import joining
 
 from . import hosts
 from .proxy import Fault, Proxy
@@ -101,12 +101,12 @@ class Site:
 
     def _found(self) -> None:
         options = Options(path=self.root, agent="alice")
-        self.founded = onboard.init(options, self.server_env, str(self.host.path), 30)
+        self.founded = joining.init(options, self.server_env, str(self.host.path), 30)
         self.env = {
             agent: clean(self.root / f"{agent}-host") | self.host.env for agent in ("alice", "bob")
         }
-        self.clone = {agent: self.empty_clone(agent) for agent in ("alice", "bob")}
-        self.git("remote", "add", "origin", self.host.url, cwd=self.clone["alice"], check=True)
+        self.local = {agent: self.empty_clone(agent) for agent in ("alice", "bob")}
+        self.git("remote", "add", "origin", self.host.url, cwd=self.local["alice"], check=True)
         self.joined = {"alice": self.join("alice", "origin", Path(self.founded.secret))}
         self.give_master("alice")
         self.alice = self.open("alice")
@@ -114,9 +114,9 @@ class Site:
         self.joined["bob"] = self.join("bob", self.host.url, secret)
         self.bob = self.open("bob")
 
-    def join(self, agent: str, remote: str, secret: Path) -> onboard.Joined:
-        options = Options(path=self.clone[agent], agent=agent)
-        return onboard.join(options, self.env[agent], remote, secret_file=secret)
+    def join(self, agent: str, remote: str, secret: Path) -> joining.Joined:
+        options = Options(path=self.local[agent], agent=agent)
+        return joining.join(options, self.env[agent], remote, secret_file=secret)
 
     def give_master(self, agent: str) -> None:
         """As docs/operations.md says: copied to where agents are enrolled from."""
@@ -145,9 +145,9 @@ class Site:
 
     def copy(self, agent: str) -> Path:
         """Another clone of the agent's, joined, with a session of its own; it borrows objects."""
-        path, objects = self.root / self.new(agent), self.clone[agent] / ".git" / "objects"
+        path, objects = self.root / self.new(agent), self.local[agent] / ".git" / "objects"
         shutil.copytree(
-            self.clone[agent],
+            self.local[agent],
             path,
             ignore=lambda folder, names: names if Path(folder) == objects else (),
         )
@@ -167,7 +167,7 @@ class Site:
     ) -> Ledger:
         """A ledger; closed with the site. `env` changes the agent's (None removes a name)."""
         found = Ledger.open(
-            path or self.clone[agent],
+            path or self.local[agent],
             agent,
             remote=remote,
             timeout=timedelta(seconds=timeout),
@@ -201,7 +201,7 @@ class Site:
         """`git ARGS` in alice's clone, or elsewhere."""
         ran = subprocess.run(
             ["git", *map(str, args)],
-            cwd=cwd or self.clone["alice"],
+            cwd=cwd or self.local["alice"],
             env=env or self.env["alice"],
             stdin=subprocess.DEVNULL,
             capture_output=True,

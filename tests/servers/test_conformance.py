@@ -22,7 +22,7 @@ from coordledger.client.config import Options
 from coordledger.errors import CoordledgerError, Failed, Lost, OutcomeUnknown
 from coordledger.format.signing import Signed
 from coordledger.git.process import ENDING
-from coordledger.setup import onboard
+from coordledger.setup import joining
 
 from . import hosts
 from .conftest import absent
@@ -52,9 +52,9 @@ def record(site: Site, *, forged: bool = False) -> str:
     signed = ledger.writer().sample(chain)
     if forged:
         signed = Signed(signed.payload, signed.record, bytes(byte ^ 1 for byte in signed.tag))
-    placed = chain.place(signed)
-    ledger.clone.store.write(placed.objects)
-    return placed.commit.oid
+    proposal = chain.propose(signed)
+    ledger.local.repository.write(proposal.objects)
+    return proposal.commit.oid
 
 
 # -- the way in
@@ -73,7 +73,7 @@ def test_a_push_cannot_found_a_ledger(site: Site) -> None:
     options = Options(path=site.empty_clone(site.new("founder")), agent="alice", ledger="other")
     before = site.refs()
     with pytest.raises(Failed) as refused:
-        onboard.init(options, site.env["alice"], site.host.url, 30)
+        joining.init(options, site.env["alice"], site.host.url, 30)
     assert refused.value.code == "no-create"
     assert "coordledger init PATH" in refused.value.hint
     assert site.refs() == before
@@ -82,7 +82,7 @@ def test_a_push_cannot_found_a_ledger(site: Site) -> None:
 def test_a_depth_1_clone_is_small_and_works(site: Site) -> None:
     path = site.empty_clone(site.new("shallow"))
     options = Options(path=path, agent="bob")
-    found = onboard.join(options, site.env["bob"], site.host.url, depth=1)
+    found = joining.join(options, site.env["bob"], site.host.url, depth=1)
     assert (found.whole, found.enforcement) == (False, "server")
     assert found.head.commit == site.head()
     assert site.git("rev-list", "--count", LEDGER_REF, cwd=path, check=True).stdout == "1\n"
@@ -219,7 +219,7 @@ def test_code_is_pushed_and_fetched_as_ever(site: Site) -> None:
     first, second = site.code_commit(), site.code_commit()
     branch, ledger = f"refs/heads/{site.new('branch')}", site.head()
     assert push(site, f"{first}:{branch}").returncode == 0
-    fetched = site.git("fetch", site.host.url, branch, cwd=site.clone["bob"], env=site.env["bob"])
+    fetched = site.git("fetch", site.host.url, branch, cwd=site.local["bob"], env=site.env["bob"])
     assert fetched.returncode == 0, fetched.stderr
     assert push(site, "--force", f"{second}:{branch}").returncode == 0
     assert site.refs()[branch] == second
@@ -275,7 +275,7 @@ def test_a_write_whose_answer_is_lost_is_won_after_a_look(site: Site) -> None:
         result = ledger.claim("unheard")
     assert result.outcome == "won"
     assert site.records_since(before) == 1
-    assert ledger.clone.intents() == []
+    assert ledger.local.intents() == []
     assert site.bob.claim("unheard").claims[0].session == result.claims[0].session
 
 
@@ -335,7 +335,7 @@ def test_a_push_that_is_cut_off_in_the_middle_is_sent_again_and_lands_once(site:
         ledger.send(LARGE, channel="uploads")
         assert site.proxy.fault == Fault()  # it was cut
     assert site.records_since(before) == 1
-    assert ledger.clone.intents() == []
+    assert ledger.local.intents() == []
 
 
 @wired
@@ -344,22 +344,22 @@ def test_a_server_that_is_away_is_an_error_and_leaves_nothing_open(site: Site) -
     with site.faulty(Fault(refuse=True)), pytest.raises(Failed) as failed:
         ledger.claim("nobody-there")
     assert failed.value.code == "remote-unreachable"
-    assert ledger.clone.intents() == []
+    assert ledger.local.intents() == []
     assert site.head() == before
 
 
 def test_half_an_answer_moves_nothing(site: Site) -> None:
     ledger = site.through_proxy("bob")
-    before = ledger.clone.trusted
+    before = ledger.local.trusted
     sent = site.alice.send(LARGE, channel="downloads")
     with site.half_an_answer(20_000):
         with pytest.raises(Failed) as failed:
             ledger.head()
         assert failed.value.code == "remote-unreachable"
         assert failed.value.message
-        assert ledger.clone.trusted == before
-        assert ledger.clone.store.ref(LEDGER_REF) == before.commit
-        assert ledger.clone.store.ref(ledger.clone.incoming) is None
+        assert ledger.local.trusted == before
+        assert ledger.local.repository.ref(LEDGER_REF) == before.commit
+        assert ledger.local.repository.ref(ledger.local.incoming) is None
     assert ledger.head().seq >= sent.seq
     assert ledger.messages("downloads")[-1].body == LARGE
 

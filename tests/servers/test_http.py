@@ -18,9 +18,10 @@ import pytest
 from fleet import LEDGER_REF
 
 from coordledger.errors import Failed
-from coordledger.git import smart_http, wire
+from coordledger.git import http as web
+from coordledger.git import push_protocol
+from coordledger.git.http import SmartHttp, Unknown, Unsent
 from coordledger.git.process import Deadline, Git
-from coordledger.git.smart_http import SmartHttp, Unknown, Unsent
 
 from . import hosts
 from .proxy import Fault
@@ -167,7 +168,7 @@ def test_an_old_connection_is_not_trusted(site: Site, monkeypatch: pytest.Monkey
     ledger = site.open("bob", fresh(site))
     log = Log(site)
     assert ledger.claim(site.new("young")).outcome == "won"
-    monkeypatch.setattr(smart_http, "IDLE", 0.0)
+    monkeypatch.setattr(web, "IDLE", 0.0)
     assert ledger.claim(site.new("old")).outcome == "won"
     assert len(log.posts()) == 2
     assert len({line[0] for line in log.posts()}) == 2
@@ -326,16 +327,20 @@ def script() -> Iterator[Callable[..., Script]]:
 
 OLD, NEW = "1" * 40, "2" * 40
 ADVERTISED = (
-    wire.pkt(b"# service=git-receive-pack\n")
-    + wire.FLUSH
-    + wire.pkt(f"{OLD} {LEDGER_REF}".encode() + b"\0report-status side-band-64k\n")
-    + wire.FLUSH
+    push_protocol.pkt(b"# service=git-receive-pack\n")
+    + push_protocol.FLUSH
+    + push_protocol.pkt(f"{OLD} {LEDGER_REF}".encode() + b"\0report-status side-band-64k\n")
+    + push_protocol.FLUSH
 )
 
 
 def report(line: str) -> bytes:
-    inner = wire.pkt(b"unpack ok\n") + wire.pkt(f"{line}\n".encode()) + wire.FLUSH
-    return wire.pkt(b"\1" + inner) + wire.FLUSH
+    inner = (
+        push_protocol.pkt(b"unpack ok\n")
+        + push_protocol.pkt(f"{line}\n".encode())
+        + push_protocol.FLUSH
+    )
+    return push_protocol.pkt(b"\1" + inner) + push_protocol.FLUSH
 
 
 WON, LOST = report(f"ok {LEDGER_REF}"), report(f"ng {LEDGER_REF} failed to update ref")
@@ -381,7 +386,7 @@ def test_an_answer_that_breaks_off_is_unknown_wherever_it_does(
 ) -> None:
     answer = http(body, form=form)
     # The end that matters is the report's own flush; what follows it says nothing.
-    needed = answer.index(body) + len(body) - len(wire.FLUSH)
+    needed = answer.index(body) + len(body) - len(push_protocol.FLUSH)
     cuts = [*range(0, needed, 3), needed - 1]
     server = script(
         *(one for cut in cuts for one in (GREETING, lambda s, c=cut: s.sendall(answer[:c])))
@@ -417,7 +422,7 @@ def test_an_interrupt_leaves_no_answer_for_the_next_push(
 
     with monkeypatch.context() as patch:
         client.push(LEDGER_REF, NEW, OLD, b"")  # the greeting alone
-        patch.setattr(smart_http.HTTPResponse, "begin", interrupted)
+        patch.setattr(web.HTTPResponse, "begin", interrupted)
         with pytest.raises(KeyboardInterrupt):
             client.push(LEDGER_REF, OLD, NEW, b"")
     assert client.push(LEDGER_REF, OLD, NEW, b"").refs == {LEDGER_REF: "failed to update ref"}
@@ -495,7 +500,7 @@ def test_an_odd_answer_to_a_push_is_unknown_and_what_follows_is_git_s(
 def test_a_long_answer_is_not_read_to_its_end(
     script: Callable[..., Script], speak: Callable[..., SmartHttp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(smart_http, "MOST", 10_000)
+    monkeypatch.setattr(web, "MOST", 10_000)
     sent = 0
 
     def endless(sock: socket.socket) -> None:
@@ -540,7 +545,7 @@ def test_a_portal_in_the_way_is_a_clear_error(site: Site, script: Callable[..., 
         ledger.claim("in-a-hotel")
     assert failed.value.code == "remote-unreachable"
     assert "not valid: is this a git repository?" in failed.value.message
-    assert ledger.clone.intents() == []
+    assert ledger.local.intents() == []
     assert site.head() == before
 
 
@@ -588,7 +593,7 @@ def test_a_push_whose_answer_breaks_off_lands_once(site: Site, size: int) -> Non
         assert ledger.claim(site.new("cut")).outcome == "won"
         assert site.proxy.fault == Fault()  # it was cut
     assert site.records_since(before) == 1
-    assert ledger.clone.intents() == []
+    assert ledger.local.intents() == []
     assert ledger.remote._http._fit
 
 

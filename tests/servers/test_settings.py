@@ -13,7 +13,7 @@ from fleet import LEDGER_REF
 
 from coordledger.client.config import Options
 from coordledger.errors import Failed
-from coordledger.setup import onboard
+from coordledger.setup import joining
 
 from . import hosts
 from .proxy import Proxy
@@ -47,7 +47,7 @@ def configured(
 
 def works(site: Site, ledger: Ledger) -> None:
     """Reading and writing: what bob's clone has not seen arrives, and a claim lands."""
-    if ledger.clone.trusted.commit == site.head():
+    if ledger.local.trusted.commit == site.head():
         site.alice.submit(site.new("news"))
     assert ledger.head().commit == site.head()
     assert ledger.claim(site.new("setting")).outcome == "won"
@@ -59,7 +59,7 @@ def unreachable(ledger: Ledger) -> str:
     with pytest.raises(Failed) as failed:
         ledger.claim("not-reached")
     assert failed.value.code == "remote-unreachable"
-    assert ledger.clone.intents() == []
+    assert ledger.local.intents() == []
     return failed.value.message
 
 
@@ -223,7 +223,7 @@ def test_a_partial_clone_has_the_whole_state(site_of: SiteOf) -> None:
     flags = ("--quiet", "--filter=blob:none", "--no-checkout")
     site.git("clone", *flags, site.host.url, path, cwd=site.root, check=True)
     assert site.git("config", "remote.origin.promisor", cwd=path, check=True).stdout == "true\n"
-    found = onboard.join(Options(path=path, agent="bob"), site.env["bob"], "origin")
+    found = joining.join(Options(path=path, agent="bob"), site.env["bob"], "origin")
     assert (found.key, found.enforcement) == ("ready", "server")
     works(site, site.open("bob", path))
     missing = ("rev-list", "--objects", "--missing=print", LEDGER_REF)
@@ -271,7 +271,7 @@ def test_it_works_beside(site_of: SiteOf, setting: str) -> None:
     for ref in ("refs/remotes/origin/gone", "refs/tags/v1"):
         site.git("update-ref", ref, commit, cwd=path, check=True)
     who = ("-c", "user.name=bob", "-c", "user.email=bob@example.org")
-    tag = ("tag", "-a", "-m", "mine", site.new("mine"), ledger.clone.trusted.commit)
+    tag = ("tag", "-a", "-m", "mine", site.new("mine"), ledger.local.trusted.commit)
     site.git(*who, *tag, cwd=path, check=True)
     theirs = f"{site.code_commit()}:refs/tags/{site.new('theirs')}"
     site.git("push", "--quiet", site.host.url, theirs, check=True)

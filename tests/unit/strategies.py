@@ -6,12 +6,12 @@ import string
 
 from hypothesis import strategies as st
 
-from coordledger.format import records, times
+from coordledger.format import records, timestamps
 
 IDENTIFIERS = st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")
 TASKS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=200)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-TIMES = st.integers(0, times.LATEST).map(times.show)
+TIMES = st.integers(0, timestamps.LATEST).map(timestamps.show)
 COUNTS = st.integers(0, 2**53 - 1)
 POSITIVES = st.integers(1, 2**53 - 1)
 BOOLEANS = st.booleans()

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.strategies import RECORDS, of_kind
 
-from coordledger.format import canonical, commit, records, signing, times
+from coordledger.format import canonical, records, signing, timestamps
+from coordledger.format.commit import (
+    Commit,
+    envelope,
+    next_digest,
+    parse_commit,
+    recall_commit,
+    render_commit,
+)
 from coordledger.format.signing import Signed
 
 FLEET = Fleet("bob")
@@ -26,8 +34,8 @@ def signed(record, tag=bytes(32)):
 
 
 def test_a_commit_is_the_text_that_the_specification_shows():
-    found = commit.parse(OID, CONTENT)
-    parent = commit.parse(*FLEET.log[1])
+    found = parse_commit(OID, CONTENT)
+    parent = parse_commit(*FLEET.log[1])
     ledger = found.record["ledger"]
     at = (START + 2 * SECOND) // 1000
     tag = FLEET.secret("bob").sign(found.signed.payload)
@@ -53,8 +61,8 @@ def test_a_commit_is_the_text_that_the_specification_shows():
 
 def test_what_was_judged_once_is_recalled_as_it_was_parsed():
     for oid, content in FLEET.log:
-        found, wanted = commit.recall(oid, content), commit.parse(oid, content)
-        for name in commit.Commit.__slots__:
+        found, wanted = recall_commit(oid, content), parse_commit(oid, content)
+        for name in Commit.__slots__:
             if name != "signed":
                 assert getattr(found, name) == getattr(wanted, name)
         assert found.signed.payload == wanted.signed.payload
@@ -68,13 +76,13 @@ def test_what_was_judged_once_is_recalled_as_it_was_parsed():
 def test_what_nobody_can_have_judged_is_not_recalled(payload):
     head, subject, _, trailers = CONTENT.split(b"\n\n")
     odd = b"\n\n".join([head, subject, payload, trailers])
-    assert refused(commit.recall, OID, odd) == "bad-commit"
+    assert refused(recall_commit, OID, odd) == "bad-commit"
 
 
 @pytest.mark.parametrize("above", ["1" * 40, None])
 def test_an_envelope_differs_in_tree_and_parent_and_in_nothing_else(above):
-    made = commit.envelope(CONTENT, above, "2" * 40)
-    found, wanted = commit.parse("3" * 40, made), commit.parse(OID, CONTENT)
+    made = envelope(CONTENT, above, "2" * 40)
+    found, wanted = parse_commit("3" * 40, made), parse_commit(OID, CONTENT)
     assert (found.tree, found.parent) == ("2" * 40, above)
     assert (found.signed.payload, found.signed.tag) == (wanted.signed.payload, wanted.signed.tag)
     assert made.partition(b"\nauthor ")[2] == CONTENT.partition(b"\nauthor ")[2]
@@ -83,7 +91,7 @@ def test_an_envelope_differs_in_tree_and_parent_and_in_nothing_else(above):
 def test_the_genesis_commit_has_no_parent_line():
     lines = FLEET.log[0][1].decode().split("\n")
     assert [line.split(" ")[0] for line in lines[:3]] == ["tree", "author", "committer"]
-    found = commit.parse(*FLEET.log[0])
+    found = parse_commit(*FLEET.log[0])
     assert (found.parent, found.seq, found.committed) == (None, 0, START // 1000)
     first = hashlib.sha256(bytes(32) + found.signed.payload + b"\n" + found.signed.tag)
     assert found.digest == first.hexdigest()
@@ -100,31 +108,31 @@ def test_the_genesis_commit_has_no_parent_line():
 )
 def test_the_author_date_is_the_signers_and_the_committer_date_never_falls(at, author, committer):
     start = START // 1000
-    parent = commit.Commit("1" * 40, "2" * 40, None, start + 100, None, 7, "ab" * 32)
+    parent = Commit("1" * 40, "2" * 40, None, start + 100, None, 7, "ab" * 32)
     record = FLEET.record("bob", "void") | {"at": at}
-    content = commit.render(parent, "3" * 40, signed(record), records.ALG)
+    content = render_commit(parent, "3" * 40, signed(record), records.ALG)
     lines = content.decode().split("\n")
     assert lines[2].endswith(f"> {start + author} +0000")
     assert lines[3].endswith(f"> {start + committer} +0000")
-    assert commit.parse("4" * 40, content).committed == start + committer
+    assert parse_commit("4" * 40, content).committed == start + committer
     assert "Coordledger-Seq: 8" in lines
 
 
-@given(RECORDS, TAGS, OIDS, OIDS, st.integers(0, times.LATEST // 1000), st.integers(0, 2**40))
+@given(RECORDS, TAGS, OIDS, OIDS, st.integers(0, timestamps.LATEST // 1000), st.integers(0, 2**40))
 def test_a_commit_is_read_as_it_was_written(record, tag, tree, above, committed, seq):
     parent = None
     if record["kind"] != "genesis":
-        parent = commit.Commit(above, tree, None, committed, None, seq, "ab" * 32)
-    content = commit.render(parent, tree, signed(record, tag), records.ALG)
-    found = commit.parse("1" * 40, content)
+        parent = Commit(above, tree, None, committed, None, seq, "ab" * 32)
+    content = render_commit(parent, tree, signed(record, tag), records.ALG)
+    found = parse_commit("1" * 40, content)
     assert (found.record, found.signed.payload) == (record, canonical.encode(record))
     assert (found.signed.tag, found.tree, found.oid) == (tag, tree, "1" * 40)
     assert found.parent == (above if parent else None)
     assert found.seq == (seq + 1 if parent else 0)
-    at = times.parse(record["at"]) // 1000
+    at = timestamps.parse(record["at"]) // 1000
     assert found.committed == (max(at, committed) if parent else at)
-    assert found.digest == commit.next_digest("ab" * 32 if parent else None, found.signed)
-    assert commit.render(parent, tree, found.signed, records.ALG) == content
+    assert found.digest == next_digest("ab" * 32 if parent else None, found.signed)
+    assert render_commit(parent, tree, found.signed, records.ALG) == content
 
 
 @pytest.mark.parametrize("kind", records.KINDS)
@@ -134,8 +142,8 @@ def test_each_kind_of_record_makes_a_commit_of_13_lines(kind, data):
     record = data.draw(of_kind(kind))
     parent = None
     if kind != "genesis":
-        parent = commit.Commit("1" * 40, "2" * 40, None, 0, None, 0, "ab" * 32)
-    content = commit.render(parent, "3" * 40, signed(record), records.ALG)
+        parent = Commit("1" * 40, "2" * 40, None, 0, None, 0, "ab" * 32)
+    content = render_commit(parent, "3" * 40, signed(record), records.ALG)
     assert content.endswith(b"\n")
     assert content.count(b"\n") == (12 if parent else 11)
     assert content.isascii()
@@ -161,12 +169,12 @@ def test_the_digest_covers_what_came_before_the_payload_and_the_tag():
     other = Signed(one.payload, one.record, b"\1" + bytes(31))
     another = signed(FLEET.record("bob", "void"))
     digests = {
-        commit.next_digest(before, it)
+        next_digest(before, it)
         for before in (None, "00" * 31 + "01", "ab" * 32)
         for it in (one, other, another)
     }
     assert len(digests) == 9
-    assert commit.next_digest(None, one) == commit.next_digest("00" * 32, one)
+    assert next_digest(None, one) == next_digest("00" * 32, one)
 
 
 def replaced(old, new, content=CONTENT):
@@ -197,21 +205,21 @@ WITHOUT_FORM = {
 
 @pytest.mark.parametrize("why", WITHOUT_FORM)
 def test_what_has_not_the_form_of_a_commit_is_not_read(why):
-    assert refused(commit.parse, OID, WITHOUT_FORM[why]) == "bad-commit"
+    assert refused(parse_commit, OID, WITHOUT_FORM[why]) == "bad-commit"
 
 
 def test_a_commit_that_breaks_off_anywhere_is_never_read_as_the_whole_one():
-    parent = commit.parse(*FLEET.log[1])
+    parent = parse_commit(*FLEET.log[1])
     for length in range(len(CONTENT)):
-        if not refused(commit.parse, OID, CONTENT[:length]):
+        if not refused(parse_commit, OID, CONTENT[:length]):
             # it broke off in the last lines: whoever compares the bytes sees it
-            found = commit.parse(OID, CONTENT[:length])
-            again = commit.render(parent, found.tree, found.signed, records.ALG)
+            found = parse_commit(OID, CONTENT[:length])
+            again = render_commit(parent, found.tree, found.signed, records.ALG)
             assert again == CONTENT != CONTENT[:length]
 
 
 def test_a_commit_above_the_limit_is_not_read():
-    assert refused(commit.parse, OID, CONTENT + b"x" * 262_144) == "too-large"
+    assert refused(parse_commit, OID, CONTENT + b"x" * 262_144) == "too-large"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +228,7 @@ def test_a_commit_above_the_limit_is_not_read():
 )
 def test_the_payload_is_judged_by_the_rules_of_records(payload, code):
     content = replaced(CONTENT.split(b"\n\n")[2], payload)
-    assert refused(commit.parse, OID, content) == (code or "bad-json")
+    assert refused(parse_commit, OID, content) == (code or "bad-json")
 
 
 def test_a_record_at_the_payloads_limit_fits_into_a_commit():
@@ -228,5 +236,5 @@ def test_a_record_at_the_payloads_limit_fits_into_a_commit():
     spare = 131_072 - len(canonical.encode(record)) + len("hello")
     found = signing.sign(record | {"body": "x" * spare}, FLEET.secret("bob"))
     assert len(found.payload) == 131_072
-    content = commit.render(FLEET.head, FLEET.head.tree, found, records.ALG)
-    assert commit.parse("1" * 40, content).signed.payload == found.payload
+    content = render_commit(FLEET.head, FLEET.head.tree, found, records.ALG)
+    assert parse_commit("1" * 40, content).signed.payload == found.payload

@@ -7,37 +7,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordledger import digests
+from coordledger import hashes
 
 
 @pytest.fixture(params=["built-in", "hashlib"], autouse=True)
 def maker(request, monkeypatch):
     """Both ways, whatever this process has hashed before."""
-    hashlibs = digests._with_hashlib(), 0
-    made, left = digests._built_in() if request.param == "built-in" else hashlibs
-    monkeypatch.setattr(digests, "_made", made)
-    monkeypatch.setattr(digests, "_left", left)
+    hashlibs = hashes._with_hashlib(), 0
+    made, left = hashes._built_in() if request.param == "built-in" else hashlibs
+    monkeypatch.setattr(hashes, "_made", made)
+    monkeypatch.setattr(hashes, "_left", left)
 
 
 @pytest.mark.parametrize("algo", ["sha1", "sha256"])
 @pytest.mark.parametrize("size", [*range(130), 1000, 65_536, 300_000])
 def test_a_digest_is_that_of_hashlib(algo, size):
     data = bytes(n * n % 251 for n in range(size))
-    assert digests.digest(algo, data) == hashlib.new(algo, data).digest()
+    assert hashes.digest(algo, data) == hashlib.new(algo, data).digest()
 
 
 @given(st.binary(max_size=200), st.binary(max_size=300))
 def test_the_mac_is_that_of_hmac(key, data):
-    assert digests.hmac_sha256(key, data) == hmac.digest(key, data, "sha256")
+    assert hashes.hmac_sha256(key, data) == hmac.digest(key, data, "sha256")
 
 
 @pytest.mark.parametrize("size", [43, 63, 64, 65, 512])
 def test_the_mac_is_that_of_hmac_for_keys_around_a_block(size):
     key = b"k" * size
-    assert digests.hmac_sha256(key, b"data") == hmac.digest(key, b"data", "sha256")
+    assert hashes.hmac_sha256(key, b"data") == hmac.digest(key, b"data", "sha256")
 
 
 def test_who_hashes_much_gets_hashlib():
     for _ in range(6):
-        digests.digest("sha256", bytes(65_536))
-    assert digests._made == digests._with_hashlib()
+        hashes.digest("sha256", bytes(65_536))
+    assert hashes._made == hashes._with_hashlib()

@@ -15,7 +15,8 @@ from helpers import MASTER, NONCE, OWN, Fleet, own_secrets, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordledger.format import canonical, commit, signing
+from coordledger.format import canonical, signing
+from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Keyring, Secret
 
 FLEET = Fleet("bob")
@@ -150,7 +151,7 @@ def test_fingerprints_and_derived_secrets_differ_by_nonce_agent_and_number():
 
 
 def test_the_ledgers_id_is_a_hash_of_everything_else_in_the_genesis_record():
-    genesis = commit.parse(*FLEET.log[0]).record
+    genesis = parse_commit(*FLEET.log[0]).record
     body = canonical.encode({name: v for name, v in genesis.items() if name != "ledger"})
     framed = b"DSSEv1 22 coordledger.genesis.v1 %d %s" % (len(body), body)
     assert genesis["ledger"] == hashlib.sha256(framed).hexdigest()[:32]

@@ -19,7 +19,9 @@ from helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordledger.format import canonical, records, state, times
+from coordledger.format import canonical, records, timestamps
+from coordledger.format.state import MOVES, apply, page_path
+from coordledger.format.state import standing as standing_of
 
 STANDINGS = ["absent", "open", "held", "grace", "expired", "done"]
 VERBS = ["submit", "claim", "reopen", "renew", "complete", "release", "force"]
@@ -89,7 +91,7 @@ def fleet_with(standing):
         fleet.put("bob", "submit", task="t")
     if standing not in ("absent", "open"):
         fleet.put("bob", "claim", tasks=["t"])
-        until = times.parse(fleet.state.task("t")["until"])
+        until = timestamps.parse(fleet.state.task("t")["until"])
         fleet.now = {"grace": until + SKEW - 1, "expired": until + SKEW}.get(standing, fleet.now)
     if standing == "done":
         fleet.put("bob", "complete", task="t")
@@ -117,7 +119,7 @@ def outcome(fleet, agent, verb, **more):
 def test_the_table_says_something_about_each_standing_and_verb():
     assert EXPECTED.keys() == {(s, v) for s in STANDINGS for v in VERBS}
     allowed = {move: status for move, status in EXPECTED.items() if status[0] != "!"}
-    assert allowed == state.MOVES
+    assert allowed == MOVES
 
 
 @pytest.mark.parametrize(("standing", "verb"), EXPECTED)
@@ -143,13 +145,13 @@ def test_somebody_else_or_another_session_cannot_do_what_the_holder_can(
 def test_a_task_stands_as_its_lease_says(standing):
     fleet = fleet_with(standing)
     found = fleet.state.task("t")
-    assert state.standing(found, fleet.now, fleet.state.skew) == standing
+    assert standing_of(found, fleet.now, fleet.state.skew) == standing
 
 
 def test_the_lease_ends_at_its_very_millisecond():
-    task = {"status": "claimed", "until": times.show(10_000)}
+    task = {"status": "claimed", "until": timestamps.show(10_000)}
     rows = {9_999: "held", 10_000: "grace", 10_499: "grace", 10_500: "expired"}
-    assert {at: state.standing(task, at, 500) for at in rows} == rows
+    assert {at: standing_of(task, at, 500) for at in rows} == rows
 
 
 class TestLines:
@@ -178,7 +180,7 @@ class TestLines:
 
     def test_a_task_that_is_claimed_unseen(self):
         fleet = Fleet("bob")
-        at = times.show(fleet.now)
+        at = timestamps.show(fleet.now)
         fleet.put("bob", "claim", tasks=["t"], session="s7")
         assert fleet.state.task("t") == {
             "task": "t",
@@ -188,7 +190,7 @@ class TestLines:
             "agent": "bob",
             "session": "s7",
             "claimed_at": at,
-            "until": times.show(times.parse(at) + LEASE),
+            "until": timestamps.show(timestamps.parse(at) + LEASE),
             "priority": 0,
             "meta": {},
             "after": [],
@@ -204,18 +206,18 @@ class TestLines:
 
         def then(agent, kind, changed, **fields):
             nonlocal whole
-            at = times.show(fleet.now)
+            at = timestamps.show(fleet.now)
             seq = fleet.put(agent, kind, **fields).commit.seq
             whole |= changed | {"rev": whole["rev"] + 1, "last_seq": seq}
             if kind == "claim":
                 whole |= {"claimed_at": at, "claim_seq": seq, "epoch": whole["epoch"] + 1}
             assert fleet.state.task("t") == whole
 
-        until = times.show(fleet.now + LEASE)
+        until = timestamps.show(fleet.now + LEASE)
         claimed = {"status": "claimed", "agent": "bob", "session": "s1", "until": until}
         free = {"status": "open", "agent": None, "session": None, "until": None, "claimed_at": None}
         then("bob", "claim", claimed, tasks=["t"])
-        later = times.show(fleet.now + 2 * LEASE)
+        later = timestamps.show(fleet.now + 2 * LEASE)
         then("bob", "renew", {"until": later}, task="t", until=later)
         then("bob", "release", free, task="t", reason="lunch")
         then("dave", "claim", claimed | {"agent": "dave", "until": until}, tasks=["t"], until=until)
@@ -239,9 +241,9 @@ class TestLines:
 
     def test_tasks_on_one_page_are_sorted_by_their_bytes(self):
         fleet = Fleet("bob")
-        wanted = state.page_path("t")
+        wanted = page_path("t")
         found = (f"{letter}{n}" for n in range(90_000) for letter in "Zat")
-        same = [name for name in found if state.page_path(name) == wanted][:6]
+        same = [name for name in found if page_path(name) == wanted][:6]
         assert len(same) == 6
         for name in [same[3], same[0], same[5]]:
             fleet.put("bob", "submit", task=name)
@@ -353,36 +355,36 @@ class TestLease:
     def test_ends_after_it_begins(self):
         fleet = Fleet("bob")
         for more, code in ((-1, "bad-lease"), (0, "bad-lease"), (1, "")):
-            until = times.show(fleet.now + more)
+            until = timestamps.show(fleet.now + more)
             assert fleet.refusal("bob", "claim", tasks=["t"], until=until) == code
 
     def test_is_as_long_as_the_policy_says_and_no_millisecond_longer(self):
         fleet = Fleet("bob", policy={"max_ttl": 60})
         for more, code in ((60_000, ""), (60_001, "ttl-above-policy")):
-            until = times.show(fleet.now + more)
+            until = timestamps.show(fleet.now + more)
             assert fleet.refusal("bob", "claim", tasks=["t"], until=until) == code
-        fleet.put("bob", "claim", tasks=["t"], until=times.show(fleet.now + 30_000))
+        fleet.put("bob", "claim", tasks=["t"], until=timestamps.show(fleet.now + 30_000))
         for more, code in ((60_000, ""), (60_001, "ttl-above-policy")):
-            until = times.show(fleet.now + more)
+            until = timestamps.show(fleet.now + more)
             assert fleet.refusal("bob", "renew", task="t", until=until) == code
 
     def test_is_renewed_to_a_later_end_only(self):
         fleet = fleet_with("held")
-        until = times.parse(fleet.state.task("t")["until"])
+        until = timestamps.parse(fleet.state.task("t")["until"])
         for end, code in ((until - 1, "not-later"), (until, "not-later"), (until + 1, "")):
-            assert fleet.refusal("bob", "renew", task="t", until=times.show(end)) == code
+            assert fleet.refusal("bob", "renew", task="t", until=timestamps.show(end)) == code
 
     @pytest.mark.parametrize("kind", ["renew", "complete", "release"])
     def test_is_over_at_its_end(self, kind):
         fleet = fleet_with("held")
-        until = times.parse(fleet.state.task("t")["until"])
+        until = timestamps.parse(fleet.state.task("t")["until"])
         for at, code in ((until - 1, ""), (until, "expired"), (until + SKEW, "expired")):
             fleet.now = at
             assert fleet.refusal("bob", kind, task="t") == code
 
     def test_can_be_taken_over_a_skew_after_its_end(self):
         fleet = fleet_with("held")
-        until = times.parse(fleet.state.task("t")["until"])
+        until = timestamps.parse(fleet.state.task("t")["until"])
         for at, code in ((until + SKEW - 1, "held"), (until + SKEW, "")):
             fleet.now = at
             assert fleet.refusal("dave", "claim", tasks=["t"]) == code
@@ -391,7 +393,7 @@ class TestLease:
     def test_the_skew_is_the_ledgers_own(self):
         fleet = Fleet("bob", "dave", policy={"max_skew": 3600})
         fleet.put("bob", "claim", tasks=["t"])
-        fleet.now = times.parse(fleet.state.task("t")["until"]) + 3_600_000 - 1
+        fleet.now = timestamps.parse(fleet.state.task("t")["until"]) + 3_600_000 - 1
         assert fleet.refusal("dave", "claim", tasks=["t"]) == "held"
         fleet.now += 1
         assert fleet.refusal("dave", "claim", tasks=["t"]) == ""
@@ -589,7 +591,7 @@ class TestAgents:
             entry["keys"] = [entry["keys"][0] | {"id": n + 1} for n in range(count)]
             line = canonical.encode(entry) + b"\n"
             full = state_of(files | {"agents/bob.json": line})
-            assert refused(state.apply, full, record | {"id": count + 1}, 9) == code
+            assert refused(apply, full, record | {"id": count + 1}, 9) == code
 
     def test_a_ledger_has_at_most_4096_agents(self):
         fleet = Fleet("bob")
@@ -600,9 +602,9 @@ class TestAgents:
             more = {f"agents/a{n}.json": bob for n in range(count - 2)}
             full = state_of(files | more)
             assert len(full.agents()) == count
-            assert refused(state.apply, full, new, 9) == code
+            assert refused(apply, full, new, 9) == code
         known = fleet.record("alice", "enroll", who="bob")
-        assert refused(state.apply, full, known, 9) == ""
+        assert refused(apply, full, known, 9) == ""
 
 
 class TestPolicy:
@@ -633,7 +635,7 @@ class TestInbox:
     def test_a_message_is_a_line_at_the_end(self):
         fleet = Fleet("bob", "dave")
         fleet.put("bob", "send", to="dave", body="one")
-        at = times.show(fleet.now)
+        at = timestamps.show(fleet.now)
         more = {"body": "two\n\x1b[31m", "thread": 3, "importance": "high", "session": "s7"}
         fleet.put("alice", "send", to="dave", **more)
         assert [line["seq"] for line in fleet.state.inbox("dave")] == [3, 4]
@@ -780,7 +782,7 @@ class TestPages:
         """A state whose page for `t` has `size` bytes, `t` not among them; and its fleet."""
         fleet = Fleet("bob")
         fleet.put("bob", "submit", task="t", meta={"a": "x"})
-        line = fleet.state.tree.get(state.page_path("t"))
+        line = fleet.state.tree.get(page_path("t"))
         blank = fleet.state.task("t")
         whole, at = [], 0
         while at < size:
@@ -801,18 +803,18 @@ class TestPages:
         if kind == "claim":
             record = fleet.record("bob", "claim", tasks=["t"])
             fleet.put("bob", "claim", tasks=["t"])
-            line = fleet.state.tree.get(state.page_path("t"))
+            line = fleet.state.tree.get(page_path("t"))
         _, _, page, _ = self.page(1_048_576 - len(line) + over)
-        full = state_of(files | {state.page_path("t"): page})
-        assert refused(state.apply, full, record, 2) == ("page-full" if over else "")
+        full = state_of(files | {page_path("t"): page})
+        assert refused(apply, full, record, 2) == ("page-full" if over else "")
 
     def test_a_record_that_only_changes_lines_need_not(self):
         fleet, files, _, line = self.page(5000)
         fleet.put("bob", "submit", task="t", meta={"a": "x"})
         claim = fleet.record("bob", "claim", tasks=["t"])
         _, _, page, _ = self.page(1_048_576 - len(line))
-        full = state_of(files | {state.page_path("t"): page + line})
-        changed = state.apply(full, claim, 3)[state.page_path("t")]
+        full = state_of(files | {page_path("t"): page + line})
+        changed = apply(full, claim, 3)[page_path("t")]
         assert len(changed) > 1_048_576
 
 
@@ -835,7 +837,7 @@ def test_no_two_sessions_ever_work_under_one_lease(steps):
         now, end = fleet.now, fleet.now + 60_000
         kind, fields = tried(verb)
         if kind in ("claim", "renew"):
-            fields["until"] = times.show(end)
+            fields["until"] = timestamps.show(end)
         if verb in ("claim", "reopen"):
             free = holder is None or now >= until + SKEW
             allowed = free and (not done or verb == "reopen")
@@ -855,6 +857,6 @@ def test_no_two_sessions_ever_work_under_one_lease(steps):
 def test_a_refusal_near_the_end_of_time_is_a_refusal():
     fleet = Fleet("bob", "dave")
     fleet.put("bob", "void", at="9999-12-31T23:59:00.000Z")
-    fleet.now = times.parse("9999-12-31T23:59:10.000Z")
+    fleet.now = timestamps.parse("9999-12-31T23:59:10.000Z")
     fleet.put("bob", "claim", tasks=["t"], until="9999-12-31T23:59:59.999Z")
     assert fleet.refusal("dave", "claim", tasks=["t"]) == "held"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coordledger.format import times
+from coordledger.format import timestamps
 
 NO_TIMES = [
     "",
@@ -41,22 +41,22 @@ NO_TIMES = [
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ValueError, match="not "):
         try:
-            times.parse(text)
+            timestamps.parse(text)
         except ValueError as error:
             raise ValueError(f"not {error}") from None
 
 
-@given(st.integers(0, times.LATEST))
+@given(st.integers(0, timestamps.LATEST))
 def test_a_moment_is_read_as_it_was_shown(moment):
-    assert times.parse(times.show(moment)) == moment
+    assert timestamps.parse(timestamps.show(moment)) == moment
 
 
-@given(st.integers(0, times.LATEST))
+@given(st.integers(0, timestamps.LATEST))
 @example(951_782_400_000)  # 2000-02-29
 @example(4_107_542_400_000)  # 2100-03-01
 def test_the_calendar_is_the_standard_librarys(moment):
     when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=moment)
-    assert times.show(moment) == when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert timestamps.show(moment) == when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @given(st.from_regex(r"(?a:[12]\d{3}-[01]\d-[0-3]\d)T(?a:[0-2]\d:[0-6]\d:[0-6]\d\.\d{3})Z\Z"))
@@ -67,9 +67,9 @@ def test_just_the_moments_of_the_standard_library_are_read(text):
         when = None
     if when is None or when.year < 1970 or "T24" in text:
         with pytest.raises(ValueError, match="not "):
-            times.parse(text)
+            timestamps.parse(text)
     else:
-        assert times.parse(text) == (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
+        assert timestamps.parse(text) == (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
             milliseconds=1
         )
 
@@ -77,19 +77,19 @@ def test_just_the_moments_of_the_standard_library_are_read(text):
 @given(st.text("0123456789-T:.Z+ \n٣", max_size=26))
 def test_no_other_text_is_a_moment(text):
     try:
-        moment = times.parse(text)
+        moment = timestamps.parse(text)
     except ValueError:
         return
-    assert times.show(moment) == text
+    assert timestamps.show(moment) == text
 
 
 def test_the_first_and_the_last_moment():
-    assert times.parse("1970-01-01T00:00:00.000Z") == 0
-    assert times.parse("9999-12-31T23:59:59.999Z") == times.LATEST
-    assert times.parse("2024-02-29T00:00:00.001Z") == 1_709_164_800_001
+    assert timestamps.parse("1970-01-01T00:00:00.000Z") == 0
+    assert timestamps.parse("9999-12-31T23:59:59.999Z") == timestamps.LATEST
+    assert timestamps.parse("2024-02-29T00:00:00.001Z") == 1_709_164_800_001
 
 
 def test_a_span_is_shown_in_the_largest_unit_that_fits():
     shown = {0: "0 ms", 999: "999 ms", 1000: "1 s", 119_999: "119 s", 120_000: "2 min"}
     shown |= {7_200_000: "2 h", 172_800_000: "2 d"}
-    assert {moment: times.span(moment) for moment in shown} == shown
+    assert {moment: timestamps.span(moment) for moment in shown} == shown

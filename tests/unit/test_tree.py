@@ -110,7 +110,7 @@ def test_who_looks_back_takes_nothing_from_who_stands_ahead():
 def test_a_fork_steps_on_without_the_tree_that_it_came_from():
     tree = Tree({}.__getitem__, None, "sha1").update({"a": b"1", "b": b"1"})
     tree.stand()
-    other = tree.fork().update({"a": b"2"})
+    other = tree.copy().update({"a": b"2"})
     other.stand()
     assert [tree.get("a"), other.get("a"), other.get("b")] == [b"1", b"2", b"1"]
 

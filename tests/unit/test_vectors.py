@@ -14,7 +14,9 @@ import pytest
 from helpers import refused
 from vectors import make
 
-from coordledger.format import canonical, commit, records, signing, verify
+from coordledger.format import canonical, records, signing
+from coordledger.format.chain import AUTHENTIC, Chain
+from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Keyring, Secret
 from coordledger.git.tree import object_id
 
@@ -57,18 +59,18 @@ def log():
 def positions():
     """A reader of the valid chain's objects, filled by reading it once."""
     objects = dict(log())
-    reader = verify.Chain(objects.__getitem__, keyring(), None, "sha1")
+    reader = Chain(objects.__getitem__, keyring(), None, "sha1")
     for oid, content in log():
-        signed = commit.parse(oid, content).signed
-        placed = reader.place(signed)
-        objects.update({oid: found for oid, (_, found) in placed.objects.items()})
-        reader.advance(placed)
+        signed = parse_commit(oid, content).signed
+        proposal = reader.propose(signed)
+        objects.update({oid: found for oid, (_, found) in proposal.objects.items()})
+        reader.advance(proposal)
     return objects
 
 
 def reader_after(count):
-    head = commit.parse(*log()[count - 1]) if count else None
-    return verify.Chain(positions().__getitem__, keyring(), head, "sha1")
+    head = parse_commit(*log()[count - 1]) if count else None
+    return Chain(positions().__getitem__, keyring(), head, "sha1")
 
 
 def test_the_valid_chain_has_every_kind_and_every_form_of_subject():
@@ -101,20 +103,20 @@ def test_the_valid_chain_has_every_kind_and_every_form_of_subject():
 @pytest.mark.parametrize("algo", ALGOS)
 def test_the_valid_chain_is_made_byte_for_byte_from_payloads_and_secrets(algo):
     objects: dict[str, bytes] = {}
-    writer = verify.Chain(objects.__getitem__, Keyring(), None, algo)
+    writer = Chain(objects.__getitem__, Keyring(), None, algo)
     for row in chain()["records"]:
         record = records.check(canonical.decode(row["payload"].encode()))
         assert canonical.encode(record).decode() == row["payload"]
         secret = Secret(chain()["secrets"][f"{record['agent']}/{record['key']}"])
         signed = signing.sign(record, secret)
         assert signed.tag == b64decode(row["tag"])
-        placed = writer.place(signed)
+        proposal = writer.propose(signed)
         wanted = row[algo]
-        assert placed.content == in_bytes(wanted["commit"])
-        assert (placed.commit.tree, placed.commit.oid) == (wanted["tree"], wanted["oid"])
-        assert (placed.commit.seq, placed.commit.digest) == (row["seq"], row["digest"])
-        objects.update({oid: content for oid, (_, content) in placed.objects.items()})
-        writer.advance(placed)
+        assert proposal.content == in_bytes(wanted["commit"])
+        assert (proposal.commit.tree, proposal.commit.oid) == (wanted["tree"], wanted["oid"])
+        assert (proposal.commit.seq, proposal.commit.digest) == (row["seq"], row["digest"])
+        objects.update({oid: content for oid, (_, content) in proposal.objects.items()})
+        writer.advance(proposal)
         for path, content in row["files"].items():
             assert writer.state.tree.get(path) == (content and content.encode())
 
@@ -146,10 +148,10 @@ def _tree_of(files, algo):
 
 @pytest.mark.parametrize("algo", ALGOS)
 def test_the_valid_chain_is_authentic(algo):
-    reader = verify.Chain({}.__getitem__, keyring(), None, algo)
+    reader = Chain({}.__getitem__, keyring(), None, algo)
     for row in chain()["records"]:
         verdict = reader.judge(row[algo]["oid"], in_bytes(row[algo]["commit"]))
-        assert verdict == verify.AUTHENTIC
+        assert verdict == AUTHENTIC
 
 
 def test_the_secrets_of_the_valid_chain_are_derived_from_its_master_but_one():
@@ -188,7 +190,7 @@ def _step_on_a_void(reader):
         "base": {"digest": head.digest, "seq": head.seq},
         "kind": "void",
     }
-    reader.advance(reader.place(signing.sign(record, Secret(chain()["secrets"]["alice/1"]))))
+    reader.advance(reader.propose(signing.sign(record, Secret(chain()["secrets"]["alice/1"]))))
 
 
 def test_each_malformed_commit_is_malformed_in_its_own_way():
@@ -231,18 +233,18 @@ def test_the_worked_example_is_what_the_core_makes_of_its_payloads_and_secret():
     found = example()
     secret = Secret(found["Secret"])
     objects: dict[str, bytes] = {}
-    writer = verify.Chain(objects.__getitem__, Keyring(), None, "sha1")
+    writer = Chain(objects.__getitem__, Keyring(), None, "sha1")
     for n in range(2):
         payload = found[f"Payload {n}"].encode()
         signed = signing.sign(records.check(canonical.decode(payload)), secret)
-        placed = writer.place(signed)
+        proposal = writer.propose(signed)
         assert signed.payload == payload
         assert signed.tag == b64decode(found[f"Tag {n}"])
-        assert placed.commit.digest == found[f"Digest {n}"]
-        assert placed.content.decode() == found[f"Commit {n}"] + "\n"
-        assert placed.commit.oid == found[f"Commit id {n}"]
-        objects.update({oid: content for oid, (_, content) in placed.objects.items()})
-        writer.advance(placed)
+        assert proposal.commit.digest == found[f"Digest {n}"]
+        assert proposal.content.decode() == found[f"Commit {n}"] + "\n"
+        assert proposal.commit.oid == found[f"Commit id {n}"]
+        objects.update({oid: content for oid, (_, content) in proposal.objects.items()})
+        writer.advance(proposal)
     files = {label[6:-1]: text for label, text in found.items() if label.startswith("File ")}
     assert {path: writer.state.tree.get(path) for path in files} == {
         path: text.encode() + b"\n" for path, text in files.items()
@@ -265,7 +267,7 @@ def test_the_worked_example_certifies_itself():
 def test_the_worked_example_is_authentic_and_its_sizes_are_right():
     found = example()
     ring = Keyring([], lambda _: [Secret(found["Secret"])])
-    reader = verify.Chain({}.__getitem__, ring, None, "sha1")
+    reader = Chain({}.__getitem__, ring, None, "sha1")
     page = (ROOT / "docs" / "format.md").read_text()
     for n in range(2):
         content = found[f"Commit {n}"].encode() + b"\n"
@@ -273,6 +275,6 @@ def test_the_worked_example_is_authentic_and_its_sizes_are_right():
             hashlib.sha1(b"commit %d\0%s" % (len(content), content)).hexdigest()
             == (found[f"Commit id {n}"])
         )
-        assert reader.judge(found[f"Commit id {n}"], content) == verify.AUTHENTIC
+        assert reader.judge(found[f"Commit id {n}"], content) == AUTHENTIC
         assert f"**Commit {n}** ({len(content)} bytes, " in page
         assert f"**Payload {n}** ({len(found[f'Payload {n}'])} bytes, " in page

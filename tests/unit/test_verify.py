@@ -10,9 +10,10 @@ from helpers import MASTER, NONCE, OWN, SECOND, SKEW, START, Fleet, own_secrets,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordledger.format import canonical, commit, records, signing, times, verify
+from coordledger.format import canonical, records, signing, timestamps
+from coordledger.format.chain import AUTHENTIC, UNVERIFIED, Chain, authenticate
+from coordledger.format.commit import next_digest, parse_commit, render_commit
 from coordledger.format.signing import Keyring, Secret, Signed
-from coordledger.format.verify import AUTHENTIC, UNVERIFIED
 from coordledger.git import tree
 from coordledger.git.tree import object_id
 
@@ -35,7 +36,7 @@ def everything():
     fleet.put("alice", "enroll", who="bob")
     fleet.put("alice", "revoke", who="bob", id=1)
     fleet.put("bob", "void", key=2)
-    return fleet, {commit.parse(*it).record["kind"]: n for n, it in enumerate(fleet.log)}
+    return fleet, {parse_commit(*it).record["kind"]: n for n, it in enumerate(fleet.log)}
 
 
 def judged(chain, log):
@@ -55,7 +56,7 @@ class TestVerdicts:
     def test_who_holds_one_secret_checks_the_records_that_it_signed(self):
         fleet, _ = everything()
         own = fleet.fresh_verifier(Keyring([], own_secrets))
-        by = [commit.parse(*it).record["agent"] for it in fleet.log]
+        by = [parse_commit(*it).record["agent"] for it in fleet.log]
         wanted = [AUTHENTIC if agent == "carol" else UNVERIFIED for agent in by]
         assert judged(own, fleet.log) == wanted
 
@@ -80,7 +81,7 @@ class TestVerdicts:
             assert set(judged(fleet.fresh_verifier(), fleet.log)) == {AUTHENTIC}
             assert {len(oid) for oid, _ in fleet.log} == {width}
             assert tree.algorithm(fleet.head.oid) == algo
-            found = [commit.parse(*it) for it in fleet.log]
+            found = [parse_commit(*it) for it in fleet.log]
             chains.append([(c.signed.payload, c.signed.tag, c.digest) for c in found])
         assert chains[0] == chains[1]
 
@@ -99,7 +100,7 @@ class TestVerdicts:
 
     def test_a_reader_needs_the_commits_alone(self):
         fleet, _ = everything()
-        reader = verify.Chain({}.__getitem__, fleet.ring, None, "sha1")
+        reader = Chain({}.__getitem__, fleet.ring, None, "sha1")
         assert set(judged(reader, fleet.log)) == {AUTHENTIC}
 
 
@@ -177,8 +178,8 @@ class TestSignatures:
 def honest(fleet, signed):
     """The commit with the tree that belongs to it: nothing is wrong but the signature."""
     right = Signed(signed.payload, signed.record, bytes(32))
-    tree = fleet.chain.place(right).commit.tree
-    content = commit.render(fleet.chain.head, tree, signed, records.ALG)
+    tree = fleet.chain.propose(right).commit.tree
+    content = render_commit(fleet.chain.head, tree, signed, records.ALG)
     return object_id("commit", content, "sha1"), content
 
 
@@ -238,7 +239,7 @@ class TestMangling:
         fleet, kinds = everything()
         seq = kinds[kind]
         reader = fleet.verifier_at(seq)
-        right = commit.parse(*fleet.log[seq]).signed
+        right = parse_commit(*fleet.log[seq]).signed
         codes = set()
         for at in range(len(right.payload)):
             for turn in (1, 2, 4, 0x10, 0x20, 0x80) if kind == "claim" else (1, 0x20):
@@ -254,16 +255,16 @@ class TestMangling:
 
     def around(self, fleet, seq, payload, tag):
         oid, content = fleet.log[seq]
-        parent = commit.parse(*fleet.log[seq - 1])
+        parent = parse_commit(*fleet.log[seq - 1])
         found = []
         if not refused(lambda: found.append(records.check(canonical.decode(payload)))):
             signed = Signed(payload, found[0], tag)
-            content = commit.render(parent, commit.parse(oid, content).tree, signed, records.ALG)
+            content = render_commit(parent, parse_commit(oid, content).tree, signed, records.ALG)
         else:
             signed = Signed(payload, {}, tag)
-            old = commit.parse(oid, content)
+            old = parse_commit(oid, content)
             content = content.replace(old.signed.payload, payload)
-            digest = commit.next_digest(parent.digest, signed)
+            digest = next_digest(parent.digest, signed)
             content = content.replace(old.digest.encode(), digest.encode())
         return fleet.oid(content), content
 
@@ -293,7 +294,7 @@ class TestOrder:
         assert refused(fleet.fresh_verifier().judge, *fleet.log[1]) == "bad-genesis"
         again = fleet.sign(fleet.record("alice", "genesis"))
         assert fleet.refusal_of(again) == "bad-genesis"
-        assert fleet.refusal_of(commit.parse(*fleet.log[0]).signed) == "bad-genesis"
+        assert fleet.refusal_of(parse_commit(*fleet.log[0]).signed) == "bad-genesis"
 
     def test_a_genesis_record_certifies_its_ledgers_id_and_its_key(self):
         empty = Fleet().at(0)
@@ -303,7 +304,7 @@ class TestOrder:
             ({}, ""),
         ):
             signed = empty.sign(empty.record("alice", "genesis", **changed))
-            assert refused(empty.chain.place, signed) == code
+            assert refused(empty.chain.propose, signed) == code
 
     def test_a_record_of_another_ledger_is_refused(self):
         fleet, other = Fleet("bob"), Fleet("bob", policy={"channels": 3})
@@ -320,17 +321,17 @@ class TestMoving:
         for _ in range(3):
             fleet.put("carol", "void")
         bystander = fleet.verifier_at(len(fleet.log), Keyring())
-        placed = bystander.place(bobs)
-        assert placed.commit.parent == fleet.head.oid
-        assert fleet.chain.judge(placed.commit.oid, placed.content) == AUTHENTIC
+        proposal = bystander.propose(bobs)
+        assert proposal.commit.parent == fleet.head.oid
+        assert fleet.chain.judge(proposal.commit.oid, proposal.content) == AUTHENTIC
         assert fleet.state.task("t")["agent"] == "bob"
 
     def test_the_same_record_moved_by_two_gives_the_same_commit(self):
         fleet = Fleet("bob", "carol")
         bobs = fleet.sign(fleet.record("bob", "claim", tasks=["t"]))
         fleet.put("carol", "void")
-        with_secrets = fleet.chain.place(bobs)
-        without = fleet.verifier_at(len(fleet.log), Keyring()).place(bobs)
+        with_secrets = fleet.chain.propose(bobs)
+        without = fleet.verifier_at(len(fleet.log), Keyring()).propose(bobs)
         assert with_secrets.content == without.content
 
     def test_a_record_does_not_move_past_what_contradicts_it(self):
@@ -345,7 +346,7 @@ class TestMoving:
         fleet = Fleet("bob")
         head = fleet.head
         signed = fleet.sign(fleet.record("bob", "claim", tasks=["t"]))
-        first, again = fleet.chain.place(signed), fleet.chain.place(signed)
+        first, again = fleet.chain.propose(signed), fleet.chain.propose(signed)
         assert first.content == again.content
         assert fleet.head is head
         assert fleet.state.task("t") is None
@@ -399,9 +400,9 @@ class TestKeys:
         fleet = Fleet("bob")
         seq = fleet.put("bob", "void").commit.seq
         fleet.put("alice", "revoke", who="bob")
-        signed = commit.parse(*fleet.log[seq]).signed
-        assert verify.authenticate(fleet.state, signed, seq, fleet.ring) == AUTHENTIC
-        later = refused(verify.authenticate, fleet.state, signed, seq + 2, fleet.ring)
+        signed = parse_commit(*fleet.log[seq]).signed
+        assert authenticate(fleet.state, signed, seq, fleet.ring) == AUTHENTIC
+        later = refused(authenticate, fleet.state, signed, seq + 2, fleet.ring)
         assert later == "unknown-key"
 
     def test_that_an_admin_gave_to_somebody_are_that_fingerprints(self):
@@ -410,10 +411,10 @@ class TestKeys:
         fingerprint = secret.fingerprint(NONCE, "erin", 1)
         fleet.put("alice", "enroll", who="erin", fingerprint=fingerprint)
         signed = fleet.sign(fleet.record("erin", "void"), secret)
-        placed = fleet.chain.place(signed)
+        proposal = fleet.chain.propose(signed)
         knows = fleet.verifier_at(2, Keyring([MASTER], lambda _: [OWN, secret]))
-        assert knows.judge(placed.commit.oid, placed.content) == AUTHENTIC
-        assert fleet.chain.judge(placed.commit.oid, placed.content) == UNVERIFIED
+        assert knows.judge(proposal.commit.oid, proposal.content) == AUTHENTIC
+        assert fleet.chain.judge(proposal.commit.oid, proposal.content) == UNVERIFIED
 
 
 # -- rules 3 and 4
@@ -460,8 +461,8 @@ class TestReplays:
         fleet.land(fleet.sign(first))
         fleet.put("alice", "void")
         same = {"op": first["op"], "base": first["base"]}
-        older = {"digest": commit.parse(*fleet.log[1]).digest, "seq": 1}
-        renewed = first | same | {"at": times.show(fleet.now), "session": "s5"}
+        older = {"digest": parse_commit(*fleet.log[1]).digest, "seq": 1}
+        renewed = first | same | {"at": timestamps.show(fleet.now), "session": "s5"}
         for again in (renewed, renewed | {"base": older}):
             assert fleet.refusal_of(fleet.sign(again)) == "replayed"
         assert fleet.refusal(agent, "void", **same) == "replayed"
@@ -490,7 +491,7 @@ class TestReplays:
         for _ in range(5):
             fleet.put("alice", "void")
         reader = fleet.verifier_at(len(fleet.log))
-        assert refused(reader.place, signed) == "replayed"
+        assert refused(reader.propose, signed) == "replayed"
 
 
 @functools.cache
@@ -506,7 +507,7 @@ def long_fleet():
 
 
 def base_at(fleet, seq):
-    return {"digest": commit.parse(*fleet.log[seq]).digest, "seq": seq}
+    return {"digest": parse_commit(*fleet.log[seq]).digest, "seq": seq}
 
 
 class TestBase:
@@ -517,9 +518,9 @@ class TestBase:
         reader = fleet.chain if kept == "much" else fleet.verifier_at(len(fleet.log))
         for distance, code in ((1, ""), (1023, ""), (1024, ""), (1025, "bad-base")):
             record = fleet.record("bob", "void", base=base_at(fleet, head - distance))
-            assert refused(reader.place, fleet.sign(record)) == code
+            assert refused(reader.propose, fleet.sign(record)) == code
         record = fleet.record("bob", "void", base=base_at(fleet, 0))
-        assert refused(reader.place, fleet.sign(record)) == "bad-base"
+        assert refused(reader.propose, fleet.sign(record)) == "bad-base"
 
     @pytest.mark.parametrize("kept", ["nothing", "much"])
     def test_guards_against_replays_as_far_as_it_reaches(self, kept):
@@ -527,12 +528,12 @@ class TestBase:
         head = fleet.head.seq
         reader = fleet.chain if kept == "much" else fleet.verifier_at(len(fleet.log))
         for back in (0, 1, 500, 1022, 1023):
-            landed = commit.parse(*fleet.log[head - back]).record
+            landed = parse_commit(*fleet.log[head - back]).record
             base = base_at(fleet, head - back - 1)
             again = fleet.record(landed["agent"], "void", op=landed["op"], base=base)
-            assert refused(reader.place, fleet.sign(again)) == "replayed"
+            assert refused(reader.propose, fleet.sign(again)) == "replayed"
             newer = again | {"base": base_at(fleet, head - back)}
-            assert refused(reader.place, fleet.sign(newer)) == ""
+            assert refused(reader.propose, fleet.sign(newer)) == ""
 
     def test_in_a_long_chain_is_judged_as_in_a_short_one(self):
         fleet = long_fleet()
@@ -546,7 +547,7 @@ class TestBase:
 
     def test_has_the_digest_of_its_seq(self):
         fleet = Fleet("bob", "carol")
-        digests = [commit.parse(*it).digest for it in fleet.log]
+        digests = [parse_commit(*it).digest for it in fleet.log]
         for seq in range(3):
             for digest in [*digests, "0" * 64]:
                 code = "" if digest == digests[seq] else "bad-base"
@@ -563,17 +564,17 @@ class TestBase:
         shallow = dict(fleet.store)
         for oid, _ in fleet.log[:3]:
             del shallow[oid]
-        head = commit.parse(*fleet.log[-1])
+        head = parse_commit(*fleet.log[-1])
 
         def reader():
-            return verify.Chain(shallow.__getitem__, fleet.ring, head, "sha1")
+            return Chain(shallow.__getitem__, fleet.ring, head, "sha1")
 
-        assert not reader().place(old).complete
-        assert reader().place(new).complete
+        assert not reader().propose(old).complete
+        assert reader().propose(new).complete
         for signed, verdict in ((old, UNVERIFIED), (new, AUTHENTIC)):
-            placed = fleet.chain.place(signed)
-            assert reader().judge(placed.commit.oid, placed.content) == verdict
-            assert fleet.verifier_at(6).judge(placed.commit.oid, placed.content) == AUTHENTIC
+            proposal = fleet.chain.propose(signed)
+            assert reader().judge(proposal.commit.oid, proposal.content) == verdict
+            assert fleet.verifier_at(6).judge(proposal.commit.oid, proposal.content) == AUTHENTIC
 
     def test_below_the_edge_still_shows_the_replays_above_it(self):
         fleet = Fleet("bob")
@@ -582,18 +583,18 @@ class TestBase:
             fleet.put("alice", "void")
         fleet.land(fleet.sign(first))
         shallow = {oid: c for oid, c in fleet.store.items() if oid not in dict(fleet.log[:4])}
-        reader = verify.Chain(shallow.__getitem__, fleet.ring, fleet.head, "sha1")
-        assert refused(reader.place, fleet.sign(first)) == "replayed"
+        reader = Chain(shallow.__getitem__, fleet.ring, fleet.head, "sha1")
+        assert refused(reader.propose, fleet.sign(first)) == "replayed"
 
     def test_below_the_edge_but_too_far_down_is_refused_even_there(self):
         fleet = long_fleet()
         head = fleet.head.seq
         shallow = dict(fleet.store)
         del shallow[fleet.log[-2][0]]
-        reader = verify.Chain(shallow.__getitem__, fleet.ring, fleet.head, "sha1")
+        reader = Chain(shallow.__getitem__, fleet.ring, fleet.head, "sha1")
         for distance, code in ((1024, ""), (1025, "bad-base")):
             record = fleet.record("bob", "void", base=base_at(fleet, head - distance))
-            assert refused(reader.place, fleet.sign(record)) == code
+            assert refused(reader.propose, fleet.sign(record)) == code
 
 
 # -- rule 5
@@ -606,23 +607,23 @@ class TestTime:
         fleet.put("bob", "void")
         newest = START + 5000 * SECOND  # the committer's date has no milliseconds
         for at, code in ((newest - 2 * SKEW, ""), (newest - 2 * SKEW - 1, "time-backwards")):
-            assert fleet.refusal("bob", "void", at=times.show(at)) == code
+            assert fleet.refusal("bob", "void", at=timestamps.show(at)) == code
 
     def test_counts_from_the_newest_record_rather_than_the_last_one(self):
         fleet = Fleet("bob")
-        fleet.put("bob", "void", at=times.show(START + 100 * SECOND))
-        fleet.put("bob", "void", at=times.show(START + 40 * SECOND))
+        fleet.put("bob", "void", at=timestamps.show(START + 100 * SECOND))
+        fleet.put("bob", "void", at=timestamps.show(START + 40 * SECOND))
         assert fleet.head.committed == START // 1000 + 100
         edge = START + 40 * SECOND
         for at, code in ((edge, ""), (edge - 1, "time-backwards")):
-            assert fleet.refusal("bob", "void", at=times.show(at)) == code
+            assert fleet.refusal("bob", "void", at=timestamps.show(at)) == code
 
     @pytest.mark.parametrize("skew", [1, 3600])
     def test_is_measured_with_the_ledgers_own_skew(self, skew):
         fleet = Fleet("bob", policy={"max_skew": skew})
         newest = SECOND * fleet.head.committed
         for at, code in ((newest - 2000 * skew, ""), (newest - 2000 * skew - 1, "time-backwards")):
-            assert fleet.refusal("bob", "void", at=times.show(at)) == code
+            assert fleet.refusal("bob", "void", at=timestamps.show(at)) == code
 
     def test_ahead_is_for_the_server_to_judge(self):
         fleet = Fleet("bob")
@@ -656,17 +657,17 @@ def test_records_that_land_in_any_order_read_the_same_for_all(data):
             "void": {},
         }.get(kind, {"task": name})
         base = base_at(fleet, max(0, fleet.head.seq - back))
-        at = times.show(fleet.now + ahead)
+        at = timestamps.show(fleet.now + ahead)
         signed = fleet.sign(fleet.record(agent, kind, **fields, at=at, base=base))
         code = fleet.refusal_of(signed)
-        assert refused(other.chain.place, signed) == code
+        assert refused(other.chain.propose, signed) == code
         if not code:
             fleet.land(signed)
             other.land(signed)
             assert fleet.head.digest == other.head.digest
     for one in (fleet, other):
         assert set(judged(one.fresh_verifier(), one.log)) == {AUTHENTIC}
-        dates = [commit.parse(*it).committed for it in one.log]
+        dates = [parse_commit(*it).committed for it in one.log]
         assert dates == sorted(dates)
 
 

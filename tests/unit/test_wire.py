@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordledger.git import wire
-from coordledger.git.wire import FLUSH, Advertisement, BadWire, pkt
+from coordledger.git import push_protocol
+from coordledger.git.push_protocol import FLUSH, Advertisement, BadWire, pkt
 
 REF = "refs/coordledger/main"
 OLD, NEW = "1" * 40, "2" * 40
@@ -43,14 +43,14 @@ LOST = report("unpack ok", f"ng {REF} failed to update ref")
 @given(st.lists(st.binary(min_size=1, max_size=200)), st.binary(max_size=20))
 def test_packets_are_read_back_as_they_were_written(lines: list[bytes], rest: bytes) -> None:
     whole = b"".join(map(pkt, lines)) + FLUSH
-    assert wire.packets(whole + rest) == (lines, len(whole))
+    assert push_protocol.packets(whole + rest) == (lines, len(whole))
 
 
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=4), st.data())
 def test_before_the_flush_packets_have_no_end(lines: list[bytes], data: st.DataObject) -> None:
     whole = b"".join(map(pkt, lines)) + FLUSH
     cut = data.draw(st.integers(0, len(whole) - 1))
-    found, end = wire.packets(whole[:cut])
+    found, end = push_protocol.packets(whole[:cut])
     assert end is None
     assert found == lines[: len(found)]
 
@@ -64,21 +64,21 @@ def test_before_the_flush_packets_have_no_end(lines: list[bytes], data: st.DataO
 )
 def test_a_packet_of_an_odd_length_is_refused(size: bytes) -> None:
     with pytest.raises(BadWire):
-        wire.packets(size + b"x" * 70_000)
+        push_protocol.packets(size + b"x" * 70_000)
 
 
 def test_the_longest_packet_is_read() -> None:
-    line = b"x" * (wire.MAX_PKT - 4)
-    assert wire.packets(pkt(line) + FLUSH) == ([line], wire.MAX_PKT + 4)
+    line = b"x" * (push_protocol.MAX_PKT - 4)
+    assert push_protocol.packets(pkt(line) + FLUSH) == ([line], push_protocol.MAX_PKT + 4)
 
 
 @given(st.binary(max_size=300))
 def test_whatever_comes_is_parsed_or_refused(data: bytes) -> None:
     for there in (BANDED, PLAIN):
         for act in (
-            lambda: wire.advertisement(wire.packets(data)[0]),
-            lambda: wire.service_advertisement(data, "git-receive-pack"),
-            lambda there=there: wire.report(data, there),
+            lambda: push_protocol.advertisement(push_protocol.packets(data)[0]),
+            lambda: push_protocol.service_advertisement(data, "git-receive-pack"),
+            lambda there=there: push_protocol.report(data, there),
         ):
             try:
                 act()
@@ -90,7 +90,7 @@ def test_whatever_comes_is_parsed_or_refused(data: bytes) -> None:
 
 
 def test_an_advertisement_has_refs_and_capabilities() -> None:
-    found = wire.service_advertisement(ANNOUNCED + ADVERTISED, "git-receive-pack")
+    found = push_protocol.service_advertisement(ANNOUNCED + ADVERTISED, "git-receive-pack")
     assert found.refs == {REF: OLD, "refs/heads/main": NEW}
     assert found.capabilities == frozenset(SAYS.decode().split())
     assert found.algo == "sha1"
@@ -98,29 +98,31 @@ def test_an_advertisement_has_refs_and_capabilities() -> None:
 
 def test_an_empty_repository_advertises_capabilities_alone() -> None:
     line = b"0" * 64 + b" capabilities^{}\0report-status object-format=sha256\n"
-    found = wire.advertisement([line])
+    found = push_protocol.advertisement([line])
     assert (found.refs, found.algo) == ({}, "sha256")
 
 
 def test_a_server_that_does_not_say_has_sha1() -> None:
-    assert wire.advertisement([f"{OLD} {REF}".encode() + b"\0report-status"]).algo == "sha1"
+    assert (
+        push_protocol.advertisement([f"{OLD} {REF}".encode() + b"\0report-status"]).algo == "sha1"
+    )
 
 
 def test_versions_and_shallow_lines_are_passed_over() -> None:
     lines = [b"version 1", f"{OLD} {REF}".encode() + b"\0report-status", b"shallow " + b"3" * 40]
-    found = wire.advertisement(lines)
+    found = push_protocol.advertisement(lines)
     assert (found.refs, found.capabilities) == ({REF: OLD}, frozenset({"report-status"}))
 
 
 def test_a_servers_error_is_its_word() -> None:
     with pytest.raises(BadWire, match="access denied"):
-        wire.advertisement([b"ERR access denied\n"])
+        push_protocol.advertisement([b"ERR access denied\n"])
 
 
 @pytest.mark.parametrize("cut", range(len(ANNOUNCED + ADVERTISED)))
 def test_an_advertisement_that_is_cut_off_is_none(cut: int) -> None:
     with pytest.raises(BadWire):
-        wire.service_advertisement((ANNOUNCED + ADVERTISED)[:cut], "git-receive-pack")
+        push_protocol.service_advertisement((ANNOUNCED + ADVERTISED)[:cut], "git-receive-pack")
 
 
 @pytest.mark.parametrize(
@@ -136,18 +138,18 @@ def test_an_advertisement_that_is_cut_off_is_none(cut: int) -> None:
 )
 def test_what_announces_another_service_is_refused(answer: bytes) -> None:
     with pytest.raises(BadWire):
-        wire.service_advertisement(answer, "git-receive-pack")
+        push_protocol.service_advertisement(answer, "git-receive-pack")
 
 
 # -- the request
 
 
 def test_a_request_names_the_moves_then_has_the_pack() -> None:
-    there = wire.advertisement(wire.packets(ADVERTISED)[0])
-    said = wire.request(
+    there = push_protocol.advertisement(push_protocol.packets(ADVERTISED)[0])
+    said = push_protocol.request(
         there, [(OLD, NEW, REF), (None, NEW, "refs/a"), (OLD, None, "refs/b")], b"P"
     )
-    lines, end = wire.packets(said)
+    lines, end = push_protocol.packets(said)
     first, _, capabilities = lines[0].partition(b"\0")
     assert first.decode() == f"{OLD} {NEW} {REF}"
     assert set(capabilities.decode().split()) == {
@@ -162,7 +164,7 @@ def test_a_request_names_the_moves_then_has_the_pack() -> None:
 
 def test_ids_are_as_wide_as_the_servers() -> None:
     there = Advertisement({}, frozenset({"report-status", "object-format=sha256"}))
-    lines, _ = wire.packets(wire.request(there, [(None, "2" * 64, REF)], b""))
+    lines, _ = push_protocol.packets(push_protocol.request(there, [(None, "2" * 64, REF)], b""))
     assert lines[0].startswith(b"0" * 64 + b" ")
 
 
@@ -173,7 +175,7 @@ def test_ids_are_as_wide_as_the_servers() -> None:
 def test_a_report_tells_what_became_of_each_ref(piece: int) -> None:
     inner = report("unpack ok", f"ok {REF}", "ng refs/a hook declined", "ng refs/b")
     for answer, there in [(banded(inner, "hello\n", piece=piece), BANDED), (inner, PLAIN)]:
-        found = wire.report(answer, there)
+        found = push_protocol.report(answer, there)
         assert found.unpacked == "ok"
         assert found.refs == {REF: None, "refs/a": "hook declined", "refs/b": "refused"}
         assert found.printed == ("hello\n" if there is BANDED else "")
@@ -187,10 +189,10 @@ def test_a_report_that_is_cut_off_is_none(inner: bytes, there: Advertisement) ->
     needed = len(answer) - (4 if there is BANDED else 0)
     for cut in range(needed):
         with pytest.raises(BadWire):
-            wire.report(answer[:cut], there)
-    whole = wire.report(answer, there)
+            push_protocol.report(answer[:cut], there)
+    whole = push_protocol.report(answer, there)
     for cut in range(needed, len(answer)):
-        assert wire.report(answer[:cut], there) == whole
+        assert push_protocol.report(answer[:cut], there) == whole
 
 
 @pytest.mark.parametrize(
@@ -210,4 +212,4 @@ def test_a_report_that_is_cut_off_is_none(inner: bytes, there: Advertisement) ->
 )
 def test_an_odd_report_is_none(answer: bytes) -> None:
     with pytest.raises(BadWire):
-        wire.report(answer, BANDED)
+        push_protocol.report(answer, BANDED)

@@ -17,7 +17,9 @@ from pathlib import Path
 from helpers import MASTER, SECOND, SKEW, START, Fleet, refused
 
 from coordledger.errors import RuleBroken
-from coordledger.format import canonical, commit, records, signing, state, times
+from coordledger.format import canonical, records, signing, timestamps
+from coordledger.format.commit import parse_commit
+from coordledger.format.state import apply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,10 +61,10 @@ def valid() -> tuple[Fleet, dict[str, int]]:
     now("submitted")
     fleet.put("bob", "claim", tasks=["plan#1"])
     now("held")
-    until = times.show(fleet.now + 60 * SECOND)
+    until = timestamps.show(fleet.now + 60 * SECOND)
     note = "three at once:\n\t\x7f\u2028"
     fleet.put("dave", "claim", tasks=["x/1", "x/2", "x/3"], until=until, note=note, session="s2")
-    fleet.put("bob", "renew", task="plan#1", until=times.show(fleet.now + 3600 * SECOND))
+    fleet.put("bob", "renew", task="plan#1", until=timestamps.show(fleet.now + 3600 * SECOND))
     now("renewed")
     fleet.put("bob", "send", to="alice", body="x" * 400)
     now("one message")
@@ -88,7 +90,7 @@ def valid() -> tuple[Fleet, dict[str, int]]:
     same = fleet.put("bob", "void").commit.record["op"]
     fleet.put("carol", "void", op=same)  # another agent's intent may have the same number
     now("before takeover")
-    fleet.now = times.parse(until) + SKEW
+    fleet.now = timestamps.parse(until) + SKEW
     fleet.put("bob", "claim", tasks=["x/1"])
     fleet.put("dave", "claim", tasks=["plan#1"], reopen=True)
     fleet.put("alice", "enroll", who="alice")
@@ -99,9 +101,9 @@ def valid() -> tuple[Fleet, dict[str, int]]:
     now("revoked")
     fleet.put("bob", "send", channel="ops")
     now("channels full")
-    behind = times.show(SECOND * fleet.head.committed - 2 * SKEW)
+    behind = timestamps.show(SECOND * fleet.head.committed - 2 * SKEW)
     fleet.put("bob", "void", at=behind)  # just not too late, and its author's date falls
-    old = commit.parse(*fleet.log[moments["enrolled"]])
+    old = parse_commit(*fleet.log[moments["enrolled"]])
     fleet.put("bob", "void", base={"digest": old.digest, "seq": old.seq})
     fleet.put("carol", "ack", messages=_sent_to("carol", fleet))
     now("end")
@@ -115,7 +117,7 @@ def _sent_to(agent: str, fleet: Fleet) -> list[int]:
 def _in_sha256(fleet: Fleet) -> Fleet:
     other = Fleet(algo="sha256").at(0)
     for it in fleet.log:
-        other.land(commit.parse(*it).signed)
+        other.land(parse_commit(*it).signed)
     return other
 
 
@@ -123,8 +125,8 @@ def chain_file(fleet: Fleet) -> dict[str, Any]:
     other = _in_sha256(fleet)
     rows = []
     for seq, (it, in_256) in enumerate(zip(fleet.log, other.log, strict=True)):
-        found = commit.parse(*it)
-        changes = state.apply(fleet.at(seq).state, found.record, seq)
+        found = parse_commit(*it)
+        changes = apply(fleet.at(seq).state, found.record, seq)
         row: dict[str, Any] = {
             "seq": seq,
             "payload": found.signed.payload.decode(),
@@ -133,10 +135,10 @@ def chain_file(fleet: Fleet) -> dict[str, Any]:
             "files": {path: c and c.decode() for path, c in sorted(changes.items())},
         }
         for algo, (oid, content) in (("sha1", it), ("sha256", in_256)):
-            tree = commit.parse(oid, content).tree
+            tree = parse_commit(oid, content).tree
             row[algo] = {"tree": tree, "oid": oid, "commit": content.decode().split("\n")}
         rows.append(row)
-    numbers = {(r["agent"], r["key"]) for r in (commit.parse(*it).record for it in fleet.log)}
+    numbers = {(r["agent"], r["key"]) for r in (parse_commit(*it).record for it in fleet.log)}
     numbers |= {(name, k["id"]) for name in fleet.state.agents() for k in _keys(fleet, name)}
     secrets = {
         f"{agent}/{key}": fleet.secret(agent, key).reveal() for agent, key in sorted(numbers)
@@ -210,9 +212,9 @@ class Draft:
         before = self.then.state.tree.root or none
         if refused(records.check, self.record):
             return before
-        changes: list[state.Changes] = []
+        changes: list[dict[str, bytes | None]] = []
         seq = head.seq + 1 if head else 0
-        if refused(lambda: changes.append(state.apply(self.then.state, self.record, seq))):
+        if refused(lambda: changes.append(apply(self.then.state, self.record, seq))):
             return before
         return self.then.state.tree.update(changes[0]).root
 
@@ -222,10 +224,10 @@ class Draft:
         fine.record, fine.payload = self.good, canonical.encode(self.good)
         fine.tag, fine.lines, fine.edit = None, {}, _unchanged
         try:
-            placed = self.then.chain.place(self.then.sign(self.good))
+            proposal = self.then.chain.propose(self.then.sign(self.good))
         except RuleBroken:
             return False
-        return placed.content == fine.content()
+        return proposal.content == fine.content()
 
     def changed(self) -> bool:
         """Whether anything was changed about the good record or its commit."""
@@ -244,9 +246,9 @@ class Draft:
         says = self.good | self.record
         head = self.then.chain.head
         try:
-            at = times.parse(says["at"]) // 1000
+            at = timestamps.parse(says["at"]) // 1000
         except ValueError:
-            at = times.parse(self.good["at"]) // 1000
+            at = timestamps.parse(self.good["at"]) // 1000
         tag = self.tag
         if tag is None:
             tag = self.then.secret(self.good["agent"], self.good["key"]).sign(self.payload)
@@ -650,7 +652,7 @@ def _commits(cases: Cases) -> None:
     then = void().then
     whole = void().content().decode()
     lines = {line.split(" ")[0].rstrip(":"): line for line in whole.split("\n")}
-    at = times.parse(void().good["at"]) // 1000
+    at = timestamps.parse(void().good["at"]) // 1000
     other = cases.at("enrolled").head
     add("tree", "the tree is the state after the record", void().line(tree=f"tree {other.tree}"))
     add("parent", "the parent is the newest commit", void().line(parent=f"parent {other.oid}"))
@@ -669,10 +671,10 @@ def _commits(cases: Cases) -> None:
         ):
             rule = f"the {name} line is derived from the record"
             add(f"{name}-{what}", rule, void().line(**{name: lines[name].replace(old, new)}))
-    late = cases.draft("small", "bob", "void", at=times.show(then.now - 20 * SECOND))
+    late = cases.draft("small", "bob", "void", at=timestamps.show(then.now - 20 * SECOND))
     falls = late.content().decode().split("\n")[2].replace("author", "committer")
     add("date-falls", "the committer's date never falls", late.line(committer=falls))
-    parts = cases.draft("small", "bob", "void", at=times.show(then.now + 999))
+    parts = cases.draft("small", "bob", "void", at=timestamps.show(then.now + 999))
     up = parts.content().decode().split("\n")[2].replace(f"> {at} ", f"> {at + 1} ")
     add("date-rounded-up", "a date is rounded down", parts.line(author=up))
     add("subject", "the subject is the record's", void().line(subject="void"))
@@ -776,7 +778,7 @@ def _chain(cases: Cases) -> None:
     then = cases.at("revoked")
     edge = SECOND * then.head.committed - 2 * SKEW
     rule = "time falls back by at most two skews"
-    add("9.5", "time", rule, "time-backwards", void("revoked", at=times.show(edge - 1)))
+    add("9.5", "time", rule, "time-backwards", void("revoked", at=timestamps.show(edge - 1)))
 
 
 def _agents(cases: Cases) -> None:
@@ -838,12 +840,12 @@ def _tasks(cases: Cases) -> None:
         cases.add("9", name, rule, code, cases.draft(moment, agent, kind, **given))
 
     def until(moment: str, milliseconds: int) -> str:
-        return times.show(cases.at(moment).now + milliseconds)
+        return timestamps.show(cases.at(moment).now + milliseconds)
 
     def lease_end(moment: str, task: str) -> int:
         found = cases.at(moment).state.task(task)
         assert found
-        return times.parse(found["until"])
+        return timestamps.parse(found["until"])
 
     plan1, plan2 = "plan#1", "plan#2"
     long = "\xe9" * 17  # 102 bytes in a record
@@ -909,7 +911,7 @@ def _tasks(cases: Cases) -> None:
     add("claim-held-other-session", rule, "held", early, "bob", "claim", **given)
     rule = "a group is claimed as a whole"
     add("claim-group", rule, "held", early, "dave", "claim", tasks=["a", plan1, "z"])
-    take = times.show(lease_end("before takeover", "x/1") + SKEW - 1)
+    take = timestamps.show(lease_end("before takeover", "x/1") + SKEW - 1)
     rule = "an expired task can be taken over a skew after its end"
     given = {"tasks": ["x/1"], "at": take}
     add("claim-too-early", rule, "held", "before takeover", "bob", "claim", **given)
@@ -919,8 +921,8 @@ def _tasks(cases: Cases) -> None:
     add("claim-blocked", rule, "blocked", early, "dave", "claim", tasks=[plan2])
     add("claim-blocked-reopen", rule, "blocked", early, "dave", "claim", tasks=[plan2], reopen=True)
     # held
-    over = times.show(lease_end("renewed", "x/1"))
-    later = times.show(times.parse(over) + 60_000)
+    over = timestamps.show(lease_end("renewed", "x/1"))
+    later = timestamps.show(timestamps.parse(over) + 60_000)
     more = {"renew": {"until": later}, "complete": {}, "release": {}}
     for kind, extra in more.items():
         add(f"{kind}-unknown", "the task exists", "unknown-task", early, "bob", kind, task="n")
@@ -947,7 +949,7 @@ def _tasks(cases: Cases) -> None:
         given = {"task": plan1, "epoch": 2}
         add(f"epoch-{kind}", rule, "wrong-epoch", early, "bob", kind, **given)
     rule = "a renewal ends later"
-    given = {"task": plan1, "until": times.show(lease_end(early, plan1))}
+    given = {"task": plan1, "until": timestamps.show(lease_end(early, plan1))}
     add("renew-not-later", rule, "not-later", early, "bob", "renew", **given)
     rule = "a renewal is at most max_ttl long"
     given = {"task": plan1, "until": until(early, 3_600_001)}
@@ -1034,7 +1036,7 @@ def main() -> None:
             old.unlink()
     for path, text in files.items():
         (HERE / path).write_text(text)
-    print(f"{len(files)} files, from {times.show(START)} on")
+    print(f"{len(files)} files, from {timestamps.show(START)} on")
 
 
 if __name__ == "__main__":

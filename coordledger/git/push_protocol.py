@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from coordledger.digests import digest
 from coordledger.git.tree import deflate
+from coordledger.hashes import digest
 
 if TYPE_CHECKING:
     from coordledger.git.tree import Objects

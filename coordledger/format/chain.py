@@ -13,7 +13,8 @@ Rules of this file (docs/format.md, section 9):
 from __future__ import annotations
 
 from coordledger.errors import RuleBroken
-from coordledger.format import commit, signing, times
+from coordledger.format import signing, timestamps
+from coordledger.format.commit import parse_commit, recall_commit, render_commit, successor
 from coordledger.format.state import State, apply
 from coordledger.git.tree import Tree, object_id
 
@@ -50,7 +51,7 @@ def authenticate(state: State, signed: Signed, seq: int, keyring: Keyring) -> st
     return AUTHENTIC
 
 
-class Placed:
+class Proposal:
     """A record in its place: the commit, the content of the commit, all new objects."""
 
     __slots__ = ("commit", "complete", "content", "objects", "tree")
@@ -73,10 +74,10 @@ class Chain:
         if head is not None:
             self._stand_on(head, self.state.tree)
 
-    def fork(self, keyring: Keyring | None = None) -> Chain:
+    def copy(self, keyring: Keyring | None = None) -> Chain:
         """Another chain at the same head, to try something out on: this one stays."""
         made = Chain(self._read, keyring or self._keyring, None, self._algo)
-        made.head, made.state = self.head, State(self.state.tree.fork())
+        made.head, made.state = self.head, State(self.state.tree.copy())
         made._recent = list(self._recent)
         return made
 
@@ -86,7 +87,7 @@ class Chain:
         if len(self._recent) > 2 * MAX_BASE_DISTANCE:
             del self._recent[: -MAX_BASE_DISTANCE - 1]
 
-    def place(self, signed: Signed) -> Placed:
+    def propose(self, signed: Signed) -> Proposal:
         """`signed` on this head: every rule but the MAC. The chain does not move.
 
         Raises `RuleBroken`.
@@ -102,12 +103,12 @@ class Chain:
             self._check_time(r, self.head)
             complete = self._check_base(r, self.head)
         tree = self.state.tree.update(apply(self.state, r, seq))
-        content = commit.render(self.head, tree.root, signed, alg)
+        content = render_commit(self.head, tree.root, signed, alg)
         oid = object_id("commit", content, self._algo)
-        made = commit.successor(oid, self.head, tree.root, signed)
-        return Placed(made, content, tree, complete)
+        made = successor(oid, self.head, tree.root, signed)
+        return Proposal(made, content, tree, complete)
 
-    def check(self, signed: Signed) -> tuple[str, Placed]:
+    def check(self, signed: Signed) -> tuple[str, Proposal]:
         """The verdict on `signed` as the next record, and its place. The chain does not move.
 
         AUTHENTIC or UNVERIFIED; raises `RuleBroken`.
@@ -115,8 +116,8 @@ class Chain:
         self._check_belongs(signed.record)
         seq = self.head.seq + 1 if self.head else 0
         verdict = authenticate(self.state, signed, seq, self._keyring)
-        placed = self.place(signed)
-        return verdict if placed.complete else UNVERIFIED, placed
+        proposal = self.propose(signed)
+        return verdict if proposal.complete else UNVERIFIED, proposal
 
     def judge(self, oid: str, content: bytes, parsed: Commit | None = None) -> str:
         """Verify the commit `oid` as the next one and step onto it; its verdict.
@@ -124,19 +125,19 @@ class Chain:
         `parsed` is what `commit.parse` makes of it, if the caller has that already.
         AUTHENTIC or UNVERIFIED; raises `RuleBroken`.
         """
-        parsed = parsed or commit.parse(oid, content)
-        verdict, placed = self.check(parsed.signed)
-        if placed.content != content:
-            raise RuleBroken("bad-commit", why=_difference(placed.content, content))
-        if placed.commit.oid != oid:
+        parsed = parsed or parse_commit(oid, content)
+        verdict, proposal = self.check(parsed.signed)
+        if proposal.content != content:
+            raise RuleBroken("bad-commit", why=_difference(proposal.content, content))
+        if proposal.commit.oid != oid:
             raise RuleBroken("bad-commit", why="its bytes are not those of its id")
-        self.advance(placed)
+        self.advance(proposal)
         return verdict
 
-    def advance(self, placed: Placed) -> None:
+    def advance(self, proposal: Proposal) -> None:
         """Step onto what `place` gave."""
-        placed.tree.stand()
-        self._stand_on(placed.commit, placed.tree)
+        proposal.tree.stand()
+        self._stand_on(proposal.commit, proposal.tree)
 
     def follow(self, head: Commit) -> bool:
         """Step onto a later head that the caller trusts; False if it is not within reach."""
@@ -146,7 +147,7 @@ class Chain:
             if below.parent is None or len(newer) > MAX_BASE_DISTANCE:
                 return False
             try:
-                below = commit.recall(below.parent, self._read(below.parent))
+                below = recall_commit(below.parent, self._read(below.parent))
             except KeyError:
                 return False
         self._recent += newer[:0:-1]
@@ -172,9 +173,9 @@ class Chain:
             raise RuleBroken("bad-genesis", why="its key is not number 1")
 
     def _check_time(self, r: Record, parent: Commit) -> None:
-        behind = 1000 * parent.committed - times.parse(r["at"])
+        behind = 1000 * parent.committed - timestamps.parse(r["at"])
         if behind > 2 * self.state.skew:
-            raise RuleBroken("time-backwards", behind=times.span(behind))
+            raise RuleBroken("time-backwards", behind=timestamps.span(behind))
 
     def _check_base(self, r: Record, parent: Commit) -> bool:
         """Rules 3 and 4. False if a shallow copy does not reach down to the base."""
@@ -223,7 +224,7 @@ class Chain:
                 content = self._read(below.parent)
             except KeyError:
                 break
-            below = commit.recall(below.parent, content)
+            below = recall_commit(below.parent, content)
             older.append(below)
         self._recent[:0] = reversed(older)
 

@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger.errors import ERRORS, Failed, error
-from coordledger.git import wire
+from coordledger.git import push_protocol
 from coordledger.git.process import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from coordledger.errors import CoordledgerError
+    from coordledger.git.http import SmartHttp
     from coordledger.git.process import Git, Service
-    from coordledger.git.smart_http import SmartHttp
 
 WON, LOST, REFUSED, UNSENT, UNKNOWN = "won", "lost", "refused", "unsent", "unknown"
 
@@ -67,7 +67,7 @@ class Push(NamedTuple):
     sequenced: bool = False  # the server says that it sequences
 
 
-class Cargo(NamedTuple):
+class PushPayload(NamedTuple):
     """What a push brings, and what is to be done here on its way.
 
     `pack()` gives a pack of what is new there. `ready()` is called before anything is sent,
@@ -78,7 +78,7 @@ class Cargo(NamedTuple):
 
     pack: Callable[[], bytes]
     ready: Callable[[], None]
-    store: Callable[[], None]
+    repository: Callable[[], None]
     meanwhile: Callable[[], None]
 
 
@@ -106,7 +106,7 @@ class Remote:
             self._http.close()
 
     def _web(self, url: str, ca_file: str | None) -> SmartHttp:
-        from coordledger.git.smart_http import SmartHttp  # noqa: PLC0415 - 20 ms
+        from coordledger.git.http import SmartHttp  # noqa: PLC0415 - 20 ms
 
         if self._http is None:
             self._http = SmartHttp(self._git, url, ca_file)
@@ -119,7 +119,7 @@ class Remote:
         return ["-c", f"remote.{self.url}.mirror=false"] if named else []
 
     @property
-    def is_near(self) -> bool:
+    def head_is_cheap(self) -> bool:
         """Whether to ask it something takes less than a connection that is made for it."""
         return bool(self.folder or self._http_at)
 
@@ -127,14 +127,14 @@ class Remote:
         """The id that `ref` has there, or None. Raises `Failed`: remote-unreachable, …"""
         if self.folder:
             with (
-                contextlib.suppress(wire.BadWire),  # git says it better
+                contextlib.suppress(push_protocol.BadWire),  # git says it better
                 self._git.service("upload-pack", self.folder) as service,
             ):
                 there = _advertised(service)
-                service.finish(wire.FLUSH)
+                service.finish(push_protocol.FLUSH)
                 return there.refs.get(ref)
         if self._http_at:
-            from coordledger.git.smart_http import Unsent  # noqa: PLC0415 - 20 ms
+            from coordledger.git.http import Unsent  # noqa: PLC0415 - 20 ms
 
             with contextlib.suppress(Unsent):
                 return self._web(*self._http_at).head(ref)
@@ -184,7 +184,9 @@ class Remote:
             return error("object-format", path=self.shown, what=what)
         return error("remote-unreachable", remote=self.shown, why=ran.why())
 
-    def push(self, ref: str, old: str | None, new: str | None, cargo: Cargo | None = None) -> Push:
+    def push(
+        self, ref: str, old: str | None, new: str | None, cargo: PushPayload | None = None
+    ) -> Push:
         """Move `ref` there from `old` to `new`; None means that it does not exist.
 
         Without `cargo` git finds out what is new there, in this repository. An OSError of our
@@ -197,7 +199,7 @@ class Remote:
             done = self._http_at and self._push_http(*self._http_at, ref, old, new, cargo)
             if done:
                 return done
-            cargo.store()
+            cargo.repository()
         import tempfile  # noqa: PLC0415 - which imports much, and is not always needed
 
         with tempfile.TemporaryDirectory(
@@ -226,7 +228,7 @@ class Remote:
             return _outcome(ran, ref, new, sent=sent.exists() or not os.access(hook, os.X_OK))
 
     def _push_direct(
-        self, folder: str, ref: str, old: str | None, new: str | None, cargo: Cargo
+        self, folder: str, ref: str, old: str | None, new: str | None, cargo: PushPayload
     ) -> Push:
         sent = False
         try:
@@ -236,9 +238,9 @@ class Remote:
                 there = _advertised(service)
                 if there.refs.get(ref) != old:
                     with contextlib.suppress(Failed):
-                        service.finish(wire.FLUSH)
+                        service.finish(push_protocol.FLUSH)
                     return Push(LOST, "another head is there")
-                asked = wire.request(there, [(old, new, ref)], pack)
+                asked = push_protocol.request(there, [(old, new, ref)], pack)
                 if service.fits(asked):
                     sent = True
                     service.say(asked)
@@ -246,8 +248,8 @@ class Remote:
                 cargo.meanwhile()
                 sent = True
                 answer, errors = service.finish(asked)
-                report = wire.report(answer, there)
-        except (Failed, wire.BadWire) as fault:
+                report = push_protocol.report(answer, there)
+        except (Failed, push_protocol.BadWire) as fault:
             return Push(UNKNOWN if sent else UNSENT, str(fault))
         return _reported(report, ref, errors)
 
@@ -258,11 +260,11 @@ class Remote:
         ref: str,
         old: str | None,
         new: str | None,
-        cargo: Cargo,
+        cargo: PushPayload,
     ) -> Push | None:
         """None: nothing has moved, and git is to do it."""
         web = self._web(url, ca_file)
-        from coordledger.git.smart_http import Unknown, Unsent  # noqa: PLC0415
+        from coordledger.git.http import Unknown, Unsent  # noqa: PLC0415
 
         try:
             report = web.push(ref, old, new, cargo.pack(), cargo.meanwhile)
@@ -273,24 +275,24 @@ class Remote:
         return _reported(report, ref) if report else Push(LOST, "another head is there")
 
 
-def _advertised(service: Service) -> wire.Advertisement:
+def _advertised(service: Service) -> push_protocol.Advertisement:
     """What receive-pack begins with. Raises `BadWire`, `Failed`: timeout."""
     lines: list[bytes] = []
     rest = b""
     while True:
         more = service.read()
         rest += more
-        whole, end = wire.packets(rest)
+        whole, end = push_protocol.packets(rest)
         lines += whole
         rest = rest[sum(4 + len(line) for line in whole) :]  # read once: there may be many refs
         if end is not None:
-            return wire.advertisement(lines)
+            return push_protocol.advertisement(lines)
         if not more:
             _, errors = service.finish()
-            raise wire.BadWire(Ran(-1, "", errors).why())
+            raise push_protocol.BadWire(Ran(-1, "", errors).why())
 
 
-def _reported(report: wire.Report, ref: str, errors: str = "") -> Push:
+def _reported(report: push_protocol.Report, ref: str, errors: str = "") -> Push:
     if ref not in report.refs:
         return Push(UNKNOWN, "the report says nothing of the ref")
     reason, printed = report.refs[ref], report.printed.splitlines()

@@ -11,12 +11,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger.errors import RuleBroken, error
-from coordledger.format import records, times
+from coordledger.format import records, timestamps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from coordledger.client.writing import Build, Fields
+    from coordledger.client.writer import Build, Fields
     from coordledger.format.state import State
 
 DEFAULT_TTL = timedelta(minutes=60)
@@ -155,9 +155,9 @@ def _until(now: State, at: int, ttl: timedelta | None) -> str:
     """The end of a lease that begins at `at`; by default an hour, or what the policy allows."""
     default = min(milliseconds(DEFAULT_TTL), 1000 * now.policy("max_ttl"))
     until = at + (default if ttl is None else milliseconds(ttl))
-    if until > times.LATEST:
+    if until > timestamps.LATEST:
         raise error("bad-ttl", value=ttl)
-    return times.show(until)
+    return timestamps.show(until)
 
 
 def _held(now: State, name: str) -> Fields:

@@ -29,20 +29,21 @@ import time
 from binascii import a2b_base64, b2a_base64  # base64 around them imports re
 from typing import TYPE_CHECKING, NamedTuple
 
-from coordledger.client import landing, places
-from coordledger.client.landing import MOST_BYTES, MOST_RECORDS
+from coordledger.client import publish
+from coordledger.client.combining import slots
+from coordledger.client.publish import MOST_BYTES, MOST_RECORDS
 from coordledger.errors import RuleBroken, error
-from coordledger.format import canonical, records, times
+from coordledger.format import canonical, records, timestamps
 from coordledger.format.signing import Signed
-from coordledger.git.transport import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
+from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from coordledger.client.landing import Landing
+    from coordledger.client.publish import Published
     from coordledger.client.replica import Replica
-    from coordledger.format.verify import Chain, Placed
+    from coordledger.format.chain import Chain, Proposal
     from coordledger.git.process import Deadline
 
 MOST = 256  # owners that one leader takes along
@@ -68,7 +69,7 @@ class _Waiting(NamedTuple):
 
     @property
     def at(self) -> int:
-        return min(times.parse(signed.record["at"]) for signed in self.signed)
+        return min(timestamps.parse(signed.record["at"]) for signed in self.signed)
 
 
 class Queue:
@@ -91,8 +92,8 @@ class Queue:
         self._lock = self._copy = None
 
     def send(
-        self, replica: Replica, tip: Chain, run: list[Placed], ready: Callable[[], None]
-    ) -> tuple[Push, list[Landing]]:
+        self, replica: Replica, tip: Chain, run: list[Proposal], ready: Callable[[], None]
+    ) -> tuple[Push, list[Published]]:
         """As `landing.send`, in turn, and perhaps together with others' records.
 
         Raises `Failed`: timeout, if it left the line before anybody sent them.
@@ -102,14 +103,14 @@ class Queue:
             if self._take_lock():
                 with self._led():
                     if not self._in_line() and not self._is_ahead(replica):
-                        return landing.send(replica, tip, run, ready)
+                        return publish.send(replica, tip, run, ready)
             ready()
             push = self._stand(run, replica.git.deadline)
         except OSError as fault:  # no place to line up, or no journal: nothing was sent
             push = Push(UNSENT, str(fault))
         if push.outcome == UNSENT:
-            return landing.send(replica, tip, run, ready)
-        landings = landing.moved(landing.planned(tip, run), push) if push.landed else None
+            return publish.send(replica, tip, run, ready)
+        landings = publish.moved(publish.as_planned(tip, run), push) if push.landed else None
         if push.outcome == WON and landings is None:
             push = Push(UNKNOWN, "the answer does not say where it is")
         return push, landings or []
@@ -160,7 +161,7 @@ class Queue:
         finally:
             fcntl.flock(self._lock or 0, fcntl.LOCK_UN)
             with contextlib.suppress(OSError):
-                next((path for path in self._in_line() if places.ring(path)), None)
+                next((path for path in self._in_line() if slots.ring(path)), None)
 
     # -- the line
 
@@ -175,17 +176,17 @@ class Queue:
         found = [path for path in found if path.stem not in answered]
         return sorted(found, key=_since) if len(found) > 1 else found
 
-    def _stand(self, run: list[Placed], deadline: Deadline) -> Push:
+    def _stand(self, run: list[Proposal], deadline: Deadline) -> Push:
         """Wait for the answer, or lead. Raises OSError if there is no place to wait."""
         self._stood += 1
         place = self._folder / f"{run[0].commit.record['op']}-{self._stood}"
         try:
-            ear = places.listen(place)
+            ear = slots.listen(place)
             try:
                 tags = [b2a_base64(p.commit.signed.tag, newline=False).decode("ascii") for p in run]
                 payloads = [p.commit.signed.payload.decode("ascii") for p in run]
                 pushed = [p.commit.oid for p in run]
-                places.put(place, ".json", {"pushed": pushed, "payloads": payloads, "tags": tags})
+                slots.put(place, ".json", {"pushed": pushed, "payloads": payloads, "tags": tags})
                 try:
                     return self._wait(place, ear, deadline)
                 except OSError:
@@ -194,17 +195,17 @@ class Queue:
                 os.close(ear)
         finally:
             with contextlib.suppress(OSError):
-                places.clear(place)
+                slots.clear(place)
 
     def _wait(self, place: Path, ear: int, deadline: Deadline) -> Push:
         bell = select.poll()
         bell.register(ear, select.POLLIN)
-        while (answer := places.heard(place)) is None:
-            if deadline.over() or not places.stands(place):
+        while (answer := slots.heard(place)) is None:
+            if deadline.over() or not slots.stands(place):
                 return self._leave(place, deadline)
             if self._take_lock():
                 with self._led():
-                    if places.heard(place) is None:
+                    if slots.heard(place) is None:
                         self._serve(deadline)
             elif self._is_stuck(deadline):
                 return self._leave(place, deadline)
@@ -238,7 +239,7 @@ class Queue:
                 if one.name in said:
                     self._answer(one, said[one.name])
             left = (one for one in waiting if one.name not in said)
-            waiting = [one for one in left if places.listens(self._folder / one.name)]
+            waiting = [one for one in left if slots.listens(self._folder / one.name)]
         for one in waiting:
             self._answer(one, Push(LOST, "others came first, again and again"))
 
@@ -256,9 +257,9 @@ class Queue:
             return {one.name: Push(UNSENT, str(fault)) for one in waiting}
 
     def _push(self, copy: Replica, waiting: list[_Waiting]) -> dict[str, Push]:
-        tip = copy.position().fork()
+        tip = copy.position().copy()
         said: dict[str, Push] = {}
-        run: list[tuple[_Waiting, list[Placed]]] = []
+        run: list[tuple[_Waiting, list[Proposal]]] = []
         misfits: list[_Waiting] = []
         count = size = 0
         for one in waiting:
@@ -267,27 +268,27 @@ class Queue:
             if answer := self._known(copy.position(), one):
                 said[one.name] = answer
                 continue
-            here = tip.fork() if len(one.signed) > 1 else tip
+            here = tip.copy() if len(one.signed) > 1 else tip
             try:
-                placed = _place(here, one)
+                proposal = _place(here, one)
             except RuleBroken:
                 misfits.append(one)
                 continue
-            if placed is None:
+            if proposal is None:
                 said[one.name] = Push(UNSENT, "its base is out of sight")
                 continue
             tip = here
-            run.append((one, placed))
-            count += len(placed)
-            size += sum(len(made) for p in placed for _, made in p.objects.values())
+            run.append((one, proposal))
+            count += len(proposal)
+            size += sum(len(made) for p in proposal for _, made in p.objects.values())
         push = Push(WON)
-        landings: list[Landing] = []
+        landings: list[Published] = []
         if run:
-            push, landings = landing.send(copy, tip, [p for _, placed in run for p in placed])
+            push, landings = publish.send(copy, tip, [p for _, proposal in run for p in proposal])
             said |= _told(run, push, landings)
         if landings:
             with contextlib.suppress(OSError):
-                places.put(self._folder / "seq", "", landings[-1].seq)
+                slots.put(self._folder / "seq", "", landings[-1].seq)
         if push.outcome == LOST and not push.locked:
             copy.refresh(moved=True)
         elif push.outcome != REFUSED:  # else they may fit the next time
@@ -313,10 +314,10 @@ class Queue:
     def _take_all(self) -> list[_Waiting]:
         """Those who wait: from now on ours to answer. What the dead have left is removed."""
         for name in {
-            file.partition(".")[0] for file in self._files() if file.endswith(places.KINDS)
+            file.partition(".")[0] for file in self._files() if file.endswith(slots.KINDS)
         }:
-            if not places.listens(self._folder / name):
-                places.clear(self._folder / name)
+            if not slots.listens(self._folder / name):
+                slots.clear(self._folder / name)
         return [one for one in map(self._take, self._in_line()[:MOST]) if one]
 
     def _take(self, path: Path) -> _Waiting | None:
@@ -330,7 +331,7 @@ class Queue:
                 raise ValueError("it has not as many ids as records")
         except FileNotFoundError:  # its owner has just left
             return None
-        except (RuleBroken, *places.NONSENSE) as fault:
+        except (RuleBroken, *slots.NONSENSE) as fault:
             self._answer(_Waiting(path.stem, (), (), over), Push(LOST, f"not readable: {fault}"))
             return None
         return _Waiting(path.stem, pushed, signed, over)
@@ -339,9 +340,9 @@ class Queue:
         if one.taken_over and push.outcome != WON:
             push = Push(UNKNOWN, f"the process that pushed it has ended; then: {push.why}")
         place = self._folder / one.name
-        places.put(place, ".answer", push._asdict())
-        if not places.ring(place):
-            places.clear(place)
+        slots.put(place, ".answer", push._asdict())
+        if not slots.ring(place):
+            slots.clear(place)
 
     # -- the shared copy
 
@@ -365,7 +366,7 @@ class Queue:
         if self._copy is None:
             self._copy = self._open_copy(self._copy_path, deadline)
         self._copy.git.deadline = deadline
-        trusted = self._copy.clone.trusted
+        trusted = self._copy.local.trusted
         if trusted and trusted.seq - trusted.first > GROWN:
             self._forget_copy()
             return self._shared(deadline)
@@ -384,20 +385,20 @@ class Queue:
         shutil.rmtree(self._copy_path, ignore_errors=True)
 
 
-def _place(tip: Chain, one: _Waiting) -> list[Placed] | None:
+def _place(tip: Chain, one: _Waiting) -> list[Proposal] | None:
     """Its records on `tip`, which moves; None if the base is out of sight. Raises `RuleBroken`."""
-    placed = []
+    proposal = []
     for signed in one.signed:
-        made = tip.place(signed)
+        made = tip.propose(signed)
         if not made.complete:  # nobody could say whether it has landed already
             return None
         tip.advance(made)
-        placed.append(made)
-    return placed
+        proposal.append(made)
+    return proposal
 
 
 def _told(
-    run: list[tuple[_Waiting, list[Placed]]], push: Push, landings: list[Landing]
+    run: list[tuple[_Waiting, list[Proposal]]], push: Push, landings: list[Published]
 ) -> dict[str, Push]:
     """What one push means to each whose records went with it, where it is the last word."""
     if push.outcome == WON:
@@ -407,8 +408,8 @@ def _told(
         }
     if push.outcome == LOST and not push.locked:
         return {}
-    for one, placed in run:
-        for oid, made in zip(one.pushed, placed, strict=True):
+    for one, proposal in run:
+        for oid, made in zip(one.pushed, proposal, strict=True):
             if push.blamed and made.commit.oid.startswith(push.blamed):
                 return {one.name: push._replace(blamed=oid)}
     if push.outcome == REFUSED and len(run) > 1:  # nobody is to suffer for a neighbour

@@ -27,15 +27,16 @@ import sys
 import time
 
 from coordledger.errors import CoordledgerError, RuleBroken, printable
-from coordledger.format import commit, records
+from coordledger.format import records
+from coordledger.format.chain import Chain
+from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
 from coordledger.format.records import FOR, LEDGERS
-from coordledger.format.verify import Chain
 from coordledger.git import durable
 from coordledger.git.loose import Reader
 from coordledger.git.tree import algorithm
-from coordledger.server.hook import (
+from coordledger.server.pre_receive import (
     MAX_INPUT,
-    Server,
+    AdmissionContext,
     admit,
     configured_gap,
     environment,
@@ -110,7 +111,7 @@ def read_push(new: str, chain: Chain, objects: Reader) -> Push:
 
 
 def land(
-    pushes: list[Push], chain: Chain, server: Server, keep: Callable[[str, Objects], None]
+    pushes: list[Push], chain: Chain, server: AdmissionContext, keep: Callable[[str, Objects], None]
 ) -> tuple[Chain, list[Answer]]:
     """Put on the chain what may be there; where it stands then, and an answer for each push.
 
@@ -118,7 +119,7 @@ def land(
     """
     answers = []
     for push in pushes:
-        on = chain if len(push.signed) == 1 else chain.fork()
+        on = chain if len(push.signed) == 1 else chain.copy()
         try:
             answers.append(_land(push, on, server, keep))
             chain = on
@@ -127,18 +128,20 @@ def land(
     return chain, answers
 
 
-def _land(push: Push, chain: Chain, server: Server, keep: Callable[[str, Objects], None]) -> Answer:
+def _land(
+    push: Push, chain: Chain, server: AdmissionContext, keep: Callable[[str, Objects], None]
+) -> Answer:
     said, first, last = [], None, None
     for oid, signed in zip(push.oids, push.signed, strict=True):
         try:
             there = _landed(signed, chain)
             if there is None:
                 parent, before = chain.head, chain.state
-                verdict, placed = chain.check(signed)
+                verdict, proposal = chain.check(signed)
                 admit(verdict, signed.record, parent, before, server)
-                keep(oid, placed.objects)
-                chain.advance(placed)
-                there = placed.commit
+                keep(oid, proposal.objects)
+                chain.advance(proposal)
+                there = proposal.commit
         except RuleBroken as broken:
             raise Blame(oid, broken) from None
         first, last = first or there, there
@@ -200,11 +203,11 @@ class Sequencer:
         return Lock(f"{self.git_dir}/coordledger/{self.name}.lock", wait)
 
     def _at_head(self) -> Chain:
-        found = self._objects.find(self.ref, commit.MAX_BYTES)
+        found = self._objects.find(self.ref, MAX_COMMIT_BYTES)
         if found is None:
             raise RuleBroken("no-create")
         if self._chain is None or self._chain.head is None or self._chain.head.oid != found[0]:
-            head = commit.parse(found[0], found[2])
+            head = parse_commit(found[0], found[2])
             if self._chain is None or not self._chain.follow(head):
                 self._chain = Chain(self._read, self._keyring, head, algorithm(head.oid))
         return self._chain
@@ -223,8 +226,8 @@ class Sequencer:
             self._forget()
             chain = self._at_head()
             now = time.time_ns() // 1_000_000
-            server = Server(self._objects, self._keyring, now, self._max_gap)
-            twin, answers = land(pushes, chain.fork(self._keyring), server, self._keep)
+            server = AdmissionContext(self._objects, self._keyring, now, self._max_gap)
+            twin, answers = land(pushes, chain.copy(self._keyring), server, self._keep)
             if chain.head is None or twin.head is None or twin.head.oid == chain.head.oid:
                 return answers
             if tries == TRIES:
@@ -308,7 +311,7 @@ class Lock:
         posix.close(self._fd)
 
 
-class Desk:
+class Combiner:
     """One ledger's place in a resident process: whatever waits is landed together.
 
     The first thread that gets the turn lands for all that have come by then: objects are

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coordledger import keyfiles
-from coordledger.client.clone import Clone
 from coordledger.client.config import SecretFinder
 from coordledger.client.ledger import Ledger, git_at, silent, surroundings
+from coordledger.client.local_state import LocalState
 from coordledger.client.reports import Head
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
-from coordledger.format import commit, records
-from coordledger.setup import install as server
+from coordledger.format import records
+from coordledger.format.commit import parse_commit
+from coordledger.setup import hooks
 from coordledger.setup.doctor import probe
 
 if TYPE_CHECKING:
@@ -75,10 +76,10 @@ def init(options: Options, environ: Mapping[str, str], target: str, max_skew: in
     return _init_here(options, environ, target, max_skew)
 
 
-def _need_unjoined(clone: Clone) -> None:
+def _need_unjoined(local: LocalState) -> None:
     """A clone that follows a ledger is not turned to another one in passing."""
-    if clone.trusted:
-        raise error("already-joined", ours=clone.trusted.ledger)
+    if local.trusted:
+        raise error("already-joined", ours=local.trusted.ledger)
 
 
 def _is_url(target: str) -> bool:
@@ -90,8 +91,8 @@ def _is_url(target: str) -> bool:
     )
 
 
-def _first(settings: Settings, max_skew: int) -> server.First:
-    return server.First(
+def _first(settings: Settings, max_skew: int) -> hooks.First:
+    return hooks.First(
         settings.need_agent,
         settings.session or "init",
         max_skew,
@@ -108,28 +109,30 @@ def _init_here(options: Options, environ: Mapping[str, str], target: str, max_sk
         why = "for hosts without hooks: the hook guards refs/coordledger/* alone"
         raise error("bad-value", what="--branch", why=why)
     if around:
-        _need_unjoined(Clone(around, settings.ledger))
+        _need_unjoined(LocalState(around, settings.ledger))
     path = (options.path / target.removeprefix("file://")).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     git = git_at(options, environ)
-    store = server.create_repository(path, git)
-    server.need_no_ledger(store, settings.ledger)
-    done = server.install_hook(path, git)
+    repository = hooks.create_repository(path, git)
+    hooks.need_no_ledger(repository, settings.ledger)
+    done = hooks.install_hook(path, git)
     home = str(SecretFinder(settings, around.root if around else None).home(agent))
 
     def keep(secret: Secret) -> None:
         keyfiles.append(home, secret)
 
-    placed = server.found_here(store, settings.ledger, _first(settings, max_skew), keep)
-    configured = around is not None and around.git_dir != store.git_dir
+    proposal = hooks.create_in_repository(
+        repository, settings.ledger, _first(settings, max_skew), keep
+    )
+    configured = around is not None and around.git_dir != repository.git_dir
     if configured:
         _configure_around(options, environ, settings, str(path))
     return Founded(
-        ledger=placed.commit.record["ledger"],
+        ledger=proposal.commit.record["ledger"],
         ref=records.LEDGERS + settings.ledger,
         repository=str(path),
         agent=agent,
-        head=placed.commit.oid,
+        head=proposal.commit.oid,
         enforcement="server",
         secret=home,
         master=str(path / "coordledger" / "master"),
@@ -144,18 +147,18 @@ def _init_there(
     with Ledger.from_options(options._replace(remote=target), environ) as ledger:
         settings = ledger.settings
         agent = settings.need_agent
-        _need_unjoined(ledger.clone)
+        _need_unjoined(ledger.local)
         home = str(ledger.finder.home(agent))
 
         def keep(secret: Secret) -> None:
             keyfiles.append(home, secret)
 
-        server.found_there(ledger, _first(settings, max_skew), keep)
+        hooks.create_on_remote(ledger, _first(settings, max_skew), keep)
         head = ledger.head(refresh=False)
         _configure_around(options, environ, settings, target)
         return Founded(
             ledger=head.ledger,
-            ref=ledger.clone.there,
+            ref=ledger.local.there,
             repository=ledger.settings.shown_remote,
             agent=agent,
             head=head.commit,
@@ -260,7 +263,7 @@ def _configure_around(
     file = None if around else settings.config_dir / "config"
     chosen = {"remote": remote, "agent": settings.need_agent, "ledger": settings.ledger}
     chosen |= {"branch": settings.branch} if settings.branch else {}
-    server.configure(git, chosen, file)
+    hooks.configure(git, chosen, file)
     return str(file or (around.git_dir if around else ""))
 
 
@@ -269,25 +272,25 @@ def peek(ledger: Ledger) -> tuple[Head | None, Head]:
 
     Raises `Failed`: not-a-ledger, remote-unreachable.
     """
-    clone, remote = ledger.clone, ledger.remote
+    local, remote = ledger.local, ledger.remote
     try:
-        known = clone.trusted
+        known = local.trusted
     except Integrity:  # a damaged copy: what `reset` gets rid of
         known = None
-    if not remote.fetch(clone.there, clone.incoming, None):
-        raise error("not-a-ledger", remote=remote.shown, name=clone.name, others="")
-    oid = clone.store.ref(clone.incoming)
+    if not remote.fetch(local.there, local.incoming, None):
+        raise error("not-a-ledger", remote=remote.shown, name=local.name, others="")
+    oid = local.repository.ref(local.incoming)
     try:
-        there = commit.parse(str(oid), clone.store.read(str(oid)))
+        there = parse_commit(str(oid), local.repository.read(str(oid)))
     except (KeyError, RuleBroken):
-        raise error("not-a-ledger", remote=remote.shown, name=clone.name, others="") from None
+        raise error("not-a-ledger", remote=remote.shown, name=local.name, others="") from None
     finally:
-        clone.store.set_ref(clone.incoming, None)
+        local.repository.set_ref(local.incoming, None)
     old = Head(known.ledger, known.seq, known.digest, known.commit) if known else None
     return old, Head(there.record["ledger"], there.seq, there.digest, there.oid)
 
 
 def reset(ledger: Ledger, old: Head | None, new: Head) -> None:
     """Leave `old` for `new`: the caller has shown both and was told yes. It is logged."""
-    ledger.clone.log(f"reset: from {old.line() if old else '-'} to {new.line()}")
+    ledger.local.log(f"reset: from {old.line() if old else '-'} to {new.line()}")
     ledger.reset()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from coordledger.errors import Integrity, RuleBroken, error
-from coordledger.git import loose, wire
+from coordledger.git import loose, push_protocol
 from coordledger.git.process import NO_REMOTE
 from coordledger.git.tree import ID_LENGTHS, object_id
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dulwich.refs import DiskRefsContainer, Ref
 
     from coordledger.errors import CoordledgerError
-    from coordledger.git.catfile import Found
+    from coordledger.git.cat_file import Found
     from coordledger.git.loose import Reader
     from coordledger.git.process import Git, Ran
     from coordledger.git.tree import Objects
@@ -44,7 +44,7 @@ _HEX = frozenset("0123456789abcdef")
 _FORMS = ("repository extension", "repo version")  # in what git says of them
 
 
-class Store:
+class Repository:
     """One repository, bare or with a work tree, or a linked work tree of it."""
 
     def __init__(self, git: Git, git_dir: Path, root: Path | None, algo: str) -> None:
@@ -59,7 +59,7 @@ class Store:
         self._ahead: dict[str, Found] = {}
 
     @classmethod
-    def open(cls, git: Git, path: Path | None = None) -> Store:
+    def open(cls, git: Git, path: Path | None = None) -> Repository:
         """The repository at `path`; None for the one that git finds where it runs.
 
         Raises `Failed`: not-a-repository, object-format, git-failed (somebody else's).
@@ -152,7 +152,9 @@ class Store:
 
         `pack()` gives what `pack(objects)` does, if the caller may have it already.
         """
-        if len(objects) <= wire.MANY:  # more take a tenth of the time as a pack of their own
+        if (
+            len(objects) <= push_protocol.MANY
+        ):  # more take a tenth of the time as a pack of their own
             loose.write(self._objects, objects)
             return
         ran = self._run(
@@ -166,7 +168,7 @@ class Store:
 
     def pack(self, objects: Objects) -> bytes:
         """Objects as a pack of their own."""
-        return wire.pack(objects, self.algo)
+        return push_protocol.pack(objects, self.algo)
 
     # -- refs
 
@@ -246,13 +248,13 @@ class Store:
             raise FileExistsError(errno.EEXIST, "the ref is locked", lock) from None
 
 
-def open_bare(path: Path, git: Git) -> Store:
+def open_bare(path: Path, git: Git) -> Repository:
     """The bare repository at `path`. Raises `Failed`: not-a-repository, bad-value."""
-    store = Store.open(git, path)
-    if store.root is not None:
+    repository = Repository.open(git, path)
+    if repository.root is not None:
         why = "a work tree's repository: give the bare one that agents push to"
         raise error("bad-value", what=str(path), why=why)
-    return store
+    return repository
 
 
 def _set(refs: DiskRefsContainer, name: Ref, oid: str | None) -> None:

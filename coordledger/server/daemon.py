@@ -44,18 +44,18 @@ from typing import TYPE_CHECKING
 
 from coordledger.errors import error
 from coordledger.format.records import LEDGERS
-from coordledger.git.catfile import CatFile
+from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
 from coordledger.git.process import Deadline, Git, child_environment
-from coordledger.git.store import open_bare
-from coordledger.server import hook, sequence
+from coordledger.git.repository import open_bare
+from coordledger.server import pre_receive, sequencer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import NoReturn
 
-    from coordledger.git.catfile import Found
+    from coordledger.git.cat_file import Found
 
 SOCKET, LOCK = "socket", ".serve"  # no ledger's lock has such a name
 MAX_REQUEST = 1_048_576  # a longer list of refs is the hook's own work
@@ -85,7 +85,7 @@ class Request:
         self.body = rest.removesuffix(b"end\n")
 
 
-class Repository:
+class ServedRepository:
     """A bare repository that is served: its socket, and its permanent objects."""
 
     def __init__(self, path: Path, environ: dict[str, str]) -> None:
@@ -104,7 +104,7 @@ class Repository:
         self.socket = _listen(self.folder)
         self._objects: CatFile | None = None
         self._turn = threading.Lock()
-        self.desks: dict[str, sequence.Desk] = {}
+        self.desks: dict[str, sequencer.Combiner] = {}
 
     def close(self) -> None:
         (self.folder / SOCKET).unlink(missing_ok=True)
@@ -118,15 +118,15 @@ class Repository:
         except (OSError, ValueError):
             return False
 
-    def desk(self, name: str) -> sequence.Desk:
+    def desk(self, name: str) -> sequencer.Combiner:
         """Where pushes of one ledger wait to be landed."""
         with self._turn:
             if name not in self.desks:
-                self.desks[name] = sequence.Desk(
-                    sequence.Sequencer(name, self.environ, _unknown),
+                self.desks[name] = sequencer.Combiner(
+                    sequencer.Sequencer(name, self.environ, _unknown),
                     threading.Lock(),
                     lambda: _Objects(self.environ, self),
-                    lambda: hook.server_keyring(str(self.folder)),
+                    lambda: pre_receive.server_keyring(str(self.folder)),
                 )
             return self.desks[name]
 
@@ -192,7 +192,7 @@ def hangs(path: Path, patience: float = 2.0) -> bool:
 class _Objects(Reader):
     """What a push sees; of what is packed, permanent objects come from the running git."""
 
-    def __init__(self, environ: dict[str, str], repository: Repository) -> None:
+    def __init__(self, environ: dict[str, str], repository: ServedRepository) -> None:
         super().__init__(environ)
         self._repository = repository
 
@@ -206,14 +206,14 @@ def _unknown(_: dict[str, str]) -> NoReturn:
     raise NotImplementedError("settings may come from the hook's environment")
 
 
-def _pre_receive(request: Request, repository: Repository) -> str:
+def _pre_receive(request: Request, repository: ServedRepository) -> str:
     variables = {
         "GIT_OBJECT_DIRECTORY": request.values["objects"],
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": request.values["alternates"],
     }
     environ = repository.environ | {name: value for name, value in variables.items() if value}
 
-    line = hook.judge(
+    line = pre_receive.judge(
         request.body,
         environ,
         time.time_ns() // 1_000_000,
@@ -223,16 +223,16 @@ def _pre_receive(request: Request, repository: Repository) -> str:
     )
     if not line:
         return "pass"
-    return UNSURE if hook.code_of(line) in _DOUBTS else f"refused {line}"
+    return UNSURE if pre_receive.code_of(line) in _DOUBTS else f"refused {line}"
 
 
-def _proc_receive(request: Request, repository: Repository) -> str:
+def _proc_receive(request: Request, repository: ServedRepository) -> str:
     """Land one push. Whoever gets no answer may find it landed, and then says so.
 
     Never after he has gone: he may have been refused, by the hook itself, in between.
     """
-    new, ref = sequence.command(request.body.removesuffix(b"\n"))
-    name = sequence.ledger_of(ref)
+    new, ref = sequencer.command(request.body.removesuffix(b"\n"))
+    name = sequencer.ledger_of(ref)
     if not new.strip("0"):
         return UNSURE
     found = repository.desk(name).land(new, request.waits)
@@ -241,17 +241,17 @@ def _proc_receive(request: Request, repository: Repository) -> str:
     if found.code == "no-create":
         repository.desks.pop(name, None)
     said = "\n".join(found.said)
-    return f"reported {sequence.report(ref, found).decode('ascii')}0000\n{said}"
+    return f"reported {sequencer.report(ref, found).decode('ascii')}0000\n{said}"
 
 
 # What can be asked: a kind, and who answers it.
-KINDS: dict[str, Callable[[Request, Repository], str]] = {
+KINDS: dict[str, Callable[[Request, ServedRepository], str]] = {
     "pre-receive": _pre_receive,
     "proc-receive": _proc_receive,
 }
 
 
-def answer(data: bytes, repository: Repository, waits: Callable[[], bool]) -> str:
+def answer(data: bytes, repository: ServedRepository, waits: Callable[[], bool]) -> str:
     """The answer to a request, whatever it is."""
     try:
         request = Request(data, waits)
@@ -262,7 +262,7 @@ def answer(data: bytes, repository: Repository, waits: Callable[[], bool]) -> st
         return UNSURE
 
 
-class Server:
+class Daemon:
     """Serves repositories until it is told to stop."""
 
     def __init__(self, paths: list[Path], environ: dict[str, str]) -> None:
@@ -270,7 +270,7 @@ class Server:
         with ExitStack() as stack:
             self.repositories = []
             for path in paths:
-                self.repositories.append(Repository(path, environ))
+                self.repositories.append(ServedRepository(path, environ))
                 stack.callback(self.repositories[-1].close)
             self._closing = stack.pop_all()
         self._free = threading.BoundedSemaphore(MAX_AT_ONCE)
@@ -289,7 +289,7 @@ class Server:
                 for key, _ in waiting.select():
                     self._accept(key.data)
 
-    def _accept(self, repository: Repository) -> None:
+    def _accept(self, repository: ServedRepository) -> None:
         self._free.acquire()  # who comes meanwhile waits in the socket's own queue
         try:
             asking, _ = repository.socket.accept()
@@ -299,7 +299,7 @@ class Server:
             return
         threading.Thread(target=self._serve, args=(asking, repository), daemon=True).start()
 
-    def _serve(self, asking: socket.socket, repository: Repository) -> None:
+    def _serve(self, asking: socket.socket, repository: ServedRepository) -> None:
         try:
             with asking, suppress(OSError):
                 data = _received(asking) if _is_ours(asking) else b""
@@ -354,7 +354,7 @@ def main(paths: list[Path], environ: dict[str, str], ready: Callable[[list[Path]
     def stop(*_: object) -> NoReturn:
         raise _Stop
 
-    resident = Server(paths, environ)
+    resident = Daemon(paths, environ)
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coordledger import keyfiles
-from coordledger.format import records, signing, times
+from coordledger.format import records, signing, timestamps
+from coordledger.format.chain import Chain
 from coordledger.format.signing import Keyring
-from coordledger.format.verify import Chain
-from coordledger.setup import install as server
+from coordledger.setup import hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from coordledger.format.records import Record
     from coordledger.format.signing import Secret
     from coordledger.git.process import Git
-    from coordledger.git.store import Store
+    from coordledger.git.repository import Repository
     from coordledger.git.tree import Objects
 
     Progress = Callable[[str, int, int], None]
@@ -66,8 +66,8 @@ def _master(repository: Path) -> Secret:
 class Packs:
     """Objects on their way into a repository: readable at once, written by thousands."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, repository: Repository) -> None:
+        self._store = repository
         self._waiting: Objects = {}
 
     def read(self, oid: str) -> bytes:
@@ -110,7 +110,7 @@ class _Fleet:
         record: Record = {
             "v": records.VERSION,
             "ledger": head.record["ledger"],
-            "at": times.show(self._now),
+            "at": timestamps.show(self._now),
             "agent": agent,
             "key": 1,
             "session": f"{agent}-run",
@@ -217,7 +217,7 @@ class _Fleet:
         return self._dice.choice(self.agents)
 
     def _later(self) -> str:
-        return times.show(self._now + STEP + LEASE)
+        return timestamps.show(self._now + STEP + LEASE)
 
 
 MIXES = {"claims": _Fleet.claims, "work": _Fleet.work}
@@ -245,21 +245,21 @@ def grow(
     if count <= agents + 1:
         raise ValueError(f"more than {agents + 1} records")
     start = now - count * STEP
-    store = server.create_repository(repository, git)
-    server.install_hook(repository, git)
+    made = hooks.create_repository(repository, git)
+    hooks.install_hook(repository, git)
     nonce = random.Random(seed).randbytes(32).hex()  # noqa: S311 - it need not be secret
-    said = server.First(OWNER, f"{OWNER}-run", 30, start, nonce, f"{seed:032x}")
+    said = hooks.First(OWNER, f"{OWNER}-run", 30, start, nonce, f"{seed:032x}")
     # Nothing is kept: all secrets are derived, see `secret_of`.
-    first = server.found_here(store, name, said, lambda secret: None)
-    packs = Packs(store)
-    chain = Chain(packs.read, Keyring(), first.commit, store.algo)
+    first = hooks.create_in_repository(made, name, said, lambda secret: None)
+    packs = Packs(made)
+    chain = Chain(packs.read, Keyring(), first.commit, made.algo)
     fleet = _Fleet(chain, _master(repository), start, seed)
     act = MIXES[mix]
     for done in range(1, count):
         signed = fleet.enroll(f"agent-{done}") if done <= agents else act(fleet)
-        placed = chain.place(signed)
-        packs.add(placed.objects)
-        chain.advance(placed)
+        proposal = chain.propose(signed)
+        packs.add(proposal.objects)
+        chain.advance(proposal)
         if done % PER_PACK == 0:
             packs.flush()
             progress("growing", done, count)
@@ -267,8 +267,8 @@ def grow(
     head = chain.head
     if head is None:
         raise AssertionError("it has a head")
-    store.set_ref(records.LEDGERS + name, head.oid)
-    store.close()
+    made.set_ref(records.LEDGERS + name, head.oid)
+    made.close()
     return Grown(repository, head.record["ledger"], nonce, head.oid, count, fleet.tasks)
 
 

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from coordledger.git.process import Git
-    from coordledger.git.store import Store
+    from coordledger.git.repository import Repository
 
 SHORT = 64
 _TOLD = 1000  # records between two words about how far it has come
 _HEX = frozenset("0123456789abcdef")
 
 
-class Path:
+class CommitRange:
     """Commits one after the other, oldest first; iterating gives ids and contents.
 
     `below` is where it ends: the id that the oldest one names as its parent, or None.
@@ -63,21 +63,21 @@ class Path:
             raise error("bad-copy", why=f"its commits cannot be read: {fault}") from None
 
 
-def back(
-    store: Store,
+def ancestors(
+    repository: Repository,
     git: Git,
     head: str,
     known: set[str | None],
     told: Callable[[int], None] = lambda count: None,
-) -> Path:
+) -> CommitRange:
     """The commits from `head` down to one of `known`, to the first one of all, or to one that
     is not here. `told(n)` hears how many they are so far. Raises `Integrity`: bad-copy.
     """
-    width = ID_LENGTHS[store.algo]
-    path = Path(git, width // 2)
+    width = ID_LENGTHS[repository.algo]
+    path = CommitRange(git, width // 2)
     oid: str | None = head
     with contextlib.ExitStack() as until_done:
-        read = store.read
+        read = repository.read
         while oid is not None and oid not in known:
             if len(path) == SHORT:
                 read = until_done.enter_context(git.objects()).read
@@ -92,12 +92,12 @@ def back(
             path.add(oid, content)
             if len(path) % _TOLD == 0:
                 told(len(path))
-            oid = parent(content)
+            oid = raw_parent(content)
     path.below = oid
     return path
 
 
-def parent(content: bytes) -> str | None:
+def raw_parent(content: bytes) -> str | None:
     """The parent that a commit names first: raw, so that grafts change nothing."""
     for line in content.split(b"\n"):
         if line.startswith(b"parent "):

@@ -25,7 +25,8 @@ from binascii import a2b_base64, b2a_base64  # base64 around them imports re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordledger.errors import RuleBroken, error
-from coordledger.format import canonical, commit, records
+from coordledger.format import canonical, records
+from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Signed
 from coordledger.git.tree import ID_LENGTHS
 
@@ -35,14 +36,14 @@ if TYPE_CHECKING:
 
     from coordledger.format.commit import Commit
     from coordledger.git.process import Deadline
-    from coordledger.git.store import Store
+    from coordledger.git.repository import Repository
 
 _POLL = 0.01
 _HEX = frozenset("0123456789abcdef")
 LANDED, VOIDED, OPEN = "landed", "voided", "open"
 
 
-class Trusted(NamedTuple):
+class TrustedHead(NamedTuple):
     """The verified head. `first` is the oldest seq that this copy has (0 if whole),
     `audited` the newest one that an audit has covered.
     """
@@ -60,7 +61,7 @@ class Trusted(NamedTuple):
     read: dict[str, list[int]] = {}  # noqa: RUF012 - never changed in place; agent/channel -> seqs read
 
 
-class Verified(NamedTuple):
+class Checkpoint(NamedTuple):
     """A commit beyond the head whose chain is verified up to there, and no further."""
 
     ledger: str
@@ -111,27 +112,27 @@ def _write_file(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
-class Clone:
+class LocalState:
     """The private side of one ledger in one repository."""
 
-    def __init__(self, store: Store, name: str, branch: str | None = None) -> None:
+    def __init__(self, repository: Repository, name: str, branch: str | None = None) -> None:
         """`branch`: where the remote keeps the ledger if it cannot be a ref of its own."""
-        self.store, self.name = store, name
+        self.repository, self.name = repository, name
         self.ref = records.LEDGERS + name
         self.there = f"refs/heads/{branch}" if branch else self.ref
         self.incoming = f"refs/coordledger-incoming/{name}"
-        self.folder = store.common_dir / "coordledger" / name
+        self.folder = repository.common_dir / "coordledger" / name
         self._index = self.folder / "index"
         self._trusted_path = self.folder / "trusted.json"
-        self._width = ID_LENGTHS[store.algo] + 1
-        self._trusted: Trusted | None = None
+        self._width = ID_LENGTHS[repository.algo] + 1
+        self._trusted: TrustedHead | None = None
         self._stamp: tuple[int, int] | None = None
         self._locked = False
 
     # -- the verified head
 
     @property
-    def trusted(self) -> Trusted | None:
+    def trusted(self) -> TrustedHead | None:
         """The verified head, or None before the first one. Raises `Integrity`: bad-copy."""
         path = self._trusted_path
         try:
@@ -141,22 +142,22 @@ class Clone:
         stamp = (facts.st_ino, facts.st_mtime_ns)
         if stamp != self._stamp:
             try:
-                self._trusted = Trusted(**canonical.read(path.read_bytes()))
+                self._trusted = TrustedHead(**canonical.read(path.read_bytes()))
             except (ValueError, TypeError):
                 raise error("bad-copy", why=f"{path} is not readable") from None
             self._stamp = stamp
         return self._trusted
 
-    def save(self, trusted: Trusted) -> None:
+    def save(self, trusted: TrustedHead) -> None:
         """Remember `trusted` (under the lock)."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _write_file(self._trusted_path, canonical.encode(trusted._asdict()))
 
-    def adopt(self, trusted: Trusted, passed: list[tuple[int, str]]) -> None:
+    def adopt(self, trusted: TrustedHead, passed: list[tuple[int, str]]) -> None:
         """Move forward to `trusted`, over the verified commits `passed` (seq, id)."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.remember(passed, trusted.first)
-        self.store.set_ref(self.ref, trusted.commit)
+        self.repository.set_ref(self.ref, trusted.commit)
         self.save(trusted)
         if self.verified:
             self.forget_verified()
@@ -164,14 +165,14 @@ class Clone:
     # -- how far a long verification has got
 
     @property
-    def verified(self) -> Verified | None:
+    def verified(self) -> Checkpoint | None:
         """What `note` has noted. A hint: where it cannot be read there is none."""
         try:
-            return Verified(**canonical.read((self.folder / "verified.json").read_bytes()))
+            return Checkpoint(**canonical.read((self.folder / "verified.json").read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 
-    def note(self, verified: Verified, passed: list[tuple[int, str]], first: int) -> None:
+    def note(self, verified: Checkpoint, passed: list[tuple[int, str]], first: int) -> None:
         """Under the lock: verified up to there, over the commits `passed`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.remember(passed, first)
@@ -180,9 +181,9 @@ class Clone:
     def forget_verified(self) -> None:
         """What was noted, and what was fetched with it."""
         (self.folder / "verified.json").unlink(missing_ok=True)
-        self.store.set_ref(self.incoming, None)
+        self.repository.set_ref(self.incoming, None)
 
-    def hold(self, trusted: Trusted) -> None:
+    def hold(self, trusted: TrustedHead) -> None:
         """`trusted` could not be written down: this process goes on from it all the same."""
         self._trusted = trusted
 
@@ -190,7 +191,7 @@ class Clone:
         """Forget the head and the index. The journal stays: its intents may still land."""
         for name in ("trusted.json", "verified.json", "index"):
             (self.folder / name).unlink(missing_ok=True)
-        self.store.set_ref(self.ref, None)
+        self.repository.set_ref(self.ref, None)
         self._trusted = self._stamp = None
 
     # -- seq -> commit
@@ -237,7 +238,7 @@ class Clone:
         """The commit at `seq` of the verified chain, or None if this copy lacks it."""
         with contextlib.suppress(KeyError, ValueError, RuleBroken):
             oid = self.id_at(seq)
-            found = commit.parse(oid, self.store.read(oid)) if oid else None
+            found = parse_commit(oid, self.repository.read(oid)) if oid else None
             return found if found and found.seq == seq else None
         return None
 
@@ -321,7 +322,7 @@ class Clone:
 
     def session(self, mint: Callable[[], str]) -> str:
         """The token of this work tree, minted once."""
-        folder = self.store.git_dir / "coordledger"
+        folder = self.repository.git_dir / "coordledger"
         path = folder / "session"
         with contextlib.suppress(FileNotFoundError):
             return path.read_text("ascii").strip()

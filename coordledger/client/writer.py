@@ -18,12 +18,11 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from coordledger.client import clone, landing
-from coordledger.client.clone import Intent
-from coordledger.client.landing import MOST_BYTES, MOST_RECORDS, Landing
+from coordledger.client import publish
+from coordledger.client.local_state import LANDED, OPEN, VOIDED, Intent
+from coordledger.client.publish import MOST_BYTES, MOST_RECORDS, Published
 from coordledger.errors import (
     ERRORS,
-    LOST,
     CoordledgerError,
     Failed,
     Integrity,
@@ -32,18 +31,20 @@ from coordledger.errors import (
     error,
     printable,
 )
+from coordledger.errors import LOST as EXIT_LOST
 from coordledger.errors import Lost as LostError
-from coordledger.format import records, signing, times, verify
-from coordledger.git import transport
+from coordledger.format import records, signing, timestamps
+from coordledger.format.chain import MAX_BASE_DISTANCE
+from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coordledger.client.replica import Replica
+    from coordledger.format.chain import Chain, Proposal
     from coordledger.format.signing import Secret, Signed
     from coordledger.format.state import State
-    from coordledger.format.verify import Chain, Placed
-    from coordledger.git.transport import Push, Remote
+    from coordledger.git.remote import Push, Remote
 
     Fields = dict[str, Any]
     Build = Callable[[State, int], tuple[str, Fields]]  # state, now -> kind, its fields
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
 PATIENCE = 8
 STUCK_LOSSES = 6  # on one and the same head: nobody won these races
-FAR_BEHIND = verify.MAX_BASE_DISTANCE // 4  # the server reads back as far for each push
+FAR_BEHIND = MAX_BASE_DISTANCE // 4  # the server reads back as far for each push
 
 
 class Identity(NamedTuple):
@@ -82,16 +83,16 @@ class Identity(NamedTuple):
         raise error("no-secret-found", agent=self.agent, where=where)
 
 
-class _Wish:
+class PendingWrite:
     """One record that somebody wants, on its way."""
 
-    __slots__ = ("build", "intent", "outcome", "placed", "unanswered")
+    __slots__ = ("build", "intent", "outcome", "proposal", "unanswered")
 
     def __init__(self, intent: Intent, build: Build) -> None:
         self.intent, self.build = intent, build
-        self.placed: Placed | None = None
+        self.proposal: Proposal | None = None
         self.unanswered = False  # it was sent, and may land
-        self.outcome: Landing | CoordledgerError | None = None
+        self.outcome: Published | CoordledgerError | None = None
 
 
 class Writer:
@@ -104,7 +105,7 @@ class Writer:
         clock: Callable[[], int],
         hexadecimal: Callable[[int], str],
         jitter: Callable[[], float],
-        send: landing.Send = landing.send,
+        send: publish.Send = publish.send,
     ) -> None:
         """`hexadecimal(n)` gives n random bytes in hex, `jitter()` a float of 0 to 1; `send`
         is how a run of records gets to the remote.
@@ -116,7 +117,7 @@ class Writer:
 
     # -- one write, or several that go together
 
-    def write(self, what: str, build: Build, *, look: bool = False) -> Landing:
+    def write(self, what: str, build: Build, *, look: bool = False) -> Published:
         """Land one record.
 
         `look` asks the remote before the first attempt, for what depends on more than one
@@ -132,17 +133,19 @@ class Writer:
 
     def write_all(
         self, wanted: list[tuple[str, Build]], *, look: bool = False
-    ) -> list[Landing | CoordledgerError]:
+    ) -> list[Published | CoordledgerError]:
         """Land several records with as few pushes as it takes; what became of each.
 
         Each is decided on the state that those before it make. One that does not fit is left
         out. Raises what has nothing to do with a single one, before anything was sent.
         """
         try:
-            with self._replica.clone.lock(self._replica.git.deadline):
+            with self._replica.local.lock(self._replica.git.deadline):
                 chain = self._replica.position()
                 self._settle_all()
-                wishes = [_Wish(self._new_intent(chain, what), build) for what, build in wanted]
+                wishes = [
+                    PendingWrite(self._new_intent(chain, what), build) for what, build in wanted
+                ]
                 self._land(wishes, look=look)
         except OSError as fault:  # before the first attempt: `_land` lets none out
             raise disk_error(fault) from None
@@ -154,10 +157,10 @@ class Writer:
 
     def dry_run(self, build: Build) -> State:
         """All of a write but the push: the state that it would make. Raises as `write` does."""
-        tip = self._replica.refresh().fork()
-        wish = _Wish(self._new_intent(tip, "dry run"), build)
+        tip = self._replica.refresh().copy()
+        wish = PendingWrite(self._new_intent(tip, "dry run"), build)
         try:
-            tip.advance(tip.place(self._sign(tip, wish)))
+            tip.advance(tip.propose(self._sign(tip, wish)))
         except RuleBroken as broken:
             raise broken.own() from None
         return tip.state
@@ -166,9 +169,9 @@ class Writer:
         """A record signed with the real secret that changes nothing and is no intent:
         for trying out a server.
         """
-        return self._sign(chain, _Wish(self._new_intent(chain, "try"), _void))
+        return self._sign(chain, PendingWrite(self._new_intent(chain, "try"), _void))
 
-    def _land(self, wishes: list[_Wish], *, look: bool) -> None:
+    def _land(self, wishes: list[PendingWrite], *, look: bool) -> None:
         """Until each wish has its outcome."""
         replica = self._replica
         moved = False  # `look`: at the remote, before the next attempt
@@ -182,7 +185,7 @@ class Writer:
                     left = [wish for wish in left if wish.outcome is None]
                 before = replica.trusted
                 head = before.commit
-                tip = replica.position().fork()
+                tip = replica.position().copy()
                 run = self._place(left, tip, decided=look)
                 if run is None:
                     look = True  # a "no" is decided on the newest state
@@ -190,9 +193,9 @@ class Writer:
                 if not run:
                     continue
                 intents = [wish.intent for wish in run]
-                placed = [wish.placed for wish in run if wish.placed]
+                proposal = [wish.proposal for wish in run if wish.proposal]
                 push, landings = self._send(
-                    replica, tip, placed, functools.partial(replica.clone.journal, *intents)
+                    replica, tip, proposal, functools.partial(replica.local.journal, *intents)
                 )
             except (CoordledgerError, OSError) as fault:  # of our own disk, and nothing was sent
                 shown = disk_error(fault) if isinstance(fault, OSError) else fault
@@ -202,20 +205,20 @@ class Writer:
                 continue
             hasty, look = not look, True
             sequenced = before.sequenced and hasty  # decided there on a newer state than here
-            moved = (push.outcome == transport.LOST and not push.locked) or sequenced
-            if push.outcome == transport.WON:
+            moved = (push.outcome == LOST and not push.locked) or sequenced
+            if push.outcome == WON:
                 for wish, landed in zip(run, landings, strict=True):
                     wish.outcome = landed
                 self._forget(*run)
                 self._catch_up(landings[-1].seq)
-            elif push.outcome == transport.LOST:
+            elif push.outcome == LOST:
                 losses += 1
                 stuck = stuck + 1 if head == beaten else 1
                 beaten = head
                 for wish in run if stuck >= STUCK_LOSSES else ():
                     self._give_up(wish, _stuck(push))
                 self._pause(losses)
-            elif push.outcome == transport.UNKNOWN:
+            elif push.outcome == UNKNOWN:
                 losses += 1
                 for wish in run:
                     wish.unanswered = True
@@ -233,15 +236,17 @@ class Writer:
             if seq - self._replica.trusted.seq > FAR_BEHIND * (1 + self._jitter() * 0.8):
                 self._replica.refresh(moved=True)
 
-    def _find(self, left: list[_Wish], chain: Chain) -> None:
+    def _find(self, left: list[PendingWrite], chain: Chain) -> None:
         """What has landed, after an attempt without an answer or by somebody else's push."""
         for wish in left:
             found = chain.find(wish.intent.agent, wish.intent.op, wish.intent.base["seq"])
             if found:
-                wish.outcome = Landing(found, chain.state, found.seq, found.oid)
+                wish.outcome = Published(found, chain.state, found.seq, found.oid)
                 self._forget(wish)
 
-    def _place(self, left: list[_Wish], tip: Chain, *, decided: bool) -> list[_Wish] | None:
+    def _place(
+        self, left: list[PendingWrite], tip: Chain, *, decided: bool
+    ) -> list[PendingWrite] | None:
         """Sign and place what fits, one after the other; `tip` stands on the last.
 
         The others have their outcome if this is `decided` on the newest state; else None.
@@ -249,28 +254,30 @@ class Writer:
         run, size = [], 0
         for wish in left:
             try:
-                wish.placed = self._still_good(tip, wish.intent) or tip.place(self._sign(tip, wish))
+                wish.proposal = self._still_good(tip, wish.intent) or tip.propose(
+                    self._sign(tip, wish)
+                )
             except (RuleBroken, CoordledgerError) as fault:
                 if not decided and not isinstance(fault, Integrity):
                     return None
                 self._give_up(wish, fault)
                 continue
-            wish.intent = wish.intent.carrying(wish.placed.commit.signed)
-            tip.advance(wish.placed)
+            wish.intent = wish.intent.carrying(wish.proposal.commit.signed)
+            tip.advance(wish.proposal)
             run.append(wish)
-            size += sum(len(content) for _, content in wish.placed.objects.values())
+            size += sum(len(content) for _, content in wish.proposal.objects.values())
             if len(run) == MOST_RECORDS or size > MOST_BYTES:
                 break
         return run
 
-    def _forget(self, *wishes: _Wish) -> None:
+    def _forget(self, *wishes: PendingWrite) -> None:
         with contextlib.suppress(OSError):  # it is settled; the next write finds that out again
-            self._replica.clone.forget(*(wish.intent for wish in wishes))
+            self._replica.local.forget(*(wish.intent for wish in wishes))
 
     def _pause(self, losses: int) -> None:
         time.sleep(PAUSE * min(losses, PATIENCE) * self._jitter())
 
-    def _give_up(self, wish: _Wish, fault: RuleBroken | CoordledgerError) -> None:
+    def _give_up(self, wish: PendingWrite, fault: RuleBroken | CoordledgerError) -> None:
         """No further attempt; but never call lost what may still land."""
         shown = fault.own() if isinstance(fault, RuleBroken) else fault
         wish.outcome = shown
@@ -280,18 +287,18 @@ class Writer:
         if isinstance(shown, LostError):
             with contextlib.suppress(CoordledgerError, OSError):  # then it stays unknown
                 settled = self._settle(wish.intent)
-                if settled.outcome == clone.LANDED and settled.seq is not None:
+                if settled.outcome == LANDED and settled.seq is not None:
                     self._find([wish], self._replica.position())
-                    if isinstance(wish.outcome, Landing):
+                    if isinstance(wish.outcome, Published):
                         return
-                if settled.outcome == clone.VOIDED:
+                if settled.outcome == VOIDED:
                     self._forget(wish)
                     return
         wish.outcome = error("unknown-outcome", why=shown.message)
 
     # -- signing
 
-    def _sign(self, chain: Chain, wish: _Wish) -> Signed:
+    def _sign(self, chain: Chain, wish: PendingWrite) -> Signed:
         """Afresh. What was not sent, or refused for certain, need not cling to its base."""
         if chain.head is None:
             raise error("not-joined")
@@ -304,7 +311,7 @@ class Writer:
             {
                 "v": records.VERSION,
                 "ledger": chain.state.ledger["ledger"],
-                "at": times.show(now),
+                "at": timestamps.show(now),
                 "agent": intent.agent,
                 "key": number,
                 "session": intent.session,
@@ -316,15 +323,15 @@ class Writer:
         )
         return signing.sign(record, secret)
 
-    def _still_good(self, chain: Chain, intent: Intent) -> Placed | None:
+    def _still_good(self, chain: Chain, intent: Intent) -> Proposal | None:
         """What was signed, in its place, if it fits the chain now and is not too old soon."""
         if not intent.payload:
             return None
         signed = intent.signed
-        if self._clock() - times.parse(signed.record["at"]) > chain.state.skew // 3:
+        if self._clock() - timestamps.parse(signed.record["at"]) > chain.state.skew // 3:
             return None
         try:
-            return chain.place(signed)
+            return chain.propose(signed)
         except RuleBroken:
             return None
 
@@ -333,27 +340,27 @@ class Writer:
     def resolve(self) -> list[Intent]:
         """Settle every open intent of this clone; what is settled leaves the journal."""
         replica = self._replica
-        with replica.clone.lock(replica.git.deadline):
+        with replica.local.lock(replica.git.deadline):
             found = []
-            for intent in replica.clone.intents():
-                settled = self._settle(intent) if intent.outcome == clone.OPEN else intent
-                if settled.outcome != clone.OPEN:
-                    replica.clone.forget(settled)
+            for intent in replica.local.intents():
+                settled = self._settle(intent) if intent.outcome == OPEN else intent
+                if settled.outcome != OPEN:
+                    replica.local.forget(settled)
                 found.append(settled)
             return found
 
     def _settle_all(self) -> None:
         """Before a new write: what this agent left open is settled, and kept for `resolve`."""
-        for intent in self._replica.clone.intents():
-            if intent.outcome == clone.OPEN and intent.agent == self._identity.agent:
+        for intent in self._replica.local.intents():
+            if intent.outcome == OPEN and intent.agent == self._identity.agent:
                 settled = self._settle(intent)
                 if intent.base["seq"] > self._replica.trusted.seq:
                     continue  # after a reset to an older copy: nothing can land before its base
-                if settled.outcome == clone.OPEN:
+                if settled.outcome == OPEN:
                     raise error(
                         "unknown-outcome", why=f"an earlier one is still open: {intent.what}"
                     )
-                self._replica.clone.journal(settled)
+                self._replica.local.journal(settled)
 
     def _settle(self, intent: Intent) -> Intent:
         """Landed, voided, or still open because the remote gives no answer.
@@ -370,30 +377,30 @@ class Writer:
                 chain = replica.refresh()
                 landed = chain.find(intent.agent, intent.op, intent.base["seq"])
                 if landed:
-                    outcome = clone.VOIDED if landed.record["kind"] == "void" else clone.LANDED
+                    outcome = VOIDED if landed.record["kind"] == "void" else LANDED
                     return intent._replace(outcome=outcome, seq=landed.seq)
-                if chain.head and chain.head.seq - intent.base["seq"] > verify.MAX_BASE_DISTANCE:
-                    return intent._replace(outcome=clone.VOIDED)
-                tip = chain.fork()
-                wish = _Wish(intent, _void)
+                if chain.head and chain.head.seq - intent.base["seq"] > MAX_BASE_DISTANCE:
+                    return intent._replace(outcome=VOIDED)
+                tip = chain.copy()
+                wish = PendingWrite(intent, _void)
                 wish.unanswered = True
-                placed = tip.place(voider._sign(tip, wish))
-                tip.advance(placed)
-                push, _ = landing.send(replica, tip, [placed])
+                proposal = tip.propose(voider._sign(tip, wish))
+                tip.advance(proposal)
+                push, _ = publish.send(replica, tip, [proposal])
             except RuleBroken as broken:
                 gone = broken.code == "bad-base" and intent.base["seq"] <= replica.trusted.seq
-                return intent._replace(outcome=clone.VOIDED) if gone else intent
+                return intent._replace(outcome=VOIDED) if gone else intent
             except OSError:
                 return intent
             except CoordledgerError as fault:
                 if self._key_ended(intent, fault):
-                    return intent._replace(outcome=clone.VOIDED)
+                    return intent._replace(outcome=VOIDED)
                 if isinstance(fault, Integrity):
                     raise
                 return intent
-            if push.outcome == transport.REFUSED:
+            if push.outcome == REFUSED:
                 return intent
-            if push.outcome in (transport.LOST, transport.UNKNOWN):
+            if push.outcome in (LOST, UNKNOWN):
                 self._pause(attempt + 1)
         return intent
 
@@ -424,10 +431,12 @@ def _void(state: State, now: int) -> tuple[str, Fields]:
     return "void", {}
 
 
-def _blamed(run: list[_Wish], push: Push) -> list[_Wish]:
+def _blamed(run: list[PendingWrite], push: Push) -> list[PendingWrite]:
     """Whom a refusal means; all of them if it names none."""
     named = [
-        w for w in run if push.blamed and w.placed and w.placed.commit.oid.startswith(push.blamed)
+        w
+        for w in run
+        if push.blamed and w.proposal and w.proposal.commit.oid.startswith(push.blamed)
     ]
     return named or run
 
@@ -441,13 +450,13 @@ def _stuck(push: Push) -> CoordledgerError:
 
 def push_error(push: Push, remote: Remote) -> CoordledgerError:
     """A push that did not win, as an error of ours."""
-    if push.outcome == transport.UNKNOWN:
+    if push.outcome == UNKNOWN:
         return error("unknown-outcome", why=push.why)
-    if push.outcome == transport.UNSENT:
+    if push.outcome == UNSENT:
         return error("remote-unreachable", remote=remote.shown, why=push.why)
     if push.code:
         exit_code, _, hint = ERRORS[push.code]
-        kind = LostError if exit_code == LOST else Failed
+        kind = LostError if exit_code == EXIT_LOST else Failed
         return kind(push.code, f"the server refused: {printable(push.why)}", _plain(hint))
     return error("push-refused", why=push.why, hint="")
 

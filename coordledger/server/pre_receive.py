@@ -21,10 +21,11 @@ import time
 
 from coordledger import keyfiles
 from coordledger.errors import CoordledgerError, RuleBroken, printable
-from coordledger.format import commit, records, times
+from coordledger.format import records, timestamps
+from coordledger.format.chain import AUTHENTIC, Chain
+from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
 from coordledger.format.records import FOR, LEDGERS, TRIES
 from coordledger.format.signing import Keyring, Secret
-from coordledger.format.verify import AUTHENTIC, Chain
 from coordledger.git.loose import Reader
 from coordledger.git.tree import algorithm
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from coordledger.format.commit import Commit
     from coordledger.format.records import Record
     from coordledger.format.state import State
-    from coordledger.git.catfile import Found
+    from coordledger.git.cat_file import Found
 
 MAX_RECORDS = 1024
 MAX_BYTES = 33_554_432
@@ -78,7 +79,7 @@ def pre_receive(
                 if ref.lower().startswith(FOR):
                     _judge_for(ref, sequenced=sequenced)
                 else:
-                    _judge_ref(old, new, ref, Server(objects, keyring, now, max_gap))
+                    _judge_ref(old, new, ref, AdmissionContext(objects, keyring, now, max_gap))
     except RuleBroken as broken:
         return refusal(broken.data.get("commit", short)[:12], broken.code, str(broken))
     return ""
@@ -93,7 +94,7 @@ def code_of(refused: str) -> str:
     return refused.split(": ")[2]
 
 
-class Server:
+class AdmissionContext:
     """What decides beside the chain: secrets, clock, the owner's settings."""
 
     def __init__(
@@ -129,17 +130,17 @@ def _judge_for(ref: str, *, sequenced: bool) -> None:
         raise RuleBroken("not-sequenced", ref=ref)
 
 
-def _judge_ref(old: str, new: str, ref: str, server: Server) -> None:
+def _judge_ref(old: str, new: str, ref: str, server: AdmissionContext) -> None:
     trying = ref.startswith(TRIES)
     name = ref.removeprefix(TRIES if trying else LEDGERS)
     if not records.is_identifier(name):
         raise RuleBroken("bad-ref", ref=ref)
     if not new.strip("0"):
         raise RuleBroken("no-delete")
-    found = server.objects.find(LEDGERS + name, commit.MAX_BYTES)
+    found = server.objects.find(LEDGERS + name, MAX_COMMIT_BYTES)
     if found is None:
         raise RuleBroken("no-create")
-    head = commit.parse(found[0], found[2])
+    head = parse_commit(found[0], found[2])
     if not trying and old != head.oid:
         raise RuleBroken("not-fast-forward")
     if new == head.oid:
@@ -174,14 +175,14 @@ def new_commits(
             raise RuleBroken("too-many-records", limit=MAX_RECORDS)
         if len(found) in _MILESTONES:  # parents are a guess, for speed: only their ids count
             names = [f"{oid}~{n}" for n in range(min(len(found), _LOT))]
-            ahead = objects.find_all(names, commit.MAX_BYTES)
-        got = ahead.get(oid) or objects.find(oid, commit.MAX_BYTES)
+            ahead = objects.find_all(names, MAX_COMMIT_BYTES)
+        got = ahead.get(oid) or objects.find(oid, MAX_COMMIT_BYTES)
         if got is None or got[1] != "commit":
             raise RuleBroken("bad-push", why=f"no commit {oid[:12]}")
         total += len(got[2])
         if total > MAX_BYTES:
             raise RuleBroken("too-large", what="the push", size=total, limit=MAX_BYTES)
-        one = commit.parse(oid, got[2])
+        one = parse_commit(oid, got[2])
         found.append((one, got[2]))
         if known(one.parent, one.seq - 1):
             return found[::-1]
@@ -190,30 +191,32 @@ def new_commits(
         oid = one.parent
 
 
-def admit(verdict: str, r: Record, parent: Commit | None, state: State, server: Server) -> None:
+def admit(
+    verdict: str, r: Record, parent: Commit | None, state: State, server: AdmissionContext
+) -> None:
     """What a server adds to the verdict on a record; `state` is the parent's."""
     if parent is None:
         raise RuleBroken("no-create")
     if verdict != AUTHENTIC:
         raise RuleBroken("no-secret", agent=r["agent"], key=r["key"])
     skew = state.skew
-    off = times.parse(r["at"]) - server.now
+    off = timestamps.parse(r["at"]) - server.now
     if abs(off) > skew:
         raise RuleBroken(
             "clock-skew",
-            off=times.span(abs(off)),
+            off=timestamps.span(abs(off)),
             direction="ahead of" if off > 0 else "behind",
             limit=skew // 1000,
         )
     gap = server.now - 1000 * parent.committed
     if gap > DAY and gap > server.max_gap():
-        limit = times.span(server.max_gap())
-        raise RuleBroken("gap", gap=times.span(gap), limit=limit, suggest=f"{gap // DAY + 1}d")
+        limit = timestamps.span(server.max_gap())
+        raise RuleBroken("gap", gap=timestamps.span(gap), limit=limit, suggest=f"{gap // DAY + 1}d")
     if r["kind"] == "claim":
         for item in r["tasks"]:
             task = state.task(item["task"])
             if task and task["status"] == "claimed" and server.now < state.claimable_at(task):
-                at = times.show(state.claimable_at(task))
+                at = timestamps.show(state.claimable_at(task))
                 raise RuleBroken("too-early", task=item["task"], claimable_at=at)
 
 

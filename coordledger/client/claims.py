@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from coordledger.format import times
+from coordledger.format import timestamps
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ def moment(milliseconds: int | None) -> datetime | None:
 def to_json(value: Any) -> Any:
     """A result as JSON's values."""
     if isinstance(value, datetime):
-        return times.show((value - _EPOCH) // timedelta(milliseconds=1))
+        return timestamps.show((value - _EPOCH) // timedelta(milliseconds=1))
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
     if isinstance(value, dict):

@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import keyfiles
-from coordledger.client.clone import Clone, Trusted
-from coordledger.client.writing import push_error
+from coordledger.client.local_state import LocalState, TrustedHead
+from coordledger.client.writer import push_error
 from coordledger.errors import error
-from coordledger.format import records, signing, times
+from coordledger.format import records, signing, timestamps
+from coordledger.format.chain import Chain
 from coordledger.format.signing import Keyring, Secret
-from coordledger.format.verify import Chain
-from coordledger.git.store import Store, open_bare
-from coordledger.git.transport import WON
+from coordledger.git.remote import WON
+from coordledger.git.repository import Repository, open_bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coordledger.client.ledger import Ledger
-    from coordledger.format.verify import Placed
+    from coordledger.format.chain import Proposal
     from coordledger.git.process import Git
 
 HOOK = "pre-receive"
@@ -70,7 +70,7 @@ def genesis(master: Secret, first: First) -> tuple[signing.Signed, Secret]:
     policy = {key: default for key, (default, _, _) in records.POLICY.items()}
     record = {
         "v": records.VERSION,
-        "at": times.show(first.now),
+        "at": timestamps.show(first.now),
         "agent": first.agent,
         "key": 1,
         "session": first.session,
@@ -86,7 +86,7 @@ def genesis(master: Secret, first: First) -> tuple[signing.Signed, Secret]:
     return signing.sign(records.check(record), secret), secret
 
 
-def create_repository(path: Path, git: Git) -> Store:
+def create_repository(path: Path, git: Git) -> Repository:
     """The bare repository at `path`, created if there is nothing yet.
 
     Raises `Failed`: not-a-repository if something else is there.
@@ -96,21 +96,23 @@ def create_repository(path: Path, git: Git) -> Store:
     return open_bare(path, git)
 
 
-def need_no_ledger(store: Store, name: str) -> None:
+def need_no_ledger(repository: Repository, name: str) -> None:
     """Raises `Failed`: ledger-exists."""
-    if store.ref(Clone(store, name).ref) is not None:
-        raise error("ledger-exists", remote=store.git_dir, name=name)
+    if repository.ref(LocalState(repository, name).ref) is not None:
+        raise error("ledger-exists", remote=repository.git_dir, name=name)
 
 
-def found_here(store: Store, name: str, first: First, keep: Callable[[Secret], None]) -> Placed:
+def create_in_repository(
+    repository: Repository, name: str, first: First, keep: Callable[[Secret], None]
+) -> Proposal:
     """Write the first record into a bare repository.
 
     The master is minted if the repository has none; `keep` puts the owner's secret into its
     file, before there is a record that names it. Raises `Failed`: ledger-exists.
     """
-    need_no_ledger(store, name)
-    clone = Clone(store, name)
-    path = store.git_dir / "coordledger" / "master"
+    need_no_ledger(repository, name)
+    local = LocalState(repository, name)
+    path = repository.git_dir / "coordledger" / "master"
     masters = keyfiles.read(str(path))
     if masters is None:
         masters = [mint()]
@@ -118,35 +120,37 @@ def found_here(store: Store, name: str, first: First, keep: Callable[[Secret], N
         keyfiles.append(str(path), masters[0])
     signed, secret = genesis(masters[-1], first)
     keep(secret)
-    placed = Chain(store.read, Keyring(masters), None, store.algo).place(signed)
-    store.write(placed.objects)
-    if not store.add_ref(clone.ref, placed.commit.oid):
-        raise error("ledger-exists", remote=store.git_dir, name=name)
-    return placed
+    proposal = Chain(repository.read, Keyring(masters), None, repository.algo).propose(signed)
+    repository.write(proposal.objects)
+    if not repository.add_ref(local.ref, proposal.commit.oid):
+        raise error("ledger-exists", remote=repository.git_dir, name=name)
+    return proposal
 
 
-def found_there(ledger: Ledger, first: First, keep: Callable[[Secret], None]) -> None:
+def create_on_remote(ledger: Ledger, first: First, keep: Callable[[Secret], None]) -> None:
     """Push the first record to a remote without a hook.
 
     The master is kept in the user's configuration; `keep` as in `found_here`. Raises
     `Failed`: ledger-exists, push-refused, …; `OutcomeUnknown`.
     """
-    clone, remote = ledger.clone, ledger.remote
-    if remote.head(clone.there) is not None:
-        raise error("ledger-exists", remote=remote.shown, name=clone.name)
+    local, remote = ledger.local, ledger.remote
+    if remote.head(local.there) is not None:
+        raise error("ledger-exists", remote=remote.shown, name=local.name)
     master = mint()
     signed, secret = genesis(master, first)
     keep(secret)
     ledger_id = signed.record["ledger"]
     keyfiles.append(str(ledger.settings.config_dir / "masters" / ledger_id), master)
-    placed = Chain(clone.store.read, Keyring([master]), None, clone.store.algo).place(signed)
-    clone.store.write(placed.objects)
-    push = remote.push(clone.there, None, placed.commit.oid)
+    proposal = Chain(local.repository.read, Keyring([master]), None, local.repository.algo).propose(
+        signed
+    )
+    local.repository.write(proposal.objects)
+    push = remote.push(local.there, None, proposal.commit.oid)
     if push.outcome != WON:
         raise push_error(push, remote)
-    head = placed.commit
-    trusted = Trusted(ledger_id, head.oid, head.seq, head.digest, enforcement="none")
-    clone.adopt(trusted, [(0, head.oid)])
+    head = proposal.commit
+    trusted = TrustedHead(ledger_id, head.oid, head.seq, head.digest, enforcement="none")
+    local.adopt(trusted, [(0, head.oid)])
 
 
 def install_hook(
@@ -298,8 +302,8 @@ def configure(git: Git, settings: dict[str, str], file: Path | None) -> None:
 
 def note_enforcement(ledger: Ledger, enforcement: str) -> None:
     """Remember what a try has shown: server, none or unknown."""
-    clone = ledger.clone
-    with clone.lock(ledger.replica.git.deadline):
+    local = ledger.local
+    with local.lock(ledger.replica.git.deadline):
         known = ledger.replica.trusted
         guarded = known.guarded or enforcement == "server"
-        clone.save(known._replace(enforcement=enforcement, guarded=guarded))
+        local.save(known._replace(enforcement=enforcement, guarded=guarded))

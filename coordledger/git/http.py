@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from coordledger.errors import Failed
-from coordledger.git import wire
+from coordledger.git import push_protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,13 @@ IDLE = 30.0  # seconds after which something on the way may have forgotten a con
 MOST_LISTED = 1 << 16  # bytes of refs that are worth less than git's asking for one
 _UPLOAD, _RECEIVE = "git-upload-pack", "git-receive-pack"
 _OK, _UNAUTHORIZED = 200, 401
-_FAULTS = (OSError, HTTPException, Failed, ValueError, wire.BadWire)  # ValueError: odd hosts
+_FAULTS = (
+    OSError,
+    HTTPException,
+    Failed,
+    ValueError,
+    push_protocol.BadWire,
+)  # ValueError: odd hosts
 
 
 class Unsent(Exception):
@@ -63,7 +69,7 @@ class SmartHttp:
         self._at = urlsplit(self._url)
         self._sock: socket.socket | None = None
         self._opened_by, self._used = 0, 0.0
-        self._there: wire.Advertisement | None = None
+        self._there: push_protocol.Advertisement | None = None
         self._authorization: list[str] = []  # the header, once it was asked for
         self._fit = self._lists = True  # as far as is known, git is not needed
 
@@ -79,7 +85,7 @@ class SmartHttp:
         new: str | None,
         pack: bytes,
         meanwhile: Callable[[], None] = lambda: None,
-    ) -> wire.Report | None:
+    ) -> push_protocol.Report | None:
         """Move `ref` there; None if it is known to be elsewhere than at `old`. `meanwhile` is
         called while the server works.
 
@@ -89,14 +95,16 @@ class SmartHttp:
         try:
             there = self._there
             if there is None:
-                there = self._there = wire.service_advertisement(self._ask(_RECEIVE), _RECEIVE)
+                there = self._there = push_protocol.service_advertisement(
+                    self._ask(_RECEIVE), _RECEIVE
+                )
                 if there.refs.get(ref) != old:
                     return None
             self._there = None  # until the server has answered as it should
             self._connect()
             sent = True
-            asked = wire.request(there, [(old, new, ref)], pack)
-            report = wire.report(self._ask(_RECEIVE, asked, meanwhile), there)
+            asked = push_protocol.request(there, [(old, new, ref)], pack)
+            report = push_protocol.report(self._ask(_RECEIVE, asked, meanwhile), there)
         except _FAULTS as fault:
             raise self._failed(fault, sent=sent) from None
         self._there = there
@@ -108,7 +116,7 @@ class SmartHttp:
             raise Unsent("git asks for the one ref")
         try:
             answer = self._ask(_UPLOAD)
-            there = wire.service_advertisement(answer, _UPLOAD)
+            there = push_protocol.service_advertisement(answer, _UPLOAD)
         except _FAULTS as fault:
             raise self._failed(fault, sent=False) from None
         self._lists = len(answer) < MOST_LISTED
@@ -140,7 +148,7 @@ class SmartHttp:
         kind = "result" if body else "advertisement"
         if answer.status != _OK or typed != f"application/x-{service}-{kind}":
             self._fit = False
-            raise wire.BadWire(f"the server answered {answer.status} ({typed})")
+            raise push_protocol.BadWire(f"the server answered {answer.status} ({typed})")
         if login:
             with contextlib.suppress(Failed):  # what was answered stays so
                 self._git.run("credential", "approve", said=login)
@@ -193,7 +201,7 @@ class SmartHttp:
                 reader.in_head = False
                 said = answer.read(MOST + 1)
                 if len(said) > MOST:
-                    raise wire.BadWire("too long an answer")
+                    raise push_protocol.BadWire("too long an answer")
         except BaseException:
             sock.close()
             raise
