@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .figures import in_turn, median, milliseconds, timed
-from .ground import OWNER
+from .workspace import OWNER
 
 if TYPE_CHECKING:
     from .figures import Report, Rows, Took
-    from .ground import Ground
+    from .workspace import Workspace
 
 ROUNDS = 3
 WARM_UP = 0
@@ -18,9 +18,9 @@ OPERATIONS = 100
 TTL = timedelta(minutes=30)
 
 
-def run(ground: Ground, rounds: int, report: Report, *, operations: int = OPERATIONS) -> Rows:
+def run(workspace: Workspace, rounds: int, report: Report, *, operations: int = OPERATIONS) -> Rows:
     """Rows, and what is left out."""
-    with ground.fleet("ledger").open(OWNER) as ledger:
+    with workspace.fleet("ledger").open(OWNER) as ledger:
         ledger.claim("first", ttl=TTL)
 
         def singly(number: int) -> Took:

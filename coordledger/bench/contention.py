@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING
 
 from coordledger.client import config
 
-from .crowd import Crowd, Resident, Round
 from .figures import median, milliseconds, quantile
+from .worker_pool import Resident, Round, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from .figures import Report, Row, Rows
-    from .ground import Ground
+    from .workspace import Workspace
 
 ROUNDS = 2
 PROCESSES, EACH = 16, 4
@@ -51,32 +51,32 @@ class Variant:
     resident: bool = False
 
 
-def variants(ground: Ground, processes: int) -> tuple[list[Variant], dict[str, str]]:
+def variants(workspace: Workspace, processes: int) -> tuple[list[Variant], dict[str, str]]:
     """What this coordledger can do, and what is left out with the reason why."""
     agents = [f"agent{n}" for n in range(processes)]
-    bare = ground.bare("naive")
-    clones = [ground.local(str(bare), ground.root / f"naive.{agent}") for agent in agents]
+    bare = workspace.bare("naive")
+    clones = [workspace.local(str(bare), workspace.root / f"naive.{agent}") for agent in agents]
     loops = tuple(("naive", str(path), who) for path, who in zip(clones, agents, strict=True))
-    found = [Variant(NAIVE, loops, ground.environ, bare)]
+    found = [Variant(NAIVE, loops, workspace.environ, bare)]
     missing = {}
 
     def ledger(name: str) -> tuple[tuple[tuple[str, ...], ...], Path]:
-        fleet = ground.fleet(name, agents)
+        fleet = workspace.fleet(name, agents)
         return tuple(("ledger", str(fleet.clones[who]), who) for who in agents), fleet.remote
 
     workers, remote = ledger("plain")
     if "queue" in config.KEYS:
-        found.append(Variant("fast-forward, one host", workers, ground.environ, remote))
+        found.append(Variant("fast-forward, one host", workers, workspace.environ, remote))
     else:
         missing["fast-forward, one host"] = "processes of one host do not queue yet"
-    apart = ground.environ | ALONE
+    apart = workspace.environ | ALONE
     found.append(Variant("fast-forward, separate hosts", workers, apart, remote))
-    if ground.offers("--sequence", "hook", "install"):
+    if workspace.offers("--sequence", "hook", "install"):
         workers, remote = ledger("sequenced")
         argv = ("-m", "coordledger", "hook", "install", str(remote), "--sequence")
-        ground.python(ground.root, *argv)
+        workspace.python(workspace.root, *argv)
         found.append(Variant("sequenced, separate hosts", workers, apart, remote))
-        if ground.offers("REPO", "serve"):
+        if workspace.offers("REPO", "serve"):
             found.append(Variant(RESIDENT, workers, apart, remote, resident=True))
         else:
             missing[RESIDENT] = "there is no `coordledger serve` yet"
@@ -86,7 +86,7 @@ def variants(ground: Ground, processes: int) -> tuple[list[Variant], dict[str, s
 
 
 def run(
-    ground: Ground,
+    workspace: Workspace,
     rounds: int,
     report: Report,
     *,
@@ -94,19 +94,19 @@ def run(
     each: int = EACH,
 ) -> Rows:
     """Rows, and what is left out."""
-    found, missing = variants(ground, processes)
+    found, missing = variants(workspace, processes)
     done, steps = 0, len(found) * (rounds + 2)
     measured: dict[str, list[Round]] = {variant.name: [] for variant in found}
     with contextlib.ExitStack() as stack:
-        crowds = [stack.enter_context(Crowd(v.environ, v.workers)) for v in found]
+        pools = [stack.enter_context(WorkerPool(v.environ, v.workers)) for v in found]
         for number in range(rounds + 1):
-            for variant, crowd in zip(found, crowds, strict=True):
+            for variant, pool in zip(found, pools, strict=True):
                 with _server(variant) as cpu:
                     if number == 0:
-                        crowd.round(1)  # each knows the head, and what its remote can do
+                        pool.round(1)  # each knows the head, and what its remote can do
                     else:
                         before = cpu()
-                        round_ = crowd.round(each)
+                        round_ = pool.round(each)
                         used = round_.cpu + cpu() - before
                         measured[variant.name].append(Round(round_.wall, used, round_.seconds))
                 done += 1
@@ -114,7 +114,7 @@ def run(
     rows = [row(variant.name, measured[variant.name]) for variant in found]
     for variant, shown in zip(found, rows, strict=True):
         shown["of_naive"] = round(shown["records_per_s"] / rows[0]["records_per_s"], 2)
-        shown["pushes"] = pushes(ground, variant)
+        shown["pushes"] = pushes(workspace, variant)
         done += 1
         report(done, steps)
     return rows, missing
@@ -145,15 +145,15 @@ def row(what: str, rounds: Sequence[Round]) -> Row:
     }
 
 
-def pushes(ground: Ground, variant: Variant) -> float:
+def pushes(workspace: Workspace, variant: Variant) -> float:
     """`git receive-pack`s per record, in a round of their own."""
-    trace = ground.root / "trace"
+    trace = workspace.root / "trace"
     trace.unlink(missing_ok=True)
     traced = variant.environ | {"GIT_TRACE2_EVENT": str(trace)}
-    with _server(variant), Crowd(traced, variant.workers) as crowd:
-        crowd.round(1)
+    with _server(variant), WorkerPool(traced, variant.workers) as pool:
+        pool.round(1)
         before = _receive_packs(trace)
-        records = crowd.round(COUNTED).records
+        records = pool.round(COUNTED).records
         return round((_receive_packs(trace) - before) / records, 2)
 
 

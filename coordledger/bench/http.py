@@ -12,37 +12,41 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from .crowd import ENDING, Resident
 from .figures import against, timed
-from .ground import OWNER
+from .worker_pool import ENDING, Resident
+from .workspace import OWNER
 from .write import CLAIM, RESIDENT, claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .figures import Report, Rows, Took
-    from .ground import Fleet, Ground
+    from .workspace import Fleet, Workspace
 
 ROUNDS = 20
 WARM_UP = 2
 FLOOR = "git push over HTTP, no hook (FLOOR)"
 
 
-def run(ground: Ground, rounds: int, report: Report) -> Rows:
+def run(workspace: Workspace, rounds: int, report: Report) -> Rows:
     """Rows, and what is left out."""
-    if not ground.has_git_program("http-backend"):
+    if not workspace.has_git_program("http-backend"):
         return [], {"everything": "this git has no http-backend"}
-    bare, alone, served = ground.bare("floor"), ground.fleet("ledger"), ground.fleet("served")
+    bare, alone, served = (
+        workspace.bare("floor"),
+        workspace.fleet("ledger"),
+        workspace.fleet("served"),
+    )
     for repository in (bare, alone.remote, served.remote):
-        ground.git(repository, "config", "http.receivepack", "true")
+        workspace.git(repository, "config", "http.receivepack", "true")
     with contextlib.ExitStack() as stack:
-        url = stack.enter_context(_serving(ground))
-        stack.enter_context(Resident(ground.environ, served.remote))
-        local = ground.local(f"{url}/{bare.name}", ground.root / "floor")
+        url = stack.enter_context(_serving(workspace))
+        stack.enter_context(Resident(workspace.environ, served.remote))
+        local = workspace.local(f"{url}/{bare.name}", workspace.root / "floor")
 
         def floor(number: int) -> Took:
-            ground.git(local, "commit", "--quiet", "--allow-empty", "--message=empty")
-            return timed(lambda: ground.git(local, "push", "--quiet", "origin", "HEAD:main"))
+            workspace.git(local, "commit", "--quiet", "--allow-empty", "--message=empty")
+            return timed(lambda: workspace.git(local, "push", "--quiet", "origin", "HEAD:main"))
 
         def claims(fleet: Fleet) -> Callable[[int], Took]:
             path = fleet.join(OWNER, f"{url}/{fleet.remote.name}")
@@ -54,11 +58,11 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
 
 
 @contextlib.contextmanager
-def _serving(ground: Ground) -> Iterator[str]:
+def _serving(workspace: Workspace) -> Iterator[str]:
     """The URL below which a server shows the ground's repositories."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "coordledger.bench.httpd", str(ground.root)],
-        env=ground.environ,
+        [sys.executable, "-m", "coordledger.bench.httpd", str(workspace.root)],
+        env=workspace.environ,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -10,12 +10,12 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from .contention import ALONE, row
-from .crowd import Crowd
+from .worker_pool import WorkerPool
 
 if TYPE_CHECKING:
-    from .crowd import Round
     from .figures import Report, Rows
-    from .ground import Ground
+    from .worker_pool import Round
+    from .workspace import Workspace
 
 ROUNDS = 3
 PROCESSES, EACH = 16, 4
@@ -23,7 +23,7 @@ LEDGERS = (1, 4, 16)
 
 
 def run(
-    ground: Ground,
+    workspace: Workspace,
     rounds: int,
     report: Report,
     *,
@@ -35,27 +35,32 @@ def run(
     names = {count: f"{count} ledger{'s' if count > 1 else ''}" for count in ledgers}
     measured: dict[int, list[Round]] = {count: [] for count in ledgers}
     with contextlib.ExitStack() as stack:
-        crowds = {
+        pools = {
             count: stack.enter_context(
-                Crowd(ground.environ | ALONE, _workers(ground, f"remote{count}", count, processes))
+                WorkerPool(
+                    workspace.environ | ALONE,
+                    _workers(workspace, f"remote{count}", count, processes),
+                )
             )
             for count in ledgers
         }
         for number in range(rounds + 1):
-            for count, crowd in crowds.items():
-                round_ = crowd.round(each if number else 1)
+            for count, pool in pools.items():
+                round_ = pool.round(each if number else 1)
                 if number:
                     measured[count].append(round_)
             report(number + 1, rounds + 1)
     return [row(names[count], found) for count, found in measured.items()], {}
 
 
-def _workers(ground: Ground, remote: str, ledgers: int, processes: int) -> list[tuple[str, ...]]:
+def _workers(
+    workspace: Workspace, remote: str, ledgers: int, processes: int
+) -> list[tuple[str, ...]]:
     """Arguments of the workers: process n writes to ledger n modulo their number."""
     found: list[tuple[str, ...]] = []
     for number in range(ledgers):
         agents = [f"agent{n}" for n in range(number, processes, ledgers)]
         name = f"ledger{number}"
-        fleet = ground.fleet(remote, agents, name)
+        fleet = workspace.fleet(remote, agents, name)
         found += [("ledger", str(fleet.clones[agent]), agent, name) for agent in agents]
     return found

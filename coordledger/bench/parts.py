@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .figures import against, timed
-from .ground import OWNER
+from .workspace import OWNER
 from .write import FLOOR, Acts, claim
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .figures import Report, Rows, Took
-    from .ground import Ground
+    from .workspace import Workspace
 
 ROUNDS = 20
 WARM_UP = 2
@@ -28,19 +28,19 @@ _PACKAGE = str(Path(__file__).parents[2])
 _IMPORTS = f"import sys; sys.path.insert(0, {_PACKAGE!r}); import coordledger.server.pre_receive"
 
 
-def run(ground: Ground, rounds: int, report: Report) -> Rows:
+def run(workspace: Workspace, rounds: int, report: Report) -> Rows:
     """Rows, and what is left out."""
-    fleet = ground.fleet("unguarded")
+    fleet = workspace.fleet("unguarded")
     (fleet.remote / "hooks" / "pre-receive").unlink()
     pushes: list[Took] = []
 
     def program(*argv: str, say: bytes = b"") -> Callable[[int], Took]:
         def act() -> None:
-            subprocess.run(argv, env=ground.environ, input=say, check=True, capture_output=True)
+            subprocess.run(argv, env=workspace.environ, input=say, check=True, capture_output=True)
 
         return lambda number: timed(act)
 
-    with Acts(ground) as acts, fleet.open(OWNER) as ledger:
+    with Acts(workspace) as acts, fleet.open(OWNER) as ledger:
         remote: Any = ledger.remote
         push = remote.push
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .figures import Report, Rows
-    from .ground import Ground
+    from .workspace import Workspace
 
 ROUNDS = 10
 WARM_UP = 2
@@ -40,7 +40,7 @@ PATIENCE = 600.0  # seconds: a full join verifies everything
 class _Sized:
     """A ledger of so many records, and what was measured once."""
 
-    ground: Ground
+    workspace: Workspace
     records: int
     remote: Path
     ledger: Ledger
@@ -53,15 +53,17 @@ class _Sized:
         return claim(self.ledger, number)
 
     def hook(self, number: int) -> Took:
-        return hook_alone(self.ground, self.ledger, self.remote)
+        return hook_alone(self.workspace, self.ledger, self.remote)
 
 
-def run(ground: Ground, rounds: int, report: Report, *, sizes: tuple[int, ...] = SIZES) -> Rows:
+def run(
+    workspace: Workspace, rounds: int, report: Report, *, sizes: tuple[int, ...] = SIZES
+) -> Rows:
     """Rows, and what is left out."""
     steps = len(sizes) + rounds + WARM_UP
     found = []
     for number, records in enumerate(sizes):
-        found.append(_grown(ground, records))
+        found.append(_grown(workspace, records))
         report(number + 1, steps)
     acts: dict[str, Callable[[int], Took]] = {}
     for one in found:
@@ -87,29 +89,29 @@ def run(ground: Ground, rounds: int, report: Report, *, sizes: tuple[int, ...] =
     return rows, {}
 
 
-def _grown(ground: Ground, records: int) -> _Sized:
-    remote = ground.root / f"grown{records}.git"
-    git = Git(ground.environ, ground.root, Deadline(PATIENCE))
+def _grown(workspace: Workspace, records: int) -> _Sized:
+    remote = workspace.root / f"grown{records}.git"
+    git = Git(workspace.environ, workspace.root, Deadline(PATIENCE))
     now = time.time_ns() // 1_000_000
     grown = generate.grow(remote, git, records, now=now, mix="claims")
     generate.settle(remote, git)
     size = sum(path.stat().st_size for path in remote.glob("objects/pack/*"))
-    secret = ground.root / f"grown{records}.secret"
+    secret = workspace.root / f"grown{records}.secret"
     keyfiles.append(str(secret), grown.secret_of(generate.OWNER))
 
     def join(name: str, depth: int | None) -> tuple[Path, Took]:
-        path = ground.root / f"grown{records}.{name}"
-        ground.git(ground.root, "init", "--quiet", str(path))
+        path = workspace.root / f"grown{records}.{name}"
+        workspace.git(workspace.root, "init", "--quiet", str(path))
         options = Options(path, agent=generate.OWNER, timeout=PATIENCE)
         return path, timed(
             lambda: joining.join(
-                options, ground.environ, str(remote), secret_file=secret, depth=depth
+                options, workspace.environ, str(remote), secret_file=secret, depth=depth
             )
         )
 
     _, shallow = join("shallow", 1)
     path, whole = join("whole", None)
     options = Options(path, agent=generate.OWNER, timeout=PATIENCE)
-    ledger = Ledger.from_options(options, ground.environ)
+    ledger = Ledger.from_options(options, workspace.environ)
     audit = timed(lambda: ledger.audit(full=True))
-    return _Sized(ground, records, remote, ledger, size, whole, shallow, audit)
+    return _Sized(workspace, records, remote, ledger, size, whole, shallow, audit)

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .ground import Ground, machine
+from .workspace import Workspace, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ def measure(suites: Sequence[str], rounds: int | None, progress: Progress) -> di
         suite = import_module(f".{name}", __package__)
         wanted = rounds or suite.ROUNDS
         with tempfile.TemporaryDirectory(prefix="coordledger-bench-") as folder:
-            ground = Ground(Path(folder))
-            rows, missing = suite.run(ground, wanted, partial(progress, f"bench {name}:"))
+            workspace = Workspace(Path(folder))
+            rows, missing = suite.run(workspace, wanted, partial(progress, f"bench {name}:"))
         found["suites"][name] = {"rounds": wanted, "rows": rows}
         found["left_out"] += [{"suite": name, "what": w, "why": why} for w, why in missing.items()]
     return found

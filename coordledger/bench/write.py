@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 
-from .crowd import Resident
 from .figures import against, timed
-from .ground import OWNER
+from .worker_pool import Resident
+from .workspace import OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .figures import Report, Rows, Took
-    from .ground import Ground
+    from .workspace import Workspace
 
 ROUNDS = 20
 WARM_UP = 2
@@ -37,10 +37,10 @@ IMPORTS = "import click, dulwich.client, dulwich.repo"
 class Acts:
     """What is timed: each prepares itself and returns the seconds of its last step."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
-        self._clone = ground.local(str(ground.bare("floor")), ground.root / "floor")
-        self._fleet = ground.fleet("ledger")
+    def __init__(self, workspace: Workspace) -> None:
+        self._ground = workspace
+        self._clone = workspace.local(str(workspace.bare("floor")), workspace.root / "floor")
+        self._fleet = workspace.fleet("ledger")
         self._work = self._fleet.clones[OWNER]
         self._ledger = self._fleet.open(OWNER)
 
@@ -77,11 +77,11 @@ class Acts:
         return timed(lambda: self._ground.python(self._work, *argv))
 
 
-def run(ground: Ground, rounds: int, report: Report) -> Rows:
+def run(workspace: Workspace, rounds: int, report: Report) -> Rows:
     """Rows, and what is left out."""
     missing = {}
     with contextlib.ExitStack() as stack:
-        acts = stack.enter_context(Acts(ground))
+        acts = stack.enter_context(Acts(workspace))
         timing: dict[str, Callable[[int], Took]] = {
             FLOOR: acts.floor,
             CLAIM: acts.warm,
@@ -91,9 +91,9 @@ def run(ground: Ground, rounds: int, report: Report) -> Rows:
             "coordledger --help": acts.help,
             f"python: {IMPORTS}": acts.imports,
         }
-        if ground.offers("REPO", "serve"):
-            served = ground.fleet("served")
-            stack.enter_context(Resident(ground.environ, served.remote))
+        if workspace.offers("REPO", "serve"):
+            served = workspace.fleet("served")
+            stack.enter_context(Resident(workspace.environ, served.remote))
             ledger = stack.enter_context(served.open(OWNER))
             timing[RESIDENT] = lambda number: claim(ledger, number)
         else:
@@ -106,12 +106,12 @@ def claim(ledger: Ledger, number: int) -> Took:
     return timed(lambda: ledger.claim(f"task-{number}", ttl=timedelta(minutes=5)))
 
 
-def hook_alone(ground: Ground, ledger: Ledger, remote: Path) -> Took:
+def hook_alone(workspace: Workspace, ledger: Ledger, remote: Path) -> Took:
     """The hook as git starts it, on a record whose objects the server has."""
     chain = ledger.replica.refresh()
     proposal = chain.propose(ledger.writer().sample(chain))
     there = Options(remote, agent=ledger.settings.agent, remote=".")
-    with Ledger.from_options(there, ground.environ) as server:
+    with Ledger.from_options(there, workspace.environ) as server:
         server.local.repository.write(proposal.objects)
     old = chain.head.oid if chain.head else ""
     line = f"{old} {proposal.commit.oid} {ledger.local.ref}\n"
@@ -119,7 +119,7 @@ def hook_alone(ground: Ground, ledger: Ledger, remote: Path) -> Took:
         lambda: subprocess.run(
             [str(remote / "hooks" / "pre-receive")],
             cwd=remote,
-            env=ground.environ | {"GIT_DIR": "."},
+            env=workspace.environ | {"GIT_DIR": "."},
             input=line.encode(),
             check=True,
             capture_output=True,

@@ -35,8 +35,8 @@ with atheris.instrument_imports(include=["coordledger", "json"]):
     from coordledger.git.tree import object_id
     from coordledger.server import pre_receive
 
-from attacks import hostile  # noqa: E402 - it has to come after the path and the instrumentation
-from second_reader import Invalid, Reader  # noqa: E402
+from support import hostile  # noqa: E402 - it has to come after the path and the instrumentation
+from support.second_reader import Invalid, Reader  # noqa: E402
 
 REF = "refs/coordledger/main"
 HEADS = len(hostile.log())

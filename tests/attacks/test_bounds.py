@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from dulwich.objects import Commit as GitCommit
 from dulwich.pack import write_pack_objects
-from fleet import LEDGER_REF
-from git.forge import packet, plain
+from support.attack_batch import Batch
+from support.attacker import packet, plain
+from support.fleet import LEDGER_REF
 
 from coordledger.format.commit import Commit, render_commit
 from coordledger.format.signing import Signed
@@ -23,14 +24,12 @@ from coordledger.server.pre_receive import MAX_BYTES, MAX_INPUT
 from coordledger.setup import hooks
 from coordledger.setup.hooks import install_hook
 
-from .batch import Batch
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fleet import Fleet
-    from git.forge import Forge, Pushed
+    from support.attacker import Attacker, Pushed
+    from support.fleet import Fleet
 
 MEASURE = """
 import os, resource, subprocess, sys
@@ -62,37 +61,37 @@ class Meter:
 
 
 @pytest.fixture(scope="module")
-def meter(town: Fleet) -> Meter:
-    return Meter(town)
+def meter(shared_fleet: Fleet) -> Meter:
+    return Meter(shared_fleet)
 
 
-def of_type(kind: str, forge: Forge, path: Path) -> str:
+def of_type(kind: str, attacker: Attacker, path: Path) -> str:
     """A file as an object: nothing of it is held in memory here."""
     ran = plain(
         *("git", "hash-object", "-t", kind, "-w", "--literally", path),
-        cwd=forge.folder,
-        env=forge.fleet.env,
+        cwd=attacker.folder,
+        env=attacker.fleet.env,
     )
     return ran.stdout.decode().strip()
 
 
 @pytest.mark.parametrize("kind", ["blob", "commit"])
 def test_100_megabytes_at_the_ledgers_ref_are_refused_unread(
-    forge: Forge, meter: Meter, tmp_path: Path, kind: str
+    attacker: Attacker, meter: Meter, tmp_path: Path, kind: str
 ) -> None:
     path = tmp_path / "huge"
     with path.open("wb") as file:
         if kind == "commit":
-            file.write(forge.raw(forge.propose(forge.signed("bob", "void"))))
+            file.write(attacker.raw(attacker.propose(attacker.signed("bob", "void"))))
         file.truncate(100_000_000)
-    for repository in (forge.folder, forge.fleet.remote):  # what is packed is not the point
-        forge.fleet.git("config", "core.compression", "1", cwd=repository)
-    oid = of_type(kind, forge, path)
+    for repository in (attacker.folder, attacker.fleet.remote):  # what is packed is not the point
+        attacker.fleet.git("config", "core.compression", "1", cwd=repository)
+    oid = of_type(kind, attacker, path)
     began = time.monotonic()
     if kind == "commit":
-        assert forge.refusal(oid) == "too-large"
+        assert attacker.refusal(oid) == "too-large"
     else:  # the hook alone: git's own part of it is the same
-        assert forge.hook(f"{forge.tip} {oid} {LEDGER_REF}\n".encode()).slug == "too-large"
+        assert attacker.hook(f"{attacker.tip} {oid} {LEDGER_REF}\n".encode()).slug == "too-large"
     megabytes, seconds = meter.last()
     # git itself reads a whole commit; what is streamed or only asked for costs nothing.
     assert megabytes < (60 if kind == "blob" else 180)
@@ -100,10 +99,10 @@ def test_100_megabytes_at_the_ledgers_ref_are_refused_unread(
     assert time.monotonic() - began < 20
 
 
-def chain_of(forge: Forge, count: int) -> str:
+def chain_of(attacker: Attacker, count: int) -> str:
     """Many commits on the tip that look like records: one bad pack of them; the newest's id."""
-    tip = forge.head
-    signed = forge.signed("bob", "void")
+    tip = attacker.head
+    signed = attacker.signed("bob", "void")
     objects, parent = [], tip
     for _ in range(count):
         content = render_commit(parent, tip.tree, signed, "hmac-sha256")
@@ -113,26 +112,30 @@ def chain_of(forge: Forge, count: int) -> str:
             oid, tip.tree, parent.oid, parent.committed, signed, parent.seq + 1, parent.digest
         )
         objects.append((made, None))
-    pack = forge.folder / "many.pack"
+    pack = attacker.folder / "many.pack"
     with pack.open("wb") as file:
         write_pack_objects(file.write, objects, object_format=made.object_format)
-    forge.git("index-pack", "--stdin", data=pack.read_bytes())
+    attacker.git("index-pack", "--stdin", data=pack.read_bytes())
     return parent.oid
 
 
-def test_10000_commits_in_one_push_are_refused_at_the_1025th(forge: Forge, meter: Meter) -> None:
-    newest = chain_of(forge, 10_000)
-    assert forge.refusal(newest) == "too-many-records"
+def test_10000_commits_in_one_push_are_refused_at_the_1025th(
+    attacker: Attacker, meter: Meter
+) -> None:
+    newest = chain_of(attacker, 10_000)
+    assert attacker.refusal(newest) == "too-many-records"
     megabytes, seconds = meter.last()
     assert megabytes < 80
     assert seconds < 3
 
 
-def test_the_time_for_many_records_grows_with_their_number(forge: Forge, meter: Meter) -> None:
-    ids = forge.voids(1000)
+def test_the_time_for_many_records_grows_with_their_number(
+    attacker: Attacker, meter: Meter
+) -> None:
+    ids = attacker.voids(1000)
     spent = {}
     for count in (250, 1000):
-        assert forge.hook(f"{forge.tip} {ids[count - 1]} {LEDGER_REF}\n".encode()).slug == ""
+        assert attacker.hook(f"{attacker.tip} {ids[count - 1]} {LEDGER_REF}\n".encode()).slug == ""
         megabytes, spent[count] = meter.last()
         assert megabytes < 80
     assert spent[1000] / spent[250] < 6
@@ -140,16 +143,16 @@ def test_the_time_for_many_records_grows_with_their_number(forge: Forge, meter: 
 
 
 def test_as_many_and_as_large_records_as_a_push_may_bring(
-    town: Fleet, forge: Forge, meter: Meter, tmp_path: Path
+    shared_fleet: Fleet, attacker: Attacker, meter: Meter, tmp_path: Path
 ) -> None:
-    batch = Batch(town, tmp_path / "batch.git")
+    batch = Batch(shared_fleet, tmp_path / "batch.git")
     total, number, body = 0, 0, "x" * 65_536
     while total < MAX_BYTES - 70_000:
         newest = batch.put("bob", "send", channel=f"c{number % 250}", body=body)
         total += len(batch.raw(newest))
         number += 1
     assert number > 400
-    assert batch.hook(f"{forge.tip} {newest} {LEDGER_REF}\n".encode()).slug == ""
+    assert batch.hook(f"{attacker.tip} {newest} {LEDGER_REF}\n".encode()).slug == ""
     batch.close()
     megabytes, seconds = meter.last()
     assert megabytes < 250
@@ -157,11 +160,11 @@ def test_as_many_and_as_large_records_as_a_push_may_bring(
 
 
 def test_the_same_to_be_sequenced(
-    make_fleet: Callable[..., Fleet], forge_for: Callable[[Fleet], Forge], tmp_path: Path
+    make_fleet: Callable[..., Fleet], attacker_for: Callable[[Fleet], Attacker], tmp_path: Path
 ) -> None:
     fleet = make_fleet()
     install_hook(fleet.remote, Git(fleet.env, fleet.root, Deadline(20)), sequence=True)
-    meter, forge = Meter(fleet, "proc-receive"), forge_for(fleet)
+    meter, attacker = Meter(fleet, "proc-receive"), attacker_for(fleet)
     batch = Batch(fleet, tmp_path / "batch.git")
     total, number, body = 0, 0, "x" * 65_536
     base = {"seq": batch.head.seq, "digest": batch.head.digest}
@@ -169,7 +172,7 @@ def test_the_same_to_be_sequenced(
         newest = batch.put("alice", "send", channel=f"c{number % 250}", body=body, base=base)
         total += len(batch.raw(newest))
         number += 1
-    assert forge.push(forge.voids(1)[0]).slug == ""  # so that each is rendered anew
+    assert attacker.push(attacker.voids(1)[0]).slug == ""  # so that each is rendered anew
     pushed = batch.push(f"{newest}:refs/for/coordledger/main")
     batch.close()
     assert pushed.slug == ""
@@ -213,29 +216,31 @@ def test_a_record_that_looks_everywhere_in_a_full_page_costs_little(fleet: Fleet
     assert megabytes < 80
 
 
-def test_a_ref_that_stands_in_the_list_twice_is_refused_and_checked_once(forge: Forge) -> None:
+def test_a_ref_that_stands_in_the_list_twice_is_refused_and_checked_once(
+    attacker: Attacker,
+) -> None:
     """Each line would cost a full check, and git takes thousands of them."""
-    head, new = forge.tip, forge.voids(200)[-1]
+    head, new = attacker.tip, attacker.voids(200)[-1]
     line = f"{head} {new} {LEDGER_REF}"
     began = time.monotonic()
-    assert forge.hook(f"{line}\n".encode() * 2000).slug == "bad-push"
+    assert attacker.hook(f"{line}\n".encode() * 2000).slug == "bad-push"
     assert time.monotonic() - began < 5
 
     commands = [packet(f"{line}\0report-status".encode()), packet(line.encode())]
     pack = plain(
         *("git", "pack-objects", "--stdout", "--revs", "-q"),
-        cwd=forge.folder,
-        env=forge.fleet.env,
+        cwd=attacker.folder,
+        env=attacker.fleet.env,
         data=f"{new}\n^{head}\n".encode(),
     ).stdout
     ran = plain(
-        *("git", "receive-pack", forge.fleet.remote),
-        cwd=forge.folder,
-        env=forge.fleet.env,
+        *("git", "receive-pack", attacker.fleet.remote),
+        cwd=attacker.folder,
+        env=attacker.fleet.env,
         data=b"".join(commands) + b"0000" + pack,
     )
     assert b"bad-push" in ran.stderr
-    assert forge.tip == head
+    assert attacker.tip == head
 
 
 def listed(count: int, ref: str) -> bytes:
@@ -253,24 +258,24 @@ def listed(count: int, ref: str) -> bytes:
     ],
 )
 def test_10000_refs_in_one_push_cost_no_more_than_reading_them(
-    forge: Forge, ref: str, slug: str
+    attacker: Attacker, ref: str, slug: str
 ) -> None:
     began = time.monotonic()
-    assert forge.hook(listed(10_000, ref)).slug == slug
+    assert attacker.hook(listed(10_000, ref)).slug == slug
     assert time.monotonic() - began < 3
 
 
-def test_a_list_of_refs_without_end_is_refused(forge: Forge, meter: Meter) -> None:
+def test_a_list_of_refs_without_end_is_refused(attacker: Attacker, meter: Meter) -> None:
     endless = listed(170_000, "refs/coordledger-of-ours/x" * 2)
     assert len(endless) > MAX_INPUT
-    assert forge.hook(endless).slug == "too-large"
+    assert attacker.hook(endless).slug == "too-large"
     assert meter.last()[0] < 80
 
 
-def deep(forge: Forge, payload: bytes) -> Pushed:
-    good = forge.signed("bob", "void")
-    signed = Signed(payload, good.record, forge.secret("bob").sign(payload))
-    return forge.push(forge.render(signed))
+def deep(attacker: Attacker, payload: bytes) -> Pushed:
+    good = attacker.signed("bob", "void")
+    signed = Signed(payload, good.record, attacker.secret("bob").sign(payload))
+    return attacker.push(attacker.render(signed))
 
 
 @pytest.mark.parametrize(
@@ -286,14 +291,14 @@ def deep(forge: Forge, payload: bytes) -> Pushed:
     ids=["brackets", "objects", "nine", "digits", "exponents", "large"],
 )
 def test_a_payload_made_to_exhaust_a_parser_is_refused(
-    forge: Forge, payload: bytes, slug: str
+    attacker: Attacker, payload: bytes, slug: str
 ) -> None:
-    assert deep(forge, payload).slug == slug
+    assert deep(attacker, payload).slug == slug
 
 
 @pytest.mark.parametrize("already", ["unset", "true", "global"])
 def test_no_push_cuts_the_history_by_calling_its_commit_parentless(
-    fleet: Fleet, forge_for: Callable[[Fleet], Forge], already: str
+    fleet: Fleet, attacker_for: Callable[[Fleet], Attacker], already: str
 ) -> None:
     """receive.shallowUpdate would let one record make the server's copy shallow, for all."""
     from coordledger.git.process import Deadline, Git
@@ -308,11 +313,11 @@ def test_no_push_cuts_the_history_by_calling_its_commit_parentless(
         git = Git(fleet.env | {"GIT_CONFIG_GLOBAL": str(path)}, fleet.root, Deadline(30))
     said = hooks.install_hook(fleet.remote, git, python=sys.executable)
     assert ("shallowUpdate=false" in " ".join(said)) == (already != "unset")
-    forge = forge_for(fleet)
-    head, new = forge.tip, forge.propose(forge.signed("alice", "void"))
+    attacker = attacker_for(fleet)
+    head, new = attacker.tip, attacker.propose(attacker.signed("alice", "void"))
     pack = plain(
         *("git", "pack-objects", "--stdout", "--revs", "-q"),
-        cwd=forge.folder,
+        cwd=attacker.folder,
         env=fleet.env,
         data=f"{new}\n^{head}\n".encode(),
     ).stdout
@@ -322,9 +327,9 @@ def test_no_push_cuts_the_history_by_calling_its_commit_parentless(
     if already == "global":
         env = env | {"GIT_CONFIG_GLOBAL": str(path)}
     ran = plain(
-        "git", "receive-pack", fleet.remote, cwd=forge.folder, env=env, data=commands + pack
+        "git", "receive-pack", fleet.remote, cwd=attacker.folder, env=env, data=commands + pack
     )
     assert b"ng " + LEDGER_REF.encode() in ran.stdout
-    assert forge.tip == head
+    assert attacker.tip == head
     assert not (fleet.remote / "shallow").exists()
     assert fleet.ledger("alice").audit(full=True).verdicts == {"authentic": 1}

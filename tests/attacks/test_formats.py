@@ -10,30 +10,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fleet import LEDGER_REF
-from git.forge import opened, plain, second_opinion
-from second_reader import Invalid, Reader, read_chain, secrets_of
+from support import hostile
+from support.attack_batch import Batch
+from support.attacker import opened, plain, second_opinion
+from support.fleet import LEDGER_REF
+from support.second_reader import Invalid, Reader, read_chain, secrets_of
 
 from coordledger.client.config import Options
 from coordledger.errors import Failed, RuleBroken
 from coordledger.git.tree import object_id
 from coordledger.setup import joining
 
-from . import hostile
-from .batch import Batch
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fleet import Fleet
-    from git.forge import Forge
+    from support.attacker import Attacker
+    from support.fleet import Fleet
 
 SECOND = Path(__file__).parents[1] / "second_reader.py"
 
 
 @pytest.fixture(scope="module")
-def story(town: Fleet) -> Fleet:
-    batch = Batch(town, town.root / "batch.git")
+def story(shared_fleet: Fleet) -> Fleet:
+    batch = Batch(shared_fleet, shared_fleet.root / "batch.git")
     for number in range(8):
         batch.put("bob", "submit", task=f"t{number}", priority=number, meta={"k": "v"})
     batch.put("bob", "claim", tasks=["t1", "t2"], note="naïve")
@@ -45,7 +44,7 @@ def story(town: Fleet) -> Fleet:
     batch.put("alice", "revoke", who="dave")
     batch.send()
     batch.close()
-    return town
+    return shared_fleet
 
 
 def second(repository: Path, env: dict[str, str], ref: str = LEDGER_REF) -> dict[str, Any]:
@@ -109,12 +108,12 @@ def test_the_same_is_read_however_a_clone_keeps_it(story: Fleet, tmp_path: Path,
 
 @pytest.mark.parametrize("how", ["loose", "collected", "with bitmaps"])
 def test_the_hook_judges_the_same_however_the_server_keeps_it(
-    story: Fleet, forge: Forge, how: str
+    story: Fleet, attacker: Attacker, how: str
 ) -> None:
     KEPT[how](story, story.remote)
-    bad = forge.propose(forge.sign(forge.record("bob", "void"), forge.secret("carol")))
-    assert forge.refusal(bad) == "bad-signature"
-    assert forge.push(forge.propose(forge.signed("bob", "void"))).slug == ""
+    bad = attacker.propose(attacker.sign(attacker.record("bob", "void"), attacker.secret("carol")))
+    assert attacker.refusal(bad) == "bad-signature"
+    assert attacker.push(attacker.propose(attacker.signed("bob", "void"))).slug == ""
 
 
 def _shallow_code(fleet: Fleet, path: Path) -> Path:
@@ -275,25 +274,25 @@ def test_both_readers_refuse_every_malformed_vector(part: int) -> None:
 
 
 def test_both_readers_stop_at_the_same_bad_record(
-    story: Fleet, forge: Forge, inside: Callable[..., Any]
+    story: Fleet, attacker: Attacker, inside: Callable[..., Any]
 ) -> None:
     """On a server without a hook: the chain is valid up to there, for both."""
     open_server = story.root / "open.git"
     story.git("clone", "--quiet", "--mirror", story.remote, open_server)
     (open_server / "objects/info").mkdir(exist_ok=True)
     alternates = open_server / "objects/info/alternates"
-    alternates.write_text(f"{forge.folder / 'objects'}\n{story.remote / 'objects'}\n")
-    good = forge.propose(forge.signed("bob", "void"))
+    alternates.write_text(f"{attacker.folder / 'objects'}\n{story.remote / 'objects'}\n")
+    good = attacker.propose(attacker.signed("bob", "void"))
     bads = {
-        "a subject": forge.changed(good, b"void ", b"vold "),
-        "a NUL": forge.add("commit", forge.raw(good) + b"\0"),
-        "no line end": forge.add("commit", forge.raw(good)[:-1]),
-        "a huge date": forge.changed(good, b" +0000\n\n", b"9" * 30 + b" +0000\n\n"),
-        "a tree": forge.changed(good, forge.head.tree.encode(), forge.tree().encode()),
-        "another's name": forge.render(forge.signed("carol", "complete", task="t2")),
-        "no rights": forge.render(forge.signed("bob", "enroll", who="eve")),
+        "a subject": attacker.changed(good, b"void ", b"vold "),
+        "a NUL": attacker.add("commit", attacker.raw(good) + b"\0"),
+        "no line end": attacker.add("commit", attacker.raw(good)[:-1]),
+        "a huge date": attacker.changed(good, b" +0000\n\n", b"9" * 30 + b" +0000\n\n"),
+        "a tree": attacker.changed(good, attacker.head.tree.encode(), attacker.tree().encode()),
+        "another's name": attacker.render(attacker.signed("carol", "complete", task="t2")),
+        "no rights": attacker.render(attacker.signed("bob", "enroll", who="eve")),
     }
-    seq = forge.head.seq + 1
+    seq = attacker.head.seq + 1
     for name, bad in bads.items():
         story.git("update-ref", LEDGER_REF, bad, cwd=open_server)
         reader = Reader(secrets_of(None))

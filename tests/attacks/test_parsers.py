@@ -8,11 +8,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fleet import LEDGER_REF
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from second_reader import Invalid, Reader
-from unit import strategies as shapes
+from support import hostile
+from support import strategies as shapes
+from support.fleet import LEDGER_REF
+from support.second_reader import Invalid, Reader
 
 from coordledger import keyfiles
 from coordledger.errors import ERRORS, CoordledgerError, RuleBroken
@@ -25,12 +26,10 @@ from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON, _outcome
 from coordledger.git.tree import object_id
 from coordledger.server import pre_receive
 
-from . import hostile
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fleet import Fleet
+    from support.fleet import Fleet
 
 bounded = settings(derandomize=True, deadline=None, max_examples=150, database=None)
 
@@ -233,8 +232,8 @@ def test_whatever_git_prints_a_push_has_one_outcome(
 
 
 @pytest.fixture(scope="module")
-def objects(town: Fleet) -> Iterator[CatFile]:
-    with CatFile(town.env | {"GIT_DIR": str(town.remote)}) as found:
+def objects(shared_fleet: Fleet) -> Iterator[CatFile]:
+    with CatFile(shared_fleet.env | {"GIT_DIR": str(shared_fleet.remote)}) as found:
         yield found
 
 

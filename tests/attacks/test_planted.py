@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from fleet import LEDGER_REF, OWNER
-from git.forge import opened, plain
+from support.attack_batch import evil_server
+from support.attacker import opened, plain
+from support.fleet import LEDGER_REF, OWNER
 
 from coordledger import keyfiles
 from coordledger.errors import CoordledgerError, Failed, Integrity
@@ -19,15 +20,13 @@ from coordledger.format import canonical
 from coordledger.format.commit import parse_commit
 from coordledger.format.state import page_path
 
-from .batch import evil_server
-
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from fleet import Fleet
-    from git.forge import Forge
+    from support.attacker import Attacker
+    from support.fleet import Fleet
 
     Ran = subprocess.CompletedProcess[str]
 
@@ -36,13 +35,13 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fi
 
 
 @pytest.fixture(scope="module")
-def story(town: Fleet) -> Fleet:
+def story(shared_fleet: Fleet) -> Fleet:
     """A task that bob holds, and some messages."""
-    bob = town.ledger("bob", session="s1")
+    bob = shared_fleet.ledger("bob", session="s1")
     bob.submit(TASK, priority=3)
     bob.claim(TASK)
     bob.send("hello", to="carol")
-    return town
+    return shared_fleet
 
 
 @pytest.fixture
@@ -236,7 +235,7 @@ def test_symlinks_among_the_clones_own_files_lead_to_no_wrong_verdict(
 
 
 def test_a_stolen_claim_in_a_made_up_state_is_never_called_authentic(
-    story: Fleet, forge: Forge, tmp_path: Path
+    story: Fleet, attacker: Attacker, tmp_path: Path
 ) -> None:
     """The record is bob's own, and the reader has bob's key; the lease's end is a lie."""
     bob = story.ledger("bob", session="s1")
@@ -244,11 +243,11 @@ def test_a_stolen_claim_in_a_made_up_state_is_never_called_authentic(
     assert won
     assert won.commit
     bob.release("long-over")
-    task = (forge.stand(won.commit).state.task("long-over") or {}) | {
+    task = (attacker.stand(won.commit).state.task("long-over") or {}) | {
         "until": "2999-01-01T00:00:00.000Z"
     }
     changes = {page_path("long-over"): canonical.encode(task) + b"\n"}
-    server = evil_server(story, forge, "stale", dict(changes), stolen=won.commit)
+    server = evil_server(story, attacker, "stale", dict(changes), stolen=won.commit)
     copy = tmp_path / "copy"
     story.git("init", "--quiet", copy)
     reader = opened(story, copy, "bob", remote=f"file://{server}")
@@ -263,17 +262,19 @@ def test_a_stolen_claim_in_a_made_up_state_is_never_called_authentic(
 
 
 def test_a_shallow_copy_vouches_for_no_pin_and_no_head(
-    story: Fleet, forge: Forge, tmp_path: Path
+    story: Fleet, attacker: Attacker, tmp_path: Path
 ) -> None:
     """Its oldest record says of itself which seq and which digest it has."""
     known = story.ledger("bob").head()
-    server = evil_server(story, forge, "pinned", {})
+    server = evil_server(story, attacker, "pinned", {})
     fake = story.git("rev-parse", LEDGER_REF, cwd=server).strip()
-    digest = parse_commit(fake, forge.raw(fake)).digest
+    digest = parse_commit(fake, attacker.raw(fake)).digest
     seq = b"Seq: %d" % (known.seq + 1)
-    fake = forge.changed(fake, forge.stolen(fake).payload, forge.stolen(known.commit).payload)
-    fake = forge.changed(fake, digest.encode(), known.digest.encode())
-    fake = forge.changed(fake, seq, b"Seq: %d" % known.seq)
+    fake = attacker.changed(
+        fake, attacker.stolen(fake).payload, attacker.stolen(known.commit).payload
+    )
+    fake = attacker.changed(fake, digest.encode(), known.digest.encode())
+    fake = attacker.changed(fake, seq, b"Seq: %d" % known.seq)
     story.git("update-ref", LEDGER_REF, fake, cwd=server)
     for pin in (known.ledger, f"{known.seq}:{known.digest}", known.line()):
         copy = tmp_path / f"copy{len(pin)}"
@@ -477,58 +478,58 @@ def test_git_dir_names_the_repository_and_nothing_else_does(
 # -- on the server
 
 
-def test_a_pushers_environment_options_and_namespaces_change_nothing(forge: Forge) -> None:
-    fleet = forge.fleet
+def test_a_pushers_environment_options_and_namespaces_change_nothing(attacker: Attacker) -> None:
+    fleet = attacker.fleet
     fleet.git("config", "receive.advertisePushOptions", "true")
-    good = forge.propose(forge.signed("bob", "void"))
-    bad = forge.propose(forge.sign(forge.record("bob", "void"), forge.secret("carol")))
-    assert forge.refusal("--push-option=skip", "-o", "coordledger=off", bad) == "bad-signature"
-    assert forge.refusal("--atomic", good, f"{bad}:{LEDGER_REF}x") == "no-create"
+    good = attacker.propose(attacker.signed("bob", "void"))
+    bad = attacker.propose(attacker.sign(attacker.record("bob", "void"), attacker.secret("carol")))
+    assert attacker.refusal("--push-option=skip", "-o", "coordledger=off", bad) == "bad-signature"
+    assert attacker.refusal("--atomic", good, f"{bad}:{LEDGER_REF}x") == "no-create"
     refs = fleet.git("for-each-ref")
     for oid in (good, bad):
-        pushed = forge.push(oid, env={"GIT_NAMESPACE": "elsewhere"})
+        pushed = attacker.push(oid, env={"GIT_NAMESPACE": "elsewhere"})
         assert pushed.slug in ("not-fast-forward", "bad-push")
     assert fleet.git("for-each-ref") == refs
-    assert forge.push("--push-option=x", good).slug == ""
+    assert attacker.push("--push-option=x", good).slug == ""
 
 
 def test_objects_that_came_with_a_branch_are_checked_when_the_ledger_moves(
-    forge: Forge,
+    attacker: Attacker,
 ) -> None:
     """A first push brings the commits as ordinary work, a second one only moves the ref."""
-    bad = forge.propose(forge.sign(forge.record("bob", "void"), forge.secret("carol")))
-    good = forge.propose(forge.signed("bob", "void"))
-    assert forge.push(f"{bad}:refs/heads/bad", f"{good}:refs/heads/good").slug == ""
-    assert forge.refusal(bad) == "bad-signature"
-    assert forge.push(good).slug == ""
-    forge.fleet.git("branch", "-D", "bad", "good")
+    bad = attacker.propose(attacker.sign(attacker.record("bob", "void"), attacker.secret("carol")))
+    good = attacker.propose(attacker.signed("bob", "void"))
+    assert attacker.push(f"{bad}:refs/heads/bad", f"{good}:refs/heads/good").slug == ""
+    assert attacker.refusal(bad) == "bad-signature"
+    assert attacker.push(good).slug == ""
+    attacker.fleet.git("branch", "-D", "bad", "good")
 
 
-def test_a_replacement_does_not_stand_in_for_an_object_that_is_missing(forge: Forge) -> None:
+def test_a_replacement_does_not_stand_in_for_an_object_that_is_missing(attacker: Attacker) -> None:
     """Who may push refs/replace/* could promise a tree that nobody ever gets."""
-    fleet = forge.fleet
-    proposal = forge.chain.propose(forge.signed("bob", "submit", task="with-holes"))
-    forge.write(proposal)
-    head, landing = forge.tip, proposal.commit.oid
+    fleet = attacker.fleet
+    proposal = attacker.chain.propose(attacker.signed("bob", "submit", task="with-holes"))
+    attacker.write(proposal)
+    head, landing = attacker.tip, proposal.commit.oid
     for kind in ("blob", "tree"):
         victim = next(oid for oid, (what, _) in proposal.objects.items() if what == kind)
-        other = forge.add("blob", b"x") if kind == "blob" else forge.tree()
-        assert forge.push(f"{other}:refs/replace/{victim}").slug == ""
+        other = attacker.add("blob", b"x") if kind == "blob" else attacker.tree()
+        assert attacker.push(f"{other}:refs/replace/{victim}").slug == ""
         sent = "".join(f"{oid}\n" for oid in proposal.objects if oid != victim)
         pack = plain(
             *("git", "pack-objects", "--stdout", "-q"),
-            cwd=forge.folder,
+            cwd=attacker.folder,
             env=fleet.env,
             data=sent.encode(),
         ).stdout
         line = f"{head} {landing} {LEDGER_REF}\0report-status".encode()
         ran = plain(
             *("git", "receive-pack", fleet.remote),
-            cwd=forge.folder,
+            cwd=attacker.folder,
             env=fleet.env,
             data=b"%04x%s0000%s" % (len(line) + 4, line, pack),
         )
         assert b"ng " + LEDGER_REF.encode() in ran.stdout
-        assert forge.tip == head
+        assert attacker.tip == head
         fleet.git("update-ref", "-d", f"refs/replace/{victim}")
     assert canonical.decode(proposal.commit.signed.payload)["task"] == "with-holes"

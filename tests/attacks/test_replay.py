@@ -6,20 +6,19 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from fleet import LEDGER_REF, OWNER
-from git.forge import Forge, second_opinion
+from support.attack_batch import Batch
+from support.attacker import Attacker, second_opinion
+from support.fleet import LEDGER_REF, OWNER
 
 from coordledger.errors import RuleBroken
 from coordledger.format import canonical, records
 from coordledger.format.signing import Signed
 
-from .batch import Batch
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fleet import Fleet
+    from support.fleet import Fleet
 
     from coordledger.format.chain import Chain
 
@@ -101,7 +100,7 @@ def test_every_record_fits_once_where_it_belongs_and_then_never_again(
 
 @pytest.mark.parametrize("between", [0, 2])
 def test_one_push_never_brings_a_record_twice_whatever_lies_between(
-    town: Fleet, forge: Forge, between: int
+    shared_fleet: Fleet, attacker: Attacker, between: int
 ) -> None:
     for kind, given in [
         ("send", {"channel": "general", "body": f"once-{between}"}),
@@ -109,18 +108,18 @@ def test_one_push_never_brings_a_record_twice_whatever_lies_between(
         ("claim", {"tasks": [f"claimed-{between}"]}),
         ("void", {}),
     ]:
-        signed = forge.signed("bob", kind, **given)
-        oid = forge.propose(signed)
+        signed = attacker.signed("bob", kind, **given)
+        oid = attacker.propose(signed)
         for _ in range(between):
-            oid = forge.propose(forge.signed("carol", "void", on=oid), on=oid)
-        assert forge.refusal(forge.render(signed, on=oid)) == "replayed"
-        assert forge.push(oid).slug == ""
-        assert forge.refusal(forge.render(signed)) == "replayed"
+            oid = attacker.propose(attacker.signed("carol", "void", on=oid), on=oid)
+        assert attacker.refusal(attacker.render(signed, on=oid)) == "replayed"
+        assert attacker.push(oid).slug == ""
+        assert attacker.refusal(attacker.render(signed)) == "replayed"
 
 
-def test_what_its_holder_did_since_is_not_undone(town: Fleet, forge: Forge) -> None:
+def test_what_its_holder_did_since_is_not_undone(shared_fleet: Fleet, attacker: Attacker) -> None:
     """Each of a holder's records again, after each of the later ones."""
-    batch = Batch(town, town.root / "holder.git")
+    batch = Batch(shared_fleet, shared_fleet.root / "holder.git")
     kept: list[Signed] = []
     steps = [
         ("claim", {"tasks": ["long-held"]}),
@@ -137,71 +136,77 @@ def test_what_its_holder_did_since_is_not_undone(town: Fleet, forge: Forge) -> N
         oid = batch.put("bob", kind, **given)
         batch.send()
         kept.append(batch.stolen(oid))
-        chain = forge.chain
+        chain = attacker.chain
         assert [lands(chain, old) for old in kept] == ["replayed"] * len(kept)
-        assert forge.refusal(forge.render(kept[0])) == "replayed"
-    found = town.ledger("carol").show("long-held")
+        assert attacker.refusal(attacker.render(kept[0])) == "replayed"
+    found = shared_fleet.ledger("carol").show("long-held")
     assert (found.agent, found.epoch, found.status) == ("bob", 3, "claimed")
     batch.close()
 
 
-def test_a_neighbour_who_kept_bytes_lands_them_once_or_never(town: Fleet, forge: Forge) -> None:
-    kept = forge.signed("bob", "claim", tasks=["kept"])
-    town.ledger("carol").submit("something-else")
-    assert forge.push(forge.propose(kept)).slug == ""  # bob wanted it, and it was still good
+def test_a_neighbour_who_kept_bytes_lands_them_once_or_never(
+    shared_fleet: Fleet, attacker: Attacker
+) -> None:
+    kept = attacker.signed("bob", "claim", tasks=["kept"])
+    shared_fleet.ledger("carol").submit("something-else")
+    assert attacker.push(attacker.propose(kept)).slug == ""  # bob wanted it, and it was still good
     for _ in range(2):
-        assert forge.refusal(forge.render(kept)) == "replayed"
-        town.ledger("carol").send("between", channel="general")
+        assert attacker.refusal(attacker.render(kept)) == "replayed"
+        shared_fleet.ledger("carol").send("between", channel="general")
 
     # Given up by its signer, in whatever way: then it never lands.
-    given_up = forge.record("bob", "claim", tasks=["given-up"])
-    void = forge.record("bob", "void", op=given_up["op"], base=given_up["base"])
-    assert forge.push(forge.propose(forge.sign(void))).slug == ""
-    assert forge.refusal(forge.render(forge.sign(given_up))) == "replayed"
-    assert town.ledger("carol").show("kept").epoch == 1
+    given_up = attacker.record("bob", "claim", tasks=["given-up"])
+    void = attacker.record("bob", "void", op=given_up["op"], base=given_up["base"])
+    assert attacker.push(attacker.propose(attacker.sign(void))).slug == ""
+    assert attacker.refusal(attacker.render(attacker.sign(given_up))) == "replayed"
+    assert shared_fleet.ledger("carol").show("kept").epoch == 1
 
 
-def test_after_a_revocation_kept_bytes_are_worth_nothing(town: Fleet, forge: Forge) -> None:
-    town.enroll("frank")
-    landed = forge.signed("frank", "send", channel="general", body="while valid")
-    assert forge.push(forge.propose(landed)).slug == ""
-    kept = [forge.signed("frank", "claim", tasks=["frank-s"]), forge.signed("frank", "void")]
+def test_after_a_revocation_kept_bytes_are_worth_nothing(
+    shared_fleet: Fleet, attacker: Attacker
+) -> None:
+    shared_fleet.enroll("frank")
+    landed = attacker.signed("frank", "send", channel="general", body="while valid")
+    assert attacker.push(attacker.propose(landed)).slug == ""
+    kept = [attacker.signed("frank", "claim", tasks=["frank-s"]), attacker.signed("frank", "void")]
     for signed in kept:
-        forge.propose(signed)  # at first they fit
+        attacker.propose(signed)  # at first they fit
     # In one push: the revocation, and then what was signed before it.
-    revoked = forge.propose(forge.signed("alice", "revoke", who="frank"))
+    revoked = attacker.propose(attacker.signed("alice", "revoke", who="frank"))
     for signed in (landed, *kept):
-        assert forge.refusal(forge.render(signed, on=revoked)) == "unknown-key"
-    assert forge.push(revoked).slug == ""
+        assert attacker.refusal(attacker.render(signed, on=revoked)) == "unknown-key"
+    assert attacker.push(revoked).slug == ""
     for signed in (landed, *kept):
-        assert forge.refusal(forge.render(signed)) == "unknown-key"
+        assert attacker.refusal(attacker.render(signed)) == "unknown-key"
     # The number of a key is never given again, so a new key makes the old bytes no better.
-    town.enroll("frank")
+    shared_fleet.enroll("frank")
     for signed in (landed, *kept):
-        assert forge.refusal(forge.render(signed)) == "unknown-key"
-    assert forge.push(forge.propose(forge.signed("frank", "void", key=2))).slug == ""
-    landing = town.ledger("carol").messages("general")
+        assert attacker.refusal(attacker.render(signed)) == "unknown-key"
+    assert attacker.push(attacker.propose(attacker.signed("frank", "void", key=2))).slug == ""
+    landing = shared_fleet.ledger("carol").messages("general")
     assert [m.verdict for m in landing if m.body == "while valid"] == ["authentic"]
 
 
-def test_a_record_is_worth_nothing_in_another_agents_name(town: Fleet, forge: Forge) -> None:
-    signed = forge.signed("bob", "claim", tasks=["stolen"])
+def test_a_record_is_worth_nothing_in_another_agents_name(
+    shared_fleet: Fleet, attacker: Attacker
+) -> None:
+    signed = attacker.signed("bob", "claim", tasks=["stolen"])
     for change in ({"agent": "carol"}, {"agent": "alice"}, {"session": "s2"}, {"key": 2}):
         record = signed.record | change
         stolen = Signed(canonical.encode(record), record, signed.tag)
-        slug = forge.refusal(forge.render(stolen))
+        slug = attacker.refusal(attacker.render(stolen))
         assert slug == ("unknown-key" if "key" in change else "bad-signature")
     # The very same payload under another's own MAC: the payload says whose it is.
-    resigned = Signed(signed.payload, signed.record, forge.secret("carol").sign(signed.payload))
-    assert forge.refusal(forge.render(resigned)) == "bad-signature"
+    resigned = Signed(signed.payload, signed.record, attacker.secret("carol").sign(signed.payload))
+    assert attacker.refusal(attacker.render(resigned)) == "bad-signature"
     # Another's fingerprint under one's own name is no key of one's own.
-    theirs = forge.state.agent("bob") or {}
+    theirs = attacker.state.agent("bob") or {}
     copied = theirs["keys"][0]["fingerprint"]
-    made = forge.signed("alice", "enroll", who="copycat", fingerprint=copied)
-    assert forge.push(forge.propose(made)).slug == ""
-    for secret in (forge.secret("bob"), forge.secret("copycat"), forge.secret("carol")):
-        void = forge.sign(forge.record("copycat", "void"), secret)
-        assert forge.refusal(forge.render(void)) == "no-secret"
+    made = attacker.signed("alice", "enroll", who="copycat", fingerprint=copied)
+    assert attacker.push(attacker.propose(made)).slug == ""
+    for secret in (attacker.secret("bob"), attacker.secret("copycat"), attacker.secret("carol")):
+        void = attacker.sign(attacker.record("copycat", "void"), secret)
+        assert attacker.refusal(attacker.render(void)) == "no-secret"
 
 
 def test_another_ledger_on_the_same_server_with_the_same_master_takes_nothing(
@@ -209,7 +214,7 @@ def test_another_ledger_on_the_same_server_with_the_same_master_takes_nothing(
 ) -> None:
     fleet, batch, ids = lived
     fleet.run("--ledger", "other", "init", fleet.remote, "--agent", OWNER, check=0)
-    other = Forge(fleet, tmp_path / "other.git", ref="refs/coordledger/other")
+    other = Attacker(fleet, tmp_path / "other.git", ref="refs/coordledger/other")
     kinds = {batch.stolen(oid).record["kind"]: oid for oid in ids}
     slugs = {other.refusal(other.render(batch.stolen(oid))) for oid in kinds.values()}
     assert slugs == {"wrong-ledger", "bad-genesis"}
@@ -226,24 +231,24 @@ def test_another_ledger_on_the_same_server_with_the_same_master_takes_nothing(
 
 
 def test_on_a_restored_copy_a_record_lands_once_or_never(
-    fleet: Fleet, forge_for: Callable[[Fleet], Forge], tmp_path: Path
+    fleet: Fleet, attacker_for: Callable[[Fleet], Attacker], tmp_path: Path
 ) -> None:
     """After a restore the lost records may come again from who kept them: each at most once."""
     fleet.enroll("bob")
-    forge = forge_for(fleet)
-    early = forge.signed("bob", "send", channel="general", body="early")
-    assert forge.push(forge.propose(early)).slug == ""
+    attacker = attacker_for(fleet)
+    early = attacker.signed("bob", "send", channel="general", body="early")
+    assert attacker.push(attacker.propose(early)).slug == ""
     backup = tmp_path / "backup.git"
     shutil.copytree(fleet.remote, backup)
 
-    lost = [forge.signed("bob", "submit", task="lost")]
-    assert forge.push(forge.propose(lost[0])).slug == ""
-    lost.append(forge.signed("bob", "claim", tasks=["lost"]))
-    assert forge.push(forge.propose(lost[1])).slug == ""
+    lost = [attacker.signed("bob", "submit", task="lost")]
+    assert attacker.push(attacker.propose(lost[0])).slug == ""
+    lost.append(attacker.signed("bob", "claim", tasks=["lost"]))
+    assert attacker.push(attacker.propose(lost[1])).slug == ""
 
     shutil.rmtree(fleet.remote)
     shutil.copytree(backup, fleet.remote)
-    restored = forge_for(fleet)
+    restored = attacker_for(fleet)
     assert restored.refusal(restored.render(early)) == "replayed"
     # Its base is gone with what was lost; the one before it names what is there.
     assert restored.refusal(restored.render(lost[1])) == "bad-base"
@@ -257,24 +262,28 @@ def test_on_a_restored_copy_a_record_lands_once_or_never(
 
 
 def test_on_a_restored_copy_that_went_another_way_what_was_lost_is_lost(
-    fleet: Fleet, forge_for: Callable[[Fleet], Forge], tmp_path: Path
+    fleet: Fleet, attacker_for: Callable[[Fleet], Attacker], tmp_path: Path
 ) -> None:
-    forge = forge_for(fleet)
-    backup = forge.tip
-    first = forge.signed("alice", "void")
-    assert forge.push(forge.propose(first)).slug == ""
-    second = forge.signed("alice", "submit", task="second")
-    assert forge.push(forge.propose(second)).slug == ""
+    attacker = attacker_for(fleet)
+    backup = attacker.tip
+    first = attacker.signed("alice", "void")
+    assert attacker.push(attacker.propose(first)).slug == ""
+    second = attacker.signed("alice", "submit", task="second")
+    assert attacker.push(attacker.propose(second)).slug == ""
     fleet.git("update-ref", LEDGER_REF, backup)
-    assert forge.push(forge.propose(forge.signed("alice", "void"))).slug == ""  # another one
-    assert forge.refusal(forge.render(second)) == "bad-base"
-    assert forge.push(forge.propose(first)).slug == ""  # it builds on nothing that was lost
-    assert forge.refusal(forge.render(second)) == "bad-base"
-    assert forge.refusal(forge.render(first)) == "replayed"
+    assert (
+        attacker.push(attacker.propose(attacker.signed("alice", "void"))).slug == ""
+    )  # another one
+    assert attacker.refusal(attacker.render(second)) == "bad-base"
+    assert attacker.push(attacker.propose(first)).slug == ""  # it builds on nothing that was lost
+    assert attacker.refusal(attacker.render(second)) == "bad-base"
+    assert attacker.refusal(attacker.render(first)) == "replayed"
 
 
-def test_when_old_bytes_come_late_the_servers_clock_refuses_them(town: Fleet, forge: Forge) -> None:
-    forge.later = -31_000
-    kept = forge.signed("bob", "send", channel="general", body="late")
-    forge.later = 0
-    assert forge.refusal(forge.propose(kept)) == "clock-skew"
+def test_when_old_bytes_come_late_the_servers_clock_refuses_them(
+    shared_fleet: Fleet, attacker: Attacker
+) -> None:
+    attacker.later = -31_000
+    kept = attacker.signed("bob", "send", channel="general", body="late")
+    attacker.later = 0
+    assert attacker.refusal(attacker.propose(kept)) == "clock-skew"

@@ -14,8 +14,8 @@ import traceback
 from typing import TYPE_CHECKING
 
 import pytest
-from fleet import LEDGER_REF
-from git.forge import opened, plain
+from support.attacker import opened, plain
+from support.fleet import LEDGER_REF
 
 from coordledger.client import config
 from coordledger.client.ledger import surroundings
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fleet import Fleet
+    from support.fleet import Fleet
 
     Ran = subprocess.CompletedProcess[str]
 
@@ -44,12 +44,12 @@ def secrets_folder(fleet: Fleet) -> Path:
 
 
 @pytest.fixture(scope="module")
-def vault(town: Fleet) -> Fleet:
+def vault(shared_fleet: Fleet) -> Fleet:
     """The town, and a file with a secret that dave brings along."""
-    brought = town.root / "brought"
+    brought = shared_fleet.root / "brought"
     brought.write_text("canary-of-daves-own-secret-" + "d" * 30 + "\n")
     brought.chmod(0o600)
-    return town
+    return shared_fleet
 
 
 def canaries(fleet: Fleet) -> list[str]:

@@ -6,24 +6,23 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fleet import LEDGER_REF
-from git.forge import opened, plain
+from support.attack_batch import Batch, evil_server
+from support.attacker import opened, plain
+from support.fleet import LEDGER_REF
+from support.hostile import BIDI, ESCAPES, TEXTS, is_harmless
 
 from coordledger.errors import CoordledgerError, Failed
 from coordledger.format import canonical
 from coordledger.format.commit import parse_commit
 from coordledger.format.state import page_path
 
-from .batch import Batch, evil_server
-from .hostile import BIDI, ESCAPES, TEXTS, is_harmless
-
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
-    from fleet import Fleet
-    from git.forge import Forge
+    from support.attacker import Attacker
+    from support.fleet import Fleet
 
     Ran = subprocess.CompletedProcess[str]
 
@@ -31,9 +30,9 @@ NAMES = list(TEXTS)
 
 
 @pytest.fixture(scope="module")
-def noisy(town: Fleet) -> Fleet:
+def noisy(shared_fleet: Fleet) -> Fleet:
     """Each hostile text as a note, a result, a reason, a fact and a body."""
-    batch = Batch(town, town.root / "batch.git")
+    batch = Batch(shared_fleet, shared_fleet.root / "batch.git")
     for number, name in enumerate(NAMES):
         task, text = f"t{number}", TEXTS[name]
         batch.put("bob", "submit", task=task, meta={"fact": text})
@@ -48,7 +47,7 @@ def noisy(town: Fleet) -> Fleet:
     batch.put("bob", "send", channel="general", body=long)
     batch.send()
     batch.close()
-    return town
+    return shared_fleet
 
 
 def harmless(ran: Ran) -> Ran:
@@ -201,17 +200,17 @@ def test_a_servers_words_are_shown_harmless_and_cut(
     harmless(inside(fleet, "claim", "t", agent="alice", check=1))
 
 
-def test_a_refusal_of_the_hook_is_printable_whatever_was_pushed(forge: Forge) -> None:
-    loud = forge.sign(forge.record("bob", "void") | {"kind": ESCAPES + BIDI})
-    old = forge.stolen(forge.tip).payload
+def test_a_refusal_of_the_hook_is_printable_whatever_was_pushed(attacker: Attacker) -> None:
+    loud = attacker.sign(attacker.record("bob", "void") | {"kind": ESCAPES + BIDI})
+    old = attacker.stolen(attacker.tip).payload
     refs = [f"{ESCAPES}", "\udcff\udcfe", "x" * 70_000]
-    lines = [f"{forge.tip} {forge.tip} refs/coordledger/{ref}\n" for ref in refs]
+    lines = [f"{attacker.tip} {attacker.tip} refs/coordledger/{ref}\n" for ref in refs]
     for line in lines:
-        pushed = forge.hook(line.encode("utf-8", "surrogateescape"))
+        pushed = attacker.hook(line.encode("utf-8", "surrogateescape"))
         assert pushed.slug == "bad-ref"
         assert is_harmless(pushed.err)
         assert len(pushed.err) < 300
-    assert forge.refusal(forge.changed(forge.tip, old, loud.payload)) == "newer-version"
+    assert attacker.refusal(attacker.changed(attacker.tip, old, loud.payload)) == "newer-version"
 
 
 # -- a state that nobody verified
@@ -223,9 +222,9 @@ def line(value: Any) -> bytes:
 
 @pytest.mark.parametrize("field", ["agent", "session", "epoch", "priority", "meta", "inbox"])
 def test_a_state_that_a_shallow_copy_took_on_trust_is_shown_harmless(
-    noisy: Fleet, forge: Forge, inside: Callable[..., Ran], tmp_path: Path, field: str
+    noisy: Fleet, attacker: Attacker, inside: Callable[..., Ran], tmp_path: Path, field: str
 ) -> None:
-    found = forge.stand(forge.tip).state
+    found = attacker.stand(attacker.tip).state
     evil = ESCAPES + BIDI
     if field == "inbox":
         message = found.inbox("carol")[0] | dict.fromkeys(("agent", "thread", "importance"), evil)
@@ -233,7 +232,7 @@ def test_a_state_that_a_shallow_copy_took_on_trust_is_shown_harmless(
     else:
         value = {evil: evil} if field == "meta" else evil
         changes = {page_path("t0"): line((found.task("t0") or {}) | {field: value})}
-    server = evil_server(noisy, forge, f"evil-{field}", dict(changes))
+    server = evil_server(noisy, attacker, f"evil-{field}", dict(changes))
     copy = tmp_path / "copy"
     noisy.git("init", "--quiet", copy)
     joining = ["-C", copy, "join", f"file://{server}", "--agent", "carol", "--depth", "1"]
@@ -260,21 +259,21 @@ def test_a_state_that_a_shallow_copy_took_on_trust_is_shown_harmless(
 )
 def test_a_shallow_copy_takes_no_nonsense_for_a_ledger(
     noisy: Fleet,
-    forge: Forge,
+    attacker: Attacker,
     inside: Callable[..., Ran],
     tmp_path: Path,
     content: bytes | None,
     seq: bytes | None,
 ) -> None:
     if content == b"policy":
-        ledger = forge.stand(forge.tip).state.ledger
+        ledger = attacker.stand(attacker.tip).state.ledger
         content = line(ledger | {"policy": ledger["policy"] | {"max_ttl": ESCAPES}})
     changes = {} if seq else {"ledger.json": content}
-    server = evil_server(noisy, forge, f"odd-{tmp_path.name}", changes)
+    server = evil_server(noisy, attacker, f"odd-{tmp_path.name}", changes)
     if seq:
         head = noisy.git("rev-parse", LEDGER_REF, cwd=server).strip()
-        number = b"Seq: %d" % parse_commit(head, forge.raw(head)).seq
-        odd = forge.changed(head, number, b"Seq: " + seq)
+        number = b"Seq: %d" % parse_commit(head, attacker.raw(head)).seq
+        odd = attacker.changed(head, number, b"Seq: " + seq)
         noisy.git("update-ref", LEDGER_REF, odd, cwd=server)
     copy = tmp_path / "copy"
     noisy.git("init", "--quiet", copy)
@@ -285,10 +284,10 @@ def test_a_shallow_copy_takes_no_nonsense_for_a_ledger(
 
 
 def test_a_history_that_ends_in_the_year_of_no_end_is_read_to_its_head(
-    noisy: Fleet, forge: Forge, inside: Callable[..., Ran], tmp_path: Path
+    noisy: Fleet, attacker: Attacker, inside: Callable[..., Ran], tmp_path: Path
 ) -> None:
-    task = (forge.stand(forge.tip).state.task("t0") or {}) | {"last_seq": 2**53 - 1}
-    server = evil_server(noisy, forge, "endless", {page_path("t0"): line(task)})
+    task = (attacker.stand(attacker.tip).state.task("t0") or {}) | {"last_seq": 2**53 - 1}
+    server = evil_server(noisy, attacker, "endless", {page_path("t0"): line(task)})
     copy = tmp_path / "copy"
     noisy.git("init", "--quiet", copy)
     ledger = opened(noisy, copy, "carol", remote=f"file://{server}")
@@ -300,7 +299,7 @@ def test_a_history_that_ends_in_the_year_of_no_end_is_read_to_its_head(
 
 
 def test_what_a_repository_of_code_adds_to_the_log_is_switched_off(
-    noisy: Fleet, forge: Forge
+    noisy: Fleet, attacker: Attacker
 ) -> None:
     """A .mailmap in the work tree and notes on the server are not the ledger's words."""
     clone = noisy.clone("carol")
@@ -308,10 +307,10 @@ def test_what_a_repository_of_code_adds_to_the_log_is_switched_off(
     ledger = noisy.founded.ledger
     mailmap = clone / ".mailmap"
     mailmap.write_text(f"alice/desk {ESCAPES} <alice@{ledger}> <bob@{ledger}>\n")
-    notes = forge.tree(("100644", forge.add("blob", ESCAPES.encode()), claimed))
+    notes = attacker.tree(("100644", attacker.add("blob", ESCAPES.encode()), claimed))
     who = "x <x@x> 1 +0000"
-    head = forge.add("commit", f"tree {notes}\nauthor {who}\ncommitter {who}\n\nx\n".encode())
-    assert forge.push(f"{head}:refs/notes/commits").slug == ""
+    head = attacker.add("commit", f"tree {notes}\nauthor {who}\ncommitter {who}\n\nx\n".encode())
+    assert attacker.push(f"{head}:refs/notes/commits").slug == ""
     safely = ("--no-replace-objects", "log", "--no-mailmap", "--no-notes", "-1", claimed)
     try:
         for cwd in (clone, noisy.remote):

@@ -21,7 +21,7 @@ from coordledger.bench import (
     scale,
     write,
 )
-from coordledger.bench.ground import Ground
+from coordledger.bench.workspace import Workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ SMALL: dict[str, tuple[Callable[..., Any], dict[str, Any], set[str]]] = {
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Ground:
-    return Ground(tmp_path)
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
 
 
 def bench(env: dict[str, str], *argv: str) -> str:
@@ -61,10 +61,10 @@ def bench(env: dict[str, str], *argv: str) -> str:
 
 
 @pytest.mark.parametrize("suite", SMALL)
-def test_a_small_suite_gives_the_rows_that_are_documented(suite: str, ground: Ground) -> None:
+def test_a_small_suite_gives_the_rows_that_are_documented(suite: str, workspace: Workspace) -> None:
     run, sizes, columns = SMALL[suite]
     steps: list[tuple[int, int]] = []
-    rows, missing = run(ground, 1, lambda done, of: steps.append((done, of)), **sizes)
+    rows, missing = run(workspace, 1, lambda done, of: steps.append((done, of)), **sizes)
     assert rows
     for row in rows:
         assert set(row) == columns

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from fleet import Fleet, hermetic
+from support.fleet import Fleet, hermetic
 
 from coordledger.errors import ERRORS
 

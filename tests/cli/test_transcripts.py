@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fleet import Fleet
+from support.fleet import Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Callable

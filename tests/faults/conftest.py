@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_DYING = Path(__file__).with_name("dying.py")
+_DYING = Path(__file__).parents[1] / "support" / "dying_agent.py"
 
 
 class Agents:

@@ -16,16 +16,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.bookkeeping import claims_of, records_of
+from support.served import daemon
 
 from coordledger.errors import CoordledgerError, Failed, Integrity
-
-from .bookkeeping import claims_of, records_of
-from .served import daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fleet import Fleet
+    from support.fleet import Fleet
 
     from coordledger import Ledger
 

@@ -9,15 +9,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fleet import LEDGER_REF, Fleet
+from support.bookkeeping import claims_of, fsck, records_of
+from support.fleet import LEDGER_REF, Fleet
+from support.served import daemon
 
 from coordledger import Ledger
 from coordledger.client.config import Options
 from coordledger.errors import Failed
 from coordledger.setup import joining
-
-from .bookkeeping import claims_of, fsck, records_of
-from .served import daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fleet import LEDGER_REF, Fleet
+from support.bookkeeping import check_clone, claims_of, fsck, litter, records_of
+from support.fleet import LEDGER_REF, Fleet
 
 from coordledger import Ledger
 from coordledger.errors import Failed, OutcomeUnknown
-
-from .bookkeeping import check_clone, claims_of, fsck, litter, records_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

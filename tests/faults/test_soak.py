@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fleet import Fleet, hermetic
-from servers.proxy import Fault, Proxy
-
-from .bookkeeping import Record, fsck, litter, replay
-from .served import daemon
+from support.bookkeeping import Record, fsck, litter, replay
+from support.fleet import Fleet, hermetic
+from support.proxy import Fault, Proxy
+from support.served import daemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +35,7 @@ SEED = os.environ.get("COORDLEDGER_SOAK_SEED", "1")
 AGENTS = 8
 MAX_SKEW = 5
 AFTERWARDS = 40.0  # seconds for settling and ending
-_SOAKER = Path(__file__).with_name("soaker.py")
+_SOAKER = Path(__file__).parents[1] / "support" / "soaker.py"
 
 
 class Weather(threading.Thread):

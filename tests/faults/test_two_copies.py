@@ -8,7 +8,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from fleet import LEDGER_REF, Fleet
+from support.bookkeeping import claims_of, fsck, records_of
+from support.fleet import LEDGER_REF, Fleet
 
 from coordledger import Ledger
 from coordledger.client.config import Options
@@ -19,8 +20,6 @@ from coordledger.format.signing import Keyring
 from coordledger.git.process import Deadline, Git
 from coordledger.git.repository import Repository
 from coordledger.setup import joining
-
-from .bookkeeping import claims_of, fsck, records_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

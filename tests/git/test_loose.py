@@ -8,13 +8,12 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.attacker import plain
 
 from coordledger.errors import RuleBroken
 from coordledger.git import cat_file, loose
 from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
-
-from .forge import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

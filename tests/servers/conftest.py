@@ -6,9 +6,8 @@ import os
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-
-from . import hosts
-from .sites import Site
+from support import hosts
+from support.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fleet import LEDGER_REF
+from support import hosts
+from support.fleet import LEDGER_REF
+from support.proxy import Fault
+from support.sites import SECONDS, Site, on_a_terminal, survivors, wait_until
 
 from coordledger.client.config import Options
 from coordledger.errors import CoordledgerError, Failed, Lost, OutcomeUnknown
@@ -24,15 +27,12 @@ from coordledger.format.signing import Signed
 from coordledger.git.process import ENDING
 from coordledger.setup import joining
 
-from . import hosts
 from .conftest import absent
-from .proxy import Fault
-from .sites import SECONDS, Site, on_a_terminal, survivors, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-AGENT = Path(__file__).with_name("agent.py")
+AGENT = Path(__file__).parents[1] / "support" / "server_agent.py"
 LARGE = base64.b64encode(os.urandom(36_000)).decode()  # and does not get smaller in a pack
 wired = pytest.mark.parametrize("site", [k for k in hosts.KINDS if k != "path"], indirect=True)
 

@@ -15,17 +15,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from fleet import LEDGER_REF
+from support import hosts
+from support.fleet import LEDGER_REF
+from support.proxy import Fault
+from support.sites import SECONDS, Site, wait_until
 
 from coordledger.errors import Failed
 from coordledger.git import http as web
 from coordledger.git import push_protocol
 from coordledger.git.http import SmartHttp, Unknown, Unsent
 from coordledger.git.process import Deadline, Git
-
-from . import hosts
-from .proxy import Fault
-from .sites import SECONDS, Site, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,15 +9,14 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from fleet import LEDGER_REF
+from support import hosts
+from support.fleet import LEDGER_REF
+from support.proxy import Proxy
+from support.sites import SECONDS, Site, on_a_terminal
 
 from coordledger.client.config import Options
 from coordledger.errors import Failed
 from coordledger.setup import joining
-
-from . import hosts
-from .proxy import Proxy
-from .sites import SECONDS, Site, on_a_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

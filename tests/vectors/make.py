@@ -14,7 +14,7 @@ import re
 from base64 import b64encode
 from pathlib import Path
 
-from helpers import MASTER, SECOND, SKEW, START, Fleet, refused
+from support.memory_ledger import MASTER, SECOND, SKEW, START, MemoryLedger, refused
 
 from coordledger.errors import RuleBroken
 from coordledger.format import canonical, records, signing, timestamps
@@ -42,9 +42,9 @@ SMALL = {
 # -- the valid chain
 
 
-def valid() -> tuple[Fleet, dict[str, int]]:
+def valid() -> tuple[MemoryLedger, dict[str, int]]:
     """The chain, and its moments: name -> how many records there are by then."""
-    fleet = Fleet("bob")
+    fleet = MemoryLedger("bob")
     moments: dict[str, int] = {}
 
     def now(moment: str) -> None:
@@ -110,18 +110,18 @@ def valid() -> tuple[Fleet, dict[str, int]]:
     return fleet, moments
 
 
-def _sent_to(agent: str, fleet: Fleet) -> list[int]:
+def _sent_to(agent: str, fleet: MemoryLedger) -> list[int]:
     return [fleet.put("bob", "send", to=agent).commit.seq]
 
 
-def _in_sha256(fleet: Fleet) -> Fleet:
-    other = Fleet(algo="sha256").at(0)
+def _in_sha256(fleet: MemoryLedger) -> MemoryLedger:
+    other = MemoryLedger(algo="sha256").at(0)
     for it in fleet.log:
         other.land(parse_commit(*it).signed)
     return other
 
 
-def chain_file(fleet: Fleet) -> dict[str, Any]:
+def chain_file(fleet: MemoryLedger) -> dict[str, Any]:
     other = _in_sha256(fleet)
     rows = []
     for seq, (it, in_256) in enumerate(zip(fleet.log, other.log, strict=True)):
@@ -146,7 +146,7 @@ def chain_file(fleet: Fleet) -> dict[str, Any]:
     return {"master": MASTER.reveal(), "secrets": secrets, "records": rows}
 
 
-def _keys(fleet: Fleet, agent: str) -> list[dict[str, Any]]:
+def _keys(fleet: MemoryLedger, agent: str) -> list[dict[str, Any]]:
     entry = fleet.state.agent(agent)
     assert entry
     keys: list[dict[str, Any]] = entry["keys"]
@@ -166,7 +166,7 @@ class Draft:
     `good` is a record that could stand here; `broken` what the bad one says instead.
     """
 
-    def __init__(self, then: Fleet, agent: str, kind: str, **given: Any) -> None:
+    def __init__(self, then: MemoryLedger, agent: str, kind: str, **given: Any) -> None:
         broken = given.pop("broken", {})
         self.then = then
         self.good = then.record(agent, kind, **given)
@@ -290,11 +290,11 @@ def _compact(line: str) -> str | list[Any]:
 class Cases:
     """The malformed vectors, collected by name."""
 
-    def __init__(self, fleet: Fleet, moments: dict[str, int]) -> None:
+    def __init__(self, fleet: MemoryLedger, moments: dict[str, int]) -> None:
         self.fleet, self.moments = fleet, moments
         self.files: dict[str, dict[str, Any]] = {}
 
-    def at(self, moment: str, voids: int = 0) -> Fleet:
+    def at(self, moment: str, voids: int = 0) -> MemoryLedger:
         then = self.fleet.at(self.moments.get(moment, 0))
         then.intents = 0xBAD0000
         for _ in range(voids):
@@ -320,7 +320,7 @@ class Cases:
         self.files[name] = found
 
 
-def malformed(fleet: Fleet, moments: dict[str, int]) -> dict[str, dict[str, Any]]:
+def malformed(fleet: MemoryLedger, moments: dict[str, int]) -> dict[str, dict[str, Any]]:
     cases = Cases(fleet, moments)
     for section in (_canonical, _values, _kinds, _signatures, _commits, _chain, _agents, _tasks):
         section(cases)
@@ -733,7 +733,7 @@ def _chain(cases: Cases) -> None:
     first = cases.draft("small", "bob", "void")
     first.then = cases.at("")
     add("9", "genesis-missing", "the first record is a genesis record", "bad-genesis", first)
-    other = Fleet("bob", policy={"channels": 7}).state.ledger["ledger"]
+    other = MemoryLedger("bob", policy={"channels": 7}).state.ledger["ledger"]
     add(
         "9.1",
         "another-ledgers",

@@ -1,0 +1,192 @@
+"""What users expect without reading: the newest choice, the true reason, the loud alarm."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
+from coordledger.errors import CoordledgerError
+from coordledger.git.process import Deadline, Git
+from coordledger.setup import doctor, hooks, joining
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.fleet import Fleet
+
+
+def refusal(act: Callable[[], object]) -> str:
+    with pytest.raises(CoordledgerError) as caught:
+        act()
+    return caught.value.code
+
+
+@pytest.fixture
+def two(fleet: Fleet) -> Fleet:
+    fleet.enroll("bob")
+    return fleet
+
+
+def test_next_takes_what_is_most_urgent_on_the_remote(two: Fleet) -> None:
+    alice, bob = two.ledger("alice"), two.ledger("bob")
+    alice.submit("low")
+    bob.tasks()
+    alice.submit("urgent", priority=99)
+    won = bob.claim_next().claim
+    assert won is not None
+    assert won.task == "urgent"
+
+
+def test_next_says_nothing_about_others_tasks_when_there_is_nothing(two: Fleet) -> None:
+    alice, bob = two.ledger("alice"), two.ledger("bob")
+    bob.claim("taken")
+    alice.tasks()
+    lost = alice.claim_next()
+    assert (lost.outcome, lost.code, lost.claims) == ("lost", "nothing-to-claim", ())
+
+
+def test_a_lease_has_the_policys_length_where_that_is_shorter_than_an_hour(two: Fleet) -> None:
+    two.ledger("alice").policy(max_ttl=600)
+    claim = two.ledger("bob").claim("t").claim
+    assert claim is not None
+    assert claim.claimed_at is not None
+    assert claim.expires_at == claim.claimed_at + timedelta(minutes=10)
+    assert refusal(lambda: two.ledger("bob").renew("t", ttl=60)) == "bad-ttl"  # type: ignore[arg-type]
+
+
+def test_the_gate_says_which_condition_does_not_hold(two: Fleet) -> None:
+    alice, bob = two.ledger("alice"), two.ledger("bob")
+    bob.claim("t")
+    assert alice.require("t", by="bob", epoch=1).task == "t"
+    assert refusal(lambda: alice.require("t", by="alice")) == "not-holder"
+    assert refusal(lambda: alice.require("t", epoch=2)) == "wrong-epoch"
+    assert refusal(lambda: two.ledger("alice", offline=True).require("t")) == "bad-value"
+    alice.revoke("bob")
+    assert refusal(lambda: alice.require("t", by="bob")) == "holder-revoked"
+    assert refusal(lambda: bob.claim("u")) == "key-revoked"
+
+
+def test_the_server_is_trusted_only_where_a_hook_was_seen(two: Fleet) -> None:
+    bob = two.ledger("bob")
+    bob.claim("t")
+    # As on another host: neither the master nor bob's secret.
+    (two.remote / "coordledger" / "master").rename(two.root / "master")
+    bob.finder.home("bob").rename(two.root / "bob.secret")
+    alice = two.ledger("alice")
+    assert refusal(lambda: alice.require("t")) == "no-key"
+    assert alice.require("t", trust_server=True).verdict == "unverified"
+    (two.root / "master").rename(two.remote / "coordledger" / "master")
+    (two.remote / "hooks" / "pre-receive").unlink()
+    assert doctor.probe(alice) == "none"
+    (two.remote / "coordledger" / "master").rename(two.root / "master")
+    blind = two.ledger("alice")
+    assert refusal(lambda: blind.require("t", trust_server=True)) == "nobody-checked"
+
+
+def test_a_hook_that_vanished_is_an_alarm(two: Fleet) -> None:
+    path = two.clone("bob")
+
+    def enforcement() -> dict[str, bool | None]:
+        checks = doctor.examine(Options(path, agent="bob"), two.env)
+        return {check.name: check.ok for check in checks}
+
+    assert enforcement()["enforcement"] is True
+    (two.remote / "hooks" / "pre-receive").unlink()
+    found = enforcement()
+    assert found["enforcement"] is False
+    assert found["server's files"] is False
+    assert two.ledger("bob").status().enforcement == "none"
+
+
+def test_a_secret_that_fits_nothing_is_refused_and_not_kept(two: Fleet) -> None:
+    carols = two.enroll("carol")
+    home = two.ledger("bob").finder.home("bob")
+    bobs = home.read_text()
+    path = two.root / "elsewhere"
+    two.git("clone", "--quiet", two.remote, path)
+
+    def join() -> object:
+        return joining.join(Options(path, agent="bob"), two.env, "origin", secret_file=carols)
+
+    assert refusal(join) == "bad-secret"
+    assert home.read_text() == bobs
+    assert "coordledger.agent" not in two.git("config", "--list", cwd=path)
+
+
+def test_another_repository_is_not_called_a_rewritten_one(two: Fleet, make_fleet) -> None:  # type: ignore[no-untyped-def]
+    other = make_fleet()
+    with pytest.raises(CoordledgerError) as caught:
+        two.ledger("bob", remote=str(other.remote)).tasks()
+    assert (caught.value.code, caught.value.exit_code) == ("other-ledger", 4)
+    assert other.founded.ledger in caught.value.message
+
+    def found_again() -> object:
+        path = two.root / "third.git"
+        return joining.init(Options(two.clone("bob"), agent="bob"), two.env, str(path), 30)
+
+    assert refusal(found_again) == "already-joined"
+    assert not (two.root / "third.git").exists()
+
+
+def test_what_is_there_is_named_where_a_ledger_is_not(two: Fleet) -> None:
+    with pytest.raises(CoordledgerError, match=r"has no ledger team-a; it has main") as caught:
+        two.ledger("bob", ledger="team-a").tasks()
+    assert caught.value.code == "not-a-ledger"
+
+
+def test_an_audit_from_beyond_the_head_is_no_audit(two: Fleet) -> None:
+    alice = two.ledger("alice")
+    assert refusal(lambda: alice.audit(since=99)) == "bad-value"
+    assert alice.audit().records == 2
+    assert alice.audit().records == 0
+    assert alice.audit(since=1).verdicts == {"authentic": 1}
+
+
+def test_a_head_line_pins_and_a_pin_compares(two: Fleet) -> None:
+    alice = two.ledger("alice")
+    head = alice.head()
+    for text in (head.line(), head.ledger, f"{head.seq}:{head.digest}", f"0{head.line()[33:]}"):
+        assert alice.compare(text) == head
+        assert alice.join(pin=text) == head
+    for text in ("", "hello", f"{head.seq}:{head.digest[:8]}", f"{head.line()} more", "x:y"):
+        assert refusal(lambda text=text: alice.compare(text)) == "bad-value"  # type: ignore[misc]
+    wrong = f"{head.seq}:{'0' * 64}"
+    assert refusal(lambda: alice.compare(wrong)) == "head-differs"
+    assert refusal(lambda: alice.join(pin=wrong)) == "pin-mismatch"
+
+
+def test_a_hook_is_not_put_into_a_work_trees_repository(two: Fleet) -> None:
+
+    git = Git(two.env, two.root, Deadline(10))
+    assert refusal(lambda: hooks.install_hook(two.clone("alice"), git)) == "bad-value"
+
+
+def test_a_pushers_own_hooks_path_does_not_hide_the_hook(two: Fleet) -> None:
+    path = two.clone("bob")
+    mine = two.root / "my-hooks"
+    mine.mkdir()
+    config = two.root / "gitconfig"
+    config.write_text(f'[core]\n\thooksPath = {mine}\n[remote "origin"]\n\tmirror = true\n')
+    env = two.env | {"GIT_CONFIG_GLOBAL": str(config)}
+    checks = {check.name: check for check in doctor.examine(Options(path, agent="bob"), env)}
+    assert checks["enforcement"].ok is True
+    with Ledger.open(path, "bob", environ=env) as bob:
+        assert bob.claim("t").won
+
+
+def test_a_servers_shared_hooks_path_is_followed_and_said(two: Fleet) -> None:
+    shared = two.root / "shared-hooks"
+    config = two.root / "gitconfig"
+    config.write_text(f"[core]\n\thooksPath = {shared}\n")
+    shared.mkdir()
+    (shared / "pre-receive").write_text("#!/bin/sh\nexit 0\n")
+    git = Git(two.env | {"GIT_CONFIG_GLOBAL": str(config)}, two.root, Deadline(10))
+    two.git("init", "--quiet", "--bare", two.root / "other.git")
+    done = hooks.install_hook(two.root / "other.git", git)
+    assert "core.hooksPath is global: every repository there has this hook now" in done
+    assert (shared / "pre-receive.chained").read_text().endswith("exit 0\n")
+    assert hooks.MARK in (shared / "pre-receive").read_text()

@@ -1,0 +1,177 @@
+"""Faults that were found by looking, each kept from coming back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coordledger import keyfiles
+from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
+from coordledger.client.local_state import VOIDED, Intent
+from coordledger.errors import CoordledgerError
+from coordledger.git.process import Deadline, Git
+from coordledger.setup import doctor, joining
+
+from .test_hookless import Host, forge, host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.fleet import Fleet
+
+__all__ = ["host"]
+
+
+def refusal(act: Callable[[], object]) -> str:
+    with pytest.raises(CoordledgerError) as caught:
+        act()
+    return caught.value.code
+
+
+def test_damage_of_ones_own_copy_is_never_cut_off_from_the_remote(host: Host) -> None:
+    host.found()
+    with host.ledger("alice") as alice:
+        alice.submit("one")
+        other = Ledger.open(host.clone("again"), "alice", environ=host.env, remote=host.url)
+        other.join()
+        alice.submit("two")
+        tree = alice.replica.position().state.tree
+        blob = tree._find("ledger.json")
+        assert blob
+        path = other.local.repository.git_dir / "objects" / blob[1][:2] / blob[1][2:]
+        path.chmod(0o600)
+        path.write_bytes(b"nonsense")
+        other.close()
+        other = Ledger.open(host.root / "again", "alice", environ=host.env, remote=host.url)
+        assert refusal(other.damage) == "bad-copy"
+        other.close()
+        assert alice.damage() is None
+
+
+def test_a_first_contact_uses_the_master_that_is_at_hand(host: Host) -> None:
+    host.found()
+    with host.ledger("alice") as alice:
+        alice.enroll("bob")
+        ledger = alice.head().ledger
+    forge(host, "alice", kind="void")
+    assert (
+        keyfiles.read(f"{host.env['XDG_CONFIG_HOME']}/coordledger/masters/{ledger}")
+    ) is not None
+    (host.root / "home" / "config" / "coordledger" / "secrets" / "alice.secret").unlink()
+    fresh = Ledger.open(host.clone("fresh"), "carol", environ=host.env, remote=host.url)
+    assert refusal(fresh.join) == "bad-signature"
+    assert fresh.local.trusted is None
+    fresh.close()
+
+
+def test_what_was_adopted_before_the_keys_came_is_repaired_too(host: Host) -> None:
+    host.found()
+    with host.ledger("alice") as alice:
+        good = alice.head()
+    forge(host, "alice")
+    config = host.root / "home" / "config" / "coordledger"
+    config.rename(host.root / "keys")  # as on another host
+    blind = Ledger.open(host.clone("blind"), "carol", environ=host.env, remote=host.url)
+    assert blind.join().seq == good.seq + 1
+    assert blind.damage() is None
+    (host.root / "keys").rename(config)
+    found = blind.damage()
+    assert found is not None
+    assert found.last.oid == good.commit
+    assert blind.repair(found) == good
+    blind.close()
+
+
+def test_a_ledger_is_not_founded_whose_owners_secret_cannot_be_kept(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    secrets = tmp_path / "home" / "config" / "coordledger" / "secrets"
+    secrets.mkdir(parents=True)
+    (secrets / "alice.secret").write_text("x" * 43 + "\n")
+    (secrets / "alice.secret").chmod(0o644)
+
+    def init() -> joining.Founded:
+        return joining.init(Options(tmp_path, agent="alice"), env, str(tmp_path / "l.git"), 30)
+
+    assert refusal(init) == "secret-exposed"
+    (secrets / "alice.secret").chmod(0o600)
+    founded = init()
+    joined = joining.join(Options(tmp_path, agent="alice"), env, founded.repository)
+    assert joined.key == "ready"
+
+
+@pytest.mark.parametrize("overtaken", [True, False])
+def test_an_intent_of_another_history_blocks_nobody_after_a_reset(
+    fleet: Fleet, overtaken: bool
+) -> None:
+    fleet.enroll("bob")
+    bob = fleet.ledger("bob")
+    backup = fleet.head()
+    bob.claim("one")
+    head = bob.head()
+    open_ = Intent("ab" * 16, {"digest": head.digest, "seq": head.seq}, "bob", "s", "claim two")
+    bob.local.journal(open_)
+    fleet.git("update-ref", "refs/coordledger/main", backup)
+    if overtaken:
+        alice = fleet.ledger("alice")
+        joining.reset(alice, *joining.peek(alice))
+        alice.submit("elsewhere")
+    joining.reset(bob, *joining.peek(bob))
+    assert bob.claim("three").won
+    assert [one.outcome for one in bob.resolve()] == [VOIDED]
+    assert bob.resolve() == []
+
+
+def test_waiting_for_any_task_wakes_when_a_lease_runs_out(make_fleet) -> None:  # type: ignore[no-untyped-def]
+    fleet = make_fleet(max_skew=1)
+    fleet.enroll("bob")
+    bob, alice = fleet.ledger("bob"), fleet.ledger("alice")
+    bob.claim("t", ttl=timedelta(seconds=1))
+    began = time.monotonic()
+    won = alice.claim_next(wait=timedelta(seconds=30))
+    assert won.won
+    assert time.monotonic() - began < 8
+
+
+def test_a_try_that_was_cut_off_does_not_confuse_the_next(host: Host) -> None:
+    host.found()
+    with host.ledger("alice") as alice:
+        tip = alice.head().commit
+        host.git("update-ref", "refs/coordledger-try/main", tip)
+        assert doctor.probe(alice) == "none"
+    assert host.git("for-each-ref", "--format=%(refname)") == "refs/coordledger/main"
+
+
+def test_no_child_outlives_a_call_that_ran_out_of_time(tmp_path: Path, env: dict[str, str]) -> None:
+    marker = f"4{os.getpid()}"
+    git = Git(env, tmp_path, Deadline(0.5))
+    assert (
+        refusal(lambda: git.run("-c", f"alias.hang=!sleep {marker} & exit 0", "hang")) == "timeout"
+    )
+    time.sleep(0.1)
+    running = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            running.append(path.read_bytes())
+    assert not any(marker.encode() in line for line in running)
+
+
+def test_a_missing_object_of_ones_own_copy_is_no_damage_of_the_remote(host: Host) -> None:
+    host.found()
+    with host.ledger("alice") as alice:
+        alice.submit("one")
+        alice.submit("two")
+        middle = alice.replica.commit_at(1)
+        assert middle
+        objects = alice.local.repository.git_dir / "objects"
+        (objects / middle.oid[:2] / middle.oid[2:]).unlink()
+    with host.ledger("alice") as again:
+        assert refusal(again.damage) == "bad-copy"
+        assert refusal(lambda: again.audit(full=True)) == "bad-copy"  # not clean: not judged

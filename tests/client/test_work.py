@@ -1,0 +1,231 @@
+"""How much is done for one operation: counted, not timed, and the numbers are exact.
+
+A change that moves a number says so here. What is counted, in one process that has the
+ledger open, with a remote on the same machine:
+
+- started: programs of git's that the client starts
+- pushes, fetches: connections to the remote (`receive-pack`, `upload-pack`), whether
+  something is sent or not
+- read: objects that the client reads; written: those that it writes into its own
+  repository; landed: those that are new on the remote
+- processes: all that are started, git's own children and the hook's too; syncs: waits for
+  a disk, but for those for the folders of loose objects: how many these are is chance. These
+  two only where strace is installed, and with the git that they were counted with: versions
+  differ in what they start.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from server.test_daemon import serving
+from support.counted_work import END, MARK
+from support.fleet import LEDGER_REF
+
+from coordledger.client.replica import Replica
+from coordledger.git import push_protocol
+from coordledger.git.cat_file import CatFile
+from coordledger.git.process import Deadline, Git
+from coordledger.setup.hooks import install_hook
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.fleet import Fleet
+
+    Counts = dict[str, dict[str, int]]
+
+GIT = "2.39"  # of the last two columns
+COLUMNS = ["started", "pushes", "fetches", "read", "written", "landed", "processes", "syncs"]
+EXPECTED = {
+    "claim":                           (1, 1, 0, 0, 5, 5, 6, 4),
+    "claim, held by another":          (1, 0, 1, 1, 0, 0, 1, 0),
+    "claim, just lost":                (2, 1, 1, 2, 5, 0, 7, 4),
+    "claim, behind":                   (3, 2, 1, 1, 10, 5, 13, 8),
+    "renew":                           (1, 1, 0, 1, 5, 5, 6, 4),
+    "batch of 20":                     (2, 1, 0, 0, 100, 100, 8, 8),
+    "complete":                        (1, 1, 0, 1, 5, 5, 7, 4),
+    "tasks":                           (1, 0, 1, 27, 0, 0, 1, 0),
+    "tasks, behind":                   (2, 0, 2, 29, 5, 0, 7, 2),
+    "inbox":                           (1, 0, 1, 0, 0, 0, 1, 0),
+    "hook":                            (0, 0, 0, 0, 0, 0, 2, 0),
+    "sequenced: claim":                (1, 1, 0, 0, 5, 7, 8, 11),
+    "sequenced: claim, just lost":     (2, 1, 1, 2, 5, 1, 13, 4),
+    "sequenced: claim, behind":        (1, 1, 0, 0, 0, 6, 8, 9),
+    "sequenced: batch of 20":          (2, 1, 0, 0, 100, 120, 10, 108),
+    "resident: claim":                 (1, 1, 0, 0, 5, 5, 7, 4),
+    "resident: batch of 20":           (2, 1, 0, 0, 100, 100, 8, 8),
+    "resident: hook":                  (1, 0, 0, 0, 0, 0, 3, 0),
+}  # fmt: skip
+
+FANS = re.compile(r"/objects(/[0-9a-f]{2})?>")
+STRACE = shutil.which("strace")
+WORKER = Path(__file__).parents[1] / "support" / "counted_work.py"
+
+
+@pytest.fixture(scope="module")
+def counted(founded: Callable[..., Fleet]) -> Counts:
+    """Everything that there is to count, by operation."""
+    plain, sequenced, served = founded("bob"), founded("bob"), founded("bob")
+    git = Git(sequenced.env, sequenced.root, Deadline(20))
+    install_hook(sequenced.remote, git, sequence=True)
+    found = _count(plain, "") | _count(sequenced, "sequenced: ")
+    with serving(served):
+        return found | _count(served, "resident: ")
+
+
+def _count(fleet: Fleet, where: str) -> Counts:
+    """The operations that are expected of such a server, in their order."""
+    named = (name.rpartition(": ") for name in EXPECTED)
+    operations = [name for kind, colon, name in named if kind + colon == where]
+    trace, calls = fleet.root / "trace", fleet.root / "calls"
+    argv = [sys.executable, str(WORKER), str(fleet.clone("alice")), str(fleet.clone("bob"))]
+    traced = [
+        STRACE,
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-y",
+        "-e",
+        "trace=execve,fsync,fdatasync,chdir",
+        "-o",
+        str(calls),
+    ]
+    ran = subprocess.run(
+        [*(traced if STRACE else []), *argv, str(trace), *operations],
+        env=fleet.env | {"GIT_TRACE2_EVENT": str(trace)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found: Counts = {}
+    for line in ran.stdout.splitlines():
+        found |= json.loads(line)
+    if STRACE:
+        for name, more in _calls(calls).items():
+            found[name] |= more
+    return {where + name: counts for name, counts in found.items()}
+
+
+def _calls(path: Path) -> Counts:
+    """Starts of programs and waits for a disk between the marks."""
+    found: Counts = {}
+    now = between = {"processes": 0, "syncs": 0}
+    for line in path.read_text("utf-8", "replace").splitlines():
+        call = re.match(r"\d+ +(?:<\.\.\. )?(\w+)", line)
+        if call is None or "<unfinished" in line:
+            continue
+        entered = re.search(f'"{MARK}([^"]*)"', line)
+        if entered:
+            now = between if entered[1] == END else {"processes": 0, "syncs": 0}
+            found |= {entered[1]: now} if now is not between else {}
+        elif call[1] == "execve":
+            now["processes"] += line.endswith(" = 0")
+        elif call[1] in ("fsync", "fdatasync"):
+            now["syncs"] += FANS.search(line) is None
+    return found
+
+
+def test_every_operation_does_this_much_and_no_more(counted: Counts) -> None:
+    columns = COLUMNS if _comparable() else COLUMNS[:-2]
+    expected = {name: counts[: len(columns)] for name, counts in EXPECTED.items()}
+    found = {name: tuple(counts[c] for c in columns) for name, counts in counted.items()}
+    rows = [f"\n    {name!r:<34}{counts}" for name, counts in found.items()]
+    assert found == expected, f"counted now:\n    {columns}{''.join(rows)}"
+
+
+def _comparable() -> bool:
+    version = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True)
+    return bool(STRACE) and version.stdout.split()[2].startswith(f"{GIT}.")
+
+
+UNUSED = {"dulwich", "rich", "json", "hashlib", "random", "tempfile", "shutil", "base64", "logging"}
+
+
+def test_a_cold_claim_imports_little_even_where_objects_and_refs_are_packed(
+    founded: Callable[..., Fleet],
+) -> None:
+    fleet = founded("bob")
+    clone = fleet.clone("alice")
+    fleet.run("submit", "first", agent="alice", check=0)
+    fleet.git("gc", "--quiet", cwd=clone)
+    argv = [sys.executable, "-X", "importtime", "-m", "coordledger", "claim", "first"]
+    env = fleet.env | {"COORDLEDGER_AGENT": "alice"}
+    ran = subprocess.run(argv, cwd=clone, env=env, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
+    assert "coordledger.client.writer" in imported
+    assert imported.isdisjoint(UNUSED)
+
+
+def test_a_list_reads_the_records_that_it_shows_and_asks_for_pages_together(
+    founded: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = founded("bob")
+    with fleet.ledger("alice") as alice:
+        with alice.batch() as batch:
+            for number in range(60):
+                batch.submit(f"t{number}", priority=number % 3)
+        alice.claim("t1", "t4")
+    fleet.git("gc", "--quiet", cwd=fleet.clone("bob"))
+    with fleet.ledger("bob") as bob:
+        bob.head()
+        shown, asked = [], []
+        commit_at, find_all = Replica.commit_at, CatFile.find_all
+        find = CatFile.find
+
+        def one(self: Replica, seq: int) -> object:
+            shown.append(seq)
+            return commit_at(self, seq)
+
+        def alone(self: CatFile, name: str, *limit: int) -> object:
+            asked.append(1)
+            return find(self, name, *limit)
+
+        def together(self: CatFile, names: list[str], *limit: int) -> object:
+            asked.append(len(names))
+            return find_all(self, names, *limit)
+
+        monkeypatch.setattr(Replica, "commit_at", one)
+        monkeypatch.setattr(CatFile, "find", alone)
+        monkeypatch.setattr(CatFile, "find_all", together)
+        found, count = bob.some_tasks(["open"], limit=2)
+        assert ([task.task for task in found], count) == (["t2", "t5"], 58)
+        assert len(shown) == 2
+        assert max(asked) > 40  # pages
+        alone_before = asked.count(1)
+        everything, count = bob.some_tasks()
+        assert (len(everything), count) == (60, 60)
+        assert asked.count(1) - alone_before < 10  # and the records
+        mine, count = bob.some_tasks(["claimed"], "alice", 1)
+        assert ([task.task for task in mine], count) == (["t1"], 2)
+        assert [task.task for task in bob.tasks()] == [task.task for task in everything]
+
+
+def test_what_a_remote_with_many_refs_says_is_read_once(
+    founded: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = founded("bob")
+    head = fleet.git("rev-parse", LEDGER_REF).strip()
+    lines = "".join(f"{head} refs/tags/t{n:05}\n" for n in range(5000))
+    (fleet.remote / "packed-refs").write_text(f"# pack-refs with: sorted\n{lines}")
+    said: list[int] = []
+    packets = push_protocol.packets
+
+    def counted(data: bytes) -> tuple[list[bytes], int | None]:
+        said.append(len(data))
+        return packets(data)
+
+    monkeypatch.setattr(push_protocol, "packets", counted)
+    with fleet.ledger("alice") as alice:
+        assert alice.claim("t").won
+    listed = len(fleet.git("for-each-ref", "--format=%(objectname) %(refname)"))
+    assert listed < sum(said) < 3 * listed
