@@ -1,11 +1,12 @@
 """Follow a chain: the one verification behind hook, client and auditor.
 
 Rules of this file (docs/format.md, section 9):
-- `Chain.place` holds every rule but the MAC and renders the commit; writing a record
+- `Chain.propose` holds every rule but the MAC and renders the commit; writing a record
   and judging somebody's commit both go through it, so they cannot drift apart.
-- `Chain.check` = the MAC, and `place`; `Chain.judge` = parse, check, compare the bytes;
+- `Chain.check` = the MAC, and `propose`; `Chain.judge` = parse, check, compare the bytes;
   then the chain stands on that commit. They raise at the first broken rule, and the chain
   has then not moved.
+- `judge_all` reports on many commits what `judge` raises on one.
 - Objects are read through a function that is passed in; nothing is written, no clock
   is read. Who may look at which chain when, and what a server adds, is decided above.
 """
@@ -20,6 +21,8 @@ from coordledger.git.tree import Tree, object_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from coordledger.format.commit import Commit
     from coordledger.format.records import Record
     from coordledger.format.signing import Keyring, Signed
@@ -51,6 +54,47 @@ def authenticate(state: State, signed: Signed, seq: int, keyring: Keyring) -> st
     return AUTHENTIC
 
 
+def verdict_for(broken: RuleBroken) -> str:
+    """The verdict (section 11) on a record that breaks this rule: UNKNOWN_KEY or INVALID."""
+    return UNKNOWN_KEY if broken.code == "unknown-key" else INVALID
+
+
+class Judged:
+    """The verdict on one commit, in its place in a chain."""
+
+    __slots__ = ("broken", "content", "oid", "seq", "verdict")
+
+    def __init__(
+        self, oid: str, content: bytes, seq: int, verdict: str, broken: RuleBroken | None = None
+    ) -> None:
+        """`seq` is that of its place, whatever it says itself; `broken`: the rule that it
+        breaks, if it is UNKNOWN_KEY or INVALID.
+        """
+        self.oid, self.content, self.seq = oid, content, seq
+        self.verdict, self.broken = verdict, broken
+
+
+def judge_all(chain: Chain, commits: Iterable[tuple[str, bytes]]) -> Iterator[Judged]:
+    """Verify `commits` (id and content, oldest first) as those that continue `chain`.
+
+    When a verdict comes out the chain stands on that commit; a commit that breaks a rule is
+    the last one, and the chain stands below it. Raises `KeyError`: an object is missing, so
+    that no verdict is possible; and what reading `commits` raises.
+    """
+    for oid, content in commits:
+        seq = chain.next_seq
+        try:
+            judged = Judged(oid, content, seq, chain.judge(oid, content))
+        except RuleBroken as broken:
+            judged = Judged(oid, content, seq, verdict_for(broken), broken)
+        except ValueError:  # the tree that it builds on, or a line there, has no such form
+            why = RuleBroken("bad-commit", why="its state is not one of a ledger")
+            judged = Judged(oid, content, seq, INVALID, why)
+        yield judged
+        if judged.broken:
+            return
+
+
 class Proposal:
     """A record in its place: the commit, the content of the commit, all new objects."""
 
@@ -80,6 +124,11 @@ class Chain:
         made.head, made.state = self.head, State(self.state.tree.copy())
         made._recent = list(self._recent)
         return made
+
+    @property
+    def next_seq(self) -> int:
+        """The seq of the record that comes next."""
+        return self.head.seq + 1 if self.head else 0
 
     def _stand_on(self, head: Commit, tree: Tree) -> None:
         self.head, self.state = head, State(tree)
@@ -114,8 +163,7 @@ class Chain:
         AUTHENTIC or UNVERIFIED; raises `RuleBroken`.
         """
         self._check_belongs(signed.record)
-        seq = self.head.seq + 1 if self.head else 0
-        verdict = authenticate(self.state, signed, seq, self._keyring)
+        verdict = authenticate(self.state, signed, self.next_seq, self._keyring)
         proposal = self.propose(signed)
         return verdict if proposal.complete else UNVERIFIED, proposal
 
@@ -135,7 +183,7 @@ class Chain:
         return verdict
 
     def advance(self, proposal: Proposal) -> None:
-        """Step onto what `place` gave."""
+        """Step onto what `propose` gave."""
         proposal.tree.stand()
         self._stand_on(proposal.commit, proposal.tree)
 

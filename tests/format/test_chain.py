@@ -21,7 +21,15 @@ from support.memory_ledger import (
 )
 
 from coordledger.format import canonical, records, signing, timestamps
-from coordledger.format.chain import AUTHENTIC, UNVERIFIED, Chain, authenticate
+from coordledger.format.chain import (
+    AUTHENTIC,
+    INVALID,
+    UNKNOWN_KEY,
+    UNVERIFIED,
+    Chain,
+    authenticate,
+    judge_all,
+)
 from coordledger.format.commit import next_digest, parse_commit, render_commit
 from coordledger.format.signing import Keyring, Secret, Signed
 from coordledger.git import tree
@@ -112,6 +120,84 @@ class TestVerdicts:
         fleet, _ = everything()
         reader = Chain({}.__getitem__, fleet.ring, None, "sha1")
         assert set(judged(reader, fleet.log)) == {AUTHENTIC}
+
+
+class TestJudgingMany:
+    def test_each_verdict_comes_while_the_chain_stands_on_that_commit(self):
+        fleet, _ = everything()
+        reader = fleet.fresh_verifier()
+        for number, one in enumerate(judge_all(reader, fleet.log)):
+            assert (one.oid, one.content, one.seq) == (*fleet.log[number], number)
+            assert (one.verdict, one.broken) == (AUTHENTIC, None)
+            assert reader.head.oid == one.oid
+        assert reader.head.oid == fleet.head.oid
+
+    def test_it_goes_on_from_where_the_chain_stands(self):
+        fleet, _ = everything()
+        reader = fleet.verifier_at(4, Keyring([], own_secrets))
+        verdicts = list(judge_all(reader, fleet.log[4:]))
+        assert [one.seq for one in verdicts] == list(range(4, len(fleet.log)))
+        assert {one.verdict for one in verdicts} == {AUTHENTIC, UNVERIFIED}
+
+    def test_no_commit_is_read_before_the_one_below_it_has_its_verdict(self):
+        fleet, _ = everything()
+        read = []
+        commits = (read.append(oid) or (oid, content) for oid, content in fleet.log)
+        for number, _ in enumerate(judge_all(fleet.fresh_verifier(), commits), 1):
+            assert len(read) == number
+
+    @pytest.mark.parametrize(
+        ("changed", "verdict", "code"),
+        [
+            ({"who": "zoe"}, INVALID, "bad-key"),
+            ({"agent": "zoe"}, UNKNOWN_KEY, "unknown-key"),
+            ({"v": 2}, INVALID, "newer-version"),
+        ],
+    )
+    def test_a_broken_rule_is_the_last_verdict_and_the_chain_stands_below(
+        self, changed, verdict, code
+    ):
+        fleet = MemoryLedger("bob")
+        record = fleet.record("alice", "enroll", who="carol", id=2) | changed
+        bad = fleet.forge(signing.sign(record, fleet.secret(record["agent"])))
+        later = fleet.put("alice", "void")
+        reader = fleet.fresh_verifier()
+        after = [*fleet.log[:2], bad, (later.commit.oid, later.content)]
+        *good, last = judge_all(reader, after)
+        assert [one.verdict for one in good] == [AUTHENTIC, AUTHENTIC]
+        assert (last.oid, last.content, last.seq) == (*bad, 2)
+        assert (last.verdict, last.broken.code) == (verdict, code)
+        assert reader.head.oid == fleet.log[1][0]
+
+    def test_a_state_that_is_none_is_a_bad_commit(self):
+        fleet = MemoryLedger("bob")
+        mode = b"100755 ledger.json\0" + bytes(20)
+        fleet.store[object_id("tree", mode, "sha1")] = mode
+        head = parse_commit(*fleet.log[-1])
+        head.tree = object_id("tree", mode, "sha1")
+        reader = Chain(fleet.store.__getitem__, fleet.ring, head, "sha1")
+        proposal = fleet.put("bob", "void")
+        (last,) = judge_all(reader, [(proposal.commit.oid, proposal.content)])
+        assert (last.verdict, last.broken.code, last.seq) == (INVALID, "bad-commit", 2)
+        assert reader.head is head
+
+    def test_a_missing_object_is_no_verdict(self):
+        fleet = MemoryLedger("bob")
+        proposal = fleet.put("bob", "void")
+        head = parse_commit(*fleet.log[1])
+        reader = Chain({}.__getitem__, fleet.ring, head, "sha1")
+        with pytest.raises(KeyError):
+            list(judge_all(reader, [(proposal.commit.oid, proposal.content)]))
+        assert reader.head is head
+
+    def test_what_reading_the_commits_raises_is_no_verdict_either(self):
+        def commits():
+            yield fleet.log[0]
+            raise ValueError("the disk")
+
+        fleet = MemoryLedger("bob")
+        with pytest.raises(ValueError, match="the disk"):
+            list(judge_all(fleet.fresh_verifier(), commits()))
 
 
 # -- nobody without the secret
