@@ -5,89 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from support.fleet import hermetic
+from support.hookless_host import forge
 
-from coordledger.client.config import Options
-from coordledger.client.ledger import Ledger
 from coordledger.errors import Integrity
-from coordledger.format.chain import Chain
-from coordledger.format.signing import Signed, sign
-from coordledger.setup import joining
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from support.hookless_host import HooklessHost
 
 NONE = "none; forged records are detected where the keys are, not prevented"
 
 
-class Host:
-    """A bare repository behind an ssh that is none: a URL, and no hook."""
-
-    def __init__(self, root: Path, env: dict[str, str]) -> None:
-        self.root, self.path = root, root / "host.git"
-        ssh = root / "ssh"
-        ssh.write_text('#!/bin/sh\nshift\nexec sh -c "$*"\n')
-        ssh.chmod(0o700)
-        self.env = env | {"GIT_SSH_COMMAND": str(ssh), "GIT_SSH_VARIANT": "simple"}
-        self.url = f"somewhere:{self.path}"
-        self.git("init", "--quiet", "--bare", str(self.path), cwd=root)
-
-    def git(self, *argv: str, cwd: Path | None = None) -> str:
-        ran = subprocess.run(
-            ["git", *argv],
-            cwd=cwd or self.path,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout.strip()
-
-    def clone(self, agent: str) -> Path:
-        path = self.root / agent
-        self.git("init", "--quiet", str(path), cwd=self.root)
-        return path
-
-    def ledger(self, agent: str) -> Ledger:
-        return Ledger.open(self.root / agent, agent, environ=self.env)
-
-    def found(self, branch: str | None = None) -> joining.Founded:
-        options = Options(self.clone("alice"), agent="alice", branch=branch)
-        return joining.init(options, self.env, self.url, 30)
-
-    def join(self, agent: str, **kw: Any) -> joining.Joined:
-        return joining.join(Options(self.clone(agent), agent=agent, **kw), self.env, self.url)
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Host:
-    return Host(tmp_path, hermetic(tmp_path))
-
-
-def forge(host: Host, agent: str, **changes: Any) -> str:
-    """Put a commit with a changed record, but for the MAC all right, on the host's ledger."""
-    ledger = host.ledger(agent)
-    chain = ledger.replica.refresh()
-    signed = ledger.writer().sample(chain)
-    record = signed.record | changes
-    _, secret = ledger.identity().key(chain.state, chain.head.seq + 1 if chain.head else 0)
-    tag = sign(record, secret).tag
-    proposal = Chain(
-        ledger.local.repository.read, ledger.replica.keyring(), chain.head, "sha1"
-    ).propose(Signed(sign(record, secret).payload, record, bytes(byte ^ 255 for byte in tag)))
-    ledger.local.repository.write(proposal.objects)
-    ledger.close()
-    oid = proposal.commit.oid
-    host.git("push", "--quiet", host.url, f"{oid}:{ledger.local.there}", cwd=host.root / agent)
-    return oid
-
-
-def test_a_ledger_without_a_hook_works_and_says_so_everywhere(host: Host) -> None:
+def test_a_ledger_without_a_hook_works_and_says_so_everywhere(host: HooklessHost) -> None:
     founded = host.found()
     assert founded.enforcement == "none"
     with host.ledger("alice") as alice:
@@ -102,7 +33,9 @@ def test_a_ledger_without_a_hook_works_and_says_so_everywhere(host: Host) -> Non
     assert host.git("for-each-ref", "--format=%(refname)") == "refs/coordledger/main"
 
 
-def test_a_forged_record_stops_who_has_the_key_until_an_operator_repairs(host: Host) -> None:
+def test_a_forged_record_stops_who_has_the_key_until_an_operator_repairs(
+    host: HooklessHost,
+) -> None:
     host.found()
     with host.ledger("alice") as alice:
         claim = alice.claim("task").claim
@@ -126,7 +59,7 @@ def test_a_forged_record_stops_who_has_the_key_until_an_operator_repairs(host: H
         assert f"repair: from {bad} to {good.seq}:{good.digest}" in log
 
 
-def test_a_repair_that_somebody_overtakes_gives_nothing_up(host: Host) -> None:
+def test_a_repair_that_somebody_overtakes_gives_nothing_up(host: HooklessHost) -> None:
     host.found()
     with host.ledger("alice") as alice:
         alice.claim("task")
@@ -143,7 +76,7 @@ def test_a_repair_that_somebody_overtakes_gives_nothing_up(host: Host) -> None:
         assert host.git("rev-parse", alice.local.there) == head
 
 
-def test_a_ledger_can_live_on_a_branch(host: Host) -> None:
+def test_a_ledger_can_live_on_a_branch(host: HooklessHost) -> None:
     founded = host.found(branch="ledger/main")
     assert founded.enforcement == "none"
     assert host.git("for-each-ref", "--format=%(refname)") == "refs/heads/ledger/main"
@@ -161,13 +94,13 @@ def test_a_ledger_can_live_on_a_branch(host: Host) -> None:
 
 
 @pytest.mark.parametrize("branch", ["a..b", "with space", "-x/.lock"])
-def test_a_branch_that_git_would_not_have_is_refused(host: Host, branch: str) -> None:
+def test_a_branch_that_git_would_not_have_is_refused(host: HooklessHost, branch: str) -> None:
     with pytest.raises(Exception, match="--branch") as caught:
         host.found(branch=branch)
     assert caught.value.code == "bad-value"  # type: ignore[attr-defined]
 
 
-def test_the_commands_repair_and_doctor_say_it_in_words(host: Host) -> None:
+def test_the_commands_repair_and_doctor_say_it_in_words(host: HooklessHost) -> None:
     host.found()
     forge(host, "alice")
 

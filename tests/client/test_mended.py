@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.hookless_host import forge
 
 from coordledger import keyfiles
 from coordledger.client.config import Options
@@ -19,14 +20,11 @@ from coordledger.errors import CoordledgerError
 from coordledger.git.process import Deadline, Git
 from coordledger.setup import doctor, joining
 
-from .test_hookless import Host, forge, host
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.fleet import Fleet
-
-__all__ = ["host"]
+    from support.hookless_host import HooklessHost
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -35,7 +33,7 @@ def refusal(act: Callable[[], object]) -> str:
     return caught.value.code
 
 
-def test_damage_of_ones_own_copy_is_never_cut_off_from_the_remote(host: Host) -> None:
+def test_damage_of_ones_own_copy_is_never_cut_off_from_the_remote(host: HooklessHost) -> None:
     host.found()
     with host.ledger("alice") as alice:
         alice.submit("one")
@@ -55,7 +53,7 @@ def test_damage_of_ones_own_copy_is_never_cut_off_from_the_remote(host: Host) ->
         assert alice.damage() is None
 
 
-def test_a_first_contact_uses_the_master_that_is_at_hand(host: Host) -> None:
+def test_a_first_contact_uses_the_master_that_is_at_hand(host: HooklessHost) -> None:
     host.found()
     with host.ledger("alice") as alice:
         alice.enroll("bob")
@@ -71,7 +69,7 @@ def test_a_first_contact_uses_the_master_that_is_at_hand(host: Host) -> None:
     fresh.close()
 
 
-def test_what_was_adopted_before_the_keys_came_is_repaired_too(host: Host) -> None:
+def test_what_was_adopted_before_the_keys_came_is_repaired_too(host: HooklessHost) -> None:
     host.found()
     with host.ledger("alice") as alice:
         good = alice.head()
@@ -140,7 +138,7 @@ def test_waiting_for_any_task_wakes_when_a_lease_runs_out(make_fleet) -> None:  
     assert time.monotonic() - began < 8
 
 
-def test_a_try_that_was_cut_off_does_not_confuse_the_next(host: Host) -> None:
+def test_a_try_that_was_cut_off_does_not_confuse_the_next(host: HooklessHost) -> None:
     host.found()
     with host.ledger("alice") as alice:
         tip = alice.head().commit
@@ -163,7 +161,7 @@ def test_no_child_outlives_a_call_that_ran_out_of_time(tmp_path: Path, env: dict
     assert not any(marker.encode() in line for line in running)
 
 
-def test_a_missing_object_of_ones_own_copy_is_no_damage_of_the_remote(host: Host) -> None:
+def test_a_missing_object_of_ones_own_copy_is_no_damage_of_the_remote(host: HooklessHost) -> None:
     host.found()
     with host.ledger("alice") as alice:
         alice.submit("one")

@@ -2,91 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections import Counter, defaultdict
-from pathlib import Path
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.attacker import fsck, second_opinion
-from support.fleet import LEDGER_REF
+from support.soundness import check_soundness, claims_of, records_of
+from support.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.attacker import Attacker
     from support.fleet import Fleet
-
-WORKER = Path(__file__).parents[1] / "support" / "worker.py"
-TIMEOUT = 60
-
-
-class WorkerPool:
-    """Processes that start together."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet, self.go = fleet, fleet.root / "go"
-        self.go.unlink(missing_ok=True)
-        self._running: list[tuple[str, subprocess.Popen[str]]] = []
-
-    def add(self, task: str, agent: str, *arguments: str, session: str = "") -> None:
-        argv = [sys.executable, str(WORKER), task, str(self.clone(agent)), agent, session]
-        process = subprocess.Popen(
-            [*argv, str(self.go), *arguments],
-            env=self.fleet.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._running.append((f"{agent}/{session}" if session else agent, process))
-
-    def clone(self, agent: str) -> Path:
-        """A clone that has not joined yet: its first contact is a part of the race."""
-        path = self.fleet.root / f"clone of {agent}"
-        if not path.exists():
-            self.fleet.git("init", "--quiet", path)
-            self.fleet.git("remote", "add", "origin", self.fleet.remote, cwd=path)
-        return path
-
-    def run(self) -> dict[str, list[dict[str, Any]]]:
-        """Let them go; what each said."""
-        self.go.touch()
-        said = {}
-        for name, process in self._running:
-            try:
-                out, err = process.communicate(timeout=TIMEOUT)
-            finally:
-                process.kill()
-            assert process.returncode == 0, err
-            said[name] = [json.loads(line) for line in out.splitlines()]
-        return said
-
-
-def records_of(attacker: Attacker) -> list[dict[str, Any]]:
-    oids = attacker.fleet.git("rev-list", "--reverse", LEDGER_REF).split()
-    return [attacker.stolen(oid).record | {"seq": seq} for seq, oid in enumerate(oids)]
-
-
-def claims_of(attacker: Attacker) -> dict[str, list[tuple[int, str]]]:
-    """Task -> (epoch, agent) of each claim in the chain, in order."""
-    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for record in records_of(attacker):
-        for item in record["tasks"] if record["kind"] == "claim" else ():
-            found[item["task"]].append((item["epoch"], record["agent"]))
-    return found
-
-
-def check_soundness(fleet: Fleet, agent: str) -> None:
-    count = int(fleet.git("rev-list", "--count", LEDGER_REF))
-    audit = fleet.ledger(agent).audit(full=True)
-    assert (audit.problems, audit.verdicts) == ((), {"authentic": count})
-    assert second_opinion(fleet.remote) == count
-    fsck(fleet.remote, fleet.env)
-    assert not list(fleet.remote.glob("refs/**/*.lock"))
-    assert fleet.ledger(agent).local.intents() == []
-
 
 AGENTS = [f"agent{n}" for n in range(8)]
 

@@ -24,9 +24,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from server.test_daemon import serving
 from support.counted_work import END, MARK
 from support.fleet import LEDGER_REF
+from support.serve_process import serving
 
 from coordledger.client.replica import Replica
 from coordledger.git import push_protocol

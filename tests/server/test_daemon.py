@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from support.attacker import TRY_REF, Attacker, fsck, plain, second_opinion
 from support.fleet import LEDGER_REF, Fleet
+from support.serve_process import serving, without_python
 
 from coordledger.server.daemon import MAX_AT_ONCE, MAX_REQUEST
 from coordledger.setup.hooks import mint
@@ -27,50 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DOUBTS = ("bad-push", "hook-broken", "no-secret", "gap")
-
-
-class Resident:
-    """A running `coordledger serve`."""
-
-    def __init__(self, env: dict[str, str], *remotes: Path) -> None:
-        argv = [sys.executable, "-m", "coordledger", "serve", *map(str, remotes)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen(argv, env=env, **pipes)
-        assert self.process.stdout
-        for remote in remotes:
-            assert self.process.stdout.readline() == f"serving {remote}\n"
-
-    def send(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def end(self, number: int = signal.SIGKILL) -> tuple[int, str]:
-        """The exit code, and what it wrote to stderr."""
-        self.send(number)
-        self.send(signal.SIGCONT)
-        _, err = self.process.communicate(timeout=10)
-        return self.process.returncode, err
-
-
-@contextmanager
-def serving(*fleets: Fleet) -> Iterator[Resident]:
-    made = Resident(fleets[0].env, *(fleet.remote for fleet in fleets))
-    try:
-        yield made
-    finally:
-        if made.process.stdout and not made.process.stdout.closed:
-            made.end()
-
-
-@contextmanager
-def without_python(fleet: Fleet) -> Iterator[None]:
-    """The hook cannot verify anything: whatever is right, somebody else has said."""
-    hook = fleet.remote / "hooks/pre-receive"
-    whole = hook.read_text()
-    hook.write_text(re.sub("(?m)^python=.*", "python=/bin/false", whole))
-    try:
-        yield
-    finally:
-        hook.write_text(whole)
 
 
 def good(attacker: Attacker, on: str | None = None) -> str:

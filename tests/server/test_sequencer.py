@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.attacker import TRY_REF, Pushed, fsck, opened, packet, plain, second_opinion
 from support.fleet import LEDGER_REF
+from support.serve_process import serving
 
 from coordledger.errors import Failed
 from coordledger.format.commit import envelope, parse_commit
@@ -37,7 +38,6 @@ from coordledger.server.pre_receive import server_keyring
 from coordledger.server.sequencer import Combiner, Sequencer
 from coordledger.setup.hooks import install_hook, mint
 
-from .test_daemon import Resident, serving
 from .test_pre_receive import FORGED
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from support.attacker import Attacker
     from support.fleet import Fleet
+    from support.serve_process import ServeProcess
 
 FOR_REF = "refs/for/coordledger/main"
 ZERO = "0" * 40
@@ -693,12 +694,14 @@ def without_python(fleet: Fleet, instead: str = "/bin/false") -> Iterator[None]:
 
 
 @pytest.fixture
-def served(village: Attacker) -> Iterator[Resident]:
+def served(village: Attacker) -> Iterator[ServeProcess]:
     with serving(village.fleet) as made:
         yield made
 
 
-def test_a_resident_lands_and_refuses_as_the_hook_does(village: Attacker, served: Resident) -> None:
+def test_a_resident_lands_and_refuses_as_the_hook_does(
+    village: Attacker, served: ServeProcess
+) -> None:
     start = village.tip
     late = village.propose(village.signed("alice", "submit", task="late"))
     chain = village.voids(30)
@@ -733,7 +736,7 @@ def test_a_resident_refuses_what_is_forged(
     assert pushed.slug == slug
 
 
-def test_it_reads_its_secrets_for_each_turn(village: Attacker, served: Resident) -> None:
+def test_it_reads_its_secrets_for_each_turn(village: Attacker, served: ServeProcess) -> None:
     master = village.fleet.remote / "coordledger/master"
     text, oid = master.read_text(), village.propose(village.signed("alice", "void"))
     master.write_text(mint().reveal() + "\n")
@@ -743,7 +746,9 @@ def test_it_reads_its_secrets_for_each_turn(village: Attacker, served: Resident)
         assert len(landed(send(village, oid))) == 1
 
 
-def test_sixteen_pushers_are_landed_by_the_resident(village: Attacker, served: Resident) -> None:
+def test_sixteen_pushers_are_landed_by_the_resident(
+    village: Attacker, served: ServeProcess
+) -> None:
     village.fleet.git("config", "core.logAllRefUpdates", "always")
     start = village.tip
     oids = [
@@ -760,7 +765,7 @@ def test_sixteen_pushers_are_landed_by_the_resident(village: Attacker, served: R
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_whatever_becomes_of_the_resident_every_record_lands_once(
-    village: Attacker, served: Resident, number: int
+    village: Attacker, served: ServeProcess, number: int
 ) -> None:
     start = village.tip
     oids = [
@@ -779,7 +784,7 @@ def test_whatever_becomes_of_the_resident_every_record_lands_once(
 
 
 def test_a_resident_that_stops_is_left_alone_and_lands_nothing_when_it_goes_on(
-    village: Attacker, served: Resident
+    village: Attacker, served: ServeProcess
 ) -> None:
     """What was refused in its place stays refused."""
     base = village.tip
@@ -815,7 +820,7 @@ def without(fleet: Fleet, name: str) -> Iterator[None]:
         away.rename(fleet.remote / name)
 
 
-def test_nothing_is_landed_for_who_has_gone(village: Attacker, served: Resident) -> None:
+def test_nothing_is_landed_for_who_has_gone(village: Attacker, served: ServeProcess) -> None:
     oids = [village.propose(village.signed("alice", "submit", task=task)) for task in "ab"]
     bring(village, *oids)
     remote = village.fleet.remote
@@ -843,7 +848,7 @@ def test_nothing_is_landed_for_who_has_gone(village: Attacker, served: Resident)
 
 
 def test_who_asked_a_resident_and_gets_no_turn_does_not_know(
-    village: Attacker, served: Resident, crashing: Callable[..., list[str]]
+    village: Attacker, served: ServeProcess, crashing: Callable[..., list[str]]
 ) -> None:
     """It may have stopped in the middle of its own turn."""
     oid = village.propose(village.signed("alice", "void"))
@@ -863,7 +868,9 @@ def test_who_asked_a_resident_and_gets_no_turn_does_not_know(
     assert ran.stderr.startswith(b"coordledger: unknown ")
 
 
-def test_what_is_not_one_plain_command_goes_to_python(village: Attacker, served: Resident) -> None:
+def test_what_is_not_one_plain_command_goes_to_python(
+    village: Attacker, served: ServeProcess
+) -> None:
     fleet = village.fleet
     fleet.git("update-ref", "refs/coordledger/twin", village.tip)
     fleet.git("config", "receive.advertisePushOptions", "true")
@@ -881,7 +888,7 @@ SHELLS = [["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"]]
 
 @pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
 def test_any_shell_speaks_with_git_and_hands_over_the_rest(
-    village: Attacker, served: Resident, shell: list[str]
+    village: Attacker, served: ServeProcess, shell: list[str]
 ) -> None:
     if shutil.which(shell[0]) is None:
         pytest.skip(f"no {shell[0]} here")

@@ -18,11 +18,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from client.test_hookless import Host, host  # noqa: F401, TC002 - a fixture
-from client.test_races import WorkerPool, check_soundness, claims_of, records_of
 from support.attacker import fsck, opened, second_opinion
 from support.fleet import LEDGER_REF
 from support.push_gate import PushGate, ended, eventually, kill, start
+from support.soundness import check_soundness, claims_of, records_of
+from support.worker_pool import WorkerPool
 
 from coordledger.client.combining import line as line_module
 from coordledger.client.combining import slots
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from support.attacker import Attacker
     from support.fleet import Fleet
+    from support.hookless_host import HooklessHost
 
     from coordledger import Ledger
     from coordledger.format.signing import Signed
@@ -759,7 +760,7 @@ def test_who_goes_the_same_way_stands_in_the_same_line(fleet: Fleet, tmp_path: P
 # -- a remote without a hook
 
 
-def test_a_host_without_hooks_takes_all_and_nothing_twice(host: Host) -> None:  # noqa: F811
+def test_a_host_without_hooks_takes_all_and_nothing_twice(host: HooklessHost) -> None:
     host.found()
     names = [f"agent{n}" for n in range(4)]
     with host.ledger("alice") as alice:
