@@ -36,7 +36,7 @@ __version__ = "0.1.0"
 _HOMES = (
     {"Ledger": "client.ledger"}
     | dict.fromkeys(("CoordledgerError", "Failed", "Integrity", "Lost", "OutcomeUnknown"), "errors")
-    | dict.fromkeys(("Claim", "ClaimResult"), "client.results")
+    | dict.fromkeys(("Claim", "ClaimResult"), "client.claims")
     | dict.fromkeys(
         ("Agent", "Audit", "Event", "Head", "Key", "Message", "Outcome", "Settled", "Status"),
         "client.reports",

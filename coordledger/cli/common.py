@@ -87,7 +87,7 @@ class App:
                 known = ledger.local.trusted
                 self.screen.guarded = known is not None and known.enforcement == "server"
             except KeyboardInterrupt:
-                if any(intent.outcome == "open" for intent in ledger.local.intents()):
+                if any(intent.outcome == "open" for intent in ledger.local.journal.intents()):
                     raise error("unknown-outcome", why="interrupted") from None
                 raise
 

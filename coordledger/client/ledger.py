@@ -222,7 +222,7 @@ class Ledger:
                 where,
                 *self.settings.transport_settings,
             ]  # homes can be shared
-            what += [self.local.there, self._store.algo]
+            what += [self.local.remote_ref, self._store.algo]
             name = digest("sha256", "\n".join(what).encode()).hex()[:24]
             folder = self.settings.cache_dir / "queue" / name
             self._queue = Queue(folder, self._shared_copy, self._clock)
@@ -749,7 +749,7 @@ class Ledger:
             pause = min(POLL_MOST, pause * 1.5)
             self._begin()
             try:
-                moved = self.remote.head(self.local.there) != self.replica.trusted.commit
+                moved = self.remote.head(self.local.remote_ref) != self.replica.trusted.commit
             except Failed:
                 continue  # a remote that is away for a moment is waited for too
             if moved:
@@ -891,7 +891,7 @@ class Ledger:
         """
         self._begin()
         self.local.log(f"repair: from {found.head} to {found.last.seq}:{found.last.digest}")
-        push = self.remote.push(self.local.there, found.head, found.last.oid)
+        push = self.remote.push(self.local.remote_ref, found.head, found.last.oid)
         if push.outcome != WON:
             raise writer.push_error(push, self.remote)
         if self.replica.trusted.seq > found.last.seq:  # adopted before the keys were here
@@ -918,7 +918,7 @@ class Ledger:
         unread = len(self._inbox(now, me, None, everything=False)) if me else 0
         return coordledger.Status(
             known.ledger,
-            self.local.there,
+            self.local.remote_ref,
             self.settings.shown_remote,
             known.commit,
             known.seq,

@@ -1,5 +1,7 @@
 """What one clone remembers of one ledger, beside git's own objects and refs.
 
+What it has written and does not know the outcome of is the journal's: `journal`.
+
 Rules of this file:
 - `trusted.json` names the newest head that this clone has verified; it only ever moves
   forward (`adopt`), but for an explicit `reset`. The ref of the same name mirrors it, so
@@ -8,9 +10,8 @@ Rules of this file:
   go on from: it is no head, and nothing but that uses it.
 - `index` maps seq (from the copy's oldest one on) to commit id, fixed width: a cache, checked
   wherever it is used.
-- `intents/` is the journal: a write's intent is durable before it leaves the process.
 - One lock per clone and ledger; whoever holds it is the only writer.
-- Files are replaced whole; a crash at any point loses no verified head and no intent.
+- Files are replaced whole; a crash at any point loses no verified head.
 
 It verifies nothing and talks to no remote.
 """
@@ -21,18 +22,17 @@ import contextlib
 import fcntl
 import os
 import time
-from binascii import a2b_base64, b2a_base64  # base64 around them imports re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from coordledger.client.journal import Journal
 from coordledger.errors import RuleBroken, error
+from coordledger.files import replace_durably
 from coordledger.format import canonical, records
 from coordledger.format.commit import parse_commit
-from coordledger.format.signing import Signed
 from coordledger.git.tree import ID_LENGTHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from coordledger.format.commit import Commit
     from coordledger.git.process import Deadline
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _POLL = 0.01
 _HEX = frozenset("0123456789abcdef")
-LANDED, VOIDED, OPEN = "landed", "voided", "open"
 
 
 class TrustedHead(NamedTuple):
@@ -70,48 +69,6 @@ class Checkpoint(NamedTuple):
     digest: str
 
 
-class Intent(NamedTuple):
-    """One write on its way: who, what for people, and the bytes that may land."""
-
-    op: str
-    base: dict[str, Any]
-    agent: str
-    session: str
-    what: str
-    payload: str = ""
-    tag: str = ""
-    outcome: str = OPEN
-    seq: int | None = None
-
-    @property
-    def signed(self) -> Signed:
-        payload = self.payload.encode("ascii")
-        return Signed(payload, canonical.decode(payload), a2b_base64(self.tag))
-
-    def carrying(self, signed: Signed) -> Intent:
-        tag = b2a_base64(signed.tag, newline=False).decode("ascii")
-        return self._replace(payload=signed.payload.decode("ascii"), tag=tag)
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    """Replace `path`, durably: after a crash it has the old content or the new.
-
-    Under the lock there is one writer, so that one name does: what a crash leaves behind is
-    written over by the next.
-    """
-    fresh = path.with_name("new")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 class LocalState:
     """The private side of one ledger in one repository."""
 
@@ -119,9 +76,10 @@ class LocalState:
         """`branch`: where the remote keeps the ledger if it cannot be a ref of its own."""
         self.repository, self.name = repository, name
         self.ref = records.LEDGERS + name
-        self.there = f"refs/heads/{branch}" if branch else self.ref
+        self.remote_ref = f"refs/heads/{branch}" if branch else self.ref
         self.incoming = f"refs/coordledger-incoming/{name}"
         self.folder = repository.common_dir / "coordledger" / name
+        self.journal = Journal(self.folder / "intents")
         self._index = self.folder / "index"
         self._trusted_path = self.folder / "trusted.json"
         self._width = ID_LENGTHS[repository.algo] + 1
@@ -151,39 +109,41 @@ class LocalState:
     def save(self, trusted: TrustedHead) -> None:
         """Remember `trusted` (under the lock)."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write_file(self._trusted_path, canonical.encode(trusted._asdict()))
+        replace_durably(self._trusted_path, canonical.encode(trusted._asdict()))
 
     def adopt(self, trusted: TrustedHead, passed: list[tuple[int, str]]) -> None:
         """Move forward to `trusted`, over the verified commits `passed` (seq, id)."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.remember(passed, trusted.first)
+        self.save_index(passed, trusted.first)
         self.repository.set_ref(self.ref, trusted.commit)
         self.save(trusted)
-        if self.verified:
-            self.forget_verified()
+        if self.checkpoint:
+            self.forget_checkpoint()
 
     # -- how far a long verification has got
 
     @property
-    def verified(self) -> Checkpoint | None:
-        """What `note` has noted. A hint: where it cannot be read there is none."""
+    def checkpoint(self) -> Checkpoint | None:
+        """What `save_checkpoint` has saved. A hint: where it cannot be read there is none."""
         try:
             return Checkpoint(**canonical.read((self.folder / "verified.json").read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 
-    def note(self, verified: Checkpoint, passed: list[tuple[int, str]], first: int) -> None:
+    def save_checkpoint(
+        self, checkpoint: Checkpoint, passed: list[tuple[int, str]], first: int
+    ) -> None:
         """Under the lock: verified up to there, over the commits `passed`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.remember(passed, first)
-        _write_file(self.folder / "verified.json", canonical.encode(verified._asdict()))
+        self.save_index(passed, first)
+        replace_durably(self.folder / "verified.json", canonical.encode(checkpoint._asdict()))
 
-    def forget_verified(self) -> None:
-        """What was noted, and what was fetched with it."""
+    def forget_checkpoint(self) -> None:
+        """The checkpoint goes, and what was fetched with it."""
         (self.folder / "verified.json").unlink(missing_ok=True)
         self.repository.set_ref(self.incoming, None)
 
-    def hold(self, trusted: TrustedHead) -> None:
+    def adopt_in_memory(self, trusted: TrustedHead) -> None:
         """`trusted` could not be written down: this process goes on from it all the same."""
         self._trusted = trusted
 
@@ -196,8 +156,8 @@ class LocalState:
 
     # -- seq -> commit
 
-    def remember(self, passed: Iterable[tuple[int, str]], first: int) -> None:
-        """Note the ids of verified commits; `first` is the copy's oldest seq."""
+    def save_index(self, passed: Iterable[tuple[int, str]], first: int) -> None:
+        """Index the ids of verified commits; `first` is the copy's oldest seq."""
         fd = os.open(self._index, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             for seq, oid in passed:
@@ -205,7 +165,7 @@ class LocalState:
         finally:
             os.close(fd)
 
-    def ids(self, seq: int, last: int) -> Iterator[str]:
+    def indexed_ids(self, seq: int, last: int) -> Iterator[str]:
         """The ids from `seq` to `last`, as far as there are any. Nobody has checked them."""
         trusted = self.trusted
         if trusted is None or not self._index.exists():
@@ -274,50 +234,6 @@ class LocalState:
             self._locked = False
             os.close(fd)
 
-    # -- the journal
-
-    def journal(self, *intents: Intent) -> None:
-        """Make `intents`, which go together, durable before their bytes leave the process."""
-        path = self.folder / "intents" / f"{intents[0].op}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        ours = {intent.op for intent in intents}
-        there = self._intents_in(path) if path.exists() else []  # what once went with the first
-        kept = [*intents, *(intent for intent in there if intent.op not in ours)]
-        _write_file(path, canonical.encode([intent._asdict() for intent in kept]))
-        self.forget(*intents, but=path)  # as they were, with others, at an earlier attempt
-
-    def forget(self, *intents: Intent, but: Path | None = None) -> None:
-        """They are settled. What went with them stays, and what is in the file `but`."""
-        settled = {intent.op for intent in intents}
-        for path in self._journalled():
-            if path == but:
-                continue
-            found = self._intents_in(path)
-            left = [intent for intent in found if intent.op not in settled]
-            if not left:
-                path.unlink(missing_ok=True)
-            elif len(left) < len(found):
-                content = canonical.encode([intent._asdict() for intent in left])
-                _write_file(path, content)
-
-    def intents(self) -> list[Intent]:
-        """What the journal holds, oldest first. Raises `Integrity`: bad-copy."""
-        return [intent for path in self._journalled() for intent in self._intents_in(path)]
-
-    def _journalled(self) -> list[Path]:
-        folder = self.folder / "intents"
-        try:
-            found = [path for path in folder.iterdir() if path.suffix == ".json"]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(found, key=lambda path: path.stat().st_mtime_ns)
-
-    def _intents_in(self, path: Path) -> list[Intent]:
-        try:
-            return [Intent(**facts) for facts in canonical.read(path.read_bytes())]
-        except (ValueError, TypeError):
-            raise error("bad-copy", why=f"{path} is not readable") from None
-
     # -- the session of a work tree
 
     def session(self, mint: Callable[[], str]) -> str:
@@ -330,6 +246,6 @@ class LocalState:
         fresh = folder / f"session.{os.getpid()}.new"
         fresh.write_text(mint() + "\n", "ascii")
         with contextlib.suppress(FileExistsError):
-            os.link(fresh, path)  # whoever is first decides
+            os.link(fresh, path)  # the first one decides
         fresh.unlink()
         return path.read_text("ascii").strip()

@@ -69,7 +69,7 @@ def send(
     before = replica.trusted
     sequenced = before.sequenced
     old, new = run[0].commit.parent, run[-1].commit.oid  # the copy may have moved meanwhile
-    ref, sent, envelopes = local.there, objects, list[str]()
+    ref, sent, envelopes = local.remote_ref, objects, list[str]()
     if sequenced:
         ref, old = FOR + local.name, None
         sent, envelopes = _enveloped(run, repository.algo)
@@ -108,13 +108,13 @@ def send(
     if all(landing.oid == landing.here.oid for landing in landings):
         adopted = False
         with contextlib.suppress(Exception):  # it has landed, whatever our own disk says
-            if not replica.held:
+            if not replica.in_memory_only:
                 if not stored:
                     repository.write(objects)
                 replica.adopt(tip, [(proposal.commit.seq, proposal.commit.oid) for proposal in run])
                 adopted = True
         if not adopted:
-            replica.hold(tip, before)
+            replica.adopt_in_memory(tip, before)
     return push, landings
 
 

@@ -71,7 +71,7 @@ class Replica:
         self.local, self.remote, self.git, self.clock = local, remote, git, clock
         self._keyring_for, self._progress = keyring_for, progress
         self._chain: Chain | None = None
-        self.held = False  # the position is this process's alone: see `hold`
+        self.in_memory_only = False  # the position is this process's alone: see `adopt_in_memory`
 
     def close(self) -> None:
         self.remote.close()
@@ -90,7 +90,7 @@ class Replica:
             or (self._chain.head.oid != trusted.commit)
         ):
             self._chain = self._chain_at(trusted)
-            self.held = False
+            self.in_memory_only = False
         return self._chain
 
     @property
@@ -107,7 +107,7 @@ class Replica:
         repository = self.local.repository
         if not repository.has(trusted.commit):  # somebody removed our ref, and git the objects
             with self.local.lock(self.git.deadline):
-                self.remote.fetch(self.local.there, self.local.incoming, None)
+                self.remote.fetch(self.local.remote_ref, self.local.incoming, None)
                 self.local.repository.set_ref(self.local.incoming, None)
         try:
             head = parse_commit(trusted.commit, repository.read(trusted.commit))
@@ -130,7 +130,7 @@ class Replica:
             trusted = self.local.trusted
             known = trusted and trusted.commit
             ask = known and not moved and self.remote.head_is_cheap
-            if ask and self.remote.head(self.local.there) == known:
+            if ask and self.remote.head(self.local.remote_ref) == known:
                 return self.position()
             try:
                 there = self._fetch(None)
@@ -138,10 +138,10 @@ class Replica:
                     return self.position()
                 return self._advance(*self._start(there, trusted), trusted)
             except Integrity:
-                self.local.forget_verified()
+                self.local.forget_checkpoint()
                 raise
             finally:
-                if not self.local.verified:
+                if not self.local.checkpoint:
                     self.local.repository.set_ref(self.local.incoming, None)
 
     def _start(self, head: str, trusted: TrustedHead | None) -> tuple[Chain, CommitRange]:
@@ -158,7 +158,7 @@ class Replica:
 
     def _noted(self, chain: Chain) -> Chain | None:
         """The chain at the place that `_advance` noted, if it is beyond this one."""
-        note = self.local.verified
+        note = self.local.checkpoint
         if note is None or not self.local.repository.has(note.commit):
             return None
         if chain.head and note.seq <= chain.head.seq:
@@ -184,11 +184,11 @@ class Replica:
 
     def _fetch(self, depth: int | None) -> str:
         repository, incoming = self.local.repository, self.local.incoming
-        kept = repository.ref(incoming) if self.local.verified else None  # not fetched twice
+        kept = repository.ref(incoming) if self.local.checkpoint else None  # not fetched twice
         repository.set_ref(incoming, kept)  # and away with the lock of a killed process
         if self.local.trusted is None:
             self._progress("fetching", 0, 0)
-        found = self.remote.fetch(self.local.there, self.local.incoming, depth)
+        found = self.remote.fetch(self.local.remote_ref, self.local.incoming, depth)
         oid = self.local.repository.ref(self.local.incoming) if found else None
         if oid is None:
             trusted = self.local.trusted
@@ -200,7 +200,7 @@ class Replica:
         return oid
 
     def _not_a_ledger(self, others: str = "") -> CoordledgerError:
-        name = self.local.name if self.local.there == self.local.ref else self.local.there
+        name = self.local.name if self.local.remote_ref == self.local.ref else self.local.remote_ref
         return error("not-a-ledger", remote=self.remote.shown, name=name, others=others)
 
     def _advance(self, chain: Chain, path: CommitRange, trusted: TrustedHead | None) -> Chain:
@@ -237,7 +237,9 @@ class Replica:
         head = chain.head
         if head is not None:
             ledger = head.record["ledger"]
-            self.local.note(Checkpoint(ledger, head.oid, head.seq, head.digest), passed, first)
+            self.local.save_checkpoint(
+                Checkpoint(ledger, head.oid, head.seq, head.digest), passed, first
+            )
 
     def _not_continued(self, head: str, trusted: TrustedHead | None) -> CoordledgerError:
         """Another ledger altogether, or another history of ours."""
@@ -286,9 +288,9 @@ class Replica:
         if head is None:
             raise error("not-joined")
         self.local.adopt(self._trusted_at(head), passed)
-        self._chain, self.held = chain, False
+        self._chain, self.in_memory_only = chain, False
 
-    def hold(self, chain: Chain, before: TrustedHead) -> None:
+    def adopt_in_memory(self, chain: Chain, before: TrustedHead) -> None:
         """As `adopt`, for this process alone: the clone's disk takes nothing, and is not asked.
 
         Until it is brought up from the remote, nothing that builds on this may be adopted: the
@@ -296,8 +298,10 @@ class Replica:
         """
         head = chain.head
         if head is not None:
-            self.local.hold(before._replace(commit=head.oid, seq=head.seq, digest=head.digest))
-        self._chain, self.held = chain, True
+            self.local.adopt_in_memory(
+                before._replace(commit=head.oid, seq=head.seq, digest=head.digest)
+            )
+        self._chain, self.in_memory_only = chain, True
 
     def note_sequenced(self, *, says: bool) -> None:
         """Remember whether the server puts records into their places."""
@@ -317,7 +321,7 @@ class Replica:
         """
         with self.local.lock(self.git.deadline):
             trusted = self.local.trusted
-            self.local.forget_verified()
+            self.local.forget_checkpoint()
             there = self._fetch(None)
             chain, path = self._start(there, trusted)
             try:
@@ -331,7 +335,7 @@ class Replica:
                     last = parse_commit(last.parent, self.local.repository.read(last.parent))
                 return Damage(there, fault, last)
             finally:
-                self.local.forget_verified()
+                self.local.forget_checkpoint()
             return None
 
     def damage_adopted(self) -> Damage | None:
@@ -363,7 +367,7 @@ class Replica:
 
     def _join_shallow(self, depth: int) -> Chain:
         repository = self.local.repository
-        self.local.forget_verified()
+        self.local.forget_checkpoint()
         try:
             oid = self._fetch(depth)
             head = parse_commit(oid, repository.read(oid))
@@ -422,7 +426,7 @@ class Replica:
         numbered = enumerate(path.ids(), trusted.seq + 1 - len(path))
         with contextlib.suppress(OSError):  # a cache
             here = ((seq, oid) for seq, oid in numbered if seq >= trusted.first)
-            self.local.remember(here, trusted.first)
+            self.local.save_index(here, trusted.first)
 
     def _commits_above(self, below: Commit | None) -> Iterator[tuple[str, bytes]]:
         """A copy's commits, up to its head: as the index has them for as long as each names
@@ -447,7 +451,7 @@ class Replica:
     def _indexed(self, first: int, last: int) -> Iterator[tuple[str, bytes]]:
         """What stands under the ids of the index: maybe less, maybe something else."""
         with contextlib.suppress(KeyError, RuleBroken), self.git.objects() as objects:
-            yield from objects.stream(self.local.ids(first, last))
+            yield from objects.stream(self.local.indexed_ids(first, last))
 
     def verdict_of(self, found: Commit) -> str:
         """Check the MAC with the keys at hand, now.

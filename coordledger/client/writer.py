@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordledger.client import publish
-from coordledger.client.local_state import LANDED, OPEN, VOIDED, Intent
+from coordledger.client.journal import LANDED, OPEN, VOIDED, Intent
 from coordledger.client.publish import MOST_BYTES, MOST_RECORDS, Published
 from coordledger.errors import (
     ERRORS,
@@ -195,7 +195,10 @@ class Writer:
                 intents = [wish.intent for wish in run]
                 proposal = [wish.proposal for wish in run if wish.proposal]
                 push, landings = self._send(
-                    replica, tip, proposal, functools.partial(replica.local.journal, *intents)
+                    replica,
+                    tip,
+                    proposal,
+                    functools.partial(replica.local.journal.record, *intents),
                 )
             except (CoordledgerError, OSError) as fault:  # of our own disk, and nothing was sent
                 shown = disk_error(fault) if isinstance(fault, OSError) else fault
@@ -272,7 +275,7 @@ class Writer:
 
     def _forget(self, *wishes: PendingWrite) -> None:
         with contextlib.suppress(OSError):  # it is settled; the next write finds that out again
-            self._replica.local.forget(*(wish.intent for wish in wishes))
+            self._replica.local.journal.forget(*(wish.intent for wish in wishes))
 
     def _pause(self, losses: int) -> None:
         time.sleep(PAUSE * min(losses, PATIENCE) * self._jitter())
@@ -342,16 +345,16 @@ class Writer:
         replica = self._replica
         with replica.local.lock(replica.git.deadline):
             found = []
-            for intent in replica.local.intents():
+            for intent in replica.local.journal.intents():
                 settled = self._settle(intent) if intent.outcome == OPEN else intent
                 if settled.outcome != OPEN:
-                    replica.local.forget(settled)
+                    replica.local.journal.forget(settled)
                 found.append(settled)
             return found
 
     def _settle_all(self) -> None:
         """Before a new write: what this agent left open is settled, and kept for `resolve`."""
-        for intent in self._replica.local.intents():
+        for intent in self._replica.local.journal.intents():
             if intent.outcome == OPEN and intent.agent == self._identity.agent:
                 settled = self._settle(intent)
                 if intent.base["seq"] > self._replica.trusted.seq:
@@ -360,7 +363,7 @@ class Writer:
                     raise error(
                         "unknown-outcome", why=f"an earlier one is still open: {intent.what}"
                     )
-                self._replica.local.journal(settled)
+                self._replica.local.journal.record(settled)
 
     def _settle(self, intent: Intent) -> Intent:
         """Landed, voided, or still open because the remote gives no answer.

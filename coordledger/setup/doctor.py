@@ -194,7 +194,7 @@ def _try(ledger: Ledger, *, forged: bool) -> Push:
 
 
 def _open_intents(ledger: Ledger) -> Check:
-    still = [intent.what for intent in ledger.local.intents() if intent.outcome == "open"]
+    still = [intent.what for intent in ledger.local.journal.intents() if intent.outcome == "open"]
     found = f"unknown outcome: {printable(', '.join(still))}" if still else "none is open"
     return Check("writes", not still, found, "coordledger resolve")
 

@@ -134,7 +134,7 @@ def create_on_remote(ledger: Ledger, first: First, keep: Callable[[Secret], None
     `Failed`: ledger-exists, push-refused, …; `OutcomeUnknown`.
     """
     local, remote = ledger.local, ledger.remote
-    if remote.head(local.there) is not None:
+    if remote.head(local.remote_ref) is not None:
         raise error("ledger-exists", remote=remote.shown, name=local.name)
     master = mint()
     signed, secret = genesis(master, first)
@@ -145,7 +145,7 @@ def create_on_remote(ledger: Ledger, first: First, keep: Callable[[Secret], None
         signed
     )
     local.repository.write(proposal.objects)
-    push = remote.push(local.there, None, proposal.commit.oid)
+    push = remote.push(local.remote_ref, None, proposal.commit.oid)
     if push.outcome != WON:
         raise push_error(push, remote)
     head = proposal.commit

@@ -158,7 +158,7 @@ def _init_there(
         _configure_around(options, environ, settings, target)
         return Founded(
             ledger=head.ledger,
-            ref=ledger.local.there,
+            ref=ledger.local.remote_ref,
             repository=ledger.settings.shown_remote,
             agent=agent,
             head=head.commit,
@@ -277,7 +277,7 @@ def peek(ledger: Ledger) -> tuple[Head | None, Head]:
         known = local.trusted
     except Integrity:  # a damaged copy: what `reset` gets rid of
         known = None
-    if not remote.fetch(local.there, local.incoming, None):
+    if not remote.fetch(local.remote_ref, local.incoming, None):
         raise error("not-a-ledger", remote=remote.shown, name=local.name, others="")
     oid = local.repository.ref(local.incoming)
     try:

@@ -12,7 +12,7 @@ from support.attacker import fsck, second_opinion
 from support.fleet import LEDGER_REF
 
 from coordledger import Failed, Ledger, Lost
-from coordledger.client.local_state import Intent
+from coordledger.client.journal import Intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def test_a_batch_lands_with_one_push(fleet: Fleet, pushes: Callable[[], int]) ->
         seqs = [one.seq for one in batch.outcomes]
         assert seqs == list(range(seqs[0] or 0, (seqs[0] or 0) + 102))
         assert ledger.show("t7").result == "done"
-        assert ledger.local.intents() == []
+        assert ledger.local.journal.intents() == []
     assert pushes() == 1
     fsck(fleet.remote, fleet.env)
     assert second_opinion(fleet.remote) == 103
@@ -165,20 +165,20 @@ def test_a_line_that_is_no_request_sends_nothing(fleet: Fleet, line: str) -> Non
 
 
 def test_settling_one_intent_of_a_batch_forgets_no_other(fleet: Fleet) -> None:
-    clone, head = fleet.ledger("alice").local, fleet.ledger("alice").head()
+    journal, head = fleet.ledger("alice").local.journal, fleet.ledger("alice").head()
     base = {"digest": head.digest, "seq": head.seq}
     three = [Intent(letter * 32, base, "alice", "s", f"claim {letter}") for letter in "abc"]
-    clone.journal(*three)
-    clone.journal(three[0]._replace(outcome="landed", seq=7))
-    assert sorted((i.what, i.outcome) for i in clone.intents()) == [
+    journal.record(*three)
+    journal.record(three[0]._replace(outcome="landed", seq=7))
+    assert sorted((i.what, i.outcome) for i in journal.intents()) == [
         ("claim a", "landed"),
         ("claim b", "open"),
         ("claim c", "open"),
     ]
-    clone.journal(three[0], three[2])
-    assert sorted(i.what for i in clone.intents()) == ["claim a", "claim b", "claim c"]
-    clone.forget(three[0])
-    assert sorted(i.what for i in clone.intents()) == ["claim b", "claim c"]
+    journal.record(three[0], three[2])
+    assert sorted(i.what for i in journal.intents()) == ["claim a", "claim b", "claim c"]
+    journal.forget(three[0])
+    assert sorted(i.what for i in journal.intents()) == ["claim b", "claim c"]
 
 
 def test_a_ledger_that_has_been_open_for_longer_than_its_timeout_writes_as_before(

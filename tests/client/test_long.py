@@ -302,7 +302,7 @@ def test_a_pin_is_not_forgotten_by_who_goes_on(long: Long, monkeypatch: pytest.M
         with pytest.raises(Integrity, match="pinned"):
             ledger.join(pin="3000:" + "0" * 16)
         assert ledger.local.trusted is None
-        assert ledger.local.verified is None
+        assert ledger.local.checkpoint is None
 
 
 def test_a_bad_record_after_an_interrupted_join_is_met_and_nothing_remembered(
@@ -323,11 +323,11 @@ def test_a_bad_record_after_an_interrupted_join_is_met_and_nothing_remembered(
             patch.setattr("coordledger.client.ledger.Deadline", Soon)
             with pytest.raises(CoordledgerError, match=f"1500 of {COUNT}"):
                 ledger.join()
-        assert ledger.local.verified.seq == 1499
+        assert ledger.local.checkpoint.seq == 1499
         with pytest.raises(Integrity, match=f"record {COUNT - 1}"):
             ledger.join()
         assert ledger.local.trusted is None
-        assert ledger.local.verified is None
+        assert ledger.local.checkpoint is None
         assert ledger.local.repository.ref(ledger.local.incoming) is None
 
 
@@ -371,7 +371,7 @@ def test_a_clone_that_was_away_for_long_catches_up_in_steps(
 def test_a_path_is_the_same_however_long_it_is(long: Long, copy: Path) -> None:
     with long.open(copy, offline=True) as ledger:
         store, git = ledger.local.repository, ledger._git
-        whole = list(ledger.local.ids(0, COUNT - 1))
+        whole = list(ledger.local.indexed_ids(0, COUNT - 1))
         assert whole[-1] == long.grown.head
         for count in (0, 1, SHORT - 1, SHORT, SHORT + 1, 300, COUNT):
             known = whole[-count - 1] if count < COUNT else None
@@ -388,7 +388,7 @@ def test_the_way_is_that_of_the_commits_whatever_git_is_told(long: Long, copy: P
     path = long.root / "grafted"
     shutil.copytree(copy, path)
     with long.open(path, offline=True) as ledger:
-        ids = list(ledger.local.ids(0, COUNT - 1))
+        ids = list(ledger.local.indexed_ids(0, COUNT - 1))
         long.git.output("-C", str(path), "replace", ids[2500], ids[10])
         (path / ".git/info").mkdir(exist_ok=True)
         (path / ".git/info/grafts").write_text(f"{ids[2800]} {ids[2]}\n")

@@ -14,8 +14,8 @@ from support.hookless_host import forge
 
 from coordledger import keyfiles
 from coordledger.client.config import Options
+from coordledger.client.journal import VOIDED, Intent
 from coordledger.client.ledger import Ledger
-from coordledger.client.local_state import VOIDED, Intent
 from coordledger.errors import CoordledgerError
 from coordledger.git.process import Deadline, Git
 from coordledger.setup import doctor, joining
@@ -115,7 +115,7 @@ def test_an_intent_of_another_history_blocks_nobody_after_a_reset(
     bob.claim("one")
     head = bob.head()
     open_ = Intent("ab" * 16, {"digest": head.digest, "seq": head.seq}, "bob", "s", "claim two")
-    bob.local.journal(open_)
+    bob.local.journal.record(open_)
     fleet.git("update-ref", "refs/coordledger/main", backup)
     if overtaken:
         alice = fleet.ledger("alice")

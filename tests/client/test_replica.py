@@ -161,7 +161,7 @@ def test_a_bad_record_that_a_server_let_in_stops_every_reader_before_it(
     newcomer = fresh(open_fleet, f"newcomer to {case}")
     assert integrity(join, open_fleet, newcomer) == slug
     assert remembered(newcomer, open_fleet) == (b"", "")
-    assert alice.local.intents() == []
+    assert alice.local.journal.intents() == []
     offline = opened(open_fleet, path, "alice", offline=True)
     assert offline.show("held").verdict == "authentic"  # what was verified still is
 

@@ -16,7 +16,7 @@ from support.attacker import fsck, opened, second_opinion
 from support.fleet import LEDGER_REF
 from support.push_gate import PushGate, ended, eventually, kill, start
 
-from coordledger.client.local_state import Intent
+from coordledger.client.journal import Intent
 from coordledger.errors import Failed, OutcomeUnknown
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def shared_fleet(founded: Callable[..., Fleet]) -> Fleet:
 @pytest.fixture
 def fleet(shared_fleet: Fleet) -> Fleet:
     assert [
-        name for who in ("alice", "bob") for name in shared_fleet.ledger(who).local.intents()
+        name
+        for who in ("alice", "bob")
+        for name in shared_fleet.ledger(who).local.journal.intents()
     ] == []
     return shared_fleet
 
@@ -55,7 +57,7 @@ def t(request: pytest.FixtureRequest) -> str:
 
 
 def only_intent(ledger: Ledger) -> Signed:
-    [intent] = ledger.local.intents()
+    [intent] = ledger.local.journal.intents()
     return intent.signed
 
 
@@ -189,7 +191,7 @@ def test_a_lost_answer_to_a_push_that_landed_is_won_and_not_doubled(
     assert result.claim
     assert (result.outcome, result.claim.epoch) == ("won", 1)
     assert len(ops(attacker)) == before + 1
-    assert fleet.ledger("alice").local.intents() == []
+    assert fleet.ledger("alice").local.journal.intents() == []
 
 
 def test_a_lost_answer_to_a_push_that_did_not_land_is_sent_again(
@@ -201,7 +203,7 @@ def test_a_lost_answer_to_a_push_that_did_not_land_is_sent_again(
     assert (push_gate.folder / "killed").exists()
     assert sent.seq == attacker.head.seq
     assert len(ops(attacker)) == before + 1
-    assert fleet.ledger("alice").local.intents() == []
+    assert fleet.ledger("alice").local.journal.intents() == []
 
 
 def test_without_an_answer_and_beaten_by_another_it_is_lost_and_voided(
@@ -216,7 +218,7 @@ def test_without_an_answer_and_beaten_by_another_it_is_lost_and_voided(
     assert ended(process) == {"task": t, "outcome": "lost", "code": "held", "epoch": 1}
     assert attacker.head.record["kind"] == "void"
     assert attacker.head.record["op"] == signed.record["op"]
-    assert fleet.ledger("alice").local.intents() == []
+    assert fleet.ledger("alice").local.journal.intents() == []
     fleet.ledger("bob").release(t)
     assert attacker.refusal(attacker.render(signed)) == "replayed"
 
@@ -269,7 +271,7 @@ def test_a_server_that_is_away_costs_nothing_and_leaves_nothing_open(
         with pytest.raises(Failed) as failed:
             act()
         assert (failed.value.code, failed.value.exit_code) == ("remote-unreachable", 1)
-        assert alice.local.intents() == []
+        assert alice.local.journal.intents() == []
     assert alice.resolve() == []
     push_gate.bring_back()
     assert alice.claim(t).outcome == "won"
@@ -282,7 +284,7 @@ def test_a_refusal_by_somebody_elses_hook_is_final_and_leaves_nothing_open(
     with pytest.raises(Failed) as refused:
         fleet.ledger("alice").claim(t)
     assert refused.value.code == "push-refused"
-    assert fleet.ledger("alice").local.intents() == []
+    assert fleet.ledger("alice").local.journal.intents() == []
 
 
 def test_a_stale_lock_is_reported_as_what_it_is(t: str, fleet: Fleet, attacker: Attacker) -> None:
@@ -292,7 +294,7 @@ def test_a_stale_lock_is_reported_as_what_it_is(t: str, fleet: Fleet, attacker: 
     with pytest.raises(Failed) as failed:
         alice.claim(t)
     assert failed.value.code == "stale-lock"
-    assert alice.local.intents() == []
+    assert alice.local.journal.intents() == []
     lock.unlink()
     assert alice.claim(t).outcome == "won"
 
@@ -373,7 +375,7 @@ def test_after_another_took_the_task_first_it_is_lost(
     push_gate.open()
     assert ended(process)["outcome"] == "lost"
     assert op not in ops(attacker)
-    assert fleet.ledger("alice").local.intents() == []
+    assert fleet.ledger("alice").local.journal.intents() == []
     assert second_opinion(fleet.remote) == len(ops(attacker))
 
 
@@ -439,16 +441,16 @@ def test_the_rest_of_a_batch_never_rewinds_what_settled_one_of_it(
 
 
 def test_an_intent_that_goes_on_with_others_stands_in_the_journal_once(fleet: Fleet) -> None:
-    clone = fleet.ledger("alice").local
+    journal = fleet.ledger("alice").local.journal
     base = {"digest": "0" * 64, "seq": 0}
     a, b, c = (Intent(letter * 32, base, "alice", "s", "claim x") for letter in "abc")
-    clone.journal(a, b, c)
-    clone.journal(b, c)
-    assert sorted(intent.op for intent in clone.intents()) == [a.op, b.op, c.op]
-    clone.forget(a, c)
-    assert clone.intents() == [b]
-    clone.forget(b)
-    assert clone.intents() == []
+    journal.record(a, b, c)
+    journal.record(b, c)
+    assert sorted(intent.op for intent in journal.intents()) == [a.op, b.op, c.op]
+    journal.forget(a, c)
+    assert journal.intents() == [b]
+    journal.forget(b)
+    assert journal.intents() == []
 
 
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "with-others"])

@@ -694,7 +694,7 @@ def test_a_wrong_clock_is_refused_with_its_offset(
         assert refused.value.code in ("clock-skew", "time-backwards")
         assert re.search(r"\d\d s behind", refused.value.message)
     assert shared_fleet.head() == head
-    assert shifted.local.intents() == []
+    assert shifted.local.journal.intents() == []
 
 
 def test_the_hook_says_how_far_behind_a_clock_is(attacker: Attacker) -> None:

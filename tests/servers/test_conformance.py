@@ -275,7 +275,7 @@ def test_a_write_whose_answer_is_lost_is_won_after_a_look(site: Site) -> None:
         result = ledger.claim("unheard")
     assert result.outcome == "won"
     assert site.records_since(before) == 1
-    assert ledger.local.intents() == []
+    assert ledger.local.journal.intents() == []
     assert site.bob.claim("unheard").claims[0].session == result.claims[0].session
 
 
@@ -335,7 +335,7 @@ def test_a_push_that_is_cut_off_in_the_middle_is_sent_again_and_lands_once(site:
         ledger.send(LARGE, channel="uploads")
         assert site.proxy.fault == Fault()  # it was cut
     assert site.records_since(before) == 1
-    assert ledger.local.intents() == []
+    assert ledger.local.journal.intents() == []
 
 
 @wired
@@ -344,7 +344,7 @@ def test_a_server_that_is_away_is_an_error_and_leaves_nothing_open(site: Site) -
     with site.faulty(Fault(refuse=True)), pytest.raises(Failed) as failed:
         ledger.claim("nobody-there")
     assert failed.value.code == "remote-unreachable"
-    assert ledger.local.intents() == []
+    assert ledger.local.journal.intents() == []
     assert site.head() == before
 
 

@@ -544,7 +544,7 @@ def test_a_portal_in_the_way_is_a_clear_error(site: Site, script: Callable[..., 
         ledger.claim("in-a-hotel")
     assert failed.value.code == "remote-unreachable"
     assert "not valid: is this a git repository?" in failed.value.message
-    assert ledger.local.intents() == []
+    assert ledger.local.journal.intents() == []
     assert site.head() == before
 
 
@@ -592,7 +592,7 @@ def test_a_push_whose_answer_breaks_off_lands_once(site: Site, size: int) -> Non
         assert ledger.claim(site.new("cut")).outcome == "won"
         assert site.proxy.fault == Fault()  # it was cut
     assert site.records_since(before) == 1
-    assert ledger.local.intents() == []
+    assert ledger.local.journal.intents() == []
     assert ledger.remote._http._fit
 
 

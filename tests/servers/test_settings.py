@@ -58,7 +58,7 @@ def unreachable(ledger: Ledger) -> str:
     with pytest.raises(Failed) as failed:
         ledger.claim("not-reached")
     assert failed.value.code == "remote-unreachable"
-    assert ledger.local.intents() == []
+    assert ledger.local.journal.intents() == []
     return failed.value.message
 
 

@@ -70,5 +70,5 @@ def forge(host: HooklessHost, agent: str, **changes: Any) -> str:
     ledger.local.repository.write(proposal.objects)
     ledger.close()
     oid = proposal.commit.oid
-    host.git("push", "--quiet", host.url, f"{oid}:{ledger.local.there}", cwd=host.root / agent)
+    host.git("push", "--quiet", host.url, f"{oid}:{ledger.local.remote_ref}", cwd=host.root / agent)
     return oid

@@ -143,7 +143,7 @@ def shared_fleet(founded: Callable[..., Fleet]) -> Fleet:
 def fleet(shared_fleet: Fleet) -> Iterator[Fleet]:
     yield shared_fleet
     for who in ("alice", "bob", "carol"):
-        assert shared_fleet.ledger(who).local.intents() == []
+        assert shared_fleet.ledger(who).local.journal.intents() == []
 
 
 @pytest.fixture
@@ -426,7 +426,7 @@ def test_who_has_waited_in_vain_has_sent_nothing(
             bob.claim(t)
         assert time.monotonic() - began < 5
     assert (failed.value.code, failed.value.exit_code) == ("timeout", 1)
-    assert bob.local.intents() == []
+    assert bob.local.journal.intents() == []
     assert fleet.ledger("carol").claim(f"{t}-carol").won
     assert tasks_of(attacker)[t] == 0
 
@@ -440,7 +440,7 @@ def test_who_was_taken_along_and_heard_nothing_does_not_know(
         [place] = line.wait_for(1)
         place.rename(place.with_suffix(".taken"))
         assert claiming.ended() == "unknown-outcome"
-    [intent] = bob.local.intents()
+    [intent] = bob.local.journal.intents()
     assert [one.outcome for one in bob.resolve()] == ["voided"]
     assert attacker.refusal(attacker.render(intent.signed)) == "replayed"
 

@@ -1,0 +1,102 @@
+"""The write-ahead log of one ledger's writes in one clone.
+
+Rules of this file:
+- An intent is durable here before its bytes leave the process; it leaves the journal when its
+  outcome is known and was told.
+- Intents that go together are one file, named after the first of them: they are durable
+  together or not at all. An intent stands in one file only.
+- Files are replaced whole, by one writer at a time: it has the clone's lock.
+
+It decides no outcome: `writer` does.
+"""
+
+from __future__ import annotations
+
+from binascii import a2b_base64, b2a_base64  # base64 around them imports re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from coordledger.errors import error
+from coordledger.files import replace_durably
+from coordledger.format import canonical
+from coordledger.format.signing import Signed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LANDED, VOIDED, OPEN = "landed", "voided", "open"
+
+
+class Intent(NamedTuple):
+    """One write on its way: who, what for people, and the bytes that may land."""
+
+    op: str
+    base: dict[str, Any]
+    agent: str
+    session: str
+    what: str
+    payload: str = ""
+    tag: str = ""
+    outcome: str = OPEN
+    seq: int | None = None
+
+    @property
+    def signed(self) -> Signed:
+        payload = self.payload.encode("ascii")
+        return Signed(payload, canonical.decode(payload), a2b_base64(self.tag))
+
+    def carrying(self, signed: Signed) -> Intent:
+        tag = b2a_base64(signed.tag, newline=False).decode("ascii")
+        return self._replace(payload=signed.payload.decode("ascii"), tag=tag)
+
+
+class Journal:
+    """The intents in one folder, which is made when it is first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def record(self, *intents: Intent) -> None:
+        """Make `intents`, which go together, durable before their bytes leave the process."""
+        path = self._folder / f"{intents[0].op}.json"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        ours = {intent.op for intent in intents}
+        before = _read(path) if path.exists() else []  # what once went with the first
+        _write(path, [*intents, *(intent for intent in before if intent.op not in ours)])
+        self._remove(ours, but=path)  # as they were, with others, at an earlier attempt
+
+    def forget(self, *intents: Intent) -> None:
+        """They are settled. What went with them stays."""
+        self._remove({intent.op for intent in intents})
+
+    def intents(self) -> list[Intent]:
+        """What the journal holds, oldest first. Raises `Integrity`: bad-copy."""
+        return [intent for path in self._files() for intent in _read(path)]
+
+    def _remove(self, ops: set[str], but: Path | None = None) -> None:
+        for path in self._files():
+            if path == but:
+                continue
+            intents = _read(path)
+            left = [intent for intent in intents if intent.op not in ops]
+            if not left:
+                path.unlink(missing_ok=True)
+            elif len(left) < len(intents):
+                _write(path, left)
+
+    def _files(self) -> list[Path]:
+        try:
+            files = [path for path in self._folder.iterdir() if path.suffix == ".json"]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(files, key=lambda path: path.stat().st_mtime_ns)
+
+
+def _write(path: Path, intents: list[Intent]) -> None:
+    replace_durably(path, canonical.encode([intent._asdict() for intent in intents]))
+
+
+def _read(path: Path) -> list[Intent]:
+    try:
+        return [Intent(**facts) for facts in canonical.read(path.read_bytes())]
+    except (ValueError, TypeError):
+        raise error("bad-copy", why=f"{path} is not readable") from None
