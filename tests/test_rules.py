@@ -1,0 +1,141 @@
+"""Rules of the code that no linter knows: what the hooks load, what the public names speak of.
+
+Which package may import which is import-linter's to check, as pyproject.toml says.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import coordledger
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(coordledger.__file__).parent
+
+# What a hook may load beside the package, and beside what every Python has loaded. All are
+# written in C, or as small as one: os, re, json, hashlib, subprocess, contextlib, typing and
+# dataclasses would each take longer than verifying a record does.
+HOOKS_MAY_LOAD = {
+    "__future__", "_json", "_operator", "_sha1", "_sha2", "_sha256", "_stat", "binascii", "errno",
+    "fcntl", "itertools", "stat", "zlib",
+}  # fmt: skip
+
+
+# -- the hooks
+
+
+def loaded(program: str, *argv: str) -> set[str]:
+    """The modules that Python, started as the hooks start it, has after `program`."""
+    program += "\nimport sys\nprint('\\n'.join(sys.modules))"
+    command = [sys.executable, "-I", "-S", "-E", "-c", program, *argv]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    return set(ran.stdout.split())
+
+
+@pytest.mark.parametrize("hook", ["pre-receive", "proc-receive"])
+def test_a_hook_loads_the_package_and_hardly_anything_else(hook: str) -> None:
+    shim = (ROOT / "hooks" / hook).read_text("utf-8")
+    program, _, end = shim.partition(" -c '\n")[2].partition("\nstart()\n")
+    assert end.startswith('\' "$package"')
+    found = loaded(program, str(PACKAGE.parent))
+    assert "coordledger.server.pre_receive" in found
+    others = {name for name in found if name.partition(".")[0] != "coordledger"}
+    assert others - loaded("") <= HOOKS_MAY_LOAD
+
+
+# -- what is public
+
+
+class _Names(dict[str, Any]):
+    """What names mean in a module's annotations: those imported for type checkers alone too."""
+
+    def __init__(self, module: str) -> None:
+        self._module = importlib.import_module(module)
+        self._typing_only = {
+            alias.asname or alias.name: (str(node.module), alias.name)
+            for block in ast.parse(inspect.getsource(self._module)).body
+            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+            for node in block.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        self._aliases = {
+            node.targets[0].id: node.value
+            for block in ast.parse(inspect.getsource(self._module)).body
+            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+            for node in block.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+
+    def __missing__(self, name: str) -> Any:
+        if hasattr(self._module, name):
+            return getattr(self._module, name)
+        if name in self._aliases:
+            return eval(ast.unparse(self._aliases[name]), {}, self)
+        if name not in self._typing_only:
+            raise KeyError(name)
+        home, named = self._typing_only[name]
+        if home.partition(".")[0] != "coordledger":
+            return getattr(importlib.import_module(home), named)
+        return _Names(home)[named]
+
+
+def types_in(hint: Any) -> set[Any]:
+    """Every type that `hint` is made of."""
+    if isinstance(hint, list | tuple):
+        return {leaf for part in hint for leaf in types_in(part)}
+    return {hint} | types_in(typing.get_args(hint)) if typing.get_args(hint) else {hint}
+
+
+def annotated(cls: type) -> list[tuple[str, Any]]:
+    """A class and its public methods, each with its name."""
+    found: list[tuple[str, Any]] = [(cls.__name__, cls)]
+    for name, member in inspect.getmembers(cls):
+        plain = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+        ours = inspect.isfunction(plain) and plain.__module__.startswith("coordledger")
+        if ours and not name.startswith("_"):
+            found.append((f"{cls.__name__}.{name}", plain))
+    return found
+
+
+PUBLIC = [
+    found
+    for name in coordledger.__all__
+    for found in annotated(getattr(coordledger, name))
+    if not found[0].startswith("Ledger")
+]
+
+
+@pytest.mark.parametrize(("name", "what"), PUBLIC, ids=[name for name, _ in PUBLIC])
+def test_public_signatures_use_public_types(name: str, what: Any) -> None:
+    public = {getattr(coordledger, exported) for exported in coordledger.__all__}
+    hints = typing.get_type_hints(what, localns=_Names(what.__module__))
+    if inspect.isfunction(what):
+        wanted = set(inspect.signature(what).parameters) - {"self", "cls"} | {"return"}
+        assert wanted <= set(hints)
+    spoken_of = {
+        leaf for field in hints if not field.startswith("_") for leaf in types_in(hints[field])
+    }
+    inner = {
+        leaf for leaf in spoken_of if str(getattr(leaf, "__module__", "")).startswith("coordledger")
+    }
+    assert inner <= public
+
+
+def test_public_names_are_all_there_and_imported_when_they_are_used() -> None:
+    assert sorted(coordledger.__all__) == coordledger.__all__
+    code = "import coordledger, json, sys; print(json.dumps(sorted(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [name for name in json.loads(ran.stdout) if name.startswith("coordledger")] == [
+        "coordledger"
+    ]
