@@ -18,7 +18,7 @@ from support.memory_ledger import MemoryLedger
 from coordledger.client.local_state import LocalState
 from coordledger.client.replica import Replica
 from coordledger.client.writer import Identity, Writer
-from coordledger.errors import RuleBroken
+from coordledger.errors import RuleBroken, error
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
 from coordledger.format.records import FOR, LEDGERS
@@ -30,9 +30,10 @@ from coordledger.git.tree import object_id
 from coordledger.hashes import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
+    from coordledger.client.journal import Intent
     from coordledger.format.commit import Commit
     from coordledger.git.remote import PushPayload
     from coordledger.git.tree import Objects
@@ -114,6 +115,7 @@ class MemoryServer:
         self.pushes: list[Pushed] = []
         self.watch: Callable[[], object] = lambda: None
         self.looks = 0  # how often somebody asked for the head or fetched
+        self.away = False  # it answers no such question
         self._under_way: list[Pushed] = []
         self._refs: dict[str, str] = {}
 
@@ -143,6 +145,13 @@ class MemoryServer:
         """What was still under way arrives; what nobody hears of it."""
         late, self._under_way = self._under_way, []
         return [self._receive(push) for push in late]
+
+    def look(self, ref: str) -> str | None:
+        """What a ref says. Raises `Failed`: remote-unreachable."""
+        self.looks += 1
+        if self.away:
+            raise error("remote-unreachable", remote="memory", why="no route to host")
+        return self.refs.get(ref)
 
     # -- what a client's push comes to
 
@@ -238,8 +247,7 @@ class MemoryRemote:
         pass
 
     def head(self, ref: str) -> str | None:
-        self.server.looks += 1
-        return self.server.refs.get(ref)
+        return self.server.look(ref)
 
     def names(self, below: str) -> list[str]:
         refs = self.server.refs
@@ -247,8 +255,7 @@ class MemoryRemote:
 
     def fetch(self, ref: str, into: str, depth: int | None) -> bool:
         """`depth`: how many records' commits come along; the state is always whole."""
-        self.server.looks += 1
-        head = self.server.refs.get(ref)
+        head = self.server.look(ref)
         if head is None:
             return False
         ledger = self.server.ledger
@@ -278,7 +285,7 @@ class MemoryClient:
         self,
         server: MemoryServer,
         path: Path,
-        environ: Mapping[str, str],
+        environ: dict[str, str],
         agent: str = "alice",
         session: str = "s1",
         **given: Any,
@@ -286,7 +293,7 @@ class MemoryClient:
         """`given` is passed to `Writer`."""
         ledger = server.ledger
         self.server, self.deadline = server, Deadline(20)
-        git = Git(environ, None, self.deadline)
+        git = Git(environ | {"GIT_DIR": str(path)}, None, self.deadline)
         git.output("init", "--quiet", "--bare", "--template=", "--", str(path))
         self.repository = Repository.open(git, path)
         self.local = LocalState(self.repository, "main")
@@ -308,6 +315,10 @@ class MemoryClient:
     def _hexadecimal(self, count: int) -> str:
         self._ops += 1
         return digest("sha256", f"{self._path} {self._ops}".encode()).hex()[: 2 * count]
+
+    def intents(self) -> list[Intent]:
+        """What the journal holds, as it lies on the disk."""
+        return self.local.journal.intents()
 
     def close(self) -> None:
         self.replica.close()
