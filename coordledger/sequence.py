@@ -1,5 +1,5 @@
 """An alias: installed proc-receive hooks import their start from here."""
 
-from coordledger.server.sequencer import start
+from coordledger.server.proc_receive import start
 
 __all__ = ["start"]

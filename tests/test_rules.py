@@ -48,7 +48,7 @@ def test_a_hook_loads_the_package_and_hardly_anything_else(hook: str) -> None:
     program, _, end = shim.partition(" -c '\n")[2].partition("\nstart()\n")
     assert end.startswith('\' "$package"')
     found = loaded(program, str(PACKAGE.parent))
-    assert "coordledger.server.pre_receive" in found
+    assert f"coordledger.server.{hook.replace('-', '_')}" in found
     others = {name for name in found if name.partition(".")[0] != "coordledger"}
     assert others - loaded("") <= HOOKS_MAY_LOAD
 

@@ -354,9 +354,9 @@ def pre_receive(app: App) -> int:
 )
 def proc_receive(app: App) -> int:
     """Land what is pushed to refs/for/coordledger, as git's proc-receive hook."""
-    from coordledger.server import sequencer  # noqa: PLC0415 - help needs none
+    from coordledger.server import proc_receive  # noqa: PLC0415 - help needs none
 
-    return sequencer.main(dict(os.environ))
+    return proc_receive.main(dict(os.environ))
 
 
 @command("serve", parent=root, section="Set-up", example="coordledger serve /srv/git/project.git")

@@ -1,14 +1,14 @@
-"""The resident verifier: answers for the hook, sooner than a new process could.
+"""The resident process: it answers for the hooks, sooner than a new process could.
 
 Rules of this file:
-- It decides nothing of its own: `hook.judge` does, with the same inputs, and what that
-  could not decide from the request alone is answered with `unsure`. Whoever asks takes
+- It decides nothing of its own: `pre_receive.judge` and `sequencer` do, with the same inputs.
+  What they could not decide from the request alone is answered with `unsure`. A hook takes
   everything but a clear yes or no for `unsure` and does the work itself.
 - So it may be killed or stopped at any moment: only speed is lost.
-- Nothing is remembered from one request to the next but a running `git cat-file` for the
+- It remembers nothing from one request to the next but a running `git cat-file` for the
   repository's permanent objects, and of a ledger that is sequenced what its ids vouch for:
   ref, secrets and settings are read for each request.
-- Of the kinds of requests one writes: proc-receive lands records, through `sequence`.
+- One kind of request writes: proc-receive lands records, through `combiner`.
 - Only this user may ask, on a socket in the folder that holds the secrets.
 
 A request comes through `git credential-cache`, git's own client for a socket:
@@ -48,7 +48,10 @@ from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
 from coordledger.git.process import Deadline, Git, child_environment
 from coordledger.git.repository import open_bare
-from coordledger.server import pre_receive, sequencer
+from coordledger.server import pre_receive, proc_receive
+from coordledger.server.admission import server_keyring
+from coordledger.server.combiner import Combiner
+from coordledger.server.sequencer import Sequencer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +75,7 @@ class Request:
     """What was asked: a kind, named values, and lines."""
 
     def __init__(self, data: bytes, waits: Callable[[], bool]) -> None:
-        """ValueError if it is not whole, or none of ours. `waits`: somebody does, still."""
+        """Raises `ValueError` if it is not whole, or none of ours. `waits()`: the asker does."""
         self.waits = waits
         head, _, rest = data.partition(b"\n\n")
         first, second, title, *lines = head.split(b"\n")
@@ -104,7 +107,7 @@ class ServedRepository:
         self.socket = _listen(self.folder)
         self._objects: CatFile | None = None
         self._turn = threading.Lock()
-        self.desks: dict[str, sequencer.Combiner] = {}
+        self.combiners: dict[str, Combiner] = {}
 
     def close(self) -> None:
         (self.folder / SOCKET).unlink(missing_ok=True)
@@ -118,17 +121,17 @@ class ServedRepository:
         except (OSError, ValueError):
             return False
 
-    def desk(self, name: str) -> sequencer.Combiner:
-        """Where pushes of one ledger wait to be landed."""
+    def combiner(self, name: str) -> Combiner:
+        """Where pushes to one ledger wait for their turn."""
         with self._turn:
-            if name not in self.desks:
-                self.desks[name] = sequencer.Combiner(
-                    sequencer.Sequencer(name, self.environ, _unknown),
+            if name not in self.combiners:
+                self.combiners[name] = Combiner(
+                    Sequencer(name, self.environ, _not_configured),
                     threading.Lock(),
                     lambda: _Objects(self.environ, self),
-                    lambda: pre_receive.server_keyring(str(self.folder)),
+                    lambda: server_keyring(str(self.folder)),
                 )
-            return self.desks[name]
+            return self.combiners[name]
 
     def find(self, oid: str, limit: int) -> Found | None:
         """A permanent object, whether packed or not."""
@@ -144,7 +147,7 @@ class ServedRepository:
 
 
 def _need_private(folder: Path) -> None:
-    """Who can write there could answer in our place."""
+    """Another user who can write there could answer in our place."""
     try:
         facts = folder.stat()
     except OSError:
@@ -159,22 +162,22 @@ def _need_private(folder: Path) -> None:
 
 def _listen(folder: Path) -> socket.socket:
     """A socket in `folder`, by its name there: a whole path may be too long for one."""
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o077)
     try:
         with chdir(folder):
             with suppress(FileNotFoundError):
                 os.unlink(SOCKET)  # noqa: PTH108 - of a process that was killed: we have its lock
-            made.bind(SOCKET)
+            listening.bind(SOCKET)
     finally:
         os.umask(mask)
-    made.listen(QUEUE)
-    made.setblocking(False)
-    return made
+    listening.listen(QUEUE)
+    listening.setblocking(False)
+    return listening
 
 
 def hangs(path: Path, patience: float = 2.0) -> bool:
-    """Whether somebody serves the repository at `path` who does not answer."""
+    """Whether a process serves the repository at `path` and does not answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, chdir(path / "coordledger"):
         asking.settimeout(patience)
         try:
@@ -202,7 +205,7 @@ class _Objects(Reader):
         return self._repository.find(name, limit) or super()._by_git(name, limit)
 
 
-def _unknown(_: dict[str, str]) -> NoReturn:
+def _not_configured(_: dict[str, str]) -> NoReturn:
     raise NotImplementedError("settings may come from the hook's environment")
 
 
@@ -212,39 +215,38 @@ def _pre_receive(request: Request, repository: ServedRepository) -> str:
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": request.values["alternates"],
     }
     environ = repository.environ | {name: value for name, value in variables.items() if value}
-
-    line = pre_receive.judge(
+    refused = pre_receive.judge(
         request.body,
         environ,
         time.time_ns() // 1_000_000,
         lambda environ: _Objects(environ, repository),
-        _unknown,
+        _not_configured,
         sequenced=request.values["sequenced"] == "sequenced",
     )
-    if not line:
+    if refused is None:
         return "pass"
-    return UNSURE if pre_receive.code_of(line) in _DOUBTS else f"refused {line}"
+    return UNSURE if refused.code in _DOUBTS else f"refused {refused}"
 
 
 def _proc_receive(request: Request, repository: ServedRepository) -> str:
-    """Land one push. Whoever gets no answer may find it landed, and then says so.
+    """Land one push. A hook that gets no answer may find it landed, and then says so.
 
-    Never after he has gone: he may have been refused, by the hook itself, in between.
+    Nothing lands after the hook has gone: it may have refused the push by itself in between.
     """
-    new, ref = sequencer.command(request.body.removesuffix(b"\n"))
-    name = sequencer.ledger_of(ref)
+    new, ref = proc_receive.parse_command(request.body.removesuffix(b"\n"))
+    name = proc_receive.ledger_of(ref)
     if not new.strip("0"):
         return UNSURE
-    found = repository.desk(name).land(new, request.waits)
-    if found is None or found.code in _DOUBTS:
+    outcome = repository.combiner(name).land(new, request.waits)
+    if outcome is None or outcome.code in _DOUBTS:
         return UNSURE
-    if found.code == "no-create":
-        repository.desks.pop(name, None)
-    said = "\n".join(found.said)
-    return f"reported {sequencer.report(ref, found).decode('ascii')}0000\n{said}"
+    if outcome.code == "no-create":
+        repository.combiners.pop(name, None)
+    packets = (proc_receive.report(ref, outcome) + proc_receive.FLUSH).decode("ascii")
+    return "\n".join([f"reported {packets}", *map(str, outcome.answers)])
 
 
-# What can be asked: a kind, and who answers it.
+# What can be asked: a kind, and what answers it.
 KINDS: dict[str, Callable[[Request, ServedRepository], str]] = {
     "pre-receive": _pre_receive,
     "proc-receive": _proc_receive,
@@ -258,7 +260,7 @@ def answer(data: bytes, repository: ServedRepository, waits: Callable[[], bool])
         if not repository.is_at(request.values["dir"]):
             return UNSURE
         return KINDS[request.kind](request, repository)
-    except Exception:  # noqa: BLE001 - whoever asked finds out by itself
+    except Exception:  # noqa: BLE001 - the hook that asked finds out by itself
         return UNSURE
 
 
@@ -266,7 +268,7 @@ class Daemon:
     """Serves repositories until it is told to stop."""
 
     def __init__(self, paths: list[Path], environ: dict[str, str]) -> None:
-        """Raises `Failed`, see `Repository`."""
+        """Raises `Failed`, see `ServedRepository`."""
         with ExitStack() as stack:
             self.repositories = []
             for path in paths:
@@ -290,7 +292,7 @@ class Daemon:
                     self._accept(key.data)
 
     def _accept(self, repository: ServedRepository) -> None:
-        self._free.acquire()  # who comes meanwhile waits in the socket's own queue
+        self._free.acquire()  # askers that come meanwhile wait in the socket's own queue
         try:
             asking, _ = repository.socket.accept()
         except OSError:  # gone already, or out of file descriptors
@@ -304,9 +306,8 @@ class Daemon:
             with asking, suppress(OSError):
                 data = _received(asking) if _is_ours(asking) else b""
                 if data:
-                    found = answer(data, repository, lambda: _waits(asking))
-                    said = f"coordledger 1 {found}\n"
-                    asking.sendall(said.encode("ascii", "replace"))
+                    line = f"coordledger 1 {answer(data, repository, lambda: _waits(asking))}\n"
+                    asking.sendall(line.encode("ascii", "replace"))
         finally:
             self._free.release()
 

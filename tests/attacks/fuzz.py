@@ -33,7 +33,8 @@ with atheris.instrument_imports(include=["coordledger", "json"]):
     from coordledger.format.signing import Keyring
     from coordledger.git.cat_file import CatFile
     from coordledger.git.tree import object_id
-    from coordledger.server import pre_receive
+    from coordledger.server.admission import AdmissionContext
+    from coordledger.server.pre_receive import judge_updates
 
 from support import hostile  # noqa: E402 - it has to come after the path and the instrumentation
 from support.second_reader import Invalid, Reader  # noqa: E402
@@ -71,9 +72,9 @@ def commit_target(data: bytes) -> None:
 
 
 def push_target(data: bytes) -> None:
-    said = pre_receive.pre_receive(data, STORE["objects"], Keyring(), 0, lambda: 0)
-    assert said.isascii()
-    assert said == "" or re.fullmatch(r"coordledger: refused [ -~]{1,12}: [a-z-]+: [ -~]+", said)
+    refused = judge_updates(data, AdmissionContext(STORE["objects"], Keyring(), 0, lambda: 0))
+    line = r"coordledger: refused ([0-9a-f]{12}|-): [a-z-]+: [ -~]+"
+    assert refused is None or re.fullmatch(line, str(refused))
 
 
 def seeds(target: str, folder: Path, head: str) -> None:

@@ -20,7 +20,7 @@ from coordledger.format.commit import Commit, render_commit
 from coordledger.format.signing import Signed
 from coordledger.format.state import page_path
 from coordledger.git.process import Deadline, Git
-from coordledger.server.pre_receive import MAX_BYTES, MAX_INPUT
+from coordledger.server.admission import MAX_BYTES, MAX_INPUT
 from coordledger.setup import hooks
 from coordledger.setup.hooks import install_hook
 

@@ -15,7 +15,7 @@ from support import strategies as shapes
 from support.fleet import LEDGER_REF
 from support.second_reader import Invalid, Reader
 
-from coordledger import keyfiles
+from coordledger import answers, keyfiles
 from coordledger.errors import ERRORS, CoordledgerError, RuleBroken
 from coordledger.format import canonical, records, signing, timestamps
 from coordledger.format.commit import parse_commit, render_commit
@@ -24,7 +24,8 @@ from coordledger.git.cat_file import CatFile
 from coordledger.git.process import Ran
 from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON, _outcome
 from coordledger.git.tree import object_id
-from coordledger.server import pre_receive
+from coordledger.server.admission import AdmissionContext
+from coordledger.server.pre_receive import judge_updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -258,11 +259,13 @@ def test_the_hooks_input_passes_or_is_refused_in_one_printable_line(
     lines = st.lists(st.tuples(ids, ids, REFS).map(" ".join) | st.text(max_size=20), max_size=4)
     text = "".join(f"{line}\n" for line in data.draw(lines))
     pushed = data.draw(st.just(text.encode("utf-8", "surrogateescape")) | st.binary(max_size=60))
-    said = pre_receive.pre_receive(pushed, objects, Keyring(), 0, lambda: 0)
-    assert said.isascii()
-    assert said == "" or re.fullmatch(r"coordledger: refused [ -~]{1,12}: [a-z-]+: [ -~]+", said)
-    assert len(said) < 300
-    if said == "":  # then it has no line of ours in it
+    refused = judge_updates(pushed, AdmissionContext(objects, Keyring(), 0, lambda: 0))
+    if refused:
+        line = str(refused)
+        assert re.fullmatch(r"coordledger: refused ([0-9a-f]{12}|-): [a-z-]+: [ -~]+", line)
+        assert len(line) < 300
+        assert answers.parse(line) == refused
+    else:  # then it has no line of ours in it
         assert not re.search(rb" refs/coordledger(-try)?(/|\n)", pushed.lower())
 
 
@@ -271,8 +274,8 @@ def test_a_deep_or_long_input_costs_no_more_than_reading_it(objects: CatFile) ->
     zero, one = "0" * 40, "1" * 40
     for ref in ("refs/heads/x", LEDGER_REF, "refs/coordledger/x"):
         pushed = f"{zero} {one} {ref}\n".encode() * 10_000
-        said = pre_receive.pre_receive(pushed, objects, Keyring(), 0, lambda: 0)
-        assert (said == "") == (ref == "refs/heads/x")
+        refused = judge_updates(pushed, AdmissionContext(objects, Keyring(), 0, lambda: 0))
+        assert (refused is None) == (ref == "refs/heads/x")
     assert time.monotonic() - began < 2
 
 

@@ -26,6 +26,7 @@ from support.attacker import TRY_REF, Pushed, fsck, opened, packet, plain, secon
 from support.fleet import LEDGER_REF
 from support.serve_process import serving
 
+from coordledger.answers import Landed
 from coordledger.errors import Failed
 from coordledger.format.commit import envelope, parse_commit
 from coordledger.format.signing import Signed
@@ -33,9 +34,10 @@ from coordledger.git import durable
 from coordledger.git.loose import Reader
 from coordledger.git.process import Deadline, Git
 from coordledger.git.tree import object_id
-from coordledger.server import sequencer
-from coordledger.server.pre_receive import server_keyring
-from coordledger.server.sequencer import Combiner, Sequencer
+from coordledger.server import proc_receive, sequencer
+from coordledger.server.admission import server_keyring
+from coordledger.server.combiner import Combiner
+from coordledger.server.sequencer import Sequencer
 from coordledger.setup.hooks import install_hook, mint
 
 from .test_pre_receive import FORGED
@@ -600,7 +602,7 @@ def test_what_waits_at_a_desk_lands_together(village: Attacker, desk: Combiner) 
     assert codes[:12].count("") == 12 - codes[:12].count("task-exists")
     assert sorted((codes[0], codes[-1])) == ["", "task-exists"]
     assert codes[12:14] == ["bad-signature"] * 2
-    seqs = [int(line.split()[3]) for one in answers if one and not one.code for line in one.said]
+    seqs = [line.seq for one in answers if one and not one.code for line in one.answers]
     assert sorted(seqs) == list(range(2, 14))
     moves = (village.fleet.remote / "logs" / LEDGER_REF).read_text().splitlines()
     assert len(moves) <= 1 + 2  # an ordinary push; the first, and all the others
@@ -621,7 +623,7 @@ def test_a_desk_and_hooks_of_their_own_and_ordinary_pushes_share_a_ledger(
         assert answer.new == village.tip
         again = desk.land(oids[0])
         assert again
-        assert again.said == [f"coordledger: landed {oids[0]} {3 * n + 2} {again.new}"]
+        assert again.answers == [Landed(oids[0], 3 * n + 2, again.new)]
     assert village.push(village.propose(village.signed("alice", "void"))).slug == ""
 
 
@@ -661,7 +663,7 @@ def test_a_push_that_comes_between_reading_and_moving_the_ref_is_built_upon(
     answer = desk.land(oid)
     assert answer
     assert answer.new == village.tip
-    assert [int(line.split()[3]) for line in answer.said] == [3]
+    assert [line.seq for line in answer.answers] == [3]
     is_sound(village)
 
 
@@ -920,9 +922,9 @@ def test_any_shell_speaks_with_git_and_hands_over_the_rest(
             # As git does it: the pipe stays open, and nothing comes before the version's answer.
             ours.settimeout(20)
             ours.sendall(packet(version) + b"0000")
-            assert sequencer.read_packets(answer.read) == [b"version=1"]
+            assert proc_receive.read_packets(answer.read) == [b"version=1"]
             ours.sendall(commands + b"0000")
-            said = b"\n".join(sequencer.read_packets(answer.read))
+            said = b"\n".join(proc_receive.read_packets(answer.read))
             process.communicate(timeout=20)
         assert process.returncode == 0
         assert all(text in said for text in answers), said

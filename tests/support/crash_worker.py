@@ -13,7 +13,7 @@ package, point, log, seconds = sys.argv[1:5]
 sys.path.insert(0, package)
 
 from coordledger.git import durable  # noqa: E402
-from coordledger.server import sequencer  # noqa: E402
+from coordledger.server import proc_receive, sequencer  # noqa: E402
 
 if seconds:
     sequencer.TURN_SECONDS = int(seconds)
@@ -33,4 +33,4 @@ def watch(event: str, arguments: tuple[object, ...]) -> None:
 
 del sys.argv[2:5]
 sys.addaudithook(watch)
-sequencer.start()
+proc_receive.start()

@@ -1,0 +1,93 @@
+"""Landing many pushes in one turn: what a resident process adds to the sequencer.
+
+Rules of this file:
+- The first thread that gets the turn lands the pushes of all threads that have come by then:
+  objects are brought to the disk in one round, and the ref moves once.
+- Each push has an outcome of its own, or None: then its hook asks again by itself, and finds
+  what has landed.
+- Nothing is landed for an asker that does not wait any more when its turn has come: the hook
+  that works in its place comes after that turn, and nothing may follow its answer.
+
+It decides nothing: `sequencer` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coordledger.errors import RuleBroken
+from coordledger.server.sequencer import refused, wait_by_polling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from coordledger.format.signing import Keyring
+    from coordledger.git.loose import Reader
+    from coordledger.server.sequencer import Outcome, Sequencer
+
+
+class WaitingPush:
+    """A push of `new` that waits for its turn; `waits()`: its asker is still there."""
+
+    __slots__ = ("new", "outcome", "over", "waits")
+
+    def __init__(self, new: str, waits: Callable[[], bool]) -> None:
+        self.new, self.waits, self.over = new, waits, False
+        self.outcome: Outcome | None = None
+
+
+class Combiner:
+    """The pushes to one ledger that wait in a resident process."""
+
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        turn: AbstractContextManager[object],
+        reader: Callable[[], Reader],
+        keyring: Callable[[], Keyring],
+    ) -> None:
+        """`turn` is a lock among threads; `reader` and `keyring` are called for each turn."""
+        self._sequencer, self._turn = sequencer, turn
+        self._reader, self._keyring = reader, keyring
+        self._waiting: list[WaitingPush] = []
+
+    def land(self, new: str, waits: Callable[[], bool] = lambda: True) -> Outcome | None:
+        """Land the records up to `new`, from any thread. None: the outcome is not known."""
+        mine = WaitingPush(new, waits)
+        self._waiting.append(mine)
+        with self._turn:
+            if not mine.over:
+                together = []
+                while self._waiting:
+                    together.append(self._waiting.pop(0))
+                self._land_together(together)
+        return mine.outcome
+
+    def _land_together(self, together: list[WaitingPush]) -> None:
+        try:
+            with self._reader() as objects:
+                self._land(together, self._sequencer.use(objects, self._keyring()))
+        except RuleBroken as broken:
+            for one in together:
+                one.outcome = one.outcome or refused(one.new, broken)
+        except Exception:  # noqa: BLE001 - a hook that gets no answer does it by itself
+            return
+        finally:
+            for one in together:
+                one.over = True
+
+    def _land(self, together: list[WaitingPush], sequencer: Sequencer) -> None:
+        pushes = []
+        for one in together:
+            try:
+                pushes.append((one, sequencer.read_push(one.new)))
+            except RuleBroken as broken:
+                one.outcome = refused(one.new, broken)
+        if not pushes:
+            return
+        with sequencer.lock(wait_by_polling):
+            pushes = [(one, push) for one, push in pushes if one.waits()]
+            outcomes = sequencer.run([push for _, push in pushes])
+        for (one, _), outcome in zip(pushes, outcomes, strict=True):
+            one.outcome = outcome

@@ -1,0 +1,214 @@
+"""The proc-receive hook: it lands what is pushed to refs/for/coordledger/* (githooks(5)).
+
+Rules of this file:
+- git's receive-pack asks for each ref once and believes the report. A ref that is not in the
+  report has an unknown outcome, and the client looks for it.
+- It fails closed: a command that it cannot read or land is refused, in one line.
+- It never says "refused" where a resident process was asked before and may still land the push.
+- Imports are kept few, as in `pre_receive`.
+
+It talks with git; `sequencer` lands records.
+"""
+
+from __future__ import annotations
+
+import posix
+import sys
+
+from coordledger import answers
+from coordledger.answers import Unknown
+from coordledger.errors import RuleBroken
+from coordledger.format import records
+from coordledger.format.records import FOR, LEDGERS
+from coordledger.git.loose import Reader
+from coordledger.server.admission import MAX_INPUT, environment, server_keyring
+from coordledger.server.sequencer import Outcome, Sequencer, Unsure, refused, wait_in_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import IO, NoReturn
+
+    Command = tuple[str, str]  # the new id and the ref
+
+FLUSH = b"0000"
+_HEX = frozenset(b"0123456789abcdef")
+# A resident process that was asked before may be the reason for these.
+_MAY_STILL_LAND = ("busy", "hook-broken")
+
+
+# -- git's words: pkt-lines (gitprotocol-common(5)) and commands
+
+
+def read_packets(read: Callable[[int], bytes]) -> list[bytes]:
+    """The packets up to the next flush. Raises `RuleBroken`: bad-push."""
+    packets: list[bytes] = []
+    total = 0
+    while True:
+        head = read(4)
+        size = int(head, 16) if len(head) == 4 and _HEX.issuperset(head) else -1
+        if size == 0:
+            return packets
+        body = read(size - 4) if size > 4 else b""
+        total += size
+        if size < 4 or len(body) != size - 4 or total > MAX_INPUT:
+            raise RuleBroken("bad-push", why="the list of refs is cut off")
+        packets.append(body.removesuffix(b"\n"))
+
+
+def packet(line: str) -> bytes:
+    body = line.encode("utf-8", "surrogateescape")
+    return b"%04x%s" % (len(body) + 4, body)
+
+
+def parse_command(line: bytes) -> Command:
+    """The new id and the ref of a command. Raises `RuleBroken`: bad-push."""
+    parts = line.decode("utf-8", "surrogateescape").split(" ", 2)
+    if len(parts) != 3:
+        raise RuleBroken("bad-push", why="a line of the list is not: old new ref")
+    return parts[1], parts[2]
+
+
+def ledger_of(ref: str) -> str:
+    """The ledger that a ref for records names. Raises `RuleBroken`: bad-ref."""
+    name = ref.removeprefix(FOR)
+    if name == ref or not records.is_identifier(name):
+        raise RuleBroken("bad-ref", ref=ref)
+    return name
+
+
+def negotiate(ask: IO[bytes], out: IO[bytes]) -> tuple[bool, list[Command]]:
+    """Whether the push is atomic, and its commands. Raises `RuleBroken`: bad-push."""
+    version = b"".join(read_packets(ask.read)[:1])
+    out.write(packet("version=1") + FLUSH)
+    out.flush()
+    return is_atomic(version), [parse_command(line) for line in read_packets(ask.read)]
+
+
+def resume(ask: IO[bytes], version: bytes, given: bytes) -> tuple[bool, list[Command]]:
+    """As `negotiate`, where the shell has answered git, and has read the line of the version.
+
+    `given` is what it has read after that: the flush, the first command and the four bytes that
+    follow, or nothing; a shell leaves out bytes of zero.
+    """
+
+    def read(size: int) -> bytes:
+        nonlocal given
+        part, given = given[:size], given[size:]
+        return part + ask.read(size - len(part))
+
+    read_packets(read)
+    return is_atomic(version), [parse_command(line) for line in read_packets(read)]
+
+
+def is_atomic(version: bytes) -> bool:
+    """Whether the line with the version names that feature."""
+    return b"atomic" in version.partition(b"version=1")[2].replace(b"\0", b"").split()
+
+
+def report(ref: str, outcome: Outcome) -> bytes:
+    """What receive-pack is told about one command."""
+    if outcome.code:
+        return packet(f"ng {ref} {outcome.code}")
+    lines = [f"ok {ref}", f"option refname {LEDGERS}{ref.removeprefix(FOR)}"]
+    lines += [f"option old-oid {outcome.old}", f"option new-oid {outcome.new}"]
+    return b"".join(map(packet, lines))
+
+
+# -- the commands of one push
+
+
+def land_command(
+    command: Command, make: Callable[[str], Sequencer], *, asked: bool
+) -> Outcome | Unknown:
+    """Land what one command brings, in its turn.
+
+    `make` gives a ledger's sequencer. `asked`: a resident process was, and may have stopped in
+    the middle of its turn.
+    """
+    new, ref = command
+    try:
+        name = ledger_of(ref)
+        if not new.strip("0"):
+            raise RuleBroken("no-delete")
+        sequencer = make(name)
+        push = sequencer.read_push(new)  # all that can be done before the turn comes
+        with sequencer.lock(wait_in_line):
+            return sequencer.run([push])[0]
+    except Unsure as unsure:
+        return Unknown(new, str(unsure))
+    except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
+        outcome = refused(new, fault)
+        if asked and (outcome.code in _MAY_STILL_LAND):
+            return Unknown(new, answers.reason(fault))
+        return outcome
+
+
+def answer_commands(
+    commands: list[Command],
+    out: IO[bytes],
+    err: IO[str],
+    make: Callable[[str], Sequencer],
+    *,
+    atomic: bool,
+    asked: bool,
+) -> None:
+    """Land the commands and report them to receive-pack, one after the other."""
+    refs = [ref for _, ref in commands]
+    for command in commands:
+        new, ref = command
+        why = ""
+        if atomic:  # git could take the other refs back, and not what has landed here
+            why = "an atomic push cannot be sequenced"
+        elif refs.count(ref) > 1:
+            why = "a ref stands twice in the list"
+        outcome: Outcome | Unknown
+        if why:
+            outcome = refused(new, RuleBroken("bad-push", why=why))
+        else:
+            outcome = land_command(command, make, asked=asked)
+        if isinstance(outcome, Unknown):
+            err.write(f"{outcome}\n")
+            err.flush()
+            continue
+        err.write("".join(f"{answer}\n" for answer in outcome.answers))
+        err.flush()
+        out.write(report(ref, outcome))
+        out.flush()
+    out.write(FLUSH)
+    out.flush()
+
+
+# -- the program
+
+
+def main(environ: dict[str, str], version: bytes = b"", given: bytes = b"") -> int:
+    """What `coordledger hook proc-receive` runs: 0 if every command has an answer.
+
+    `version` and `given` are what the shell has read of git's words.
+    """
+    sure, ask, out = not given, sys.stdin.buffer, sys.stdout.buffer
+    try:
+        keyring = server_keyring(f"{environ.get('GIT_DIR', '.')}/coordledger")
+        atomic, commands = resume(ask, version, given) if version else negotiate(ask, out)
+        sure = False
+        with Reader(environ) as objects:
+
+            def make(name: str) -> Sequencer:
+                return Sequencer(name, environ).use(objects, keyring)
+
+            answer_commands(commands, out, sys.stderr, make, atomic=atomic, asked=bool(given))
+    except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
+        none = answers.NO_COMMIT
+        answer = answers.refused(none, fault) if sure else Unknown(none, answers.reason(fault))
+        sys.stderr.write(f"{answer}\n")
+        return 1
+    return 0
+
+
+def start() -> NoReturn:
+    """What the hook's shell script runs: `main`, without `os` and without tidying up."""
+    code = (sys.getfilesystemencoding(), "surrogateescape")
+    answered = main(environment(), *(text.encode(*code) for text in sys.argv[2:]))
+    sys.stderr.flush()
+    posix._exit(answered)  # noqa: SLF001 - its public name is in os
