@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from coordledger import keyfiles
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import Chain
-from coordledger.format.signing import Keyring
+from coordledger.format.names import LEDGERS
+from coordledger.format.signing import ALG, Keyring
 from coordledger.setup import hooks
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class _Fleet:
                 "who": who,
                 "rev": 1,
                 "id": 1,
-                "alg": records.ALG,
+                "alg": ALG,
                 "fingerprint": self.secret(who).fingerprint(nonce, who, 1),
                 "role": "agent",
             },
@@ -267,7 +268,7 @@ def grow(
     head = chain.head
     if head is None:
         raise AssertionError("it has a head")
-    made.set_ref(records.LEDGERS + name, head.oid)
+    made.set_ref(LEDGERS + name, head.oid)
     made.close()
     return Grown(repository, head.record["ledger"], nonce, head.oid, count, fleet.tasks)
 

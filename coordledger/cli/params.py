@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from coordledger.errors import error
+from coordledger.format.names import is_identifier, is_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,9 +84,8 @@ class Name(ParamType):
         self.name, self._code = name, code
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from coordledger.format import records  # noqa: PLC0415 - help needs none
 
-        good = records.is_task if self._code == "bad-task" else records.is_identifier
+        good = is_task if self._code == "bad-task" else is_identifier
         if not good(value):
             raise error(self._code, value=ascii(value))
         return str(value)

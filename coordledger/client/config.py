@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import keyfiles
 from coordledger.errors import CoordledgerError, error
-from coordledger.format import records
+from coordledger.format.names import is_identifier
 from coordledger.git.process import without_password
 from coordledger.git.remote import local_path
 
@@ -113,10 +113,10 @@ def load(
     remote = options.remote or environ.get("COORDLEDGER_REMOTE") or ours.get("remote") or "origin"
     channels = tuple((ours.get("channels") or "general").replace(",", " ").split())
     for code, value in [("bad-agent", agent), ("bad-session", session), ("bad-ledger", ledger)]:
-        if value is not None and not records.is_identifier(value):
+        if value is not None and not is_identifier(value):
             raise error(code, value=value)
     for channel in channels:
-        if not records.is_identifier(channel):
+        if not is_identifier(channel):
             raise error("bad-channel", value=channel)
     known = "/" in remote or ":" in remote or any(n == f"remote.{remote}.url" for n, _ in given)
     return Settings(

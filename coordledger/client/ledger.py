@@ -34,8 +34,11 @@ from coordledger.client.writer import Identity, Writer
 from coordledger.errors import LOST, UNKNOWN, CoordledgerError, Failed, Lost, error
 from coordledger.format import records, timestamps
 from coordledger.format.chain import AUTHENTIC, INVALID, UNKNOWN_KEY, UNVERIFIED
-from coordledger.format.signing import Keyring, Secret
-from coordledger.format.state import standing
+from coordledger.format.names import is_identifier
+from coordledger.format.rules.ledger import POLICY
+from coordledger.format.rules.mailbox import MAX_ACK
+from coordledger.format.rules.tasks import standing
+from coordledger.format.signing import ALG, Keyring, Secret
 from coordledger.git.process import Deadline, Git, child_environment
 from coordledger.git.remote import WON, Remote, is_plain_web, local_path
 from coordledger.git.repository import Repository
@@ -697,8 +700,8 @@ class Ledger:
             if seq not in direct and not any(seq in there for there in kept.values()):
                 raise error("not-in-inbox", seq=seq)
         mine = [seq for seq in wanted if seq in direct]
-        for at in range(0, len(mine), records.MAX_ACK):
-            part = mine[at : at + records.MAX_ACK]
+        for at in range(0, len(mine), MAX_ACK):
+            part = mine[at : at + MAX_ACK]
             self._write(Request("ack", lambda now, at, part=part: ("ack", {"messages": part})))  # type: ignore[misc]
         self._mark_read(me, kept, set(wanted) - direct)
         return wanted
@@ -767,7 +770,7 @@ class Ledger:
         The secret is derived from the master, or `secret`, which then has to be on the
         server too. Raises `Failed`: no-master, not-permitted, bad-agent.
         """
-        if not records.is_identifier(who):
+        if not is_identifier(who):
             raise error("bad-agent", value=who)
         self._read()
         ledger = self.replica.position().state.ledger
@@ -785,7 +788,7 @@ class Ledger:
                 "who": who,
                 "rev": entry["rev"] + 1,
                 "id": number,
-                "alg": records.ALG,
+                "alg": ALG,
                 "fingerprint": chosen.fingerprint(ledger["nonce"], who, number),
                 "role": "admin" if admin else entry["role"],
             }
@@ -802,7 +805,7 @@ class Ledger:
 
     def revoke(self, who: str, key: int | None = None) -> list[int]:
         """Revoke one key, or (without a number) every active one. Raises `Failed`."""
-        if not records.is_identifier(who):
+        if not is_identifier(who):
             raise error("bad-agent", value=who)
         entry = self._read().agent(who)
         if entry is None:
@@ -823,11 +826,11 @@ class Ledger:
         if not changes:
             return dict(self._read().ledger["policy"])
         for key, value in changes.items():
-            if key not in records.POLICY:
+            if key not in POLICY:
                 raise error("bad-value", what=key, why="no such key of the policy")
             if key == "max_skew":
                 raise error("bad-value", what=key, why="it is fixed when the ledger is made")
-            _, least, most = records.POLICY[key]
+            _, least, most = POLICY[key]
             if not least <= value <= most:
                 raise error("bad-policy", key=key, value=value, least=least, most=most)
 

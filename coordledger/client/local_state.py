@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from coordledger.client.journal import Journal
 from coordledger.errors import RuleBroken, error
 from coordledger.files import replace_durably
-from coordledger.format import canonical, records
+from coordledger.format import canonical
 from coordledger.format.commit import parse_commit
+from coordledger.format.names import LEDGERS
 from coordledger.git.tree import ID_LENGTHS
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class LocalState:
     def __init__(self, repository: Repository, name: str, branch: str | None = None) -> None:
         """`branch`: where the remote keeps the ledger if it cannot be a ref of its own."""
         self.repository, self.name = repository, name
-        self.ref = records.LEDGERS + name
+        self.ref = LEDGERS + name
         self.remote_ref = f"refs/heads/{branch}" if branch else self.ref
         self.incoming = f"refs/coordledger-incoming/{name}"
         self.folder = repository.common_dir / "coordledger" / name

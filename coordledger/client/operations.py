@@ -11,7 +11,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger.errors import RuleBroken, error
-from coordledger.format import records, timestamps
+from coordledger.format import timestamps
+from coordledger.format.names import is_identifier, is_task
+from coordledger.format.rules.tasks import GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,8 +58,8 @@ def claim(
     wanted = sorted(set(names))
     for name in wanted:
         need_task(name)
-    if not 1 <= len(wanted) <= records.GROUP:
-        raise error("bad-value", what="TASK", why=f"1 to {records.GROUP} tasks")
+    if not 1 <= len(wanted) <= GROUP:
+        raise error("bad-value", what="TASK", why=f"1 to {GROUP} tasks")
     return claim_of(
         f"claim {' '.join(wanted)}", lambda now, at: wanted, ttl=ttl, reopen=reopen, note=note
     )
@@ -121,7 +123,7 @@ def send(
     """Send to one agent or to one channel."""
     if (to is None) == (channel is None):
         raise error("bad-value", what="send", why="either to an agent or to a channel")
-    if to is not None and not records.is_identifier(to):
+    if to is not None and not is_identifier(to):
         raise error("bad-agent", value=to)
     if channel is not None:
         need_channel(channel)
@@ -133,12 +135,12 @@ def send(
 
 
 def need_task(value: str) -> None:
-    if not records.is_task(value):
+    if not is_task(value):
         raise error("bad-task", value=ascii(value))
 
 
 def need_channel(value: str) -> None:
-    if not records.is_identifier(value):
+    if not is_identifier(value):
         raise error("bad-channel", value=ascii(value))
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger.errors import CoordledgerError
 from coordledger.format.commit import envelope
-from coordledger.format.records import FOR
+from coordledger.format.names import FOR
 from coordledger.git.remote import LOST, REFUSED, UNKNOWN, WON, PushPayload
 from coordledger.git.tree import object_id
 

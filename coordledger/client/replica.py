@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from coordledger.client.local_state import Checkpoint, TrustedHead
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
-from coordledger.format import records, timestamps
+from coordledger.format import timestamps
 from coordledger.format.chain import (
     INVALID,
     MAX_BASE_DISTANCE,
@@ -27,6 +27,8 @@ from coordledger.format.chain import (
     authenticate,
 )
 from coordledger.format.commit import parse_commit
+from coordledger.format.names import LEDGERS
+from coordledger.format.rules.ledger import policy_problem
 from coordledger.git.history import ancestors, raw_parent
 from coordledger.git.tree import object_id
 
@@ -194,7 +196,7 @@ class Replica:
             trusted = self.local.trusted
             if trusted:
                 raise error("rewritten", head=f"{trusted.seq}:{trusted.digest[:16]}")
-            names = self.remote.names(records.LEDGERS)
+            names = self.remote.names(LEDGERS)
             others = f"; it has {', '.join(names)}" if names else ""
             raise self._not_a_ledger(others)
         return oid
@@ -376,7 +378,7 @@ class Replica:
             )
             if chain.state.ledger.get("ledger") != head.record["ledger"]:
                 raise RuleBroken("bad-commit", why="its state is another ledger's")
-            if wrong := records.policy_problem(chain.state.ledger.get("policy"), whole=True):
+            if wrong := policy_problem(chain.state.ledger.get("policy"), whole=True):
                 raise RuleBroken("bad-record", field="policy", why=wrong)
             base = head.record["base"] or {"seq": -1}
             if not 0 <= head.seq - 1 - base["seq"] <= MAX_BASE_DISTANCE:

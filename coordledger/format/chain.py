@@ -14,9 +14,9 @@ Rules of this file (docs/format.md, section 9):
 from __future__ import annotations
 
 from coordledger.errors import RuleBroken
-from coordledger.format import signing, timestamps
+from coordledger.format import records, signing, timestamps
 from coordledger.format.commit import parse_commit, recall_commit, render_commit, successor
-from coordledger.format.state import State, apply
+from coordledger.format.state import State
 from coordledger.git.tree import Tree, object_id
 
 TYPE_CHECKING = False
@@ -151,7 +151,7 @@ class Chain:
             alg = self.state.key(r["agent"], r["key"], seq)["alg"]
             self._check_time(r, self.head)
             complete = self._check_base(r, self.head)
-        tree = self.state.tree.update(apply(self.state, r, seq))
+        tree = self.state.tree.update(records.apply(self.state, r, seq))
         content = render_commit(self.head, tree.root, signed, alg)
         oid = object_id("commit", content, self._algo)
         made = successor(oid, self.head, tree.root, signed)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, NoReturn
 
+ALG = "hmac-sha256"
 LEAST, MOST = 43, 512
 TAG_BYTES = 32
 

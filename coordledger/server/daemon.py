@@ -43,7 +43,7 @@ from contextlib import ExitStack, chdir, suppress
 from typing import TYPE_CHECKING
 
 from coordledger.errors import error
-from coordledger.format.records import LEDGERS
+from coordledger.format.names import LEDGERS
 from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
 from coordledger.git.process import Deadline, Git, child_environment

@@ -21,10 +21,9 @@ import time
 
 from coordledger import answers
 from coordledger.errors import RuleBroken
-from coordledger.format import records
 from coordledger.format.chain import Chain
 from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
-from coordledger.format.records import FOR, LEDGERS, TRIES
+from coordledger.format.names import FOR, LEDGERS, TRIES, is_identifier
 from coordledger.git.loose import Reader
 from coordledger.git.tree import algorithm
 from coordledger.server.admission import (
@@ -99,7 +98,7 @@ def _is_ours(ref: str, *, made: bool) -> bool:
 
 
 def _judge_for(ref: str, *, sequenced: bool) -> None:
-    if not ref.startswith(FOR) or not records.is_identifier(ref.removeprefix(FOR)):
+    if not ref.startswith(FOR) or not is_identifier(ref.removeprefix(FOR)):
         raise RuleBroken("bad-ref", ref=ref)
     if not sequenced:
         raise RuleBroken("not-sequenced", ref=ref)
@@ -108,7 +107,7 @@ def _judge_for(ref: str, *, sequenced: bool) -> None:
 def _judge_ref(old: str, new: str, ref: str, context: AdmissionContext) -> None:
     trying = ref.startswith(TRIES)
     name = ref.removeprefix(TRIES if trying else LEDGERS)
-    if not records.is_identifier(name):
+    if not is_identifier(name):
         raise RuleBroken("bad-ref", ref=ref)
     if not new.strip("0"):
         raise RuleBroken("no-delete")

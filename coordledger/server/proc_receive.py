@@ -18,8 +18,7 @@ import sys
 from coordledger import answers
 from coordledger.answers import Unknown
 from coordledger.errors import RuleBroken
-from coordledger.format import records
-from coordledger.format.records import FOR, LEDGERS
+from coordledger.format.names import FOR, LEDGERS, is_identifier
 from coordledger.git.loose import Reader
 from coordledger.server.admission import MAX_INPUT, environment, server_keyring
 from coordledger.server.sequencer import Outcome, Sequencer, Unsure, refused, wait_in_line
@@ -72,7 +71,7 @@ def parse_command(line: bytes) -> Command:
 def ledger_of(ref: str) -> str:
     """The ledger that a ref for records names. Raises `RuleBroken`: bad-ref."""
     name = ref.removeprefix(FOR)
-    if name == ref or not records.is_identifier(name):
+    if name == ref or not is_identifier(name):
         raise RuleBroken("bad-ref", ref=ref)
     return name
 

@@ -31,7 +31,7 @@ from coordledger.answers import Landed
 from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
 from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
-from coordledger.format.records import LEDGERS
+from coordledger.format.names import LEDGERS
 from coordledger.git import durable
 from coordledger.git.tree import algorithm
 from coordledger.server.admission import AdmissionContext, admit, configured_gap, new_commits

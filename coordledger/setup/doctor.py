@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from coordledger.client.ledger import Ledger, git_at, surroundings
 from coordledger.errors import CoordledgerError, RuleBroken, error, printable
-from coordledger.format import records
+from coordledger.format.names import TRIES
 from coordledger.format.signing import Signed
 from coordledger.git.remote import LOST, UNSENT, WON, local_path
 from coordledger.setup import hooks
@@ -178,7 +178,7 @@ def _try(ledger: Ledger, *, forged: bool) -> Push:
         except RuleBroken as broken:
             raise broken.own() from None
         ledger.local.repository.write(proposal.objects)
-        ref = records.TRIES + ledger.local.name
+        ref = TRIES + ledger.local.name
         left_over = remote.head(ref)  # on a remote without a hook, by a try that was cut off
         push = remote.push(ref, left_over, proposal.commit.oid)
         if push.outcome == WON:

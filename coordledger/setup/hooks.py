@@ -21,7 +21,9 @@ from coordledger.client.writer import push_error
 from coordledger.errors import error
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import Chain
-from coordledger.format.signing import Keyring, Secret
+from coordledger.format.names import FOR
+from coordledger.format.rules.ledger import POLICY
+from coordledger.format.signing import ALG, Keyring, Secret
 from coordledger.git.remote import WON
 from coordledger.git.repository import Repository, open_bare
 
@@ -37,7 +39,7 @@ CHAINED = "pre-receive.chained"
 MARK = "# coordledger pre-receive:"
 SEQUENCER = "proc-receive"
 SEQUENCER_MARK = "# coordledger proc-receive:"
-SEQUENCED = records.FOR.rstrip("/")
+SEQUENCED = FOR.rstrip("/")
 OLDEST_GIT = (2, 29)  # that knows proc-receive
 # What makes pushes to a busy ref cheap; said when it is set.
 SETTINGS = {"receive.autogc": "false", "core.logAllRefUpdates": "true"}
@@ -67,7 +69,7 @@ class First(NamedTuple):
 def genesis(master: Secret, first: First) -> tuple[signing.Signed, Secret]:
     """The signed first record of a ledger, and the owner's secret."""
     secret = master.derive(first.nonce, first.agent, 1)
-    policy = {key: default for key, (default, _, _) in records.POLICY.items()}
+    policy = {key: default for key, (default, _, _) in POLICY.items()}
     record = {
         "v": records.VERSION,
         "at": timestamps.show(first.now),
@@ -79,7 +81,7 @@ def genesis(master: Secret, first: First) -> tuple[signing.Signed, Secret]:
         "kind": "genesis",
         "nonce": first.nonce,
         "policy": policy | {"max_skew": first.max_skew},
-        "alg": records.ALG,
+        "alg": ALG,
         "fingerprint": secret.fingerprint(first.nonce, first.agent, 1),
     }
     record["ledger"] = signing.ledger_id(record)

@@ -19,8 +19,8 @@ from coordledger.client.ledger import Ledger, git_at, silent, surroundings
 from coordledger.client.local_state import LocalState
 from coordledger.client.reports import Head
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
-from coordledger.format import records
 from coordledger.format.commit import parse_commit
+from coordledger.format.names import LEDGERS
 from coordledger.setup import hooks
 from coordledger.setup.doctor import probe
 
@@ -129,7 +129,7 @@ def _init_here(options: Options, environ: Mapping[str, str], target: str, max_sk
         _configure_around(options, environ, settings, str(path))
     return Founded(
         ledger=proposal.commit.record["ledger"],
-        ref=records.LEDGERS + settings.ledger,
+        ref=LEDGERS + settings.ledger,
         repository=str(path),
         agent=agent,
         head=proposal.commit.oid,

@@ -11,7 +11,7 @@ from support.attacker import Attacker, second_opinion
 from support.fleet import LEDGER_REF, OWNER
 
 from coordledger.errors import RuleBroken
-from coordledger.format import canonical, records
+from coordledger.format import canonical, rules
 from coordledger.format.signing import Signed
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def test_no_record_of_any_kind_fits_at_any_later_place(
 ) -> None:
     _, batch, ids = lived
     kept = [batch.stolen(oid) for oid in ids]
-    assert {signed.record["kind"] for signed in kept} == set(records.KINDS)
+    assert {signed.record["kind"] for signed in kept} == set(rules.MODULES)
     tried = 0
     for place in range(len(ids)):
         chain = batch.stand(ids[place])

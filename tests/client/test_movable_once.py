@@ -10,7 +10,7 @@ from support.attacker import second_opinion
 from support.fleet import LEDGER_REF
 
 from coordledger.errors import RuleBroken
-from coordledger.format import records
+from coordledger.format import rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +147,7 @@ def test_every_kind_of_record_is_refused_when_it_is_replayed(
     for oid in full.git("rev-list", "--reverse", LEDGER_REF).split():
         signed = attacker.stolen(oid)
         seen.setdefault(signed.record["kind"], signed)
-    assert set(seen) == set(records.KINDS)
+    assert set(seen) == set(rules.MODULES)
     for kind, signed in seen.items():
         with pytest.raises(RuleBroken):
             attacker.propose(signed)

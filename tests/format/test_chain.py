@@ -20,7 +20,7 @@ from support.memory_ledger import (
     refused,
 )
 
-from coordledger.format import canonical, records, signing, timestamps
+from coordledger.format import canonical, records, rules, signing, timestamps
 from coordledger.format.chain import (
     AUTHENTIC,
     INVALID,
@@ -31,7 +31,7 @@ from coordledger.format.chain import (
     judge_all,
 )
 from coordledger.format.commit import next_digest, parse_commit, render_commit
-from coordledger.format.signing import Keyring, Secret, Signed
+from coordledger.format.signing import ALG, Keyring, Secret, Signed
 from coordledger.git import tree
 from coordledger.git.tree import object_id
 
@@ -64,7 +64,7 @@ def judged(chain, log):
 class TestVerdicts:
     def test_who_holds_all_secrets_finds_all_records_authentic(self):
         fleet, kinds = everything()
-        assert kinds.keys() == records.KINDS.keys()
+        assert kinds.keys() == rules.MODULES.keys()
         assert set(judged(fleet.fresh_verifier(), fleet.log)) == {AUTHENTIC}
 
     def test_who_holds_no_secret_can_still_check_all_the_rest(self):
@@ -275,7 +275,7 @@ def honest(fleet, signed):
     """The commit with the tree that belongs to it: nothing is wrong but the signature."""
     right = Signed(signed.payload, signed.record, bytes(32))
     tree = fleet.chain.propose(right).commit.tree
-    content = render_commit(fleet.chain.head, tree, signed, records.ALG)
+    content = render_commit(fleet.chain.head, tree, signed, ALG)
     return object_id("commit", content, "sha1"), content
 
 
@@ -305,7 +305,7 @@ class TestMangling:
         assert reader.head is before
         assert reader.judge(oid, content) in (AUTHENTIC, UNVERIFIED)
 
-    @pytest.mark.parametrize("kind", sorted(set(records.KINDS) - {"genesis"}))
+    @pytest.mark.parametrize("kind", sorted(set(rules.MODULES) - {"genesis"}))
     def test_bytes_of_a_commit_of_each_kind(self, kind):
         fleet, kinds = everything()
         reader = fleet.verifier_at(kinds[kind])
@@ -329,7 +329,7 @@ class TestMangling:
                 assert refused(reader.judge, fleet.oid(changed), changed), at
         assert reader.judge(oid, content) == AUTHENTIC
 
-    @pytest.mark.parametrize("kind", sorted(set(records.KINDS) - {"genesis"}))
+    @pytest.mark.parametrize("kind", sorted(set(rules.MODULES) - {"genesis"}))
     def test_every_byte_of_a_payload_whose_commit_was_made_anew(self, kind):
         """The forger renders a perfect commit around the changed payload and the old MAC."""
         fleet, kinds = everything()
@@ -355,7 +355,7 @@ class TestMangling:
         found = []
         if not refused(lambda: found.append(records.check(canonical.decode(payload)))):
             signed = Signed(payload, found[0], tag)
-            content = render_commit(parent, parse_commit(oid, content).tree, signed, records.ALG)
+            content = render_commit(parent, parse_commit(oid, content).tree, signed, ALG)
         else:
             signed = Signed(payload, {}, tag)
             old = parse_commit(oid, content)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.memory_ledger import MASTER, NONCE, POLICY, MemoryLedger, refused
 from support.strategies import RECORDS, of_kind
 
-from coordledger.format import canonical, records
+from coordledger.format import canonical, records, rules
+from coordledger.format.rules.ledger import POLICY as LIMITS
 
 COUNT_ERRORS = [-1, 2**53, True, "1", 1.0, None]
 POSITIVE_ERRORS = [0, *COUNT_ERRORS]
@@ -51,7 +52,7 @@ def _whole(**changed):
 
 
 def _out_of_range(whole):
-    for key, (_, least, most) in records.POLICY.items():
+    for key, (_, least, most) in LIMITS.items():
         if whole or key != "max_skew":
             for value in (least - 1, most + 1, None, True, str(least)):
                 yield whole | {key: value} if whole else {key: value}
@@ -180,40 +181,40 @@ GIVEN = {
 FLEET = MemoryLedger()
 GOOD = {
     kind: FLEET.record("alice", kind, **GIVEN.get(kind, {}))
-    for kind in records.KINDS
+    for kind in rules.MODULES
     if kind != "genesis"
 }
 GOOD["genesis"] = MemoryLedger().at(0).record("alice", "genesis")
 ROWS = [
     (kind, field, value)
-    for kind in records.KINDS
+    for kind in rules.MODULES
     for field, values in (COMMON | REFUSED[kind]).items()
     for value in values
 ]
 
 
-@pytest.mark.parametrize("kind", records.KINDS)
+@pytest.mark.parametrize("kind", rules.MODULES)
 def test_a_good_record_of_each_kind_has_its_shape(kind):
     assert records.check(GOOD[kind]) is GOOD[kind]
 
 
-@pytest.mark.parametrize("kind", records.KINDS)
+@pytest.mark.parametrize("kind", rules.MODULES)
 def test_a_field_of_the_wrong_form_is_refused_whatever_the_kind(kind):
     rows = [(field, value) for of, field, value in ROWS if of == kind]
     codes = {(field, repr(v)): refused(records.check, GOOD[kind] | {field: v}) for field, v in rows}
     assert {row: code for row, code in codes.items() if code != "bad-record"} == {}
 
 
-@pytest.mark.parametrize("kind", records.KINDS)
+@pytest.mark.parametrize("kind", rules.MODULES)
 def test_each_field_has_to_be_there_and_no_other(kind):
     good = GOOD[kind]
-    assert good.keys() == (records.COMMON | records.KINDS[kind]).keys()
+    assert good.keys() == (records.COMMON | rules.kind_of(kind).fields).keys()
     for field in good:
         assert refused(records.check, {k: v for k, v in good.items() if k != field}) == "bad-record"
     assert refused(records.check, good | {"more": None}) == "bad-record"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in records.KINDS if kind != "genesis"])
+@pytest.mark.parametrize("kind", [kind for kind in rules.MODULES if kind != "genesis"])
 def test_only_a_genesis_record_has_no_base(kind):
     assert refused(records.check, GOOD[kind] | {"base": None}) == "bad-record"
 
@@ -243,9 +244,7 @@ def test_the_limits_themselves_are_within():
         ("ack", "messages"): list(range(256)),
         ("void", "session"): "0" + "z_-" * 21,
         ("void", "key"): 2**53 - 1,
-        ("policy", "set"): {
-            k: most for k, (_, _, most) in records.POLICY.items() if k != "max_skew"
-        },
+        ("policy", "set"): {k: most for k, (_, _, most) in LIMITS.items() if k != "max_skew"},
     }
     for (kind, field), value in widest.items():
         records.check(GOOD[kind] | {field: value})
@@ -299,7 +298,7 @@ def test_the_subject_says_what_the_record_does(kind, changed, subject):
 
 
 def test_each_kind_has_a_subject_in_the_table():
-    assert {kind for kind, _, _ in SUBJECTS} == records.KINDS.keys()
+    assert {kind for kind, _, _ in SUBJECTS} == rules.MODULES.keys()
 
 
 @given(RECORDS)
@@ -315,7 +314,7 @@ def test_the_subject_is_one_printable_line(record):
     assert subject.isprintable()
 
 
-@pytest.mark.parametrize("kind", records.KINDS)
+@pytest.mark.parametrize("kind", rules.MODULES)
 @settings(max_examples=12)
 @given(st.data())
 def test_a_field_of_another_type_is_never_of_a_valid_shape(kind, data):
@@ -328,7 +327,7 @@ def test_a_field_of_another_type_is_never_of_a_valid_shape(kind, data):
 
 
 def test_the_defaults_of_the_policy_are_those_of_the_specification():
-    assert records.POLICY == {
+    assert LIMITS == {
         "max_skew": (30, 1, 3600),
         "max_ttl": (86_400, 60, 2_592_000),
         "max_body": (65_536, 1, 65_536),

@@ -20,8 +20,11 @@ from support.memory_ledger import (
 )
 
 from coordledger.format import canonical, records, timestamps
-from coordledger.format.state import MOVES, apply, page_path
-from coordledger.format.state import standing as standing_of
+from coordledger.format.records import apply
+from coordledger.format.rules.ledger import POLICY as LIMITS
+from coordledger.format.rules.tasks import MOVES
+from coordledger.format.rules.tasks import standing as standing_of
+from coordledger.format.state import page_path
 
 STANDINGS = ["absent", "open", "held", "grace", "expired", "done"]
 VERBS = ["submit", "claim", "reopen", "renew", "complete", "release", "force"]
@@ -618,7 +621,7 @@ class TestPolicy:
 
     @pytest.mark.parametrize("key", sorted(set(POLICY) - {"max_skew"}))
     def test_is_within_its_range(self, key):
-        _, least, most = records.POLICY[key]
+        _, least, most = LIMITS[key]
         fleet = MemoryLedger()
         for value in (least, most):
             assert fleet.refusal("alice", "policy", set={key: value}) == ""

@@ -14,7 +14,7 @@ import pytest
 from support.memory_ledger import refused
 from vectors import make
 
-from coordledger.format import canonical, records, signing
+from coordledger.format import canonical, records, rules, signing
 from coordledger.format.chain import AUTHENTIC, Chain
 from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Keyring, Secret
@@ -75,7 +75,7 @@ def reader_after(count):
 
 def test_the_valid_chain_has_every_kind_and_every_form_of_subject():
     found = [canonical.decode(row["payload"].encode()) for row in chain()["records"]]
-    assert {record["kind"] for record in found} == records.KINDS.keys()
+    assert {record["kind"] for record in found} == rules.MODULES.keys()
     subjects = [records.subject(record) for record in found]
     forms = [
         r"genesis [a-z]+",

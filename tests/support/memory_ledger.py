@@ -11,6 +11,8 @@ from coordledger.errors import RuleBroken
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import AUTHENTIC, Chain, Proposal
 from coordledger.format.commit import Commit, parse_commit, render_commit
+from coordledger.format.rules.ledger import POLICY as LIMITS
+from coordledger.format.signing import ALG
 from coordledger.format.state import State
 from coordledger.git import tree
 
@@ -26,7 +28,7 @@ START = timestamps.parse("2026-11-21T03:10:00.000Z")
 SECOND = 1000
 SKEW = 30 * SECOND  # the default policy's
 LEASE = 600 * SECOND  # of a claim that says nothing else
-POLICY = {key: default for key, (default, _, _) in records.POLICY.items()}
+POLICY = {key: default for key, (default, _, _) in LIMITS.items()}
 
 
 def own_secrets(agent: str) -> list[signing.Secret]:
@@ -175,7 +177,7 @@ class MemoryLedger:
             return {
                 "rev": entry["rev"] + 1,
                 "id": number,
-                "alg": records.ALG,
+                "alg": ALG,
                 "fingerprint": fingerprint,
                 "role": role,
             }
@@ -193,7 +195,7 @@ class MemoryLedger:
             "genesis": {
                 "nonce": NONCE,
                 "policy": POLICY,
-                "alg": records.ALG,
+                "alg": ALG,
                 "fingerprint": fingerprint,
             },
             "policy": {"rev": self.state.ledger.get("policy_rev", 0) + 1},
@@ -228,7 +230,7 @@ class MemoryLedger:
 
     def forge(self, signed: signing.Signed, tree: str | None = None) -> tuple[str, bytes]:
         """The commit that a writer without rules puts on the head (with the head's tree)."""
-        content = render_commit(self.chain.head, tree or self.head.tree, signed, records.ALG)
+        content = render_commit(self.chain.head, tree or self.head.tree, signed, ALG)
         return self.oid(content), content
 
     def oid(self, content: bytes) -> str:

@@ -21,7 +21,7 @@ from coordledger.client.writer import Identity, Writer
 from coordledger.errors import RuleBroken, error
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
-from coordledger.format.records import FOR, LEDGERS
+from coordledger.format.names import FOR, LEDGERS
 from coordledger.git.history import raw_parent
 from coordledger.git.process import Deadline, Git
 from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push

@@ -6,7 +6,8 @@ import string
 
 from hypothesis import strategies as st
 
-from coordledger.format import records, timestamps
+from coordledger.format import records, rules, timestamps
+from coordledger.format.rules.ledger import POLICY
 
 IDENTIFIERS = st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")
 TASKS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=200)
@@ -31,7 +32,7 @@ def values(depth: int = 7) -> st.SearchStrategy:
     return plain | nested
 
 
-_WHOLE = {key: st.integers(least, most) for key, (_, least, most) in records.POLICY.items()}
+_WHOLE = {key: st.integers(least, most) for key, (_, least, most) in POLICY.items()}
 _PATCH = {key: rule for key, rule in _WHOLE.items() if key != "max_skew"}
 _CLAIMED = st.fixed_dictionaries({"epoch": POSITIVES, "rev": POSITIVES, "task": TASKS})
 _KEY = {"alg": st.just("hmac-sha256"), "fingerprint": hexadecimal(64)}
@@ -99,4 +100,4 @@ def _one_addressee(record: records.Record) -> records.Record:
     return record | {"channel": None} if record["to"] is not None else record
 
 
-RECORDS = st.sampled_from(sorted(records.KINDS)).flatmap(of_kind)
+RECORDS = st.sampled_from(sorted(rules.MODULES)).flatmap(of_kind)

@@ -1,0 +1,87 @@
+"""Agents and their keys: enroll, revoke.
+
+An agent's entry keeps every key that it ever had, with the seqs between which it may
+sign: a key that was revoked still vouches for what it signed before.
+"""
+
+from __future__ import annotations
+
+from coordledger.errors import RuleBroken
+from coordledger.format import fields
+from coordledger.format.rules.kind import Kind, need_admin, need_next_rev
+from coordledger.format.signing import ALG
+from coordledger.format.state import line_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coordledger.format.records import Record
+    from coordledger.format.state import Changes, State
+
+MAX_AGENTS = 4096
+MAX_KEYS = 1024  # of one agent, revoked ones included
+
+
+def key_entry(record: Record, *, number: int, first: int) -> Record:
+    """How the key that a record brings stands in the state; `first` is the seq from which on."""
+    key = {"id": number, "alg": record["alg"], "fingerprint": record["fingerprint"]}
+    return key | {"from": first, "until": None}
+
+
+def _entry_to_change(state: State, record: Record) -> Record:
+    """The entry that an enroll or revoke changes, after the checks that both share."""
+    who, signer = record["who"], record["agent"]
+    need_admin(state, record, f"{record['kind']} agents")
+    if who == state.ledger["owner"] != signer:
+        raise RuleBroken("not-permitted", agent=signer, what="change the owner's keys")
+    blank: Record = {"agent": who, "role": "agent", "rev": 0, "keys": []}
+    entry = state.agent(who) or blank
+    need_next_rev(f"agent {who}", entry["rev"], record)
+    return entry
+
+
+def _enroll(state: State, record: Record, seq: int) -> Changes:
+    entry = _entry_to_change(state, record)
+    who, number, role = record["who"], record["id"], record["role"]
+    if who == state.ledger["owner"] and role != "admin":
+        what = "make the owner less than admin"
+        raise RuleBroken("not-permitted", agent=record["agent"], what=what)
+    if number != len(entry["keys"]) + 1 or number > MAX_KEYS:
+        raise RuleBroken("bad-key", id=number, who=who, why="not the next number")
+    if not entry["keys"] and len(state.agents()) >= MAX_AGENTS:
+        raise RuleBroken("too-many-agents", limit=MAX_AGENTS)
+    keys = [*entry["keys"], key_entry(record, number=number, first=seq + 1)]
+    changed = entry | {"role": role, "rev": record["rev"], "keys": keys}
+    return {f"agents/{who}.json": line_of(changed)}
+
+
+def _revoke(state: State, record: Record, seq: int) -> Changes:
+    entry = _entry_to_change(state, record)
+    who, number = record["who"], record["id"]
+    active = [key["id"] for key in entry["keys"] if key["until"] is None]
+    if number not in active:
+        raise RuleBroken("bad-key", id=number, who=who, why="not active")
+    if who == state.ledger["owner"] and len(active) == 1:
+        raise RuleBroken("last-key", id=number)
+    keys = [key | {"until": seq} if key["id"] == number else key for key in entry["keys"]]
+    return {f"agents/{who}.json": line_of(entry | {"rev": record["rev"], "keys": keys})}
+
+
+KINDS = {
+    "enroll": Kind(
+        {
+            "who": fields.identifier,
+            "rev": fields.positive,
+            "id": fields.positive,
+            "alg": fields.one_of(ALG),
+            "fingerprint": fields.hexadecimal(64),
+            "role": fields.one_of("agent", "admin"),
+        },
+        apply=_enroll,
+        subject=lambda record: f"enroll {record['who']} key {record['id']} as {record['role']}",
+    ),
+    "revoke": Kind(
+        {"who": fields.identifier, "rev": fields.positive, "id": fields.positive},
+        apply=_revoke,
+        subject=lambda record: f"revoke {record['who']} key {record['id']}",
+    ),
+}

@@ -1,0 +1,105 @@
+"""Messages, to an agent's inbox or to a channel: send, ack.
+
+An inbox refuses what is too much and keeps each message until it is acknowledged; a channel
+takes everything and sheds its oldest messages.
+"""
+
+from __future__ import annotations
+
+from coordledger.errors import RuleBroken
+from coordledger.format import fields
+from coordledger.format.rules.kind import Kind, need_size
+from coordledger.format.state import channel_path, inbox_path, line_of, lines_in, value_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coordledger.format.records import Record
+    from coordledger.format.state import Changes, State
+
+MAX_ACK = 256
+
+
+def _need_one_addressee(record: Record) -> None:
+    if (record["to"] is None) == (record["channel"] is None):
+        raise RuleBroken("bad-record", field="to", why="exactly one of to and channel is null")
+
+
+def _send(state: State, record: Record, seq: int) -> Changes:
+    need_size(state, record, "body", "max_body")
+    thread = record["thread"]
+    if thread is not None and thread > record["base"]["seq"]:
+        raise RuleBroken("bad-thread", thread=thread)
+    kept = ("agent", "session", "at", "thread", "importance", "body")
+    line = line_of({name: record[name] for name in kept} | {"seq": seq})
+    if record["to"] is not None:
+        return _to_inbox(state, record["to"], record["agent"], line)
+    return _to_channel(state, record["channel"], line)
+
+
+def _to_inbox(state: State, agent: str, sender: str, line: bytes) -> Changes:
+    entry = state.agent(agent)
+    if entry is None or all(key["until"] is not None for key in entry["keys"]):
+        raise RuleBroken("unknown-agent", who=agent)
+    path = inbox_path(agent)
+    lines = lines_in(state.tree.get(path))
+    beginning = b'{"agent":"%s",' % sender.encode("ascii")  # of a line in canonical form
+    senders = [old for old in lines if old.startswith(beginning)]
+    if len(lines) >= state.policy("inbox_messages"):
+        raise RuleBroken("mailbox-full", who=agent, why=f"{len(lines)} messages")
+    if len(senders) >= state.policy("sender_messages"):
+        raise RuleBroken("mailbox-full", who=agent, why=f"{len(senders)} from {sender}")
+    if sum(map(len, senders)) + len(line) > state.policy("sender_bytes"):
+        raise RuleBroken("mailbox-full", who=agent, why=f"too many bytes from {sender}")
+    return {path: b"".join([*lines, line])}
+
+
+def _to_channel(state: State, channel: str, line: bytes) -> Changes:
+    path = channel_path(channel)
+    lines = lines_in(state.tree.get(path))
+    if not lines and len(state.channels()) >= state.policy("channels"):
+        raise RuleBroken("too-many-channels", limit=state.policy("channels"))
+    lines = [*lines, line][-state.policy("channel_messages") :]
+    total, limit = sum(map(len, lines)), state.policy("channel_bytes")
+    while total > limit:
+        total -= len(lines.pop(0))
+    return {path: b"".join(lines)}
+
+
+def _ack(state: State, record: Record, seq: int) -> Changes:
+    path = inbox_path(record["agent"])
+    lines = {value_of(line)["seq"]: line for line in lines_in(state.tree.get(path))}
+    for number in record["messages"]:
+        if lines.pop(number, None) is None:
+            raise RuleBroken("not-in-inbox", seq=number)
+    return {path: b"".join(lines.values()) or None}
+
+
+def _send_subject(record: Record) -> str:
+    to, channel = record["to"], record["channel"]
+    return f"send to {to}" if to else f"send to channel {channel}"
+
+
+def _ack_subject(record: Record) -> str:
+    first, *others = record["messages"]
+    return f"ack {first} and {len(others)} more" if others else f"ack {first}"
+
+
+KINDS = {
+    "send": Kind(
+        {
+            "to": fields.or_null(fields.identifier),
+            "channel": fields.or_null(fields.identifier),
+            "thread": fields.or_null(fields.count),
+            "importance": fields.one_of("low", "normal", "high"),
+            "body": fields.filled_text,
+        },
+        check=_need_one_addressee,
+        apply=_send,
+        subject=_send_subject,
+    ),
+    "ack": Kind(
+        {"messages": fields.array(fields.count, 1, MAX_ACK, lambda seq: seq)},
+        apply=_ack,
+        subject=_ack_subject,
+    ),
+}
