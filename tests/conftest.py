@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,6 @@ from coordledger import cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     Ran = subprocess.CompletedProcess[str]
 
@@ -36,18 +36,39 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return made
 
 
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """A fleet to be copied: alice's ledger as it was founded, with clones of three agents."""
+    root = tmp_path_factory.mktemp("pristine")
+    fleet = Fleet(root / "fleet", hermetic(root))
+    for agent in ("alice", "bob", "carol"):
+        fleet.clone(agent)
+    for sample in root.rglob("*.sample"):
+        sample.unlink()
+    return fleet
+
+
 @pytest.fixture
-def make_fleet(tmp_path: Path, env: dict[str, str]) -> Iterator[Callable[..., Fleet]]:
-    """Makes fleets: `make_fleet(max_skew=1)`; each has a directory of its own."""
+def make_fleet(
+    tmp_path: Path, env: dict[str, str], pristine: Fleet
+) -> Iterator[Callable[..., Fleet]]:
+    """Makes fleets: `make_fleet(max_skew=1)`; each has a directory and a ledger of its own."""
     made: list[Fleet] = []
 
     def make(**kw: int) -> Fleet:
-        made.append(Fleet(tmp_path / f"fleet{len(made)}", env, **kw))
+        made.append(_fleet(pristine, tmp_path / f"fleet{len(made)}", env, **kw))
         return made[-1]
 
     yield make
     for one in made:
         one.close()
+
+
+def _fleet(pristine: Fleet, root: Path, env: dict[str, str], **kw: int) -> Fleet:
+    """A copy, unless it has to be another ledger: for these settings, or beside a first one."""
+    if kw or Path(env["XDG_CONFIG_HOME"]).exists():
+        return Fleet(root, env, **kw)
+    return pristine.copy(root, env)
 
 
 @pytest.fixture
@@ -57,14 +78,16 @@ def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
 
 
 @pytest.fixture(scope="module")
-def founded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Fleet]]:
+def founded(
+    tmp_path_factory: pytest.TempPathFactory, pristine: Fleet
+) -> Iterator[Callable[..., Fleet]]:
     """Makes fleets for a whole file: `founded("bob", "carol", max_skew=60)`."""
     made: list[Fleet] = []
     root = tmp_path_factory.mktemp("founded")
     env = hermetic(root)
 
     def make(*agents: str, **kw: int) -> Fleet:
-        fleet = Fleet(root / f"fleet{len(made)}", env, **kw)
+        fleet = _fleet(pristine, root / f"fleet{len(made)}", env, **kw)
         made.append(fleet)
         for agent in agents:
             fleet.enroll(agent)

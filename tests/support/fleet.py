@@ -2,12 +2,15 @@
 
 Rules: everything is real (git, the hook, the secrets' files) and lives below one
 directory; alice owns the ledger; nothing of the user's own configuration is seen.
-What runs as a process is `python -m coordledger`, as users start it.
+What runs as a process is `python -m coordledger`, as users start it. A fleet that was
+founded once can be copied, which takes 10 ms and not 300.
 """
 
 from __future__ import annotations
 
+import copy
 import os
+import shutil
 import subprocess
 import sys
 
@@ -60,6 +63,19 @@ class Fleet:
     def close(self) -> None:
         while self._open:
             self._open.pop().close()
+
+    def copy(self, root: Path, env: dict[str, str]) -> Fleet:
+        """The same fleet at `root`, for an environment that has no secrets yet."""
+        made = copy.copy(self)
+        made.root, made.env, made.remote = root, env, root / self.remote.name
+        made._clones = {agent: root / agent for agent in self._clones}
+        made._open = []
+        shutil.copytree(self.root, root)
+        shutil.copytree(self.env["XDG_CONFIG_HOME"], env["XDG_CONFIG_HOME"])
+        for clone in made._clones.values():
+            config = clone / ".git" / "config"
+            config.write_text(config.read_text().replace(f"{self.remote}\n", f"{made.remote}\n"))
+        return made
 
     # -- agents
 
