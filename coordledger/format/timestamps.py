@@ -3,16 +3,25 @@
 Inside coordledger a moment is an int of milliseconds (UTC), a span an int of
 milliseconds too unless its name says seconds. Nobody reads a clock here.
 
-The calendar is computed with integers: `datetime` would take a tenth of the hook's time.
-Years begin in March here, so that a leap day is the last of its year.
+The standard library's calendar does the work, called at its C module where there is one:
+the module around it imports more than that.
 """
 
 from __future__ import annotations
 
-LATEST = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
-_DAY = 86_400_000
-_DAYS_TO_1970 = 719_468  # from 0000-03-01
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+else:
+    try:
+        from _datetime import datetime, timedelta
+    except ImportError:  # not every Python has it
+        from datetime import datetime, timedelta
 
+LATEST = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
+
+_1970 = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, like all here; a zone only takes time
+_MILLISECOND = timedelta(milliseconds=1)
 
 _parsed: dict[str, int] = {}  # the newest: one record's times are asked for time and again
 _MOST = 256
@@ -20,56 +29,34 @@ _MOST = 256
 
 def parse(text: str) -> int:
     """Milliseconds since 1970 of `YYYY-MM-DDTHH:MM:SS.mmmZ`; ValueError for all else."""
-    found = _parsed.get(text)
-    if found is None:
+    moment = _parsed.get(text)
+    if moment is None:
         if len(_parsed) >= _MOST:
             _parsed.clear()
-        found = _parsed[text] = _parse(text)
-    return found
+        moment = _parsed[text] = _parse(text)
+    return moment
 
 
 def _parse(text: str) -> int:
-    digits = (
-        text[:4] + text[5:7] + text[8:10] + text[11:13] + text[14:16] + text[17:19] + text[20:23]
-    )
-    marks = text[4:20:3] + text[23:]
-    if len(text) != 24 or marks != "--T::.Z" or not digits.isdecimal():
+    try:
+        when = datetime.fromisoformat(text[:-1])
+    except ValueError:
+        raise ValueError("not a date and time") from None
+    if _in_form(when) != text:  # it reads many forms, of which one is written
         raise ValueError("not YYYY-MM-DDTHH:MM:SS.mmmZ")
-    years, months = divmod(12 * int(digits[:4]) + int(digits[4:6]) - 3, 12)
-    days = _days_before(years) + _days_of(months) + int(digits[6:8]) - 1 - _DAYS_TO_1970
-    minutes = 60 * int(digits[8:10]) + int(digits[10:12])
-    milliseconds = days * _DAY + 60_000 * minutes + int(digits[12:])
-    if milliseconds < 0 or show(milliseconds) != text:  # no such day or hour, other digits
+    moment = (when - _1970) // _MILLISECOND
+    if moment < 0:
         raise ValueError("not a moment of 1970 to 9999")
-    return milliseconds
+    return moment
 
 
 def show(moment: int) -> str:
     """`moment` (milliseconds since 1970, up to the year 9999) in the one form."""
-    days, rest = divmod(moment, _DAY)
-    days += _DAYS_TO_1970
-    years = 400 * (days + 2) // 146_097  # or one too many
-    while _days_before(years) > days:
-        years -= 1
-    days -= _days_before(years)
-    months = (5 * days + 2) // 153  # whole ones since March
-    day = days - _days_of(months) + 1
-    year, month = divmod(12 * years + months + 2, 12)
-    seconds, thousandths = divmod(rest, 1000)
-    minutes, second = divmod(seconds, 60)
-    hour, minute = divmod(minutes, 60)
-    clock = f"{hour:02}:{minute:02}:{second:02}.{thousandths:03}"
-    return f"{year:04}-{month + 1:02}-{day:02}T{clock}Z"
+    return _in_form(_1970 + timedelta(milliseconds=moment))
 
 
-def _days_of(months: int) -> int:
-    """The days of so many months, from March: 31, 30, 31, 30, 31, and again."""
-    return (153 * months + 2) // 5
-
-
-def _days_before(years: int) -> int:
-    """The days of so many years, from 0000-03-01."""
-    return 365 * years + years // 4 - years // 100 + years // 400
+def _in_form(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds") + "Z"
 
 
 def span(milliseconds: int) -> str:
