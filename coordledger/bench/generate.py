@@ -17,7 +17,7 @@ from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import Chain
 from coordledger.format.names import LEDGERS
 from coordledger.format.signing import ALG, Keyring
-from coordledger.setup import hooks
+from coordledger.setup import genesis, hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -246,12 +246,12 @@ def grow(
     if count <= agents + 1:
         raise ValueError(f"more than {agents + 1} records")
     start = now - count * STEP
-    made = hooks.create_repository(repository, git)
+    made = genesis.create_repository(repository, git)
     hooks.install_hook(repository, git)
     nonce = random.Random(seed).randbytes(32).hex()  # noqa: S311 - it need not be secret
-    said = hooks.First(OWNER, f"{OWNER}-run", 30, start, nonce, f"{seed:032x}")
+    said = genesis.First(OWNER, f"{OWNER}-run", 30, start, nonce, f"{seed:032x}")
     # Nothing is kept: all secrets are derived, see `secret_of`.
-    first = hooks.create_in_repository(made, name, said, lambda secret: None)
+    first = genesis.create_in_repository(made, name, said, lambda secret: None)
     packs = Packs(made)
     chain = Chain(packs.read, Keyring(), first.commit, made.algo)
     fleet = _Fleet(chain, _master(repository), start, seed)

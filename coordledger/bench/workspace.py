@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
-from coordledger.setup import joining
+from coordledger.setup import genesis, joining
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ class Fleet:
         self.remote = workspace.root / f"{name}.git"
         self.clones: dict[str, Path] = {}
         options = Options(workspace.root, agent=OWNER, ledger=ledger)
-        joining.init(options, workspace.environ, str(self.remote), 30)
+        genesis.init(options, workspace.environ, str(self.remote), 30)
         self.join(OWNER)
         with self.open(OWNER) as owner:
             for agent in agents:

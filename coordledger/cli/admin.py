@@ -59,11 +59,11 @@ def init(app: App, path: str, me: str | None, branch: str | None, max_skew: time
     Run it where the repository lives; PATH is created if absent, and AGENT owns it. A URL
     without a hook is taken too: the ledger works there, but nothing enforces it.
     """
-    from coordledger.setup import joining  # noqa: PLC0415 - help needs none
+    from coordledger.setup import genesis  # noqa: PLC0415 - help needs none
 
     app.agent, app.branch = me or app.agent, branch
     whole = max_skew.total_seconds()
-    founded = joining.init(app.options(), os.environ, path, int(whole))
+    founded = genesis.init(app.options(), os.environ, path, int(whole))
     command_line = f"in a clone: {NAME} join {founded.repository} --agent {founded.agent}"
     more = f" --ledger {app.ledger_name}" if app.ledger_name else ""
     more += f" --branch {branch}" if branch else ""

@@ -26,12 +26,14 @@ from coordledger.setup import hooks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from coordledger.client.config import Options
+    from coordledger.client.config import Options, Settings
+    from coordledger.format.chain import Chain
     from coordledger.git.process import Git
     from coordledger.git.remote import Push
 
 LEAST_GIT = (2, 30)
 ENFORCEMENT_NONE = "forged records are detected where the keys are, not prevented"
+_ATTEMPTS = 8  # pushes until one meets no record that came between
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +46,16 @@ class Check:
     do: str = ""
 
 
-def examine(options: Options, environ: Mapping[str, str]) -> list[Check]:
-    """All checks, in the order in which a fault would hide the next ones."""
-    found: list[Check] = []
-    try:
-        settings, _, _ = surroundings(options, environ)
-        git = git_at(options, environ)  # not bound to this clone: it looks at the server's too
-        found.append(_git_version(git))
-        unknown = [f"coordledger.{key}" for key in settings.unknown_keys]
-        who = f"agent {settings.agent or '-'}, remote {settings.shown_remote}"
-        found.append(
-            Check(
-                "configuration",
-                not unknown,
-                " ".join(["unknown keys:", *unknown])
-                if unknown
-                else f"{who}, ledger {settings.ledger}",
-                "git config --unset the unknown keys",
-            )
-        )
-        with Ledger.from_options(options, environ) as ledger:
-            found += _examine_ledger(ledger, git)
-    except CoordledgerError as fault:
-        found.append(_failed("set-up", fault))
-    return [replace(check, do="") if check.ok else check for check in found]
+def _good(name: str, found: str) -> Check:
+    return Check(name, ok=True, found=found)
+
+
+def _bad(name: str, found: str, do: str) -> Check:
+    return Check(name, ok=False, found=found, do=do)
 
 
 def _failed(name: str, fault: CoordledgerError) -> Check:
-    return Check(name, ok=False, found=fault.message, do=fault.hint or f"see error {fault.code}")
+    return _bad(name, fault.message, fault.hint or f"see error {fault.code}")
 
 
 def _attempt(name: str, look: Callable[[], Check]) -> Check:
@@ -81,11 +65,34 @@ def _attempt(name: str, look: Callable[[], Check]) -> Check:
         return _failed(name, fault)
 
 
+def examine(options: Options, environ: Mapping[str, str]) -> list[Check]:
+    """All checks, in the order in which a fault would hide the next ones."""
+    checks: list[Check] = []
+    try:
+        settings, _, _ = surroundings(options, environ)
+        git = git_at(options, environ)  # not bound to this clone: it looks at the server's too
+        checks += [_git_version(git), _configuration(settings)]
+        with Ledger.from_options(options, environ) as ledger:
+            checks += _examine_ledger(ledger, git)
+    except CoordledgerError as fault:
+        checks.append(_failed("set-up", fault))
+    return [replace(check, do="") if check.ok else check for check in checks]
+
+
 def _git_version(git: Git) -> Check:
-    said = git.output("version").strip()
-    numbers = re.findall(r"\d+", said)
+    printed = git.output("version").strip()
+    numbers = re.findall(r"\d+", printed)
     good = tuple(map(int, numbers[:2])) >= LEAST_GIT
-    return Check("git", good, said, "install git 2.30 or newer")
+    return Check("git", good, printed, "install git 2.30 or newer")
+
+
+def _configuration(settings: Settings) -> Check:
+    if settings.unknown_keys:
+        keys = " ".join(f"coordledger.{key}" for key in settings.unknown_keys)
+        do = "git config --unset the unknown keys"
+        return _bad("configuration", f"unknown keys: {keys}", do)
+    who = f"agent {settings.agent or '-'}, remote {settings.shown_remote}"
+    return _good("configuration", f"{who}, ledger {settings.ledger}")
 
 
 def _examine_ledger(ledger: Ledger, git: Git) -> Iterator[Check]:
@@ -96,11 +103,11 @@ def _examine_ledger(ledger: Ledger, git: Git) -> Iterator[Check]:
         return
     first = ledger.replica.trusted.first
     below = f", records below {first} not verified (a shallow join)" if first else ""
-    yield Check("ledger", ok=True, found=f"{head.ledger}, verified up to {head.seq}{below}")
+    yield _good("ledger", f"{head.ledger}, verified up to {head.seq}{below}")
     key = _attempt("secret", lambda: _secret(ledger))
     yield key
     if key.ok:
-        yield from _tries(ledger)
+        yield from _enforcement(ledger)
     else:
         yield Check("enforcement", ok=None, found="not tried without a key")
     yield _open_intents(ledger)
@@ -114,83 +121,8 @@ def _secret(ledger: Ledger) -> Check:
     identity = ledger.identity()
     where, _ = ledger.finder.find(identity.agent)
     chain = ledger.replica.position()
-    number, _ = identity.key(chain.state, chain.head.seq + 1 if chain.head else 0)
-    return Check("secret", ok=True, found=f"{identity.agent}/{number} from {where}, only yours")
-
-
-# -- the two tries
-
-
-def _tries(ledger: Ledger) -> Iterator[Check]:
-    try:
-        real = _try(ledger, forged=False)
-        forged = _try(ledger, forged=True) if real.code == "try-ok" else None
-    except CoordledgerError as fault:
-        yield _failed("enforcement", fault)
-        return
-    skew = ledger.replica.position().state.skew // 1000
-    if real.outcome == WON:
-        hooks.note_enforcement(ledger, "none")
-        vanished = ledger.replica.trusted.guarded
-        yield Check(
-            "enforcement",
-            ok=False if vanished else None,
-            found=f"none; {'its hook is gone; ' if vanished else ''}{ENFORCEMENT_NONE}",
-            do="the server's owner runs: coordledger hook install REPO.git",
-        )
-        return
-    if forged is None:
-        off = real.code == "clock-skew"
-        said = real.why or real.outcome
-        do = "check this machine's clock" if off else "ask the server's owner, with this line"
-        yield Check("clocks" if off else "enforcement", ok=False, found=said, do=do)
-        return
-    if forged.code != "bad-signature":
-        do = "do not trust this server's ledger; coordledger hook install REPO.git there"
-        said = f"the server answered a forged record with: {forged.why or forged.outcome}"
-        yield Check("enforcement", ok=False, found=said, do=do)
-        return
-    hooks.note_enforcement(ledger, "server")
-    yield Check(
-        "enforcement", ok=True, found="the server admits this key and refuses a forged record"
-    )
-    yield Check("clocks", ok=True, found=f"within {skew} s of the server's")
-
-
-def probe(ledger: Ledger) -> str:
-    """Find out and remember whether the server enforces the ledger: server, none, unknown."""
-    for _ in _tries(ledger):
-        pass
-    return ledger.replica.trusted.enforcement
-
-
-def _try(ledger: Ledger, *, forged: bool) -> Push:
-    """Push one record to the try ref, on the newest head; delete it where it lands."""
-    replica, remote = ledger.replica, ledger.remote
-    for _ in range(8):  # somebody else's record may come between
-        chain = replica.refresh()
-        signed = ledger.writer().sample(chain)
-        if forged:
-            other = bytes(byte ^ 1 for byte in signed.tag)
-            signed = Signed(signed.payload, signed.record, other)
-        try:
-            proposal = chain.propose(signed)
-        except RuleBroken as broken:
-            raise broken.own() from None
-        ledger.local.repository.write(proposal.objects)
-        ref = TRIES + ledger.local.name
-        left_over = remote.head(ref)  # on a remote without a hook, by a try that was cut off
-        push = remote.push(ref, left_over, proposal.commit.oid)
-        if push.outcome == WON:
-            remote.push(ref, proposal.commit.oid, None)
-        if push.outcome == UNSENT:
-            raise error("remote-unreachable", remote=remote.shown, why=push.why)
-        if push.outcome != LOST and push.code not in ("not-fast-forward", "bad-push"):
-            return push
-    raise error("push-refused", why="others' records came between again and again", hint="")
-
-
-# -- files
+    number, _ = identity.key(chain.state, chain.next_seq)
+    return _good("secret", f"{identity.agent}/{number} from {where}, only yours")
 
 
 def _open_intents(ledger: Ledger) -> Check:
@@ -199,69 +131,179 @@ def _open_intents(ledger: Ledger) -> Check:
     return Check("writes", not still, found, "coordledger resolve")
 
 
+# -- the two tries
+
+
+def probe(ledger: Ledger) -> str:
+    """Find out and remember whether the server enforces the ledger: server, none, unknown.
+
+    It tries on the verified head, as the caller has just read it.
+    """
+    _enforcement(ledger)
+    return ledger.replica.trusted.enforcement
+
+
+def _enforcement(ledger: Ledger) -> list[Check]:
+    try:
+        real = _try(ledger, forged=False)
+        forged = _try(ledger, forged=True) if real.code == "try-ok" else None
+    except CoordledgerError as fault:
+        return [_failed("enforcement", fault)]
+    if real.outcome == WON:
+        return [_not_enforced(ledger)]
+    if forged is None:
+        return [_no_answer(real)]
+    if forged.code != "bad-signature":
+        do = "do not trust this server's ledger; coordledger hook install REPO.git there"
+        found = f"the server answered a forged record with: {forged.why or forged.outcome}"
+        return [_bad("enforcement", found, do)]
+    _note_enforcement(ledger, "server")
+    skew = ledger.replica.position().state.skew // 1000
+    return [
+        _good("enforcement", "the server admits this key and refuses a forged record"),
+        _good("clocks", f"within {skew} s of the server's"),
+    ]
+
+
+def _not_enforced(ledger: Ledger) -> Check:
+    _note_enforcement(ledger, "none")
+    vanished = ledger.replica.trusted.guarded
+    return Check(
+        "enforcement",
+        ok=False if vanished else None,
+        found=f"none; {'its hook is gone; ' if vanished else ''}{ENFORCEMENT_NONE}",
+        do="the server's owner runs: coordledger hook install REPO.git",
+    )
+
+
+def _no_answer(real: Push) -> Check:
+    """The server refused the real record for another reason than that it is a try."""
+    found = real.why or real.outcome
+    if real.code == "clock-skew":
+        return _bad("clocks", found, "check this machine's clock")
+    return _bad("enforcement", found, "ask the server's owner, with this line")
+
+
+def _try(ledger: Ledger, *, forged: bool) -> Push:
+    """Push one record to the try ref, on the verified head; delete it where it lands."""
+    replica, remote = ledger.replica, ledger.remote
+    ref = TRIES + ledger.local.name
+    chain, left_over = replica.position(), None
+    for _ in range(_ATTEMPTS):
+        oid = _write_sample(ledger, chain, forged=forged)
+        push = remote.push(ref, left_over, oid)
+        if push.outcome == WON:
+            remote.push(ref, oid, None)
+        if push.outcome == UNSENT:
+            raise error("remote-unreachable", remote=remote.shown, why=push.why)
+        if push.outcome != LOST and push.code not in ("not-fast-forward", "bad-push"):
+            return push
+        # Another record came between; or a try that was cut off left its ref where no hook is.
+        chain, left_over = replica.refresh(), remote.head(ref)
+    raise error("push-refused", why="others' records came between again and again", hint="")
+
+
+def _write_sample(ledger: Ledger, chain: Chain, *, forged: bool) -> str:
+    """A commit on the chain, in this clone only, of a record that changes nothing; its id."""
+    signed = ledger.writer().sample(chain)
+    if forged:
+        other = bytes(byte ^ 1 for byte in signed.tag)
+        signed = Signed(signed.payload, signed.record, other)
+    try:
+        proposal = chain.propose(signed)
+    except RuleBroken as broken:
+        raise broken.own() from None
+    ledger.local.repository.write(proposal.objects)
+    return proposal.commit.oid
+
+
+def _note_enforcement(ledger: Ledger, enforcement: str) -> None:
+    """Remember what a try has shown: server, none or unknown."""
+    local = ledger.local
+    with local.lock(ledger.replica.git.deadline):
+        known = ledger.replica.trusted
+        guarded = known.guarded or enforcement == "server"
+        local.save(known._replace(enforcement=enforcement, guarded=guarded))
+
+
+# -- files
+
+
 def _clone_files(ledger: Ledger, git: Git) -> Check:
-    """Locks that nobody holds, and what makes git show other objects than there are."""
+    """Locks that no process holds, and what makes git show other objects than there are."""
     common = ledger.local.repository.common_dir
-    lock = common / f"{ledger.local.ref}.lock"
-    odd = [f"{lock} is there" for _ in [0] if lock.exists()]
+    lock, grafts = common / f"{ledger.local.ref}.lock", common / "info" / "grafts"
+    faults = []
+    if lock.exists():
+        faults.append(f"{lock} is there")
     if git.output(f"--git-dir={common}", "for-each-ref", "--count=1", "refs/replace/"):
-        odd.append("refs/replace changes what plain git shows")
-    grafts = common / "info" / "grafts"
+        faults.append("refs/replace changes what plain git shows")
     if grafts.exists():
-        odd.append("info/grafts changes what plain git shows")
+        faults.append("info/grafts changes what plain git shows")
     do = "remove it; coordledger itself is not misled"
-    return Check("clone", not odd, "; ".join(odd) or "no stale lock, nothing planted", do)
+    return Check("clone", not faults, "; ".join(faults) or "no stale lock, nothing planted", do)
 
 
 def _server_files(path: Path, ledger: Ledger, git: Git) -> Check:
-    """Of a remote on this machine: hook, locks, secrets."""
-    lock = path / f"{ledger.local.ref}.lock"
-    if lock.exists():
-        return Check(
-            "server's files",
-            ok=False,
-            found=f"stale lock {lock}",
-            do="remove it when no push is running",
-        )
+    """Of a remote on this machine, whose bare repository is at `path`: the first fault."""
     hook = hooks.hook_path(path, git)
-    if not hook.exists():
-        return Check(
-            "server's files",
-            ok=False if (path / "coordledger" / "master").exists() else None,
-            found=f"no hook at {hook}",
-            do=f"coordledger hook install {path}",
-        )
+    checks: list[Callable[[], Check | None]] = [
+        lambda: _stale_lock(path / f"{ledger.local.ref}.lock"),
+        lambda: _no_hook(path, hook),
+        lambda: _hook_without_use(path, hook),
+        lambda: _shallow_pushes(path, git),
+        lambda: _exposed_master(path / "coordledger" / "master"),
+        lambda: _silent_process(path),
+    ]
+    for check in checks:
+        fault = check()
+        if fault:
+            return fault
+    return _good("server's files", f"hook at {hook}, no stale lock, master private")
+
+
+def _stale_lock(lock: Path) -> Check | None:
+    if not lock.exists():
+        return None
+    return _bad("server's files", f"stale lock {lock}", "remove it when no push is running")
+
+
+def _no_hook(path: Path, hook: Path) -> Check | None:
+    if hook.exists():
+        return None
+    guarded = (path / "coordledger" / "master").exists()
+    do = f"coordledger hook install {path}"
+    return Check("server's files", ok=False if guarded else None, found=f"no hook at {hook}", do=do)
+
+
+def _hook_without_use(path: Path, hook: Path) -> Check | None:
     if not os.access(hook, os.X_OK):
-        return Check(
-            "server's files", ok=False, found=f"{hook} is not executable", do=f"chmod +x {hook}"
-        )
+        return _bad("server's files", f"{hook} is not executable", f"chmod +x {hook}")
     if hooks.MARK not in hook.read_text("utf-8", "replace"):
-        return Check(
-            "server's files",
-            ok=False,
-            found=f"{hook} is not coordledger's",
-            do=f"coordledger hook install {path}",
-        )
-    if hooks.takes_shallow(path, git):
-        return Check(
-            "server's files",
-            ok=False,
-            found="receive.shallowUpdate lets a push cut the ledger's history",
-            do=f"git -C {path} config receive.shallowUpdate false",
-        )
-    master = path / "coordledger" / "master"
+        do = f"coordledger hook install {path}"
+        return _bad("server's files", f"{hook} is not coordledger's", do)
+    return None
+
+
+def _shallow_pushes(path: Path, git: Git) -> Check | None:
+    if not hooks.takes_shallow(path, git):
+        return None
+    found = "receive.shallowUpdate lets a push cut the ledger's history"
+    return _bad("server's files", found, f"git -C {path} config receive.shallowUpdate false")
+
+
+def _exposed_master(master: Path) -> Check | None:
     mode = master.stat().st_mode & 0o777 if master.exists() else 0o600
-    if mode & 0o077:
-        return Check(
-            "server's files",
-            ok=False,
-            found=f"{master} has mode {mode:04o}",
-            do=f"chmod 600 {master}",
-        )
+    if not mode & 0o077:
+        return None
+    return _bad("server's files", f"{master} has mode {mode:04o}", f"chmod 600 {master}")
+
+
+def _silent_process(path: Path) -> Check | None:
     from coordledger.server import daemon  # noqa: PLC0415 - on the server's machine only
 
     with suppress(OSError):  # another user's folder, or none
         if daemon.hangs(path):
             found = "`coordledger serve` does not answer: every push waits five seconds for it"
-            return Check("server's files", ok=False, found=found, do="restart it")
-    return Check("server's files", ok=True, found=f"hook at {hook}, no stale lock, master private")
+            return _bad("server's files", found, "restart it")
+    return None

@@ -25,7 +25,7 @@ from coordledger.format.signing import Keyring, Secret
 from coordledger.git import process
 from coordledger.git import process as git
 from coordledger.git.process import Deadline, Git, without_password
-from coordledger.setup.hooks import mint
+from coordledger.setup.genesis import mint
 
 if TYPE_CHECKING:
     import subprocess

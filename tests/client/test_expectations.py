@@ -11,7 +11,7 @@ from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.errors import CoordledgerError
 from coordledger.git.process import Deadline, Git
-from coordledger.setup import doctor, hooks, joining
+from coordledger.setup import doctor, genesis, hooks, joining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def test_another_repository_is_not_called_a_rewritten_one(two: Fleet, make_fleet
 
     def found_again() -> object:
         path = two.root / "third.git"
-        return joining.init(Options(two.clone("bob"), agent="bob"), two.env, str(path), 30)
+        return genesis.init(Options(two.clone("bob"), agent="bob"), two.env, str(path), 30)
 
     assert refusal(found_again) == "already-joined"
     assert not (two.root / "third.git").exists()

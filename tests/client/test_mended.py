@@ -18,7 +18,7 @@ from coordledger.client.journal import VOIDED, Intent
 from coordledger.client.ledger import Ledger
 from coordledger.errors import CoordledgerError
 from coordledger.git.process import Deadline, Git
-from coordledger.setup import doctor, joining
+from coordledger.setup import doctor, genesis, joining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,8 +95,8 @@ def test_a_ledger_is_not_founded_whose_owners_secret_cannot_be_kept(
     (secrets / "alice.secret").write_text("x" * 43 + "\n")
     (secrets / "alice.secret").chmod(0o644)
 
-    def init() -> joining.Founded:
-        return joining.init(Options(tmp_path, agent="alice"), env, str(tmp_path / "l.git"), 30)
+    def init() -> genesis.Founded:
+        return genesis.init(Options(tmp_path, agent="alice"), env, str(tmp_path / "l.git"), 30)
 
     assert refusal(init) == "secret-exposed"
     (secrets / "alice.secret").chmod(0o600)

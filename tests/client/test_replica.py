@@ -15,7 +15,7 @@ from support.fleet import LEDGER_REF
 from coordledger.client.config import Options
 from coordledger.errors import CoordledgerError, Failed, Integrity
 from coordledger.setup import joining
-from coordledger.setup.hooks import mint
+from coordledger.setup.genesis import mint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

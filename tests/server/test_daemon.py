@@ -19,7 +19,7 @@ from support.fleet import LEDGER_REF, Fleet
 from support.serve_process import serving, without_python
 
 from coordledger.server.daemon import MAX_AT_ONCE, MAX_REQUEST
-from coordledger.setup.hooks import mint
+from coordledger.setup.genesis import mint
 
 from .test_pre_receive import FORGED, MANGLED, REWRITES, TREES, _root
 

@@ -23,8 +23,9 @@ from coordledger.format import canonical
 from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
 from coordledger.format.signing import Signed
 from coordledger.git.process import Deadline, Git
-from coordledger.setup import hooks, joining
-from coordledger.setup.hooks import install_hook, mint
+from coordledger.setup import genesis, hooks
+from coordledger.setup.genesis import mint
+from coordledger.setup.hooks import install_hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -638,7 +639,7 @@ def test_installing_the_hook_compiles_it(shared_fleet: Fleet, tmp_path: Path) ->
     """The account that runs it may have no right to."""
     package = tmp_path / "coordledger"
     shutil.copytree(Path(hooks.__file__).parent.parent, package, ignore=lambda *_: ["__pycache__"])
-    shutil.copy(hooks._shim("pre-receive"), package)
+    shutil.copy(hooks.shim("pre-receive"), package)
     shared_fleet.git("init", "--quiet", "--bare", tmp_path / "r.git")
 
     def install() -> str:
@@ -765,7 +766,7 @@ def test_init_guards_the_repository_that_it_names(shared_fleet: Fleet, tmp_path:
     other, target = tmp_path / "other.git", tmp_path / "guarded.git"
     shared_fleet.git("init", "--quiet", "--bare", other)
     env = shared_fleet.env | {"GIT_DIR": str(other), "XDG_CONFIG_HOME": str(tmp_path / "config")}
-    joining.init(Options(path=tmp_path, agent="alice"), env, str(target), 30)
+    genesis.init(Options(path=tmp_path, agent="alice"), env, str(target), 30)
     assert (target / "hooks/pre-receive").exists()
     assert not (other / "hooks/pre-receive").exists()
 

@@ -38,7 +38,8 @@ from coordledger.server import proc_receive, sequencer
 from coordledger.server.admission import server_keyring
 from coordledger.server.combiner import Combiner
 from coordledger.server.sequencer import Sequencer
-from coordledger.setup.hooks import install_hook, mint
+from coordledger.setup.genesis import mint
+from coordledger.setup.hooks import install_hook
 
 from .test_pre_receive import FORGED
 

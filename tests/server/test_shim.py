@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.attacker import plain
 
-from coordledger.setup.hooks import _shim
+from coordledger.setup.hooks import shim as shim_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ class Shim:
         self.python = folder / "pyth on"
         self.python.write_text(f"#!/bin/sh\ncat > '{self.given}'\nexit 7\n")
         self.python.chmod(0o755)
-        text = _shim("pre-receive").read_text().replace("@PYTHON@", f"'{self.python}'")
+        text = shim_file("pre-receive").read_text().replace("@PYTHON@", f"'{self.python}'")
         self.hook.write_text(text.replace("@PACKAGE@", "'/no where'"))
 
     def chain(self, code: int) -> None:

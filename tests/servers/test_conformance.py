@@ -25,7 +25,7 @@ from coordledger.client.config import Options
 from coordledger.errors import CoordledgerError, Failed, Lost, OutcomeUnknown
 from coordledger.format.signing import Signed
 from coordledger.git.process import ENDING
-from coordledger.setup import joining
+from coordledger.setup import genesis, joining
 
 from .conftest import absent
 
@@ -73,7 +73,7 @@ def test_a_push_cannot_found_a_ledger(site: Site) -> None:
     options = Options(path=site.empty_clone(site.new("founder")), agent="alice", ledger="other")
     before = site.refs()
     with pytest.raises(Failed) as refused:
-        joining.init(options, site.env["alice"], site.host.url, 30)
+        genesis.init(options, site.env["alice"], site.host.url, 30)
     assert refused.value.code == "no-create"
     assert "coordledger init PATH" in refused.value.hint
     assert site.refs() == before

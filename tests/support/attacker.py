@@ -29,7 +29,7 @@ from coordledger.format.commit import parse_commit, render_commit
 from coordledger.format.signing import Keyring
 from coordledger.git.process import Deadline, Git
 from coordledger.git.repository import Repository
-from coordledger.setup import hooks
+from coordledger.setup import genesis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -181,7 +181,9 @@ class Attacker(memory_ledger.MemoryLedger):
         """Replace the whole ledger by one that was founded long ago, with the same master."""
         at = self.now - days_ago * 86_400_000
         numbers = (secrets.token_hex(32), secrets.token_hex(16))
-        signed, _ = hooks.genesis(self.master, hooks.First("alice", "init", 30, at, *numbers))
+        signed, _ = genesis.sign_genesis(
+            self.master, genesis.First("alice", "init", 30, at, *numbers)
+        )
         proposal = Chain(self.raw, Keyring(), None, self.algo).propose(signed)
         self._remote.write(proposal.objects)
         self._remote.set_ref(self.ref, proposal.commit.oid)

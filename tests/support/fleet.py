@@ -16,7 +16,7 @@ import sys
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
-from coordledger.setup import joining
+from coordledger.setup import genesis, joining
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Fleet:
         self._open: list[Ledger] = []
         root.mkdir(parents=True, exist_ok=True)
         options = Options(path=root, agent=OWNER)
-        self.founded = joining.init(options, env, str(self.remote), max_skew)
+        self.founded = genesis.init(options, env, str(self.remote), max_skew)
 
     def close(self) -> None:
         while self._open:

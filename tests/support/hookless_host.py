@@ -9,7 +9,7 @@ from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.format.chain import Chain
 from coordledger.format.signing import Signed, sign
-from coordledger.setup import joining
+from coordledger.setup import genesis, joining
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,9 +48,9 @@ class HooklessHost:
     def ledger(self, agent: str) -> Ledger:
         return Ledger.open(self.root / agent, agent, environ=self.env)
 
-    def found(self, branch: str | None = None) -> joining.Founded:
+    def found(self, branch: str | None = None) -> genesis.Founded:
         options = Options(self.clone("alice"), agent="alice", branch=branch)
-        return joining.init(options, self.env, self.url, 30)
+        return genesis.init(options, self.env, self.url, 30)
 
     def join(self, agent: str, **kw: Any) -> joining.Joined:
         return joining.join(Options(self.clone(agent), agent=agent, **kw), self.env, self.url)

@@ -25,7 +25,7 @@ from support.proxy import Fault, Proxy
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
-from coordledger.setup import joining
+from coordledger.setup import genesis, joining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -100,7 +100,7 @@ class Site:
 
     def _found(self) -> None:
         options = Options(path=self.root, agent="alice")
-        self.founded = joining.init(options, self.server_env, str(self.host.path), 30)
+        self.founded = genesis.init(options, self.server_env, str(self.host.path), 30)
         self.env = {
             agent: clean(self.root / f"{agent}-host") | self.host.env for agent in ("alice", "bob")
         }

@@ -1,0 +1,287 @@
+"""Founding a ledger: its first record, and `init`.
+
+Rules of this file:
+- The owner writes a ledger's first record here, where the repository lives or to a remote
+  without a hook; never by a push to a guarded repository.
+- Nothing that exists is overwritten. The remote is asked first and the configuration written
+  last, so that a failure leaves no half-configured clone.
+- A secret is in its 0600 file before there is a record that names its key.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from base64 import b64encode
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from coordledger import keyfiles
+from coordledger.client.config import SecretFinder
+from coordledger.client.ledger import Ledger, git_at, surroundings
+from coordledger.client.local_state import LocalState, TrustedHead
+from coordledger.client.writer import push_error
+from coordledger.errors import error
+from coordledger.format import records, signing, timestamps
+from coordledger.format.chain import Chain
+from coordledger.format.names import LEDGERS
+from coordledger.format.rules.ledger import POLICY
+from coordledger.format.signing import ALG, Keyring, Secret
+from coordledger.git.remote import WON
+from coordledger.git.repository import Repository, open_bare
+from coordledger.setup import hooks
+from coordledger.setup.configuration import remember
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from coordledger.client.config import Options, Settings
+    from coordledger.format.chain import Proposal
+    from coordledger.git.process import Git
+
+LEAST_SKEW, MOST_SKEW = 1, 3600  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """What `init` made. `master` and `secret` are paths, never the secrets."""
+
+    ledger: str
+    ref: str
+    repository: str
+    agent: str
+    head: str
+    enforcement: str
+    secret: str
+    master: str
+    configured: bool
+    done: tuple[str, ...]
+
+
+# -- the first record
+
+
+def mint() -> Secret:
+    """A fresh secret: 32 random bytes in base64."""
+    return Secret(b64encode(os.urandom(32)).decode("ascii"))
+
+
+class First(NamedTuple):
+    """What a ledger's first record says, but for keys: `max_skew` in seconds, `now` in
+    milliseconds since 1970, `nonce` and `op` fresh random bytes in hex.
+    """
+
+    agent: str
+    session: str
+    max_skew: int
+    now: int
+    nonce: str
+    op: str
+
+
+def sign_genesis(master: Secret, first: First) -> tuple[signing.Signed, Secret]:
+    """The signed first record of a ledger, and the owner's secret."""
+    secret = master.derive(first.nonce, first.agent, 1)
+    policy = {key: default for key, (default, _, _) in POLICY.items()}
+    record = {
+        "v": records.VERSION,
+        "at": timestamps.show(first.now),
+        "agent": first.agent,
+        "key": 1,
+        "session": first.session,
+        "op": first.op,
+        "base": None,
+        "kind": "genesis",
+        "nonce": first.nonce,
+        "policy": policy | {"max_skew": first.max_skew},
+        "alg": ALG,
+        "fingerprint": secret.fingerprint(first.nonce, first.agent, 1),
+    }
+    record["ledger"] = signing.ledger_id(record)
+    return signing.sign(records.check(record), secret), secret
+
+
+def _propose(signed: signing.Signed, repository: Repository, masters: list[Secret]) -> Proposal:
+    """The commit of a first record, its objects written into the repository."""
+    chain = Chain(repository.read, Keyring(masters), None, repository.algo)
+    proposal = chain.propose(signed)
+    repository.write(proposal.objects)
+    return proposal
+
+
+# -- where the repository lives
+
+
+def create_repository(path: Path, git: Git) -> Repository:
+    """The bare repository at `path`, created if there is nothing yet.
+
+    Raises `Failed`: not-a-repository if something else is there.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        git.output("init", "--quiet", "--bare", "--", str(path))
+    return open_bare(path, git)
+
+
+def need_no_ledger(repository: Repository, name: str) -> None:
+    """Raises `Failed`: ledger-exists."""
+    if repository.ref(LocalState(repository, name).ref) is not None:
+        raise error("ledger-exists", remote=repository.git_dir, name=name)
+
+
+def create_in_repository(
+    repository: Repository, name: str, first: First, keep: Callable[[Secret], None]
+) -> Proposal:
+    """Write the first record into a bare repository.
+
+    The master is minted if the repository has none; `keep` puts the owner's secret into its
+    file, before there is a record that names it. Raises `Failed`: ledger-exists.
+    """
+    need_no_ledger(repository, name)
+    masters = _masters_of(repository)
+    signed, secret = sign_genesis(masters[-1], first)
+    keep(secret)
+    proposal = _propose(signed, repository, masters)
+    if not repository.add_ref(LocalState(repository, name).ref, proposal.commit.oid):
+        raise error("ledger-exists", remote=repository.git_dir, name=name)
+    return proposal
+
+
+def _masters_of(repository: Repository) -> list[Secret]:
+    path = repository.git_dir / "coordledger" / "master"
+    masters = keyfiles.read(str(path))
+    if masters is None:
+        masters = [mint()]
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        keyfiles.append(str(path), masters[0])
+    return masters
+
+
+# -- on a remote without a hook
+
+
+def create_on_remote(ledger: Ledger, first: First, keep: Callable[[Secret], None]) -> None:
+    """Push the first record to a remote without a hook.
+
+    The master is kept in the user's configuration; `keep` as in `create_in_repository`. Raises
+    `Failed`: ledger-exists, push-refused, …; `OutcomeUnknown`.
+    """
+    local, remote = ledger.local, ledger.remote
+    if remote.head(local.remote_ref) is not None:
+        raise error("ledger-exists", remote=remote.shown, name=local.name)
+    master = mint()
+    signed, secret = sign_genesis(master, first)
+    keep(secret)
+    ledger_id = signed.record["ledger"]
+    keyfiles.append(str(ledger.settings.config_dir / "masters" / ledger_id), master)
+    head = _propose(signed, local.repository, [master]).commit
+    push = remote.push(local.remote_ref, None, head.oid)
+    if push.outcome != WON:
+        raise push_error(push, remote)
+    trusted = TrustedHead(ledger_id, head.oid, head.seq, head.digest, enforcement="none")
+    local.adopt(trusted, [(0, head.oid)])
+
+
+# -- the command
+
+
+def init(options: Options, environ: Mapping[str, str], target: str, max_skew: int) -> Founded:
+    """Found the ledger at `target`: a directory of this machine, or a URL without a hook.
+
+    `max_skew` in seconds. Raises `Failed`: no-agent, ledger-exists, already-joined, bad-value, …
+    """
+    if not LEAST_SKEW <= max_skew <= MOST_SKEW:
+        why = f"{LEAST_SKEW} to {MOST_SKEW} seconds"
+        raise error("bad-value", what="--max-skew", why=why)
+    if _is_url(target):
+        return _init_on_remote(options, environ, target, max_skew)
+    return _init_in_repository(options, environ, target, max_skew)
+
+
+def _is_url(target: str) -> bool:
+    """As git tells them apart: a scheme, or host:path before any slash."""
+    if target.startswith("file://"):
+        return False
+    return "://" in target or (
+        ":" in target.split("/", maxsplit=1)[0] and not Path(target).exists()
+    )
+
+
+def _need_unjoined(local: LocalState) -> None:
+    """A clone that follows a ledger is not turned to another one in passing."""
+    if local.trusted:
+        raise error("already-joined", ours=local.trusted.ledger)
+
+
+def _first(settings: Settings, max_skew: int) -> First:
+    return First(
+        settings.need_agent,
+        settings.session or "init",
+        max_skew,
+        time.time_ns() // 1_000_000,
+        nonce=secrets.token_hex(32),
+        op=secrets.token_hex(16),
+    )
+
+
+def _init_in_repository(
+    options: Options, environ: Mapping[str, str], target: str, max_skew: int
+) -> Founded:
+    settings, around, _ = surroundings(options, environ)
+    agent = settings.need_agent
+    if settings.branch:
+        why = "for hosts without hooks: the hook guards refs/coordledger/* alone"
+        raise error("bad-value", what="--branch", why=why)
+    if around:
+        _need_unjoined(LocalState(around, settings.ledger))
+    path = (options.path / target.removeprefix("file://")).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    git = git_at(options, environ)
+    repository = create_repository(path, git)
+    need_no_ledger(repository, settings.ledger)
+    done = hooks.install_hook(path, git)
+    secret = str(SecretFinder(settings, around.root if around else None).home(agent))
+    keep = partial(keyfiles.append, secret)
+    first = create_in_repository(repository, settings.ledger, _first(settings, max_skew), keep)
+    configured = around is not None and around.git_dir != repository.git_dir
+    if configured:
+        remember(options, environ, settings, str(path))
+    return Founded(
+        ledger=first.commit.record["ledger"],
+        ref=LEDGERS + settings.ledger,
+        repository=str(path),
+        agent=agent,
+        head=first.commit.oid,
+        enforcement="server",
+        secret=secret,
+        master=str(path / "coordledger" / "master"),
+        configured=configured,
+        done=tuple(done),
+    )
+
+
+def _init_on_remote(
+    options: Options, environ: Mapping[str, str], target: str, max_skew: int
+) -> Founded:
+    with Ledger.from_options(options._replace(remote=target), environ) as ledger:
+        settings = ledger.settings
+        agent = settings.need_agent
+        _need_unjoined(ledger.local)
+        secret = str(ledger.finder.home(agent))
+        create_on_remote(ledger, _first(settings, max_skew), partial(keyfiles.append, secret))
+        head = ledger.head(refresh=False)
+        remember(options, environ, settings, target)
+        return Founded(
+            ledger=head.ledger,
+            ref=ledger.local.remote_ref,
+            repository=settings.shown_remote,
+            agent=agent,
+            head=head.commit,
+            enforcement="none",
+            secret=secret,
+            master=str(settings.config_dir / "masters" / head.ledger),
+            configured=True,
+            done=(),
+        )
