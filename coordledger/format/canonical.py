@@ -4,7 +4,9 @@ Rules: `encode` is the only encoder and `decode` the only decoder; whatever `dec
 returns, `encode` turns back into the very same bytes. It knows nothing of records.
 
 The standard library's JSON does the work, called at its C functions where they are: the
-package around them imports `re` and more, which would be a quarter of the hook's time.
+package around them imports `re` and more, which would be a quarter of the hook's time. These
+functions are private to it, so they are tried out before they are used: on a Python where
+anything about them is different, the package does the work.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     ToText = Callable[[Any], str]
     FromText = Callable[[str], Any]
+    Codec = tuple[ToText, FromText, FromText]  # write; read strictly; read what we have written
 
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 8
@@ -91,7 +94,7 @@ class _Rules:
         self.parse_float = self.parse_constant = _no_float if strictly else float
 
 
-def _with_c() -> tuple[ToText, FromText, FromText]:
+def _with_c() -> Codec:
     import _json as c  # noqa: PLC0415
 
     named: Any = c  # its stubs ask for more than it does
@@ -116,7 +119,7 @@ def _with_c() -> tuple[ToText, FromText, FromText]:
     return lambda value: "".join(chunks(value, 0)), reader(strictly=True), reader(strictly=False)
 
 
-def _with_package() -> tuple[ToText, FromText, FromText]:
+def _with_package() -> Codec:
     import json  # noqa: PLC0415
 
     encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -129,10 +132,43 @@ def _with_package() -> tuple[ToText, FromText, FromText]:
     return encoder.encode, strict.decode, json.JSONDecoder().decode
 
 
-try:
-    _to_text, _from_text, _from_trusted_text = _with_c()
-except ImportError:  # not every Python has them
-    _to_text, _from_text, _from_trusted_text = _with_package()
+_SAMPLE: Any = {"b": [0, -7, True, False, None, {}], "a": '"\\/\n\x7f\xe9\U0001f600'}
+_WRITTEN = r'{"a":"\"\\/\n\u007f\u00e9\ud83d\ude00","b":[0,-7,true,false,null,{}]}'
+# What the strict reader itself has to refuse: to write it again and compare may not do.
+_REFUSED = ("1.0", "NaN", "9007199254740992", '{"a":1,"a":1}')
+
+
+def _works(codec: Codec) -> bool:
+    """Whether it does, on a sample, what `encode`, `decode` and `read` count on."""
+    to_text, from_text, from_trusted_text = codec
+    if to_text(_SAMPLE) != _WRITTEN:
+        return False
+    for reader in (from_text, from_trusted_text):
+        value = reader(_WRITTEN)
+        if value != _SAMPLE or to_text(value) != _WRITTEN:
+            return False
+    return all(_refuses(from_text, text) for text in _REFUSED)
+
+
+def _refuses(from_text: FromText, text: str) -> bool:
+    try:
+        from_text(text)
+    except RuleBroken:
+        return True
+    return False
+
+
+def _codec() -> Codec:
+    try:
+        codec = _with_c()
+        if _works(codec):
+            return codec
+    except Exception:  # noqa: BLE001, S110 - not every Python has them, or has them like this
+        pass
+    return _with_package()
+
+
+_to_text, _from_text, _from_trusted_text = _codec()
 
 
 def _check(value: Any, depth: int) -> None:

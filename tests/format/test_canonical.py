@@ -1,8 +1,10 @@
 """Section 2: bytes <-> value."""
 
+import importlib.util
 import json
 import subprocess
 import sys
+import types
 
 import pytest
 from hypothesis import given
@@ -153,7 +155,7 @@ def test_the_size_counts_escapes_rather_than_characters():
 
 
 def test_a_python_without_the_c_functions_reads_and_writes_the_same():
-    options = ["-q", "-p", "no:cacheprovider", "-k", "not c_functions", __file__]
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-k", "not c_functions", __file__]
     code = (
         "import sys; sys.modules['_json'] = None\n"
         "import pytest, coordledger.format.canonical as c\n"
@@ -164,6 +166,103 @@ def test_a_python_without_the_c_functions_reads_and_writes_the_same():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+# -- the C functions are private to the standard library, and may be others in the next one
+
+_json = sys.modules["_json"]  # which one of the tests above is without
+
+
+def _raises(fault):
+    def act(*_args, **_kwargs):
+        raise fault
+
+    return act
+
+
+def _scanner(change):
+    """A scanner that makes `change(value)` of what the real one reads."""
+
+    def make(context):
+        scan = _json.make_scanner(context)
+        return lambda text, at: (change(scan(text, at)[0]), len(text))
+
+    return make
+
+
+class _Laxly:
+    """Rules of the scanner that give floats and take names twice, like json.loads."""
+
+    strict, object_hook, object_pairs_hook = True, None, None
+    parse_int, parse_float, parse_constant = int, float, float
+
+
+OTHERWISE = {
+    "no encoder": {"make_encoder": None},
+    "no scanner": {"make_scanner": None},
+    "no escaping": {"encode_basestring_ascii": None},
+    "an encoder that takes one argument less": {
+        "make_encoder": lambda a, b, c, d, e, f, g, h: _json.make_encoder
+    },
+    "an encoder that wants names": {"make_encoder": lambda *, sort_keys, skipkeys: None},
+    "an encoder in another order": {
+        "make_encoder": lambda *a: _json.make_encoder(*a[:4], a[5], a[4], *a[6:])
+    },
+    "an encoder that does not sort": {
+        "make_encoder": lambda *a: _json.make_encoder(*a[:6], False, *a[7:])
+    },
+    "an encoder that gives one text": {
+        "make_encoder": lambda *a: lambda value, level: json.dumps(value, sort_keys=True)
+    },
+    "an encoder that breaks": {"make_encoder": lambda *a: _raises(SystemError("bad call"))},
+    "an escaping that leaves what is not ASCII": {
+        "encode_basestring_ascii": json.encoder.encode_basestring
+    },
+    "a scanner that wants more of its rules": {"make_scanner": lambda rules: rules.array_hook},
+    "a scanner without an end": {"make_scanner": lambda rules: lambda text, at: json.loads(text)},
+    "a scanner that ends elsewhere": {"make_scanner": lambda rules: lambda text, at: (1, at)},
+    "a scanner that reads something else": {"make_scanner": _scanner(lambda value: [value])},
+    "a scanner that takes 1 for true": {
+        "make_scanner": _scanner(
+            lambda v: v | {"b": [1 if x is True else x for x in v["b"]]} if "b" in v else v
+        )
+    },
+    "a scanner that asks no rules": {"make_scanner": lambda rules: _json.make_scanner(_Laxly())},
+    "a scanner that raises the wrong fault": {
+        "make_scanner": lambda rules: _raises(StopIteration(0))
+    },
+}
+
+
+def _with(monkeypatch, changes):
+    """The module as it is on a Python whose `_json` is another one."""
+    fake = types.ModuleType("_json")
+    fake.__dict__.update(_json.__dict__ | changes)
+    monkeypatch.setitem(sys.modules, "_json", fake)
+    spec = importlib.util.spec_from_file_location("canonical_otherwise", canonical.__file__)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def _is_the_packages(module):
+    return getattr(module._to_text, "__self__", None).__class__ is json.JSONEncoder
+
+
+@pytest.mark.parametrize("how", OTHERWISE)
+def test_where_the_c_functions_are_different_the_package_does_the_work(how, monkeypatch):
+    other = _with(monkeypatch, OTHERWISE[how])
+    assert _is_the_packages(other)
+    for data in (b'{"a":[1,true,null],"b":"\\u00e9"}', NESTED_8):
+        assert other.encode(other.decode(data)) == data
+        assert other.encode(other.read(data)) == data
+    for data, code in REFUSED.values():
+        assert refused(other.decode, data) == code
+
+
+def test_on_this_python_the_c_functions_do_the_work(monkeypatch):
+    assert not _is_the_packages(canonical)
+    assert not _is_the_packages(_with(monkeypatch, {}))
 
 
 def test_a_process_that_has_not_imported_json_refuses_the_same():
