@@ -206,7 +206,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "no-remote": (
         FAILED,
         "no remote {remote} is configured",
-        "coordledger join URL --agent NAME, or --remote URL",
+        "coordledger join URL --agent NAME, or --remote URL; a folder: ./FOLDER",
     ),
     "remote-unreachable": (FAILED, "cannot reach {remote}: {why}", "check the URL and the network"),
     "timeout": (FAILED, "no answer within {seconds} s", "a longer --timeout may help"),

@@ -112,7 +112,7 @@ def join(
 
     app.agent, app.branch = me or app.agent, branch
     if reset:
-        _reset(app, joining.absolute(app.options(), remote), yes=yes)
+        _reset(app, joining.absolute(app.options(), os.environ, remote), yes=yes)
     joined = joining.join(
         app.options(),
         os.environ,

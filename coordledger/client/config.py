@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from coordledger import keyfiles
 from coordledger.errors import CoordledgerError, error
 from coordledger.format.names import is_identifier
-from coordledger.git.process import without_password
-from coordledger.git.remote import local_path
+from coordledger.git import address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from coordledger.format.signing import Secret
+    from coordledger.git.address import Address
     from coordledger.git.process import Git
 
 KEYS = frozenset({"agent", "session", "remote", "ledger", "branch", "channels", "maxgap", "queue"})
@@ -48,8 +48,7 @@ class Settings(NamedTuple):
     environ: Mapping[str, str]
     agent: str | None
     session: str | None
-    remote: str
-    remote_known: bool
+    remote: Address
     ledger: str
     branch: str | None
     channels: tuple[str, ...]
@@ -57,10 +56,9 @@ class Settings(NamedTuple):
     offline: bool
     queue: bool  # whether to line up with this user's other processes
     unknown_keys: tuple[str, ...]
-    url: str | None  # the remote's, if git's configuration has nothing more to say on it
     plain_http: bool  # git speaks HTTP as it does by default, but for the CA file
     ca_file: str | None
-    transport_settings: tuple[str, ...]  # what it has to say
+    transport_settings: tuple[str, ...]  # how a push goes there, beside the URL
     config_dir: Path
     cache_dir: Path
 
@@ -73,10 +71,6 @@ class Settings(NamedTuple):
         if self.agent is None:
             raise error("no-agent")
         return self.agent
-
-    @property
-    def shown_remote(self) -> str:
-        return without_password(self.remote)
 
 
 def config_dir(environ: Mapping[str, str]) -> Path:
@@ -96,12 +90,16 @@ def cache_dir(environ: Mapping[str, str]) -> Path:
     return platformdirs.user_cache_path("coordledger", appauthor=False)
 
 
-def load(
-    options: Options, environ: Mapping[str, str], git: Git, *, in_repository: bool
-) -> Settings:
-    """Decide. Raises `Failed`: bad-agent, bad-session, bad-ledger, bad-channel, no-git."""
+def load(options: Options, environ: Mapping[str, str], git: Git, base: Path | None) -> Settings:
+    """Decide. `base` is where relative URLs are seen from, None outside of any repository.
+
+    Raises `Failed`: bad-agent, bad-session, bad-ledger, bad-channel, no-git.
+    """
     folder = config_dir(environ)
-    given = _git_config(git, None if in_repository else folder / "config")
+    given = _git_config(git)
+    own = folder / "config"
+    if base is None and own.exists():  # git itself knows nothing of this file
+        given += [pair for pair in _git_config(git, own) if pair[0].startswith("coordledger.")]
     ours = {
         name.removeprefix("coordledger."): value
         for name, value in given
@@ -118,14 +116,15 @@ def load(
     for channel in channels:
         if not is_identifier(channel):
             raise error("bad-channel", value=channel)
-    known = "/" in remote or ":" in remote or any(n == f"remote.{remote}.url" for n, _ in given)
+    where = address.resolve(remote, given, base)
+    if "GIT_ALLOW_PROTOCOL" in environ:
+        where = where._replace(more=(*where.more, "GIT_ALLOW_PROTOCOL"))
     return Settings(
         path=options.path,
         environ=environ,
         agent=agent,
         session=session,
-        remote=remote,
-        remote_known=known or local_path(remote) is not None,
+        remote=where,
         ledger=ledger,
         branch=_branch(options.branch or ours.get("branch"), git),
         channels=channels,
@@ -133,10 +132,9 @@ def load(
         offline=options.offline,
         queue=_is_on(environ.get("COORDLEDGER_QUEUE") or ours.get("queue") or "on"),
         unknown_keys=tuple(sorted(ours.keys() - KEYS)),
-        url=None if "GIT_ALLOW_PROTOCOL" in environ else _plain_url(remote, given),
         plain_http=_is_plain_http(environ, given),
         ca_file=environ.get("GIT_SSL_CAINFO") or dict(given).get("http.sslcainfo"),
-        transport_settings=_transport_settings(remote, given, environ),
+        transport_settings=_transport_settings(where, given, environ),
         config_dir=folder,
         cache_dir=cache_dir(environ),
     )
@@ -158,9 +156,12 @@ def _branch(name: str | None, git: Git) -> str | None:
     return name or None
 
 
-def _git_config(git: Git, file: Path | None) -> list[tuple[str, str]]:
-    """Names (lower case but for remotes' and URLs') and values of what matters to us."""
-    where = ["--file", str(file)] if file and file.exists() else []
+def _git_config(git: Git, file: Path | None = None) -> list[tuple[str, str]]:
+    """Names (lower case but for remotes' and URLs') and values of what matters to us.
+
+    Raises `Failed`: bad-config.
+    """
+    where = ["--file", str(file)] if file else []
     ran = git.run(
         *("config", *where, "--null", "--get-regexp"),
         r"^((coordledger|remote|url|protocol|http|push)\.|core\.(sshcommand|gitproxy)$)",
@@ -169,22 +170,6 @@ def _git_config(git: Git, file: Path | None) -> list[tuple[str, str]]:
         raise error("bad-config", key="git config", why=ran.why())
     pairs = (entry.partition("\n") for entry in ran.out.split("\0") if entry)
     return [(name, value) for name, _, value in pairs]
-
-
-# What a remote can say beside its URL without changing where a push goes, and how.
-_HARMLESS = {"url", "fetch", "tagopt", "prune", "prunetags", "mirror", "push", "gh-resolved"}
-
-
-def _plain_url(remote: str, given: list[tuple[str, str]]) -> str | None:
-    """The one URL of the remote, or None if git's configuration decides more than that."""
-    if any(name.startswith(("url.", "protocol.")) for name, _ in given):  # insteadOf, allow
-        return None
-    if "/" in remote or ":" in remote:
-        return remote
-    ours = [(n.rpartition("."), v) for n, v in given if n.startswith(f"remote.{remote}.")]
-    says = {key: value for (name, _, key), value in ours if name == f"remote.{remote}"}
-    one = [key for (_, _, key), _ in ours].count("url") == 1
-    return says["url"] if one and says.keys() <= _HARMLESS else None
 
 
 # Beginnings of the variables that tell git how to speak HTTP.
@@ -201,15 +186,11 @@ def _is_plain_http(environ: Mapping[str, str], given: list[tuple[str, str]]) -> 
 
 
 def _transport_settings(
-    remote: str, given: list[tuple[str, str]], environ: Mapping[str, str]
+    remote: Address, given: list[tuple[str, str]], environ: Mapping[str, str]
 ) -> tuple[str, ...]:
     """What decides where a push goes beside the URL: two clones with the same go the same way."""
-    says = [
-        f"{name}={value}"
-        for name, value in given
-        if name.startswith(("url.", "protocol.", "core."))
-        or (name.startswith(f"remote.{remote}.") and name.rpartition(".")[2] not in _HARMLESS)
-    ]
+    says = [f"{name}={value}" for name, value in given if name.startswith("core.")]
+    says += remote.more
     says += [f"{name}={environ.get(name)}" for name in ("GIT_SSH", "GIT_SSH_COMMAND")]
     return tuple(sorted(says))
 
@@ -259,12 +240,12 @@ class SecretFinder:
         yield self._config_dir / "secrets" / f"{agent}.secret"
 
 
-def masters(settings: Settings, remote_url: str, ledger_id: str | None) -> list[Secret]:
+def masters(settings: Settings, ledger_id: str | None) -> list[Secret]:
     """The ledger's master if it is here: in a local bare repository, or in the user's files.
 
     Raises `Failed`: secret-exposed, bad-secret.
     """
-    path = local_path(remote_url)
+    path = settings.remote.folder
     if path and os.access(f"{path}/coordledger/master", os.R_OK):
         return keyfiles.read(f"{path}/coordledger/master") or []
     if ledger_id:

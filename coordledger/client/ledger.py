@@ -39,8 +39,9 @@ from coordledger.format.rules.ledger import POLICY
 from coordledger.format.rules.mailbox import MAX_ACK
 from coordledger.format.rules.tasks import standing
 from coordledger.format.signing import ALG, Keyring, Secret
+from coordledger.git.address import NOWHERE
 from coordledger.git.process import Deadline, Git, child_environment
-from coordledger.git.remote import WON, Remote, is_plain_web, local_path
+from coordledger.git.remote import WON, Remote
 from coordledger.git.repository import Repository
 from coordledger.hashes import digest
 
@@ -102,9 +103,7 @@ class Ledger:
         self.settings, self._store, self._git, self._clock = settings, repository, git, clock
         self._hexadecimal, self._jitter = hexadecimal, jitter
         self._keyrings: dict[str | None, Keyring] = {}
-        self._url = self._in_place(settings.url) if settings.url else None
         self.finder = SecretFinder(settings, repository.root)
-        self._folder = local_path(self._url) if self._url else None
         self._queue: Queue | None = None
         self.remote = self._remote(git)
         self.local = LocalState(repository, settings.ledger, settings.branch)
@@ -152,8 +151,8 @@ class Ledger:
         progress: Progress = silent,
     ) -> Self:
         settings, repository, git = surroundings(options, environ)
-        if not settings.remote_known and not (settings.offline and repository):
-            raise error("no-remote", remote=settings.remote)
+        if settings.remote.kind == NOWHERE and not (settings.offline and repository):
+            raise error("no-remote", remote=settings.remote.given)
         if repository is None:
             repository = _private_clone(settings, git)
             git = repository.git = git_in(repository, environ, git.deadline)
@@ -176,7 +175,7 @@ class Ledger:
         """Every secret at hand: the master where it is, and single agents'."""
         if ledger_id not in self._keyrings:
             try:
-                masters = config.masters(self.settings, self.remote_url(), ledger_id)
+                masters = config.masters(self.settings, ledger_id)
             except Failed as fault:
                 if fault.code not in ("secret-exposed", "bad-secret"):
                     raise
@@ -184,28 +183,12 @@ class Ledger:
             self._keyrings[ledger_id] = Keyring(masters, self.finder.quietly)
         return self._keyrings[ledger_id]
 
-    def remote_url(self) -> str:
-        """The URL behind a remote's name, as git resolves it."""
-        if self._url is not None:
-            return self._url
-        url = self.settings.remote
-        if "/" not in url and ":" not in url:
-            ran = self._git.run("remote", "get-url", "--", url)
-            url = ran.out.strip() if ran.code == 0 else url
-        self._url = self._in_place(url)
-        return self._url
-
     def _remote(self, git: Git) -> Remote:
         """The remote as seen from `git`'s repository; straight, where git would add nothing."""
         settings, http = self.settings, None
-        if self._url and settings.plain_http and is_plain_web(self._url):
-            http = (self._url, settings.ca_file)
-        return Remote(git, settings.remote, settings.shown_remote, self._folder, http)
-
-    def _in_place(self, url: str) -> str:
-        """A path is seen from the work tree's root, as git does."""
-        base = self._store.root or self._store.git_dir
-        return str(base / url) if "://" not in url and (base / url).is_dir() else url
+        if settings.plain_http and settings.remote.is_plain_web:
+            http = (settings.remote.url, settings.ca_file)
+        return Remote(git, settings.remote, http)
 
     def identity(self) -> Identity:
         session = self.settings.session or self.local.session(lambda: self._hexadecimal(4))
@@ -219,12 +202,9 @@ class Ledger:
     def _line(self) -> Queue:
         """Where this user's processes on this host line up to write to this ledger."""
         if self._queue is None:
-            where = local_path(self.remote_url()) or self.remote_url()
-            what = [
-                os.uname().nodename,
-                where,
-                *self.settings.transport_settings,
-            ]  # homes can be shared
+            settings = self.settings
+            host = os.uname().nodename  # homes can be shared
+            what = [host, settings.remote.place, *settings.transport_settings]
             what += [self.local.remote_ref, self._store.algo]
             name = digest("sha256", "\n".join(what).encode()).hex()[:24]
             folder = self.settings.cache_dir / "queue" / name
@@ -243,6 +223,7 @@ class Ledger:
         repository = Repository.open(git, path)
         local = LocalState(repository, self.settings.ledger, self.settings.branch)
         remote = self._remote(git)
+        remote.need_same_address()  # not each of the clone's settings is in that one file
         return Replica(local, remote, git, self._keyring, self._clock, silent)
 
     def _begin(self) -> None:
@@ -774,7 +755,7 @@ class Ledger:
             raise error("bad-agent", value=who)
         self._read()
         ledger = self.replica.position().state.ledger
-        masters = config.masters(self.settings, self.remote_url(), ledger["ledger"])
+        masters = config.masters(self.settings, ledger["ledger"])
         if not masters and secret is None:
             where = self.settings.config_dir / "masters" / ledger["ledger"]
             raise error("no-master", where=where)
@@ -799,7 +780,7 @@ class Ledger:
     def _put_secret(self, who: str, secret: Secret, *, on_server: bool) -> None:
         """Files first: a record that names a secret never lands before the secret is safe."""
         keyfiles.append(str(self.finder.home(who)), secret)
-        server = local_path(self.remote_url())
+        server = self.settings.remote.folder
         if on_server and server and os.path.isdir(f"{server}/coordledger"):  # noqa: PTH112
             keyfiles.append(f"{server}/coordledger/{who}.secret", secret)
 
@@ -922,7 +903,7 @@ class Ledger:
         return coordledger.Status(
             known.ledger,
             self.local.remote_ref,
-            self.settings.shown_remote,
+            self.settings.remote.shown,
             known.commit,
             known.seq,
             me,
@@ -950,7 +931,8 @@ def surroundings(
         if fault.code != "not-a-repository" or named:
             raise
         repository = None
-    settings = config.load(options, environ, git, in_repository=repository is not None)
+    base = (repository.root or repository.git_dir) if repository else None
+    settings = config.load(options, environ, git, base)
     return settings, repository, git
 
 
@@ -967,7 +949,7 @@ def git_at(options: Options, environ: Mapping[str, str]) -> Git:
 
 def _private_clone(settings: Settings, git: Git) -> Repository:
     """A bare repository in the cache: what serves outside of any repository."""
-    name = digest("sha256", settings.remote.encode()).hex()[:24]
+    name = digest("sha256", settings.remote.given.encode()).hex()[:24]
     path = settings.cache_dir / f"{name}.git"
     if not (path / "HEAD").exists():
         path.parent.mkdir(parents=True, exist_ok=True)

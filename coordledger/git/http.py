@@ -62,7 +62,7 @@ class SmartHttp:
     """One repository on one server."""
 
     def __init__(self, git: Git, url: str, ca_file: str | None) -> None:
-        """`url` as `transport.is_plain_web` has it; `ca_file` vouches for the server instead
+        """`url` as `Address.is_plain_web` has it; `ca_file` vouches for the server instead
         of the system's files.
         """
         self._git, self._url, self._ca_file = git, url.rstrip("/"), ca_file

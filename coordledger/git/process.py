@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import select
 import signal
 import subprocess
@@ -19,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from coordledger.errors import error
+from coordledger.git.address import without_password
 from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
 
@@ -45,11 +45,6 @@ class Deadline:
 
     def over(self) -> bool:
         return self._monotonic() >= self._end
-
-
-def without_password(text: str) -> str:
-    """`text` with the user's part of URLs taken out: up to the last @ before a slash."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 # What git adds below ssh's own reason.
@@ -175,6 +170,14 @@ class Git:
             _end(process)
             raise
         return Ran(process.returncode, out.decode("utf-8", errors), _text(err))
+
+    def run_without_folders(self, *args: str, hooks: str | None = os.devnull) -> Ran:
+        """As `run`; but no folder of this machine is opened as a remote."""
+        allowed = self._environ.get("GIT_ALLOW_PROTOCOL")
+        if allowed is None:
+            return self.run("-c", "protocol.file.allow=never", *args, hooks=hooks)
+        rest = ":".join(name for name in allowed.split(":") if name != "file")
+        return self.run(*args, hooks=hooks, GIT_ALLOW_PROTOCOL=rest)  # -c would not count
 
     def objects(self) -> CatFile:
         """A reader of the repository's objects. It waits for nobody, and so has no deadline.

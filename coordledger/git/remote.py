@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from coordledger.errors import CoordledgerError
+    from coordledger.git.address import Address
     from coordledger.git.http import SmartHttp
     from coordledger.git.process import Git, Service
 
@@ -88,16 +88,12 @@ class Remote:
     def __init__(
         self,
         git: Git,
-        url: str,
-        shown: str,
-        folder: str | None = None,
+        address: Address,
         http: tuple[str, str | None] | None = None,
     ) -> None:
-        """`url` is what git is given: a remote's name, a path or a URL. `folder` or `http`
-        (URL and CA file) is where that leads, if nothing is configured that git would do on
-        the way.
-        """
-        self._git, self.url, self.shown, self.folder = git, url, shown, folder
+        """`http` (URL and CA file) is where it leads, if git would do nothing else on the way."""
+        self._git, self.address, self.shown = git, address, address.shown
+        self.folder = address.folder if address.plain else None
         self._http_at = http
         self._http: SmartHttp | None = None
 
@@ -112,11 +108,31 @@ class Remote:
             self._http = SmartHttp(self._git, url, ca_file)
         return self._http
 
+    def need_same_address(self) -> None:
+        """Git looks a remote's name up again, and takes a name that it does not know for a path.
+
+        Raises `Failed`: bad-config, if this repository's configuration has another one there.
+        """
+        address = self.address
+        if address.argument != address.name or not address.opens_folders:
+            return  # a path, which is the same everywhere, or `_run` sees to it
+        seen = self._git.run("ls-remote", "--get-url", "--", address.name).out
+        if seen.removesuffix("\n") != address.url:
+            why = "this repository has another remote of that name"
+            raise error("bad-config", key=f"remote.{address.name}.url", why=why)
+
+    def _run(self, *args: str, hooks: str | None = os.devnull) -> Ran:
+        """As `Git.run`, of a command that speaks to the remote; one that is no folder of this
+        machine is never looked for in one.
+        """
+        opens = self.address.opens_folders
+        return (self._git.run if opens else self._git.run_without_folders)(*args, hooks=hooks)
+
     @property
     def _no_mirror(self) -> list[str]:
         """A remote of the user's that mirrors takes single refs all the same."""
-        named = "/" not in self.url and ":" not in self.url
-        return ["-c", f"remote.{self.url}.mirror=false"] if named else []
+        name = self.address.name
+        return ["-c", f"remote.{name}.mirror=false"] if name else []
 
     @property
     def head_is_cheap(self) -> bool:
@@ -138,7 +154,7 @@ class Remote:
 
             with contextlib.suppress(Unsent):
                 return self._web(*self._http_at).head(ref)
-        ran = self._git.run("ls-remote", "--quiet", "--", self.url, ref)
+        ran = self._run("ls-remote", "--quiet", "--", self.address.argument, ref)
         if ran.code:
             raise self._unreachable(ran)
         for line in ran.out.splitlines():
@@ -149,7 +165,7 @@ class Remote:
 
     def names(self, below: str) -> list[str]:
         """The refs that the remote has below a folder, without it."""
-        ran = self._git.run("ls-remote", "--quiet", "--", self.url, f"{below}*")
+        ran = self._run("ls-remote", "--quiet", "--", self.address.argument, f"{below}*")
         refs = (line.partition("\t")[2] for line in ran.out.splitlines())
         return sorted(ref.removeprefix(below) for ref in refs if ref.startswith(below))
 
@@ -161,7 +177,7 @@ class Remote:
         """
         shallow = [f"--depth={depth}"] if depth else []
         flags = "--quiet --no-tags --no-write-fetch-head --no-recurse-submodules --no-prune"
-        ran = self._git.run(
+        ran = self._run(
             *_NO_UPKEEP,
             "fetch",
             *flags.split(),
@@ -169,7 +185,7 @@ class Remote:
             "--refmap=",
             *shallow,
             "--",
-            self.url,
+            self.address.argument,
             f"+{ref}:{into}",
         )
         if ran.code and any(text in ran.err for text in _ABSENT):
@@ -211,14 +227,14 @@ class Remote:
             hook.chmod(0o700)
             flags = "--porcelain --no-follow-tags --recurse-submodules=no"
             try:
-                ran = self._git.run(
+                ran = self._run(
                     *_NO_OPTIONS,
                     *self._no_mirror,
                     "push",
                     *flags.split(),
                     f"--force-with-lease={ref}:{old or ''}",
                     "--",
-                    self.url,
+                    self.address.argument,
                     f"{new or ''}:{ref}",
                     hooks=folder,
                 )
@@ -355,14 +371,3 @@ def _hook_said(printed: list[str]) -> tuple[str, str, str]:
             code, _, why = rest.partition(": ")
             return (blamed, code, why) if code in ERRORS else (blamed, "", rest)
     return "", "", ""
-
-
-def local_path(url: str) -> str | None:
-    """The directory that `url` names on this machine, or None."""
-    path = url.removeprefix("file://")
-    return os.path.realpath(path) if os.path.isdir(path) else None  # noqa: PTH112
-
-
-def is_plain_web(url: str) -> bool:
-    """Whether `url` is HTTP's, and says nothing but a host, a port and a path."""
-    return bool(re.fullmatch(r"https?://[a-zA-Z0-9.-]+(:[0-9]+)?/[!\"$->A-~]*", url))

@@ -20,7 +20,7 @@ from coordledger.client.ledger import Ledger, git_at, surroundings
 from coordledger.errors import CoordledgerError, RuleBroken, error, printable
 from coordledger.format.names import TRIES
 from coordledger.format.signing import Signed
-from coordledger.git.remote import LOST, UNSENT, WON, local_path
+from coordledger.git.remote import LOST, UNSENT, WON
 from coordledger.setup import hooks
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _configuration(settings: Settings) -> Check:
         keys = " ".join(f"coordledger.{key}" for key in settings.unknown_keys)
         do = "git config --unset the unknown keys"
         return _bad("configuration", f"unknown keys: {keys}", do)
-    who = f"agent {settings.agent or '-'}, remote {settings.shown_remote}"
+    who = f"agent {settings.agent or '-'}, remote {settings.remote.shown}"
     return _good("configuration", f"{who}, ledger {settings.ledger}")
 
 
@@ -112,7 +112,7 @@ def _examine_ledger(ledger: Ledger, git: Git) -> Iterator[Check]:
         yield Check("enforcement", ok=None, found="not tried without a key")
     yield _open_intents(ledger)
     yield _clone_files(ledger, git)
-    path = local_path(ledger.remote_url())
+    path = ledger.settings.remote.folder
     if path and Path(path, "HEAD").exists():
         yield _attempt("server's files", lambda: _server_files(Path(path), ledger, git))
 

@@ -16,7 +16,6 @@ import time
 from base64 import b64encode
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import keyfiles
@@ -30,6 +29,7 @@ from coordledger.format.chain import Chain
 from coordledger.format.names import LEDGERS
 from coordledger.format.rules.ledger import POLICY
 from coordledger.format.signing import ALG, Keyring, Secret
+from coordledger.git.address import local_path
 from coordledger.git.remote import WON
 from coordledger.git.repository import Repository, open_bare
 from coordledger.setup import hooks
@@ -37,6 +37,7 @@ from coordledger.setup.configuration import remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from coordledger.client.config import Options, Settings
     from coordledger.format.chain import Proposal
@@ -195,18 +196,10 @@ def init(options: Options, environ: Mapping[str, str], target: str, max_skew: in
     if not LEAST_SKEW <= max_skew <= MOST_SKEW:
         why = f"{LEAST_SKEW} to {MOST_SKEW} seconds"
         raise error("bad-value", what="--max-skew", why=why)
-    if _is_url(target):
+    path = local_path(target)
+    if path is None:
         return _init_on_remote(options, environ, target, max_skew)
-    return _init_in_repository(options, environ, target, max_skew)
-
-
-def _is_url(target: str) -> bool:
-    """As git tells them apart: a scheme, or host:path before any slash."""
-    if target.startswith("file://"):
-        return False
-    return "://" in target or (
-        ":" in target.split("/", maxsplit=1)[0] and not Path(target).exists()
-    )
+    return _init_in_repository(options, environ, path, max_skew)
 
 
 def _need_unjoined(local: LocalState) -> None:
@@ -236,7 +229,7 @@ def _init_in_repository(
         raise error("bad-value", what="--branch", why=why)
     if around:
         _need_unjoined(LocalState(around, settings.ledger))
-    path = (options.path / target.removeprefix("file://")).absolute()
+    path = (options.path / target).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     git = git_at(options, environ)
     repository = create_repository(path, git)
@@ -276,7 +269,7 @@ def _init_on_remote(
         return Founded(
             ledger=head.ledger,
             ref=ledger.local.remote_ref,
-            repository=settings.shown_remote,
+            repository=settings.remote.shown,
             agent=agent,
             head=head.commit,
             enforcement="none",

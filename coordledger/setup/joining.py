@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coordledger import keyfiles
-from coordledger.client.ledger import Ledger, silent
+from coordledger.client.ledger import Ledger, silent, surroundings
 from coordledger.client.reports import Head
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
 from coordledger.format.commit import parse_commit
@@ -54,7 +54,7 @@ def join(
 
     Raises `Failed`: no-agent, no-remote, not-a-ledger, bad-secret, …; `Integrity`.
     """
-    url = absolute(options, remote)
+    url = absolute(options, environ, remote)
     options = options._replace(remote=url)
     with Ledger.from_options(options, environ, progress=progress) as ledger:
         agent = ledger.settings.need_agent
@@ -67,7 +67,7 @@ def join(
         key = _key_state(ledger)
         return Joined(
             head=head,
-            remote=ledger.settings.shown_remote,
+            remote=ledger.settings.remote.shown,
             agent=agent,
             key=key,
             enforcement=probe(ledger) if key == "ready" else ledger.replica.trusted.enforcement,
@@ -76,13 +76,10 @@ def join(
         )
 
 
-def absolute(options: Options, remote: str) -> str:
+def absolute(options: Options, environ: Mapping[str, str], remote: str) -> str:
     """A path as it will be understood from anywhere; everything else as it is."""
-    path = options.path / remote
-    looks_like_path = "/" in remote and "://" not in remote
-    if (looks_like_path or remote in (".", "..")) and path.is_dir():
-        return str(path.resolve())
-    return remote
+    settings, _, _ = surroundings(options._replace(remote=remote), environ)
+    return settings.remote.typed_in(options.path)
 
 
 def _given_secret(path: Path | None) -> list[Secret]:

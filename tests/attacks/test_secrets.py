@@ -24,7 +24,8 @@ from coordledger.format import signing
 from coordledger.format.signing import Keyring, Secret
 from coordledger.git import process
 from coordledger.git import process as git
-from coordledger.git.process import Deadline, Git, without_password
+from coordledger.git.address import without_password
+from coordledger.git.process import Deadline, Git
 from coordledger.setup.genesis import mint
 
 if TYPE_CHECKING:

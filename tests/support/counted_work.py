@@ -45,7 +45,7 @@ class Work:
 
     def __init__(self, alice: Ledger, bob: Ledger) -> None:
         self.alice, self.bob = alice, bob
-        self.server = Path(alice.remote_url())
+        self.server = Path(alice.settings.remote.folder or "")
         self.pushed = b""
         self.operations: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
             "claim": (alice.tasks, lambda: alice.claim("mine")),
