@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger import keyfiles
-from coordledger.client import config, operations, publish, writer
+from coordledger.client import config, operations
 from coordledger.client.batch import Batch
 from coordledger.client.claims import Claim, ClaimResult, moment
-from coordledger.client.combining.line import Queue
+from coordledger.client.combining.line import Line
+from coordledger.client.combining.sequenced import SequencedPublisher
 from coordledger.client.config import Options, SecretFinder, Settings
 from coordledger.client.local_state import LocalState
 from coordledger.client.operations import Request, milliseconds, need_channel, need_task
-from coordledger.client.publish import Published
+from coordledger.client.publish import DirectPublisher, Published, push_error
 from coordledger.client.replica import Replica, parse_place
 from coordledger.client.writer import Identity, Writer
 from coordledger.errors import LOST, UNKNOWN, CoordledgerError, Failed, Lost, error
@@ -104,7 +105,8 @@ class Ledger:
         self._hexadecimal, self._jitter = hexadecimal, jitter
         self._keyrings: dict[str | None, Keyring] = {}
         self.finder = SecretFinder(settings, repository.root)
-        self._queue: Queue | None = None
+        self._alone = SequencedPublisher(DirectPublisher())
+        self._queue: Line | None = None
         self.remote = self._remote(git)
         self.local = LocalState(repository, settings.ledger, settings.branch)
         self.replica = Replica(self.local, self.remote, git, self._keyring, clock, progress)
@@ -195,11 +197,11 @@ class Ledger:
         return Identity(self.settings.need_agent, session, self.finder.find)
 
     def writer(self) -> Writer:
-        send = self._line().send if self.settings.queue else publish.send
+        publisher = self._line() if self.settings.queue else self._alone
         me = self.identity()
-        return Writer(self.replica, me, self._clock, self._hexadecimal, self._jitter, send)
+        return Writer(self.replica, me, self._clock, self._hexadecimal, self._jitter, publisher)
 
-    def _line(self) -> Queue:
+    def _line(self) -> Line:
         """Where this user's processes on this host line up to write to this ledger."""
         if self._queue is None:
             settings = self.settings
@@ -208,7 +210,7 @@ class Ledger:
             what += [self.local.remote_ref, self._store.algo]
             name = digest("sha256", "\n".join(what).encode()).hex()[:24]
             folder = self.settings.cache_dir / "queue" / name
-            self._queue = Queue(folder, self._shared_copy, self._clock)
+            self._queue = Line(folder, self._shared_copy, self._clock, self._alone)
         return self._queue
 
     def _shared_copy(self, path: Path, deadline: Deadline) -> Replica:
@@ -877,7 +879,7 @@ class Ledger:
         self.local.log(f"repair: from {found.head} to {found.last.seq}:{found.last.digest}")
         push = self.remote.push(self.local.remote_ref, found.head, found.last.oid)
         if push.outcome != WON:
-            raise writer.push_error(push, self.remote)
+            raise push_error(push, self.remote.shown)
         if self.replica.trusted.seq > found.last.seq:  # adopted before the keys were here
             self.reset()
         return self.head()

@@ -1,30 +1,31 @@
-"""Land a run of placed records with one push, through a verified copy.
+"""Publish a run of proposed records: the interface, and its plain form, one push.
 
-Rules: what has landed is told as the remote told it. The copy moves forward with what
-stands in the places that were planned for it; where a server or a neighbour has put a
-record further up, the copy stays behind, and catches up when it has to.
+Rules of this file:
+- All of a run lands, or nothing. What has landed is told as the remote told it.
+- The copy moves forward over records that stand where they were proposed. Where the remote
+  has put a record further up, the copy stays behind, and catches up when it has to.
+- What `ready` raises, and an OSError of our own disk, is raised before anything is sent, and
+  never afterwards.
 
-To a server that sequences, records go in envelopes: commits with an empty tree, the first
-without a parent. On a head that the server has left behind they would bring five objects
-each that nobody will ever need; and git, which does not know the server's new head, would
-send the whole history along.
+`DirectPublisher` moves the ledger's ref from the head that the run was proposed on, or loses
+to another push. Other ways to the remote are publishers in `combining`; nothing here knows
+them. No outcome of a write is decided here: `writer` does that.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from coordledger.errors import CoordledgerError
-from coordledger.format.commit import envelope
-from coordledger.format.names import FOR
-from coordledger.git.remote import LOST, REFUSED, UNKNOWN, WON, PushPayload
-from coordledger.git.tree import object_id
+from coordledger.errors import ERRORS, CoordledgerError, Failed, Lost, error, printable
+from coordledger.errors import LOST as EXIT_LOST
+from coordledger.git.remote import LOST, UNKNOWN, UNSENT, WON, PushPayload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coordledger.client.local_state import TrustedHead
     from coordledger.client.replica import Replica
     from coordledger.format.chain import Chain, Proposal
     from coordledger.format.commit import Commit
@@ -32,16 +33,12 @@ if TYPE_CHECKING:
     from coordledger.git.remote import Push
     from coordledger.git.tree import Objects
 
-    Send = Callable[
-        [Replica, Chain, list[Proposal], Callable[[], None]], tuple[Push, "list[Published]"]
-    ]
-
 MOST_RECORDS, MOST_BYTES = 1024, 16_777_216  # that go with one push
 
 
 class Published(NamedTuple):
-    """A record that the remote has. `here` and `state` are the record in the place that it
-    has in this copy, and the state after it; `seq` and `oid` where it stands in the chain.
+    """A record that the remote has. `here` and `state` are the record as it was proposed on
+    this copy, and the state after it; `seq` and `oid` where it stands in the ledger.
     """
 
     here: Commit
@@ -50,108 +47,147 @@ class Published(NamedTuple):
     oid: str
 
 
-def as_planned(tip: Chain, run: list[Proposal]) -> list[Published]:
-    """`run` in the places that it was rendered for; `tip` stands on the last one."""
-    return [Published(p.commit, tip.state, p.commit.seq, p.commit.oid) for p in run]
+class Publication(NamedTuple):
+    """How a run ended. `published` has its records if it won.
 
-
-def send(
-    replica: Replica, tip: Chain, run: list[Proposal], ready: Callable[[], None] = lambda: None
-) -> tuple[Push, list[Published]]:
-    """Push `run`, which `tip` (a fork of the replica's position) has advanced over.
-
-    All of it lands, or nothing; the landings if it did. `ready()` is called before the bytes of
-    it leave this process. What that raises, and an OSError of our own disk, is raised before
-    anything is sent, and never afterwards.
+    `ahead`: the remote decided on a head of its own, which may be ahead of this copy's.
     """
-    local, repository = replica.local, replica.local.repository
-    objects = {oid: made for proposal in run for oid, made in proposal.objects.items()}
-    before = replica.trusted
-    sequenced = before.sequenced
-    old, new = run[0].commit.parent, run[-1].commit.oid  # the copy may have moved meanwhile
-    ref, sent, envelopes = local.remote_ref, objects, list[str]()
-    if sequenced:
-        ref, old = FOR + local.name, None
-        sent, envelopes = _enveloped(run, repository.algo)
-        new = envelopes[-1]
-    pack = functools.cache(lambda: repository.pack(sent))
-    stored = False
 
-    def keep() -> None:
-        nonlocal stored
-        repository.write(sent, pack)
-        stored = not sequenced  # envelopes are no part of the copy
+    push: Push
+    published: list[Published] = []  # noqa: RUF012 - never changed in place
+    ahead: bool = False
 
-    def meanwhile() -> None:
-        if not sequenced:  # else it may land elsewhere
+
+class Publisher(Protocol):
+    """One way of getting records to the remote."""
+
+    @property
+    def alone(self) -> Publisher:
+        """The same without other processes' help."""
+
+    def publish(
+        self, replica: Replica, tip: Chain, run: list[Proposal], ready: Callable[[], None]
+    ) -> Publication:
+        """Publish `run`, which `tip` (a copy of the replica's position) has advanced over.
+
+        `ready()` is called before its bytes leave this process. Raises what that raises,
+        `Failed`: timeout, and OSError; nothing was sent then.
+        """
+
+
+class DirectPublisher:
+    """Pushes the commits to the ledger's ref: a compare-and-swap of its head."""
+
+    @property
+    def alone(self) -> Publisher:
+        return self
+
+    def publish(
+        self,
+        replica: Replica,
+        tip: Chain,
+        run: list[Proposal],
+        ready: Callable[[], None] = lambda: None,
+    ) -> Publication:
+        before, repository = replica.trusted, replica.local.repository
+        objects = new_objects(run)
+        pack = functools.cache(lambda: repository.pack(objects))
+        stored = False
+
+        def store() -> None:
+            nonlocal stored
+            repository.write(objects, pack)
+            stored = True
+
+        def meanwhile() -> None:
             with contextlib.suppress(Exception):
-                keep()
+                store()
 
-    push = replica.remote.push(ref, old, new, PushPayload(pack, ready, keep, meanwhile))
-    if sequenced:
-        push = _opened(push, dict(zip(envelopes, run, strict=True)))
-    if sequenced and push.code == "not-sequenced":  # it did once
-        _note_sequenced(replica, says=False)
-        return push._replace(outcome=LOST), []
-    unsaid = push.outcome == REFUSED and not push.code
-    if sequenced and (unsaid or (push.outcome == WON and not push.landed)):
-        # Only the hook's own word is certain; the next attempt goes to the ledger's ref.
-        _note_sequenced(replica, says=False)
-        return push._replace(outcome=UNKNOWN, why=push.why or "it says nothing"), []
-    if push.sequenced and not sequenced:
-        _note_sequenced(replica, says=True)
-    if push.outcome != WON:
-        return push, []
-    landings = moved(as_planned(tip, run), push)
-    if landings is None:
-        return push._replace(outcome=UNKNOWN, why="it does not say where"), []
-    if all(landing.oid == landing.here.oid for landing in landings):
-        adopted = False
-        with contextlib.suppress(Exception):  # it has landed, whatever our own disk says
-            if not replica.in_memory_only:
-                if not stored:
-                    repository.write(objects)
-                replica.adopt(tip, [(proposal.commit.seq, proposal.commit.oid) for proposal in run])
-                adopted = True
-        if not adopted:
-            replica.adopt_in_memory(tip, before)
-    return push, landings
+        push = replica.remote.push(
+            replica.local.remote_ref,
+            run[0].commit.parent,  # the copy may have moved meanwhile
+            run[-1].commit.oid,
+            PushPayload(pack, ready, store, meanwhile),
+        )
+        if push.sequenced:
+            note_sequenced(replica, says=True)
+        return conclude(push, replica, tip, run, before, stored=stored)
 
 
-def _enveloped(run: list[Proposal], algo: str) -> tuple[Objects, list[str]]:
-    """The objects to send, and the id of each record's envelope."""
-    tree = object_id("tree", b"", algo)
-    objects: Objects = {tree: ("tree", b"")}
-    oids: list[str] = []
-    for proposal in run:
-        content = envelope(proposal.content, oids[-1] if oids else None, tree)
-        oids.append(object_id("commit", content, algo))
-        objects[oids[-1]] = ("commit", content)
-    return objects, oids
+def new_objects(run: list[Proposal]) -> Objects:
+    return {oid: content for proposal in run for oid, content in proposal.objects.items()}
 
 
-def _opened(push: Push, envelopes: dict[str, Proposal]) -> Push:
-    """The answer, with the ids that the records have here in place of their envelopes'."""
-    names = {oid: proposal.commit.oid for oid, proposal in envelopes.items()}
-    landed = push.landed and {names.get(oid, oid): at for oid, at in push.landed.items()}
-    meant = (name for oid, name in names.items() if push.blamed and oid.startswith(push.blamed))
-    return push._replace(landed=landed, blamed=next(meant, ""))
-
-
-def _note_sequenced(replica: Replica, *, says: bool) -> None:
+def note_sequenced(replica: Replica, *, says: bool) -> None:
+    """Remember whether the server says that it sequences: a publisher may go by it."""
     with contextlib.suppress(OSError, CoordledgerError):  # it has landed or not, all the same
         replica.note_sequenced(says=says)
 
 
-def moved(landings: list[Published], push: Push) -> list[Published] | None:
-    """`landings` where the server says that they are; None if it leaves one out."""
+def conclude(
+    push: Push,
+    replica: Replica,
+    tip: Chain,
+    run: list[Proposal],
+    before: TrustedHead,
+    *,
+    stored: bool,
+) -> Publication:
+    """What a push has come to. Where it won as planned, the copy moves from `before` to `tip`."""
+    if push.outcome != WON:
+        return Publication(push)
+    published = relocated(as_planned(tip, run), push)
+    if published is None:
+        return Publication(push._replace(outcome=UNKNOWN, why="it does not say where"))
+    if all(one.oid == one.here.oid for one in published):
+        _move_forward(replica, tip, run, before, stored=stored)
+    return Publication(push, published)
+
+
+def _move_forward(
+    replica: Replica, tip: Chain, run: list[Proposal], before: TrustedHead, *, stored: bool
+) -> None:
+    """The run has landed, whatever our own disk says: then this process alone goes on from it."""
+    with contextlib.suppress(Exception):
+        if not replica.in_memory_only:
+            if not stored:
+                replica.local.repository.write(new_objects(run))
+            replica.adopt(tip, [(proposal.commit.seq, proposal.commit.oid) for proposal in run])
+            return
+    replica.adopt_in_memory(tip, before)
+
+
+def as_planned(tip: Chain, run: list[Proposal]) -> list[Published]:
+    """`run` where it was proposed; `tip` stands on its last record."""
+    return [Published(p.commit, tip.state, p.commit.seq, p.commit.oid) for p in run]
+
+
+def relocated(planned: list[Published], push: Push) -> list[Published] | None:
+    """`planned` where the server says that the records are; None if it leaves one out."""
     if push.landed is None:
-        return landings
-    places = [push.landed.get(landing.oid) for landing in landings]
+        return planned
+    places = [push.landed.get(one.oid) for one in planned]
     if None in places:
         return None
     return [
-        landing._replace(seq=place[0], oid=place[1])
-        for landing, place in zip(landings, places, strict=True)
+        one._replace(seq=place[0], oid=place[1])
+        for one, place in zip(planned, places, strict=True)
         if place
     ]
+
+
+def push_error(push: Push, shown_remote: str) -> CoordledgerError:
+    """A push that did not win, as the error that ends a write."""
+    if push.outcome == UNKNOWN:
+        return error("unknown-outcome", why=push.why)
+    if push.outcome == UNSENT:
+        return error("remote-unreachable", remote=shown_remote, why=push.why)
+    if push.outcome == LOST and push.locked:
+        return error("stale-lock", why=push.why)
+    if push.code:
+        exit_code, _, hint = ERRORS[push.code]
+        kind = Lost if exit_code == EXIT_LOST else Failed
+        needs_data = "{" in hint  # the server's sentence has the data already
+        why = f"the server refused: {printable(push.why)}"
+        return kind(push.code, why, "" if needs_data else hint)
+    return error("push-refused", why=push.why, hint="")

@@ -1,4 +1,4 @@
-"""Write a record: decide, sign, push as compare-and-swap, and never guess the outcome.
+"""Write records: decide, sign, push as compare-and-swap, and never guess the outcome.
 
 Rules of this file:
 - An intent (op, base) is one wish of the caller. However often it is signed and pushed
@@ -6,9 +6,13 @@ Rules of this file:
 - The intent is journalled before its bytes leave the process. It leaves the journal when
   it is known to have landed, or to be unable to land.
 - Known means: the remote said so completely, or the chain shows it. An attempt without
-  an answer stays open; who still waits sends again, who gave up is voided by `resolve` or
-  by the next write of this clone.
+  an answer stays open: it is sent again as long as it is wanted. Where it is not, because it
+  was lost or its process has ended, its void is landed, a record with the same op and base
+  that changes nothing, through the same loop.
 - "No" is decided only on the remote's newest state; "yes" by the compare-and-swap.
+
+One loop, `Writer._land`: an attempt is a value, and the row of its outcome in `Writer._AFTERWARDS`
+says what follows. How records get to the remote is a publisher's business.
 """
 
 from __future__ import annotations
@@ -16,43 +20,44 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from coordledger.client import publish
 from coordledger.client.journal import LANDED, OPEN, VOIDED, Intent
-from coordledger.client.publish import MOST_BYTES, MOST_RECORDS, Published
+from coordledger.client.publish import MOST_BYTES, MOST_RECORDS, Published, push_error
 from coordledger.errors import (
-    ERRORS,
     CoordledgerError,
-    Failed,
     Integrity,
+    Lost,
+    OutcomeUnknown,
     RuleBroken,
     disk_error,
     error,
-    printable,
 )
-from coordledger.errors import LOST as EXIT_LOST
-from coordledger.errors import Lost as LostError
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import MAX_BASE_DISTANCE
 from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from coordledger.client.publish import Publication, Publisher
     from coordledger.client.replica import Replica
     from coordledger.format.chain import Chain, Proposal
     from coordledger.format.signing import Secret, Signed
     from coordledger.format.state import State
-    from coordledger.git.remote import Push, Remote
+    from coordledger.git.remote import Push
 
     Fields = dict[str, Any]
     Build = Callable[[State, int], tuple[str, Fields]]  # state, now -> kind, its fields
 
 PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
-PATIENCE = 8
+PATIENCE = 8  # losses for the longest pause; and attempts to land a void
 STUCK_LOSSES = 6  # on one and the same head: nobody won these races
 FAR_BEHIND = MAX_BASE_DISTANCE // 4  # the server reads back as far for each push
+
+# How to look at the remote before an attempt: not at all; the copy may be the newest state, or
+# is known not to be.
+NOT, ASK, FETCH = "not", "ask", "fetch"
 
 
 class Identity(NamedTuple):
@@ -84,15 +89,114 @@ class Identity(NamedTuple):
 
 
 class PendingWrite:
-    """One record that somebody wants, on its way."""
+    """One record on its way, until its `outcome` is known.
 
-    __slots__ = ("build", "intent", "outcome", "proposal", "unanswered")
+    `intent` is what the journal has of it, or will have; `signed` what was pushed last;
+    `unanswered` says that it was sent and may land. Where it is not wanted any more, `reason`
+    says why, and its void is on its way instead. `recovered`: an earlier process journalled it.
+    `settled`: it is known for good whether the intent has landed.
+    """
+
+    __slots__ = (
+        "build",
+        "intent",
+        "outcome",
+        "proposal",
+        "reason",
+        "recovered",
+        "settled",
+        "signed",
+        "unanswered",
+        "void_attempts",
+    )
 
     def __init__(self, intent: Intent, build: Build) -> None:
         self.intent, self.build = intent, build
+        self.signed: Signed | None = None
         self.proposal: Proposal | None = None
-        self.unanswered = False  # it was sent, and may land
+        self.unanswered = self.recovered = self.settled = False
+        self.reason: CoordledgerError | None = None
+        self.void_attempts = 0
         self.outcome: Published | CoordledgerError | None = None
+
+    @classmethod
+    def recover(cls, intent: Intent) -> PendingWrite:
+        """What an earlier process left open: it is to be voided, unless it has landed."""
+        write = cls(intent, _void)
+        write.unanswered = write.recovered = True
+        why = f"an earlier one is still open: {intent.what}"
+        write.reason = error("unknown-outcome", why=why)
+        return write
+
+    @property
+    def is_voiding(self) -> bool:
+        return self.reason is not None
+
+    def begin_void(self, reason: CoordledgerError) -> None:
+        self.reason, self.build, self.signed = reason, _void, None
+
+    def settle(
+        self, outcome: Published | CoordledgerError | None, how: str = OPEN, seq: int | None = None
+    ) -> None:
+        """`how`: LANDED or VOIDED, where the intent was sent; `seq` of the record that shows it."""
+        self.intent = self.intent._replace(outcome=how, seq=seq)
+        self.outcome, self.settled = outcome, True
+
+    def leave_open(self, why: CoordledgerError | None) -> None:
+        """It may have landed, or land yet."""
+        unknown = isinstance(why, OutcomeUnknown)
+        self.outcome = why if unknown else error("unknown-outcome", why=why.message if why else "")
+
+
+class Attempt(NamedTuple):
+    """One push: what went with it, on which head, and how it ended.
+
+    `newest`: the remote was looked at just before.
+    """
+
+    run: list[PendingWrite]
+    head: str
+    newest: bool
+    publication: Publication
+
+    @property
+    def push(self) -> Push:
+        return self.publication.push
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a "no" counts: it was not decided on a state that this copy has not seen."""
+        return self.newest or not self.publication.ahead
+
+    @property
+    def look(self) -> str:
+        """How to look before the next attempt."""
+        beaten = self.push.outcome == LOST and not self.push.locked
+        return FETCH if beaten or not self.is_final else ASK
+
+    def blamed(self) -> list[PendingWrite]:
+        """The writes that a refusal means; all of them if it names none."""
+        prefix = self.push.blamed
+        named = [
+            write
+            for write in self.run
+            if prefix and write.proposal and write.proposal.commit.oid.startswith(prefix)
+        ]
+        return named or self.run
+
+
+class Losses:
+    """How often the writes of one loop had to be sent again, and how often on one head."""
+
+    def __init__(self) -> None:
+        self.count = self.on_one_head = 0
+        self._head = ""
+
+    def add(self, attempt: Attempt) -> None:
+        self.count += 1
+        if attempt.push.outcome == LOST:
+            self.on_one_head = self.on_one_head + 1 if attempt.head == self._head else 1
+            self._head = attempt.head
 
 
 class Writer:
@@ -105,15 +209,15 @@ class Writer:
         clock: Callable[[], int],
         hexadecimal: Callable[[int], str],
         jitter: Callable[[], float],
-        send: publish.Send = publish.send,
+        publisher: Publisher,
     ) -> None:
-        """`hexadecimal(n)` gives n random bytes in hex, `jitter()` a float of 0 to 1; `send`
-        is how a run of records gets to the remote.
+        """`clock()` gives milliseconds since 1970, `hexadecimal(n)` n random bytes in hex,
+        `jitter()` a float of 0 to 1.
         """
         # All records of one write are signed with the secrets that it has found.
         identity = identity._replace(find=functools.cache(identity.find))
         self._replica, self._identity, self._clock = replica, identity, clock
-        self._hexadecimal, self._jitter, self._send = hexadecimal, jitter, send
+        self._hexadecimal, self._jitter, self._publisher = hexadecimal, jitter, publisher
 
     # -- one write, or several that go together
 
@@ -142,14 +246,14 @@ class Writer:
         try:
             with self._replica.local.lock(self._replica.git.deadline):
                 chain = self._replica.position()
-                self._settle_all()
-                wishes = [
+                self._settle_own()
+                writes = [
                     PendingWrite(self._new_intent(chain, what), build) for what, build in wanted
                 ]
-                self._land(wishes, look=look)
+                self._land(writes, self._publisher, look=ASK if look else NOT)
         except OSError as fault:  # before the first attempt: `_land` lets none out
             raise disk_error(fault) from None
-        return [wish.outcome for wish in wishes if wish.outcome is not None]
+        return [write.outcome for write in writes if write.outcome is not None]
 
     def _new_intent(self, chain: Chain, what: str) -> Intent:
         me = self._identity
@@ -158,9 +262,9 @@ class Writer:
     def dry_run(self, build: Build) -> State:
         """All of a write but the push: the state that it would make. Raises as `write` does."""
         tip = self._replica.refresh().copy()
-        wish = PendingWrite(self._new_intent(tip, "dry run"), build)
+        write = PendingWrite(self._new_intent(tip, "dry run"), build)
         try:
-            tip.advance(tip.propose(self._sign(tip, wish)))
+            tip.advance(tip.propose(self._sign(tip, write)))
         except RuleBroken as broken:
             raise broken.own() from None
         return tip.state
@@ -171,64 +275,174 @@ class Writer:
         """
         return self._sign(chain, PendingWrite(self._new_intent(chain, "try"), _void))
 
-    def _land(self, wishes: list[PendingWrite], *, look: bool) -> None:
-        """Until each wish has its outcome."""
-        replica = self._replica
-        moved = False  # `look`: at the remote, before the next attempt
-        losses = stuck = 0
-        beaten = None
-        while left := [wish for wish in wishes if wish.outcome is None]:
+    # -- settling what is open
+
+    def resolve(self) -> list[Intent]:
+        """Settle every open intent of this clone; what is settled leaves the journal.
+
+        Raises `Integrity`.
+        """
+        journal = self._replica.local.journal
+        with self._replica.local.lock(self._replica.git.deadline):
+            writes = [PendingWrite.recover(intent) for intent in journal.intents()]
+            self._settle([write for write in writes if write.intent.outcome == OPEN])
+            intents = [write.intent for write in writes]
+            journal.forget(*(intent for intent in intents if intent.outcome != OPEN))
+            return intents
+
+    def _settle_own(self) -> None:
+        """Before a new write: what this agent left open is settled, and kept for `resolve`.
+
+        Raises `OutcomeUnknown` if something stays open, `Integrity`.
+        """
+        local = self._replica.local
+        left = [
+            PendingWrite.recover(intent)
+            for intent in local.journal.intents()
+            if intent.outcome == OPEN and intent.agent == self._identity.agent
+        ]
+        self._settle(left)
+        for write in left:
+            if write.intent.base["seq"] > self._replica.trusted.seq:
+                continue  # after a reset to an older copy: nothing can land before its base
+            if write.intent.outcome == OPEN and isinstance(write.outcome, CoordledgerError):
+                raise write.outcome
+            local.journal.record(write.intent)
+
+    def _settle(self, left: list[PendingWrite]) -> None:
+        """Raises `Integrity`. The journal is not touched.
+
+        They go alone: a place in line may still have the name of an earlier process's intent.
+        """
+        self._land(left, self._publisher.alone, look=ASK)
+        for write in left:
+            if isinstance(write.outcome, Integrity):
+                raise write.outcome
+
+    # -- the loop
+
+    def _land(self, writes: list[PendingWrite], publisher: Publisher, *, look: str) -> None:
+        """Until each of them has its outcome."""
+        losses = Losses()
+        while left := [write for write in writes if write.outcome is None]:
             try:
-                replica.git.deadline.left()
-                if look:
-                    self._find(left, replica.refresh(moved=moved))
-                    left = [wish for wish in left if wish.outcome is None]
-                before = replica.trusted
-                head = before.commit
-                tip = replica.position().copy()
-                run = self._place(left, tip, decided=look)
-                if run is None:
-                    look = True  # a "no" is decided on the newest state
-                    continue
-                if not run:
-                    continue
-                intents = [wish.intent for wish in run]
-                proposal = [wish.proposal for wish in run if wish.proposal]
-                push, landings = self._send(
-                    replica,
-                    tip,
-                    proposal,
-                    functools.partial(replica.local.journal.record, *intents),
-                )
+                attempt = self._attempt(left, publisher, look)
             except (CoordledgerError, OSError) as fault:  # of our own disk, and nothing was sent
-                shown = disk_error(fault) if isinstance(fault, OSError) else fault
-                for wish in left:
-                    if wish.outcome is None:
-                        self._give_up(wish, shown)
+                self._give_up(left, disk_error(fault) if isinstance(fault, OSError) else fault)
                 continue
-            hasty, look = not look, True
-            sequenced = before.sequenced and hasty  # decided there on a newer state than here
-            moved = (push.outcome == LOST and not push.locked) or sequenced
-            if push.outcome == WON:
-                for wish, landed in zip(run, landings, strict=True):
-                    wish.outcome = landed
-                self._forget(*run)
-                self._catch_up(landings[-1].seq)
-            elif push.outcome == LOST:
-                losses += 1
-                stuck = stuck + 1 if head == beaten else 1
-                beaten = head
-                for wish in run if stuck >= STUCK_LOSSES else ():
-                    self._give_up(wish, _stuck(push))
-                self._pause(losses)
-            elif push.outcome == UNKNOWN:
-                losses += 1
-                for wish in run:
-                    wish.unanswered = True
-                self._pause(losses)
-            elif not sequenced:  # else decided again, here
-                for wish in _blamed(run, push):
-                    self._give_up(wish, push_error(push, replica.remote))
+            if attempt is None:
+                look = ASK
+                continue
+            self._AFTERWARDS[attempt.push.outcome](self, attempt, losses)
+            look = attempt.look
+
+    def _attempt(self, left: list[PendingWrite], publisher: Publisher, look: str) -> Attempt | None:
+        """Decide, sign and push what is left; None where nothing was sent, so that the remote
+        is to be looked at. Raises `CoordledgerError` and OSError if nothing was sent, for all.
+        """
+        replica = self._replica
+        replica.git.deadline.left()
+        if look != NOT:
+            self._find_landed(left, replica.refresh(moved=look == FETCH))
+            left = [write for write in left if write.outcome is None]
+        head = replica.trusted.commit
+        tip = replica.position().copy()
+        run = self._propose_all(left, tip, newest=look != NOT)
+        if not run:
+            return None
+        proposals = [write.proposal for write in run if write.proposal]
+        publication = publisher.publish(
+            replica, tip, proposals, functools.partial(self._record, run)
+        )
+        return Attempt(run, head, look != NOT, publication)
+
+    def _record(self, run: list[PendingWrite]) -> None:
+        """Journal what is about to be sent. The journal keeps a void's intent as it was sent."""
+        intents = [write.intent for write in run if not write.is_voiding]
+        if intents:
+            self._replica.local.journal.record(*intents)
+
+    def _find_landed(self, left: list[PendingWrite], chain: Chain) -> None:
+        """What has landed, after an attempt without an answer or by somebody else's push."""
+        for write in left:
+            intent = write.intent
+            commit = chain.find(intent.agent, intent.op, intent.base["seq"])
+            if commit:
+                _settle_by(write, Published(commit, chain.state, commit.seq, commit.oid))
+            elif write.is_voiding and chain.head and _is_left_behind(intent, chain.head.seq):
+                write.settle(write.reason, VOIDED)
+        self._forget(left)
+
+    def _propose_all(
+        self, left: list[PendingWrite], tip: Chain, *, newest: bool
+    ) -> list[PendingWrite]:
+        """Sign and propose what fits, one after the other; `tip` stands on the last.
+
+        The others are given up if this is the `newest` state. Nothing is proposed if a "no" is
+        to be decided on a newer one, or if a void has taken the place of one that was given up.
+        """
+        run, size = [], 0
+        for write in left:
+            try:
+                proposal = self._propose_again(tip, write) or tip.propose(self._sign(tip, write))
+            except (RuleBroken, CoordledgerError) as fault:
+                if not newest and not isinstance(fault, Integrity):
+                    return []
+                self._give_up([write], fault)
+                if write.outcome is None:
+                    return []
+                continue
+            write.proposal, write.signed = proposal, proposal.commit.signed
+            if not write.is_voiding:
+                write.intent = write.intent.carrying(write.signed)
+            tip.advance(proposal)
+            run.append(write)
+            size += sum(len(content) for _, content in proposal.objects.values())
+            if len(run) == MOST_RECORDS or size > MOST_BYTES:
+                break
+        return run
+
+    # -- what follows an attempt
+
+    def _after_won(self, attempt: Attempt, losses: Losses) -> None:
+        published = attempt.publication.published
+        for write, one in zip(attempt.run, published, strict=True):
+            _settle_by(write, one)
+        self._forget(attempt.run)
+        self._catch_up(published[-1].seq)
+
+    def _after_lost(self, attempt: Attempt, losses: Losses) -> None:
+        losses.add(attempt)
+        if losses.on_one_head >= STUCK_LOSSES:
+            self._give_up(attempt.run, push_error(attempt.push, self._replica.remote.shown))
+        self._try_again(attempt.run, losses)
+
+    def _after_unknown(self, attempt: Attempt, losses: Losses) -> None:
+        losses.add(attempt)
+        for write in attempt.run:
+            write.unanswered = True
+        self._try_again(attempt.run, losses)
+
+    def _after_refused(self, attempt: Attempt, losses: Losses) -> None:
+        if attempt.is_final:  # else it is decided again, here
+            self._give_up(attempt.blamed(), push_error(attempt.push, self._replica.remote.shown))
+
+    def _after_unsent(self, attempt: Attempt, losses: Losses) -> None:
+        if not attempt.is_final:
+            return
+        voids = [write for write in attempt.run if write.is_voiding]
+        wanted = [write for write in attempt.run if not write.is_voiding]
+        self._give_up(wanted, push_error(attempt.push, self._replica.remote.shown))
+        if voids:
+            self._try_again(voids, losses)
+
+    def _try_again(self, run: list[PendingWrite], losses: Losses) -> None:
+        """After a pause. Voids are not tried for ever: `resolve` can be called again."""
+        for write in run:
+            write.void_attempts += write.is_voiding
+            if write.void_attempts == PATIENCE and write.outcome is None:
+                write.leave_open(write.reason)
+        time.sleep(PAUSE * min(losses.count, PATIENCE) * self._jitter())
 
     def _catch_up(self, seq: int) -> None:
         """A copy that stays far behind could not sign any more. What has landed has landed.
@@ -239,77 +453,85 @@ class Writer:
             if seq - self._replica.trusted.seq > FAR_BEHIND * (1 + self._jitter() * 0.8):
                 self._replica.refresh(moved=True)
 
-    def _find(self, left: list[PendingWrite], chain: Chain) -> None:
-        """What has landed, after an attempt without an answer or by somebody else's push."""
-        for wish in left:
-            found = chain.find(wish.intent.agent, wish.intent.op, wish.intent.base["seq"])
-            if found:
-                wish.outcome = Published(found, chain.state, found.seq, found.oid)
-                self._forget(wish)
+    _AFTERWARDS: ClassVar[dict[str, Callable[[Writer, Attempt, Losses], None]]] = {
+        WON: _after_won,
+        LOST: _after_lost,
+        UNKNOWN: _after_unknown,
+        REFUSED: _after_refused,
+        UNSENT: _after_unsent,
+    }
 
-    def _place(
-        self, left: list[PendingWrite], tip: Chain, *, decided: bool
-    ) -> list[PendingWrite] | None:
-        """Sign and place what fits, one after the other; `tip` stands on the last.
+    # -- how a write ends
 
-        The others have their outcome if this is `decided` on the newest state; else None.
-        """
-        run, size = [], 0
-        for wish in left:
-            try:
-                wish.proposal = self._still_good(tip, wish.intent) or tip.propose(
-                    self._sign(tip, wish)
-                )
-            except (RuleBroken, CoordledgerError) as fault:
-                if not decided and not isinstance(fault, Integrity):
-                    return None
-                self._give_up(wish, fault)
-                continue
-            wish.intent = wish.intent.carrying(wish.proposal.commit.signed)
-            tip.advance(wish.proposal)
-            run.append(wish)
-            size += sum(len(content) for _, content in wish.proposal.objects.values())
-            if len(run) == MOST_RECORDS or size > MOST_BYTES:
-                break
-        return run
-
-    def _forget(self, *wishes: PendingWrite) -> None:
-        with contextlib.suppress(OSError):  # it is settled; the next write finds that out again
-            self._replica.local.journal.forget(*(wish.intent for wish in wishes))
-
-    def _pause(self, losses: int) -> None:
-        time.sleep(PAUSE * min(losses, PATIENCE) * self._jitter())
-
-    def _give_up(self, wish: PendingWrite, fault: RuleBroken | CoordledgerError) -> None:
-        """No further attempt; but never call lost what may still land."""
+    def _give_up(
+        self, writes: Iterable[PendingWrite], fault: RuleBroken | CoordledgerError
+    ) -> None:
+        """No further attempt; but what may still land is never called lost before it is void."""
         shown = fault.own() if isinstance(fault, RuleBroken) else fault
-        wish.outcome = shown
-        if not wish.unanswered:
-            self._forget(wish)
-            return
-        if isinstance(shown, LostError):
-            with contextlib.suppress(CoordledgerError, OSError):  # then it stays unknown
-                settled = self._settle(wish.intent)
-                if settled.outcome == LANDED and settled.seq is not None:
-                    self._find([wish], self._replica.position())
-                    if isinstance(wish.outcome, Published):
-                        return
-                if settled.outcome == VOIDED:
-                    self._forget(wish)
-                    return
-        wish.outcome = error("unknown-outcome", why=shown.message)
+        given_up = [write for write in writes if write.outcome is None]
+        for write in given_up:
+            if write.is_voiding:
+                self._give_up_void(write, fault)
+            elif not write.unanswered:
+                write.settle(shown)
+            elif isinstance(shown, Lost):
+                write.begin_void(shown)
+            else:
+                write.leave_open(shown)
+        self._forget(given_up)
+
+    def _give_up_void(self, write: PendingWrite, fault: RuleBroken | CoordledgerError) -> None:
+        """It cannot land; which matters little where its intent cannot land either.
+
+        An intent is dead, too, once the chain has another record in its base's place (after
+        `join --reset`), or the key that has signed it can sign nothing more.
+        """
+        if isinstance(fault, RuleBroken):
+            base = write.intent.base["seq"]
+            is_dead = fault.code == "bad-base" and base <= self._replica.trusted.seq
+        else:
+            is_dead = self._key_has_ended(write.intent, fault)
+        if is_dead:
+            write.settle(write.reason, VOIDED)
+        elif write.recovered and isinstance(fault, Integrity):
+            write.outcome = fault
+        else:
+            write.leave_open(write.reason)
+
+    def _forget(self, writes: list[PendingWrite]) -> None:
+        """What is settled. An earlier process's intents are told first, and forgotten then."""
+        settled = [write.intent for write in writes if write.settled and not write.recovered]
+        if settled:
+            with contextlib.suppress(OSError):  # the next write finds out again
+                self._replica.local.journal.forget(*settled)
+
+    def _key_has_ended(self, intent: Intent, fault: CoordledgerError) -> bool:
+        """Whether the very key of the intent's bytes can sign nothing any more."""
+        if (
+            fault.code not in ("no-secret-found", "key-revoked", "unknown-agent")
+            or not intent.payload
+        ):
+            return False
+        chain = self._replica.position()
+        key = intent.signed.record["key"]
+        try:
+            chain.state.key(intent.agent, key, chain.head.seq + 1 if chain.head else 0)
+        except RuleBroken:
+            return True
+        return False
 
     # -- signing
 
-    def _sign(self, chain: Chain, wish: PendingWrite) -> Signed:
+    def _sign(self, chain: Chain, write: PendingWrite) -> Signed:
         """Afresh. What was not sent, or refused for certain, need not cling to its base."""
         if chain.head is None:
             raise error("not-joined")
-        if not wish.unanswered:
-            wish.intent = wish.intent._replace(base=_base(self._replica.position()))
-        intent, now = wish.intent, self._clock()
-        number, secret = self._identity.key(chain.state, chain.head.seq + 1)
-        kind, fields = wish.build(chain.state, now)
+        if not write.unanswered:
+            write.intent = write.intent._replace(base=_base(self._replica.position()))
+        intent, now = write.intent, self._clock()
+        signer = self._identity._replace(agent=intent.agent)
+        number, secret = signer.key(chain.state, chain.head.seq + 1)
+        kind, fields = write.build(chain.state, now)
         record = records.check(
             {
                 "v": records.VERSION,
@@ -326,101 +548,16 @@ class Writer:
         )
         return signing.sign(record, secret)
 
-    def _still_good(self, chain: Chain, intent: Intent) -> Proposal | None:
-        """What was signed, in its place, if it fits the chain now and is not too old soon."""
-        if not intent.payload:
+    def _propose_again(self, chain: Chain, write: PendingWrite) -> Proposal | None:
+        """What was signed, if it fits the chain now and is not too old soon."""
+        if write.signed is None:
             return None
-        signed = intent.signed
-        if self._clock() - timestamps.parse(signed.record["at"]) > chain.state.skew // 3:
+        if self._clock() - timestamps.parse(write.signed.record["at"]) > chain.state.skew // 3:
             return None
         try:
-            return chain.propose(signed)
+            return chain.propose(write.signed)
         except RuleBroken:
             return None
-
-    # -- settling what is open
-
-    def resolve(self) -> list[Intent]:
-        """Settle every open intent of this clone; what is settled leaves the journal."""
-        replica = self._replica
-        with replica.local.lock(replica.git.deadline):
-            found = []
-            for intent in replica.local.journal.intents():
-                settled = self._settle(intent) if intent.outcome == OPEN else intent
-                if settled.outcome != OPEN:
-                    replica.local.journal.forget(settled)
-                found.append(settled)
-            return found
-
-    def _settle_all(self) -> None:
-        """Before a new write: what this agent left open is settled, and kept for `resolve`."""
-        for intent in self._replica.local.journal.intents():
-            if intent.outcome == OPEN and intent.agent == self._identity.agent:
-                settled = self._settle(intent)
-                if intent.base["seq"] > self._replica.trusted.seq:
-                    continue  # after a reset to an older copy: nothing can land before its base
-                if settled.outcome == OPEN:
-                    raise error(
-                        "unknown-outcome", why=f"an earlier one is still open: {intent.what}"
-                    )
-                self._replica.local.journal.record(settled)
-
-    def _settle(self, intent: Intent) -> Intent:
-        """Landed, voided, or still open because the remote gives no answer.
-
-        An intent is dead once a record of its agent with its op is in the chain after its
-        base (the void, or the intent itself), or the chain has left its base behind, or has
-        another record in its base's place (after `join --reset`).
-        """
-        replica = self._replica
-        identity = self._identity._replace(agent=intent.agent, session=intent.session)
-        voider = Writer(replica, identity, self._clock, self._hexadecimal, self._jitter)
-        for attempt in range(PATIENCE):
-            try:
-                chain = replica.refresh()
-                landed = chain.find(intent.agent, intent.op, intent.base["seq"])
-                if landed:
-                    outcome = VOIDED if landed.record["kind"] == "void" else LANDED
-                    return intent._replace(outcome=outcome, seq=landed.seq)
-                if chain.head and chain.head.seq - intent.base["seq"] > MAX_BASE_DISTANCE:
-                    return intent._replace(outcome=VOIDED)
-                tip = chain.copy()
-                wish = PendingWrite(intent, _void)
-                wish.unanswered = True
-                proposal = tip.propose(voider._sign(tip, wish))
-                tip.advance(proposal)
-                push, _ = publish.send(replica, tip, [proposal])
-            except RuleBroken as broken:
-                gone = broken.code == "bad-base" and intent.base["seq"] <= replica.trusted.seq
-                return intent._replace(outcome=VOIDED) if gone else intent
-            except OSError:
-                return intent
-            except CoordledgerError as fault:
-                if self._key_ended(intent, fault):
-                    return intent._replace(outcome=VOIDED)
-                if isinstance(fault, Integrity):
-                    raise
-                return intent
-            if push.outcome == REFUSED:
-                return intent
-            if push.outcome in (LOST, UNKNOWN):
-                self._pause(attempt + 1)
-        return intent
-
-    def _key_ended(self, intent: Intent, fault: CoordledgerError) -> bool:
-        """Whether the very key of the intent's bytes can sign nothing any more."""
-        if (
-            fault.code not in ("no-secret-found", "key-revoked", "unknown-agent")
-            or not intent.payload
-        ):
-            return False
-        chain = self._replica.position()
-        key = intent.signed.record["key"]
-        try:
-            chain.state.key(intent.agent, key, chain.head.seq + 1 if chain.head else 0)
-        except RuleBroken:
-            return True
-        return False
 
 
 def _base(chain: Chain) -> dict[str, Any]:
@@ -434,36 +571,17 @@ def _void(state: State, now: int) -> tuple[str, Fields]:
     return "void", {}
 
 
-def _blamed(run: list[PendingWrite], push: Push) -> list[PendingWrite]:
-    """Whom a refusal means; all of them if it names none."""
-    named = [
-        w
-        for w in run
-        if push.blamed and w.proposal and w.proposal.commit.oid.startswith(push.blamed)
-    ]
-    return named or run
+def _settle_by(write: PendingWrite, published: Published) -> None:
+    """The chain has a record of this intent: itself, or its void."""
+    record = published.here.record
+    if record["kind"] != "void":
+        write.settle(published, LANDED, published.seq)
+        return
+    # Without a reason of ours, somebody else with the same secret has voided it.
+    replayed = RuleBroken("replayed", agent=record["agent"], op=record["op"]).own()
+    write.settle(write.reason or replayed, VOIDED, published.seq)
 
 
-def _stuck(push: Push) -> CoordledgerError:
-    """The server says "lost" again and again, and nobody has won."""
-    if push.locked:
-        return error("stale-lock", why=push.why)
-    return error("push-refused", why=push.why, hint="")
-
-
-def push_error(push: Push, remote: Remote) -> CoordledgerError:
-    """A push that did not win, as an error of ours."""
-    if push.outcome == UNKNOWN:
-        return error("unknown-outcome", why=push.why)
-    if push.outcome == UNSENT:
-        return error("remote-unreachable", remote=remote.shown, why=push.why)
-    if push.code:
-        exit_code, _, hint = ERRORS[push.code]
-        kind = LostError if exit_code == EXIT_LOST else Failed
-        return kind(push.code, f"the server refused: {printable(push.why)}", _plain(hint))
-    return error("push-refused", why=push.why, hint="")
-
-
-def _plain(hint: str) -> str:
-    """A hint that needs no data, or none: the server's sentence has the data already."""
-    return "" if "{" in hint else hint
+def _is_left_behind(intent: Intent, head: int) -> bool:
+    """Whether no chain takes a record on this base any more."""
+    return bool(head - intent.base["seq"] > MAX_BASE_DISTANCE)

@@ -22,7 +22,7 @@ from coordledger import keyfiles
 from coordledger.client.config import SecretFinder
 from coordledger.client.ledger import Ledger, git_at, surroundings
 from coordledger.client.local_state import LocalState, TrustedHead
-from coordledger.client.writer import push_error
+from coordledger.client.publish import push_error
 from coordledger.errors import error
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import Chain
@@ -180,7 +180,7 @@ def create_on_remote(ledger: Ledger, first: First, keep: Callable[[Secret], None
     head = _propose(signed, local.repository, [master]).commit
     push = remote.push(local.remote_ref, None, head.oid)
     if push.outcome != WON:
-        raise push_error(push, remote)
+        raise push_error(push, remote.shown)
     trusted = TrustedHead(ledger_id, head.oid, head.seq, head.digest, enforcement="none")
     local.adopt(trusted, [(0, head.oid)])
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from support.memory_ledger import MemoryLedger
 
+from coordledger.client.combining.sequenced import SequencedPublisher
 from coordledger.client.local_state import LocalState
+from coordledger.client.publish import DirectPublisher
 from coordledger.client.replica import Replica
 from coordledger.client.writer import Identity, Writer
 from coordledger.errors import RuleBroken, error
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.client.journal import Intent
+    from coordledger.client.publish import Publisher
     from coordledger.format.commit import Commit
     from coordledger.git.remote import PushPayload
     from coordledger.git.tree import Objects
@@ -288,9 +291,10 @@ class MemoryClient:
         environ: dict[str, str],
         agent: str = "alice",
         session: str = "s1",
-        **given: Any,
+        publisher: Publisher | None = None,
     ) -> None:
-        """`given` is passed to `Writer`."""
+        """`publisher`: by default what agents have whose processes do not line up."""
+        publisher = publisher or SequencedPublisher(DirectPublisher())
         ledger = server.ledger
         self.server, self.deadline = server, Deadline(20)
         git = Git(environ | {"GIT_DIR": str(path)}, None, self.deadline)
@@ -309,7 +313,7 @@ class MemoryClient:
         self._path, self._ops = path, 0
         identity = Identity(agent, session, lambda who: (who, [ledger.secret(who)]))
         self.writer = Writer(
-            self.replica, identity, lambda: ledger.now, self._hexadecimal, lambda: 0.0, **given
+            self.replica, identity, lambda: ledger.now, self._hexadecimal, lambda: 0.0, publisher
         )
 
     def _hexadecimal(self, count: int) -> str:

@@ -1,12 +1,16 @@
-"""The files of one place in line (`queue`): what waits, the answer to it, and a bell.
+"""The files of one slot in line (`line`): records that wait, their answer, and a way to wake
+the process that waits.
 
-Rules: NAME.json waits; NAME.taken may have been sent; NAME.answer is for its owner; NAME.bell
-is a pipe that wakes it, and has a reader as long as the owner lives. They appear whole, under
-NAME.new before. Whoever reads one believes nothing of its form.
+Rules of this file:
+- NAME.json waits; a leader renames it to NAME.taken, and may have sent it from then on;
+  NAME.answer is for the owner; NAME.bell is a pipe that wakes it, and has a reader as long as
+  the owner lives.
+- Files appear whole, under NAME.new before. A reader believes nothing of a file's form.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -17,71 +21,98 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KINDS = (".json", ".taken", ".answer", ".new", ".bell")
-NONSENSE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
-def listen(place: Path) -> int:
-    """Hang up a bell, and listen. It is never seen without a listener that lives."""
-    fresh = place.with_suffix(".new")
+def open_wakeup(slot: Path) -> int:
+    """Make the pipe that wakes this process, and open it. No pipe is ever seen there without
+    a reader that lives. Raises OSError.
+    """
+    fresh = slot.with_suffix(".new")
     os.mkfifo(fresh, 0o600)
-    ear = os.open(fresh, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    wakeup = os.open(fresh, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        fresh.rename(place.with_suffix(".bell"))
+        fresh.rename(slot.with_suffix(".bell"))
     except OSError:
-        os.close(ear)
+        os.close(wakeup)
         raise
-    return ear
+    return wakeup
 
 
-def put(place: Path, suffix: str, facts: object) -> None:
-    fresh = place.with_suffix(".new")
+def write(slot: Path, suffix: str, facts: object) -> None:
+    """Replace one file of a slot. Raises OSError."""
+    fresh = slot.with_suffix(".new")
     fresh.write_bytes(canonical.encode(facts))
-    fresh.rename(place.with_suffix(suffix))
+    fresh.rename(slot.with_suffix(suffix))
 
 
-def stands(place: Path) -> bool:
-    """Whether somebody can still answer. (Files go from the first of these to the last.)"""
-    return any(place.with_suffix(kind).exists() for kind in (".json", ".taken", ".answer"))
+def waiting(folder: Path) -> list[Path]:
+    """The files of records that have no answer, in the order of their coming. Raises OSError."""
+    names = [path.name for path in folder.iterdir()]
+    answered = {name.partition(".")[0] for name in names if name.endswith(".answer")}
+    paths = [folder / name for name in names if name.endswith((".json", ".taken"))]
+    paths = [path for path in paths if path.stem not in answered]
+    return sorted(paths, key=_since) if len(paths) > 1 else paths
 
 
-def heard(place: Path) -> Push | None:
+def _since(path: Path) -> tuple[int, str]:
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime_ns, path.stem
+    return 0, path.stem
+
+
+def exists(slot: Path) -> bool:
+    """Whether an answer can still come. (Files go from the first of these to the last.)"""
+    return any(slot.with_suffix(kind).exists() for kind in (".json", ".taken", ".answer"))
+
+
+def read_answer(slot: Path) -> Push | None:
     """The answer, if there is one."""
     try:
-        facts = canonical.read(place.with_suffix(".answer").read_bytes())
+        facts = canonical.read(slot.with_suffix(".answer").read_bytes())
         landed = facts.pop("landed")
         return Push(**facts, landed=landed and {oid: tuple(at) for oid, at in landed.items()})
     except FileNotFoundError:
         return None
-    except NONSENSE:
+    except UNREADABLE:
         return Push(UNKNOWN, "the answer is not readable")
 
 
-def clear(place: Path) -> None:
+def clear(slot: Path) -> None:
+    """Remove every file of a slot. Raises OSError."""
     for kind in KINDS:
-        place.with_suffix(kind).unlink(missing_ok=True)
+        slot.with_suffix(kind).unlink(missing_ok=True)
 
 
-def _knock(place: Path, said: bytes) -> bool:
+def clear_dead(folder: Path) -> None:
+    """Remove what owners have left that do not live any more. Raises OSError."""
+    files = (path.name for path in folder.iterdir())
+    for name in {file.partition(".")[0] for file in files if file.endswith(KINDS)}:
+        if not is_alive(folder / name):
+            clear(folder / name)
+
+
+def is_alive(slot: Path) -> bool:
+    """Whether the owner lives."""
+    return _signal(slot, b"")
+
+
+def wake(slot: Path) -> bool:
+    """Wake the owner; False if it does not live any more."""
+    return _signal(slot, b"!")
+
+
+def _signal(slot: Path, data: bytes) -> bool:
     try:
-        bell = os.open(place.with_suffix(".bell"), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        pipe = os.open(slot.with_suffix(".bell"), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        os.write(bell, said)
-    except BlockingIOError:  # it has been rung often enough
+        os.write(pipe, data)
+    except BlockingIOError:  # it has been woken often enough
         return True
     except OSError:
         return False
     finally:
-        os.close(bell)
+        os.close(pipe)
     return True
-
-
-def listens(place: Path) -> bool:
-    """Whether the owner lives."""
-    return _knock(place, b"")
-
-
-def ring(place: Path) -> bool:
-    """Wake the owner; False if nobody listens any more."""
-    return _knock(place, b"!")

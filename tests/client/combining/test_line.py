@@ -24,6 +24,7 @@ from support.push_gate import PushGate, ended, eventually, kill, start
 from support.soundness import check_soundness, claims_of, records_of
 from support.worker_pool import WorkerPool
 
+from coordledger.client.combining import leader as leader_module
 from coordledger.client.combining import line as line_module
 from coordledger.client.combining import slots
 from coordledger.errors import CoordledgerError, Failed
@@ -49,7 +50,7 @@ class Line:
     """A ledger's line as it lies on the disk, and a leader who does nothing."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self.folder = ledger, ledger._line()._folder
+        self.ledger, self.folder = ledger, ledger._line().folder
 
     def wait_for(self, count: int, kind: str = "json") -> list[Path]:
         eventually(lambda: len(list(self.folder.glob(f"*.{kind}"))) == count)
@@ -92,22 +93,22 @@ class Standing:
 
     def __init__(self, folder: Path, *signed: Signed, raw: bytes | None = None) -> None:
         Standing.count += 1
-        self.propose = folder / f"{Standing.count:032x}-1"
+        self._slot = folder / f"{Standing.count:032x}-1"
         self.ids = [f"{Standing.count:020x}{n:020x}" for n in range(len(signed))]
-        self._ear = slots.listen(self.propose)
+        self._wakeup = slots.open_wakeup(self._slot)
         tags = [b64encode(one.tag).decode() for one in signed]
         payloads = [one.payload.decode() for one in signed]
         facts = {"pushed": self.ids, "payloads": payloads, "tags": tags}
-        slots.put(self.propose, ".json", facts)
+        slots.write(self._slot, ".json", facts)
         if raw is not None:
-            self.propose.with_suffix(".json").write_bytes(raw)
+            self._slot.with_suffix(".json").write_bytes(raw)
 
     @property
     def answer(self) -> Push | None:
-        return slots.heard(self.propose)
+        return slots.read_answer(self._slot)
 
     def leave(self) -> None:
-        os.close(self._ear)
+        os.close(self._wakeup)
 
 
 class Claiming(threading.Thread):
@@ -234,7 +235,7 @@ def test_a_batch_waits_in_line_as_one_and_lands_with_its_neighbours(
     assert standing.answer
     assert standing.answer.outcome == WON
     standing.leave()
-    bob._line()._take_all()
+    bob._line().leader.take_all()
     assert outcomes == ["landed", "landed", "lost"]
     assert [len(claims_of(attacker)[name]) for name in (t, f"{t}-1", f"{t}-2")] == [1, 1, 1]
 
@@ -359,7 +360,7 @@ def test_what_the_server_does_to_a_push_for_two_is_not_the_end_for_either(
     assert standing.answer
     assert standing.answer.outcome == answer
     standing.leave()
-    both[0].ledger._line()._take_all()
+    both[0].ledger._line().leader.take_all()
     push_gate.wait_for("refused" if "refuse" in what else "killed")
     assert (tasks_of(attacker)[f"{t}-bob"], tasks_of(attacker)[f"{t}-carol"]) == (1, 1)
 
@@ -379,8 +380,8 @@ def test_a_leader_that_is_stopped_after_it_took_the_record_is_not_waited_for(
     with line.led(alive=False):
         os.utime(line.folder / "lock")
         claiming = Claiming(fleet.ledger("bob"), t)
-        [place] = line.wait_for(1)
-        place.rename(place.with_suffix(".taken"))
+        [slot] = line.wait_for(1)
+        slot.rename(slot.with_suffix(".taken"))
         assert claiming.ended() == "won"
     assert tasks_of(attacker)[t] == 1
 
@@ -437,8 +438,8 @@ def test_who_was_taken_along_and_heard_nothing_does_not_know(
     bob = hasty(fleet, "bob", 4)
     with line.led():
         claiming = Claiming(bob, t)
-        [place] = line.wait_for(1)
-        place.rename(place.with_suffix(".taken"))
+        [slot] = line.wait_for(1)
+        slot.rename(slot.with_suffix(".taken"))
         assert claiming.ended() == "unknown-outcome"
     [intent] = bob.local.journal.intents()
     assert [one.outcome for one in bob.resolve()] == ["voided"]
@@ -456,8 +457,8 @@ def test_an_interrupt_in_line_says_that_the_outcome_is_open(
             env=fleet.env,
             stdout=subprocess.PIPE,
         )
-        [place] = line.wait_for(1)
-        place.rename(place.with_suffix(f".{kind}"))
+        [slot] = line.wait_for(1)
+        slot.rename(slot.with_suffix(f".{kind}"))
         claiming.send_signal(signal.SIGINT)
         out, _ = claiming.communicate(timeout=20)
         assert line.litter == set()
@@ -513,7 +514,7 @@ def test_what_is_forged_or_broken_in_line_keeps_nobody_back(
     assert set(said.values()) == {LOST}
     for one in standing.values():
         one.leave()
-    alice._line()._take_all()
+    alice._line().leader.take_all()
     assert tasks_of(attacker)[t] == 1
     assert second_opinion(fleet.remote) == len(records_of(attacker))
 
@@ -522,10 +523,10 @@ def test_an_answer_that_is_broken_is_no_answer(t: str, fleet: Fleet, line: Line)
     for number, text in enumerate(('{"outcome": "won"}', "[]", "{", '{"landed": 7}')):
         with line.led():
             claiming = Claiming(fleet.ledger("bob"), f"{t}{number}")
-            [place] = line.wait_for(1)
-            slots.put(place, ".answer", json.loads("0"))
-            place.with_suffix(".answer").write_text(text)
-            eventually(lambda place=place: not place.exists())
+            [slot] = line.wait_for(1)
+            slots.write(slot, ".answer", json.loads("0"))
+            slot.with_suffix(".answer").write_text(text)
+            eventually(lambda slot=slot: not slot.exists())
         assert claiming.ended() == "won"
 
 
@@ -540,7 +541,7 @@ def test_what_has_waited_for_too_long_is_signed_again(
     assert fleet.ledger("bob").claim(f"{t}-bob").won
     assert standing.answer == Push(LOST, "it waited for too long")
     standing.leave()
-    fleet.ledger("bob")._line()._take_all()
+    fleet.ledger("bob")._line().leader.take_all()
 
 
 # -- the shared copy
@@ -550,7 +551,7 @@ def test_a_base_that_the_shared_copy_cannot_see_sends_its_owner_alone(
     t: str, fleet: Fleet, line: Line, attacker: Attacker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it has landed already cannot be told below the copy's edge."""
-    monkeypatch.setattr(line_module, "DEEP", 1)
+    monkeypatch.setattr(leader_module, "DEEP", 1)
     shutil.rmtree(line.folder, ignore_errors=True)
     signed = attacker.signed("alice", "send", channel="general", body=t)
     for one in (signed, submit(attacker, t), submit(attacker, f"{t}-2")):
@@ -564,7 +565,7 @@ def test_a_base_that_the_shared_copy_cannot_see_sends_its_owner_alone(
     assert claiming.ended() == "won"
     assert again.answer == Push(UNSENT, "its base is out of sight")
     again.leave()
-    bob._line()._take_all()
+    bob._line().leader.take_all()
     shutil.rmtree(line.folder)
     fleet.ledger("bob").claim(f"{t}-again")
 
@@ -584,7 +585,7 @@ def test_the_shared_copy_catches_up_with_those_who_have_seen_more(
         assert standing.answer
         assert standing.answer.outcome == WON
         standing.leave()
-        alice._line()._take_all()
+        alice._line().leader.take_all()
 
 
 def break_objects(copy: Path) -> None:
@@ -704,7 +705,7 @@ def test_without_a_folder_of_ones_own_everybody_goes_alone(
         pytest.skip("only root can give a folder away")
     env = fleet.env | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     bob = opened(fleet, fleet.clone("bob"), "bob", environ=env)
-    folder = bob._line()._folder
+    folder = bob._line().folder
     folder.parent.mkdir(parents=True)
     OBSTACLES[what](folder, tmp_path / "elsewhere")
     assert bob.claim(t).won
@@ -745,7 +746,7 @@ def test_who_goes_the_same_way_stands_in_the_same_line(fleet: Fleet, tmp_path: P
         options = {"remote.origin.url": str(fleet.remote)} | config
         for name, value in options.items():
             fleet.git("config", name, value, cwd=path)
-        return opened(fleet, path, "bob")._line()._folder
+        return opened(fleet, path, "bob")._line().folder
 
     plain = folder()
     assert folder() == plain
