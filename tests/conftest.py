@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     Ran = subprocess.CompletedProcess[str]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as cores: tests wait for locks, leases and processes of their own."""
+    return len(os.sched_getaffinity(0)) * 3 // 2
+
+
 @pytest.fixture
 def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A hermetic environment, which is this process's too while the test runs."""

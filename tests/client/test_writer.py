@@ -212,7 +212,8 @@ def test_without_an_answer_and_beaten_by_another_it_is_lost_and_voided(
     push_gate.set("hold", "kill")
     process = start(fleet, "alice", t)
     push_gate.wait_for("holding")
-    assert fleet.ledger("bob").claim(t).outcome == "won"
+    alone = fleet.env | {"COORDLEDGER_QUEUE": "off"}  # in line, bob would wait for alice first
+    assert fleet.ledger("bob", environ=alone).claim(t).outcome == "won"
     signed = only_intent(fleet.ledger("alice"))
     push_gate.open()
     assert ended(process) == {"task": t, "outcome": "lost", "code": "held", "epoch": 1}

@@ -321,35 +321,6 @@ def test_a_resident_that_is_asked_to_leaves_nothing(fleet: Fleet, number: int) -
     assert not (fleet.remote / "coordledger/socket").exists()
 
 
-def test_a_stopped_resident_costs_seconds(
-    fleet: Fleet, attacker_for: Callable[[Fleet], Attacker]
-) -> None:
-    attacker = attacker_for(fleet)
-    with serving(fleet) as resident:
-        resident.send(signal.SIGSTOP)
-        start = time.monotonic()
-        both(attacker)
-        assert time.monotonic() - start < 20
-        waiting = []
-        for _ in range(100):  # until not even a connection is taken any more
-            one = socket.socket(socket.AF_UNIX)
-            one.setblocking(False)
-            waiting.append(one)
-            if one.connect_ex(f"/proc/self/fd/{_folder(fleet)}/socket"):
-                break
-        assert 1 < len(waiting) < 100
-        start = time.monotonic()
-        assert attacker.push(good(attacker)).slug == ""
-        assert time.monotonic() - start < 15
-        for one in waiting:
-            one.close()
-        assert "`coordledger serve` does not answer" in fleet.run("doctor", agent="alice").stdout
-        resident.send(signal.SIGCONT)
-        with without_python(fleet):
-            both(attacker)
-        assert fleet.run("doctor", agent="alice").returncode == 0
-
-
 def test_a_resident_that_dies_in_the_middle_is_not_waited_for(
     fleet: Fleet, attacker_for: Callable[[Fleet], Attacker]
 ) -> None:
