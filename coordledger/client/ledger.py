@@ -31,7 +31,8 @@ from coordledger.client.local_state import LocalState
 from coordledger.client.operations import Request, milliseconds, need_channel, need_task
 from coordledger.client.publish import DirectPublisher, Published, push_error
 from coordledger.client.replica import Replica, parse_place
-from coordledger.client.writer import Identity, Writer
+from coordledger.client.signer import Identity
+from coordledger.client.writer import Writer
 from coordledger.errors import LOST, UNKNOWN, CoordledgerError, Failed, Lost, error
 from coordledger.format import records, timestamps
 from coordledger.format.chain import AUTHENTIC, INVALID, UNKNOWN_KEY, UNVERIFIED
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
         Settled,
         Status,
     )
-    from coordledger.client.writer import Fields
+    from coordledger.client.signer import Fields
     from coordledger.format.commit import Commit
     from coordledger.format.records import Record
     from coordledger.format.state import State

@@ -18,7 +18,7 @@ from coordledger.format.rules.tasks import GROUP
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from coordledger.client.writer import Build, Fields
+    from coordledger.client.signer import Build, Fields
     from coordledger.format.state import State
 
 DEFAULT_TTL = timedelta(minutes=60)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from coordledger.client.journal import LANDED, OPEN, VOIDED, Intent
 from coordledger.client.publish import MOST_BYTES, MOST_RECORDS, Published, push_error
+from coordledger.client.signer import Signer
 from coordledger.errors import (
     CoordledgerError,
     Integrity,
@@ -33,7 +34,6 @@ from coordledger.errors import (
     disk_error,
     error,
 )
-from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import MAX_BASE_DISTANCE
 from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON
 
@@ -42,13 +42,11 @@ if TYPE_CHECKING:
 
     from coordledger.client.publish import Publication, Publisher
     from coordledger.client.replica import Replica
+    from coordledger.client.signer import Build, Fields, Identity
     from coordledger.format.chain import Chain, Proposal
-    from coordledger.format.signing import Secret, Signed
+    from coordledger.format.signing import Signed
     from coordledger.format.state import State
     from coordledger.git.remote import Push
-
-    Fields = dict[str, Any]
-    Build = Callable[[State, int], tuple[str, Fields]]  # state, now -> kind, its fields
 
 PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
 PATIENCE = 8  # losses for the longest pause; and attempts to land a void
@@ -58,34 +56,6 @@ FAR_BEHIND = MAX_BASE_DISTANCE // 4  # the server reads back as far for each pus
 # How to look at the remote before an attempt: not at all; the copy may be the newest state, or
 # is known not to be.
 NOT, ASK, FETCH = "not", "ask", "fetch"
-
-
-class Identity(NamedTuple):
-    """Who signs."""
-
-    agent: str
-    session: str
-    find: Callable[[str], tuple[str, list[Secret]]]  # as `SecretFinder.find`
-
-    def key(self, state: State, seq: int) -> tuple[int, Secret]:
-        """The newest valid key that we have the secret of. Raises `Failed`:
-        unknown-agent, no-secret-found, secret-exposed, bad-secret.
-        """
-        entry = state.agent(self.agent)
-        if entry is None:
-            raise error("unknown-agent", who=self.agent)
-        valid = [key for key in entry["keys"] if key["until"] is None]
-        if not valid:
-            last = entry["keys"][-1]
-            raise error("key-revoked", agent=self.agent, key=last["id"], seq=last["until"])
-        where, secrets = self.find(self.agent)
-        nonce = state.ledger["nonce"]
-        for key in reversed(valid):
-            if key["from"] <= seq:
-                for secret in secrets:
-                    if secret.fingerprint(nonce, self.agent, key["id"]) == key["fingerprint"]:
-                        return key["id"], secret
-        raise error("no-secret-found", agent=self.agent, where=where)
 
 
 class PendingWrite:
@@ -214,10 +184,9 @@ class Writer:
         """`clock()` gives milliseconds since 1970, `hexadecimal(n)` n random bytes in hex,
         `jitter()` a float of 0 to 1.
         """
-        # All records of one write are signed with the secrets that it has found.
-        identity = identity._replace(find=functools.cache(identity.find))
-        self._replica, self._identity, self._clock = replica, identity, clock
-        self._hexadecimal, self._jitter, self._publisher = hexadecimal, jitter, publisher
+        self._replica, self._identity, self._publisher = replica, identity, publisher
+        self._signer = Signer(identity, clock)
+        self._hexadecimal, self._jitter = hexadecimal, jitter
 
     # -- one write, or several that go together
 
@@ -262,9 +231,9 @@ class Writer:
     def dry_run(self, build: Build) -> State:
         """All of a write but the push: the state that it would make. Raises as `write` does."""
         tip = self._replica.refresh().copy()
-        write = PendingWrite(self._new_intent(tip, "dry run"), build)
+        intent = self._new_intent(tip, "dry run")
         try:
-            tip.advance(tip.propose(self._sign(tip, write)))
+            tip.advance(tip.propose(self._signer.sign(tip, intent, build)))
         except RuleBroken as broken:
             raise broken.own() from None
         return tip.state
@@ -273,7 +242,7 @@ class Writer:
         """A record signed with the real secret that changes nothing and is no intent:
         for trying out a server.
         """
-        return self._sign(chain, PendingWrite(self._new_intent(chain, "try"), _void))
+        return self._signer.sign(chain, self._new_intent(chain, "try"), _void)
 
     # -- settling what is open
 
@@ -384,7 +353,7 @@ class Writer:
         run, size = [], 0
         for write in left:
             try:
-                proposal = self._propose_again(tip, write) or tip.propose(self._sign(tip, write))
+                proposal = self._propose_again(write, tip) or self._propose(write, tip)
             except (RuleBroken, CoordledgerError) as fault:
                 if not newest and not isinstance(fault, Integrity):
                     return []
@@ -401,6 +370,21 @@ class Writer:
             if len(run) == MOST_RECORDS or size > MOST_BYTES:
                 break
         return run
+
+    def _propose(self, write: PendingWrite, tip: Chain) -> Proposal:
+        """Signed afresh. What was not sent, or refused for certain, takes the newest base."""
+        if not write.unanswered:
+            write.intent = write.intent._replace(base=_base(self._replica.position()))
+        return tip.propose(self._signer.sign(tip, write.intent, write.build))
+
+    def _propose_again(self, write: PendingWrite, tip: Chain) -> Proposal | None:
+        """What was signed, if it fits now and will not be too old soon."""
+        if write.signed is None or not self._signer.is_fresh(write.signed, tip.state.skew):
+            return None
+        try:
+            return tip.propose(write.signed)
+        except RuleBroken:
+            return None
 
     # -- what follows an attempt
 
@@ -519,45 +503,6 @@ class Writer:
         except RuleBroken:
             return True
         return False
-
-    # -- signing
-
-    def _sign(self, chain: Chain, write: PendingWrite) -> Signed:
-        """Afresh. What was not sent, or refused for certain, need not cling to its base."""
-        if chain.head is None:
-            raise error("not-joined")
-        if not write.unanswered:
-            write.intent = write.intent._replace(base=_base(self._replica.position()))
-        intent, now = write.intent, self._clock()
-        signer = self._identity._replace(agent=intent.agent)
-        number, secret = signer.key(chain.state, chain.head.seq + 1)
-        kind, fields = write.build(chain.state, now)
-        record = records.check(
-            {
-                "v": records.VERSION,
-                "ledger": chain.state.ledger["ledger"],
-                "at": timestamps.show(now),
-                "agent": intent.agent,
-                "key": number,
-                "session": intent.session,
-                "op": intent.op,
-                "base": intent.base,
-                "kind": kind,
-            }
-            | fields
-        )
-        return signing.sign(record, secret)
-
-    def _propose_again(self, chain: Chain, write: PendingWrite) -> Proposal | None:
-        """What was signed, if it fits the chain now and is not too old soon."""
-        if write.signed is None:
-            return None
-        if self._clock() - timestamps.parse(write.signed.record["at"]) > chain.state.skew // 3:
-            return None
-        try:
-            return chain.propose(write.signed)
-        except RuleBroken:
-            return None
 
 
 def _base(chain: Chain) -> dict[str, Any]:

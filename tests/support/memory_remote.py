@@ -19,7 +19,8 @@ from coordledger.client.combining.sequenced import SequencedPublisher
 from coordledger.client.local_state import LocalState
 from coordledger.client.publish import DirectPublisher
 from coordledger.client.replica import Replica
-from coordledger.client.writer import Identity, Writer
+from coordledger.client.signer import Identity
+from coordledger.client.writer import Writer
 from coordledger.errors import RuleBroken, error
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
