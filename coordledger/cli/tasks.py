@@ -247,7 +247,7 @@ def release(app: App, task: str, reason: str | None, force: bool) -> None:
   '{"do": "claim", "task": "task-1", "ttl": "30m"}' | coordledger batch""",
 )
 def batch(app: App) -> int:
-    """Land many requests with one push: a JSON object a line, on stdin.
+    """Land many operations with one push: a JSON object a line, on stdin.
 
     {"do": "submit", "task", "priority", "meta", "after"}, {"do": "claim", "task" or "tasks",
     "ttl", "note", "reopen"}, and so on for renew, complete, release and send, with the names of

@@ -28,7 +28,7 @@ from coordledger.client.combining.line import Line
 from coordledger.client.combining.sequenced import SequencedPublisher
 from coordledger.client.config import Options, SecretFinder, Settings
 from coordledger.client.local_state import LocalState
-from coordledger.client.operations import Request, milliseconds, need_channel, need_task
+from coordledger.client.operations import Operation, milliseconds, need_channel, need_task
 from coordledger.client.publish import DirectPublisher, Published, push_error
 from coordledger.client.replica import Replica, parse_place
 from coordledger.client.signer import Identity
@@ -242,7 +242,7 @@ class Ledger:
             return self.replica.position().state
         return self.replica.refresh().state
 
-    def _write(self, wanted: Request, *, look: bool = False) -> Published:
+    def _write(self, wanted: Operation, *, look: bool = False) -> Published:
         self._begin()
         return self.writer().write(wanted.what, wanted.build, look=look)
 
@@ -342,7 +342,7 @@ class Ledger:
 
     def _claim(
         self,
-        wanted: Request,
+        wanted: Operation,
         chosen: Callable[[], list[str]],
         wait: timedelta | None,
         *,
@@ -417,13 +417,13 @@ class Ledger:
         """Give a task back; with `force` an admin takes anybody's. Raises `Lost`."""
         return self._change(task, operations.release(task, reason=reason, force=force))
 
-    def _change(self, task: str, wanted: Request) -> Claim:
+    def _change(self, task: str, wanted: Operation) -> Claim:
         landed = self._write(wanted)
         return self._shown(landed.state, task, landed)
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[Batch]:
-        """Collect requests, and land them with as few pushes as it takes when the block ends.
+        """Collect operations, and land them with as few pushes as it takes when the block ends.
 
             with ledger.batch() as batch:
                 batch.submit("task-1")
@@ -434,13 +434,13 @@ class Ledger:
         """
         batch = Batch()
         yield batch
-        if batch.requests:
+        if batch.operations:
             self._begin()
-            wanted = [(request.what, request.build) for request in batch.requests]
+            wanted = [(one.what, one.build) for one in batch.operations]
             found = self.writer().write_all(wanted)
             batch.outcomes = [
-                _outcome(request.what, one)
-                for request, one in zip(batch.requests, found, strict=True)
+                _outcome(operation.what, one)
+                for operation, one in zip(batch.operations, found, strict=True)
             ]
 
     def tasks(self) -> list[Claim]:
@@ -686,7 +686,7 @@ class Ledger:
         mine = [seq for seq in wanted if seq in direct]
         for at in range(0, len(mine), MAX_ACK):
             part = mine[at : at + MAX_ACK]
-            self._write(Request("ack", lambda now, at, part=part: ("ack", {"messages": part})))  # type: ignore[misc]
+            self._write(Operation("ack", lambda now, at, part=part: ("ack", {"messages": part})))  # type: ignore[misc]
         self._mark_read(me, kept, set(wanted) - direct)
         return wanted
 
@@ -777,7 +777,7 @@ class Ledger:
                 "role": "admin" if admin else entry["role"],
             }
 
-        self._write(Request(f"enroll {who}", build))
+        self._write(Operation(f"enroll {who}", build))
         return self.finder.home(who)
 
     def _put_secret(self, who: str, secret: Secret, *, on_server: bool) -> None:
@@ -802,7 +802,7 @@ class Ledger:
                 rev = (now.agent(who) or {"rev": 0})["rev"] + 1
                 return "revoke", {"who": who, "rev": rev, "id": number}
 
-            self._write(Request(f"revoke {who}/{number}", build))
+            self._write(Operation(f"revoke {who}/{number}", build))
         return wanted
 
     def policy(self, **changes: int) -> dict[str, int]:
@@ -821,7 +821,7 @@ class Ledger:
         def build(now: State, at: int) -> tuple[str, Fields]:
             return "policy", {"rev": now.ledger["policy_rev"] + 1, "set": dict(changes)}
 
-        self._write(Request("policy", build))
+        self._write(Operation("policy", build))
         return dict(self.replica.position().state.ledger["policy"])
 
     # -- looking after it

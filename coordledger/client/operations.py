@@ -1,6 +1,6 @@
 """What an agent asks of a ledger, as records to be.
 
-Rules: what the caller typed is checked when a request is made (`Failed`: bad-task, bad-ttl,
+Rules: what the caller typed is checked when an operation is made (`Failed`: bad-task, bad-ttl,
 …); what its record says is decided when it is built, for a state and a moment. Whether that
 may be is `state`'s decision. No I/O.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_TTL = timedelta(minutes=60)
 
 
-class Request(NamedTuple):
+class Operation(NamedTuple):
     """`what` for people; `build(state, now)` gives the kind and the fields, or raises."""
 
     what: str
@@ -38,13 +38,15 @@ def submit(
     priority: int = 0,
     meta: Mapping[str, str] | None = None,
     after: Iterable[str] = (),
-) -> Request:
+) -> Operation:
     """Offer a task."""
     waits = sorted(set(after))
     for name in [task, *waits]:
         need_task(name)
     fields: Fields = {"priority": priority, "meta": dict(meta or {}), "after": waits}
-    return Request(f"submit {task}", lambda now, at: ("submit", {"task": task, "rev": 1} | fields))
+    return Operation(
+        f"submit {task}", lambda state, at: ("submit", {"task": task, "rev": 1} | fields)
+    )
 
 
 def claim(
@@ -53,7 +55,7 @@ def claim(
     ttl: timedelta | None = None,
     reopen: bool = False,
     note: str | None = None,
-) -> Request:
+) -> Operation:
     """Claim the tasks, all or none."""
     wanted = sorted(set(names))
     for name in wanted:
@@ -61,7 +63,7 @@ def claim(
     if not 1 <= len(wanted) <= GROUP:
         raise error("bad-value", what="TASK", why=f"1 to {GROUP} tasks")
     return claim_of(
-        f"claim {' '.join(wanted)}", lambda now, at: wanted, ttl=ttl, reopen=reopen, note=note
+        f"claim {' '.join(wanted)}", lambda state, at: wanted, ttl=ttl, reopen=reopen, note=note
     )
 
 
@@ -72,44 +74,44 @@ def claim_of(
     ttl: timedelta | None,
     reopen: bool,
     note: str | None,
-) -> Request:
+) -> Operation:
     """Claim what `choose(state, now)` says."""
     need_ttl(ttl)
 
-    def build(now: State, at: int) -> tuple[str, Fields]:
+    def build(state: State, at: int) -> tuple[str, Fields]:
         items = []
-        for name in choose(now, at):
-            task = now.task(name) or {"rev": 0, "epoch": 0}
+        for name in choose(state, at):
+            task = state.task(name) or {"rev": 0, "epoch": 0}
             items.append({"task": name, "rev": task["rev"] + 1, "epoch": task["epoch"] + 1})
-        until = _until(now, at, ttl)
+        until = _until(state, at, ttl)
         return "claim", {"tasks": items, "until": until, "reopen": reopen, "note": note}
 
-    return Request(what, build, ttl)
+    return Operation(what, build, ttl)
 
 
-def renew(task: str, *, ttl: timedelta | None = None) -> Request:
+def renew(task: str, *, ttl: timedelta | None = None) -> Operation:
     """Extend the lease that this session holds."""
     need_task(task)
     need_ttl(ttl)
-    return Request(
+    return Operation(
         f"renew {task}",
-        lambda now, at: ("renew", _held(now, task) | {"until": _until(now, at, ttl)}),
+        lambda state, at: ("renew", _held(state, task) | {"until": _until(state, at, ttl)}),
     )
 
 
-def complete(task: str, *, result: str | None = None) -> Request:
+def complete(task: str, *, result: str | None = None) -> Operation:
     """Finish a task that this session holds."""
     need_task(task)
-    return Request(
-        f"complete {task}", lambda now, at: ("complete", _held(now, task) | {"result": result})
+    return Operation(
+        f"complete {task}", lambda state, at: ("complete", _held(state, task) | {"result": result})
     )
 
 
-def release(task: str, *, reason: str | None = None, force: bool = False) -> Request:
+def release(task: str, *, reason: str | None = None, force: bool = False) -> Operation:
     """Give a task back; with `force` an admin takes anybody's."""
     need_task(task)
     more = {"reason": reason, "force": force}
-    return Request(f"release {task}", lambda now, at: ("release", _held(now, task) | more))
+    return Operation(f"release {task}", lambda state, at: ("release", _held(state, task) | more))
 
 
 def send(
@@ -119,7 +121,7 @@ def send(
     channel: str | None = None,
     thread: int | None = None,
     importance: str = "normal",
-) -> Request:
+) -> Operation:
     """Send to one agent or to one channel."""
     if (to is None) == (channel is None):
         raise error("bad-value", what="send", why="either to an agent or to a channel")
@@ -131,7 +133,7 @@ def send(
         raise error("bad-value", what="BODY", why="it is empty")
     fields: Fields = {"to": to, "channel": channel, "thread": thread}
     fields |= {"importance": importance, "body": body}
-    return Request(f"send to {to or channel}", lambda now, at: ("send", fields))
+    return Operation(f"send to {to or channel}", lambda state, at: ("send", fields))
 
 
 def need_task(value: str) -> None:
@@ -153,18 +155,18 @@ def milliseconds(span: timedelta) -> int:
     return span // timedelta(milliseconds=1)
 
 
-def _until(now: State, at: int, ttl: timedelta | None) -> str:
+def _until(state: State, at: int, ttl: timedelta | None) -> str:
     """The end of a lease that begins at `at`; by default an hour, or what the policy allows."""
-    default = min(milliseconds(DEFAULT_TTL), 1000 * now.policy("max_ttl"))
+    default = min(milliseconds(DEFAULT_TTL), 1000 * state.policy("max_ttl"))
     until = at + (default if ttl is None else milliseconds(ttl))
     if until > timestamps.LATEST:
         raise error("bad-ttl", value=ttl)
     return timestamps.show(until)
 
 
-def _held(now: State, name: str) -> Fields:
+def _held(state: State, name: str) -> Fields:
     """What a holder's record says of the task as it stands; the rules judge it."""
-    task = now.task(name)
+    task = state.task(name)
     if task is None:
         raise RuleBroken("unknown-task", task=name)
     return {"task": name, "rev": task["rev"] + 1, "epoch": max(1, task["epoch"])}

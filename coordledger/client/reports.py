@@ -109,10 +109,10 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request of a batch. `outcome`: landed, lost, failed or unknown.
+    """What became of one operation of a batch. `outcome`: landed, lost, failed or unknown.
 
     `seq`, `commit` and (of what is about one task) `epoch` if it has landed; else `code`,
-    `message` and `hint`, and `error`, what the same request would have raised by itself.
+    `message` and `hint`, and `error`, what the same operation would have raised by itself.
     """
 
     what: str

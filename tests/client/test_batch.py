@@ -1,4 +1,4 @@
-"""Requests that go together: one push, one outcome each."""
+"""Operations that go together: one push, one outcome each."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_nothing_is_sent_when_the_block_fails(fleet: Fleet, pushes: Callable[[],
     assert pushes() == 0
 
 
-def test_lines_on_stdin_are_requests(fleet: Fleet) -> None:
+def test_lines_on_stdin_are_operations(fleet: Fleet) -> None:
     lines = [
         {"do": "submit", "task": "t", "meta": {"k": "v"}},
         {"do": "claim", "task": "t", "ttl": "5m"},
@@ -152,7 +152,7 @@ def test_lines_on_stdin_are_requests(fleet: Fleet) -> None:
         '{"do": "send", "body": "b"}',
     ],
 )
-def test_a_line_that_is_no_request_sends_nothing(fleet: Fleet, line: str) -> None:
+def test_a_line_that_is_no_operation_sends_nothing(fleet: Fleet, line: str) -> None:
     text = '{"do": "submit", "task": "good"}\n' + line + "\n"
     ran = fleet.run("batch", agent="alice", stdin=text)
     if line:

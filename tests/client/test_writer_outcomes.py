@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from coordledger.client.operations import Request
+    from coordledger.client.operations import Operation
     from coordledger.format.state import State
 
     Plan = Callable[[MemoryServer], list[Ending]]
@@ -61,7 +61,7 @@ def client(server: MemoryServer, tmp_path: Path, env: dict[str, str]) -> Iterato
 CLAIM = operations.claim(["t"], note="mine")
 
 
-def told(client: MemoryClient, wanted: Request = CLAIM, *, look: bool = False) -> str:
+def told(client: MemoryClient, wanted: Operation = CLAIM, *, look: bool = False) -> str:
     """How a write ends: "landed", or the slug of what it raises."""
     try:
         client.writer.write(wanted.what, wanted.build, look=look)
@@ -295,7 +295,7 @@ def test_resolve_lands_a_void_like_any_other_record(
     assert client.intents() == []
 
 
-def leave_open(server: MemoryServer, client: MemoryClient, wanted: Request = CLAIM) -> str:
+def leave_open(server: MemoryServer, client: MemoryClient, wanted: Operation = CLAIM) -> str:
     """An intent whose push is still under way when its process ends; its op."""
     server.plan.extend([STILL_UNDER_WAY, failing(error("timeout", seconds="1"))])
     assert told(client, wanted) == "unknown-outcome"
@@ -434,12 +434,12 @@ def test_what_was_refused_for_certain_takes_a_newer_base(
 # -- several that go together
 
 
-def batch(client: MemoryClient, *wanted: Request) -> list[str]:
+def batch(client: MemoryClient, *wanted: Operation) -> list[str]:
     outcomes = client.writer.write_all([(one.what, one.build) for one in wanted])
     return ["landed" if isinstance(one, Published) else one.code for one in outcomes]
 
 
-def three() -> tuple[Request, Request, Request]:
+def three() -> tuple[Operation, Operation, Operation]:
     return operations.claim(["a"]), operations.claim(["t"]), operations.claim(["c"])
 
 

@@ -58,7 +58,7 @@ class Waiting(NamedTuple):
         return min(timestamps.parse(signed.record["at"]) for signed in self.signed)
 
 
-class Batch:
+class JointPush:
     """What goes with one push: records of several owners, proposed one after the other."""
 
     def __init__(self, tip: Chain) -> None:
@@ -187,13 +187,13 @@ class Leader:
             return {waiting.name: Push(UNSENT, str(fault)) for waiting in left}
 
     def _push(self, copy: Replica, left: list[Waiting]) -> Answers:
-        batch = Batch(copy.position().copy())
-        answers, misfits = self._collect(copy.position(), left, batch)
+        joint = JointPush(copy.position().copy())
+        answers, misfits = self._collect(copy.position(), left, joint)
         push = Push(WON)
-        if batch.run:
-            publication = self._publisher.publish(copy, batch.tip, batch.proposals, lambda: None)
+        if joint.run:
+            publication = self._publisher.publish(copy, joint.tip, joint.proposals, lambda: None)
             push = publication.push
-            answers |= _answers(batch.run, publication)
+            answers |= _answers(joint.run, publication)
             if publication.published:
                 with contextlib.suppress(OSError):
                     slots.write(self._folder / "seq", "", publication.published[-1].seq)
@@ -203,18 +203,20 @@ class Leader:
             answers |= dict.fromkeys(misfits, Push(LOST, "it does not fit any more"))
         return answers
 
-    def _collect(self, head: Chain, left: list[Waiting], batch: Batch) -> tuple[Answers, list[str]]:
-        """Fill `batch`: what can be answered without a push, and what does not fit here."""
+    def _collect(
+        self, head: Chain, left: list[Waiting], joint: JointPush
+    ) -> tuple[Answers, list[str]]:
+        """Fill `joint`: what can be answered without a push, and what does not fit here."""
         answers: Answers = {}
         misfits: list[str] = []
         for waiting in left:
-            if not batch.has_room_for(waiting):
+            if not joint.has_room_for(waiting):
                 break
             if answer := self._already_decided(head, waiting):
                 answers[waiting.name] = answer
                 continue
             try:
-                if not batch.add(waiting):
+                if not joint.add(waiting):
                     answers[waiting.name] = Push(UNSENT, "its base is out of sight")
             except RuleBroken:
                 misfits.append(waiting.name)
