@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -16,26 +15,15 @@ from typing import TYPE_CHECKING
 import pytest
 from support.attacker import TRY_REF, Attacker, fsck, plain, second_opinion
 from support.fleet import LEDGER_REF, Fleet
+from support.forgeries import forged, good
 from support.serve_process import serving, without_python
 
 from coordledger.server.daemon import MAX_AT_ONCE, MAX_REQUEST
 from coordledger.setup.genesis import mint
 
-from .test_pre_receive import FORGED, MANGLED, REWRITES, TREES, _root
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-DOUBTS = ("bad-push", "hook-broken", "no-secret", "gap")
-
-
-def good(attacker: Attacker, on: str | None = None) -> str:
-    return attacker.propose(attacker.signed("alice", "void", on=on), on=on)
-
-
-def forged(attacker: Attacker) -> str:
-    return attacker.propose(attacker.sign(attacker.record("alice", "void"), mint()))
 
 
 def request(attacker: Attacker, new: str, *, there: Path | None = None, objects: str = "") -> bytes:
@@ -90,18 +78,6 @@ def attacker(served: Fleet, attacker_for: Callable[[Fleet], Attacker]) -> Attack
     return attacker_for(served)
 
 
-def same(attacker: Attacker, spec: str, slug: str) -> None:
-    """It is refused: for the same reason, or because the resident leaves it to the hook."""
-    before = attacker.refs()
-    pushed = attacker.push(spec)
-    assert pushed.code != 0
-    assert attacker.refs() == before
-    if slug in DOUBTS:
-        assert not pushed.said
-    else:
-        assert pushed.slug == slug
-
-
 def test_right_records_pass_by_the_word_of_the_resident_alone(attacker: Attacker) -> None:
     assert attacker.push(good(attacker)).slug == ""
     assert attacker.push(attacker.voids(3)[-1]).slug == ""
@@ -112,32 +88,6 @@ def test_a_claim_of_the_api_passes(served: Fleet) -> None:
     bob = served.ledger("bob")
     assert bob.claim("resident").outcome == "won"
     assert bob.claim("resident").outcome == "lost"
-
-
-@pytest.mark.parametrize("case", FORGED)
-def test_a_forged_record_is_refused_the_same(attacker: Attacker, case: str) -> None:
-    make, slug = FORGED[case]
-    same(attacker, make(attacker), slug)
-
-
-@pytest.mark.parametrize("case", REWRITES)
-def test_history_only_grows(attacker: Attacker, case: str) -> None:
-    make, slug = REWRITES[case]
-    same(attacker, f"{make(attacker)}:{LEDGER_REF}", slug)
-
-
-@pytest.mark.parametrize("case", TREES)
-def test_a_tree_that_the_record_does_not_make_is_refused(attacker: Attacker, case: str) -> None:
-    same(attacker, _root(attacker, TREES[case]), "bad-commit")
-
-
-def test_a_commit_with_one_thing_changed_is_refused(attacker: Attacker) -> None:
-    raw = attacker.raw(
-        attacker.propose(attacker.signed("bob", "send", channel="general", body="hello"))
-    )
-    for pattern, new in MANGLED.values():
-        pushed = attacker.push(attacker.add("commit", re.sub(pattern, new, raw, count=1)))
-        assert pushed.slug in ("bad-commit", "bad-json", "not-canonical", "bad-signature")
 
 
 def test_other_pushes_and_tries_and_noise(attacker: Attacker, served: Fleet) -> None:

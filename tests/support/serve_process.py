@@ -49,12 +49,23 @@ def serving(*fleets: Fleet) -> Iterator[ServeProcess]:
 
 
 @contextmanager
-def without_python(fleet: Fleet) -> Iterator[None]:
-    """The hook cannot verify anything: whatever is right, somebody else has said."""
-    hook = fleet.remote / "hooks/pre-receive"
+def without_python(fleet: Fleet, name: str = "pre-receive") -> Iterator[None]:
+    """The hook can neither verify nor land: whatever passes, the resident has let pass."""
+    hook = fleet.remote / "hooks" / name
     whole = hook.read_text()
     hook.write_text(re.sub("(?m)^python=.*", "python=/bin/false", whole))
     try:
         yield
     finally:
         hook.write_text(whole)
+
+
+@contextmanager
+def hidden(fleet: Fleet, name: str) -> Iterator[None]:
+    """A file of the remote's is away."""
+    away = fleet.remote / f"{name}.away"
+    (fleet.remote / name).rename(away)
+    try:
+        yield
+    finally:
+        away.rename(fleet.remote / name)

@@ -1,0 +1,59 @@
+"""The ways by which records get into a ledger: two hooks, each by itself or through a resident.
+
+Rules: one fleet has all of them, so that the very same commit can be pushed by each. By the way
+of a resident the hook itself cannot work: whatever passes or is refused with a reason has been
+judged by the resident.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from support.fleet import LEDGER_REF
+from support.sequencing import FOR_REF
+from support.serve_process import hidden, without_python
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.attacker import Attacker, Pushed
+    from support.fleet import Fleet
+
+
+class WayIn(NamedTuple):
+    """Where records are pushed, which hook judges them, and whether a resident does it for it."""
+
+    ref: str
+    hook: str
+    by_resident: bool
+
+    @property
+    def sequences(self) -> bool:
+        return self.ref == FOR_REF
+
+    @contextmanager
+    def alone(self, fleet: Fleet, *, with_python: bool = False) -> Iterator[None]:
+        """No other way is open; the hook of a resident may have its Python, too."""
+        with ExitStack() as stack:
+            if not self.by_resident:
+                stack.enter_context(hidden(fleet, "coordledger/socket"))
+            elif not with_python:
+                stack.enter_context(without_python(fleet, self.hook))
+            yield
+
+    def push(self, attacker: Attacker, oid: str, *, with_python: bool = False) -> Pushed:
+        with self.alone(attacker.fleet, with_python=with_python):
+            return attacker.push(f"{oid}:{self.ref}")
+
+
+WAYS_IN = {
+    "pre-receive": WayIn(LEDGER_REF, "pre-receive", by_resident=False),
+    "pre-receive by the resident": WayIn(LEDGER_REF, "pre-receive", by_resident=True),
+    "proc-receive": WayIn(FOR_REF, "proc-receive", by_resident=False),
+    "proc-receive by the resident": WayIn(FOR_REF, "proc-receive", by_resident=True),
+}
+DIRECT = {name: way for name, way in WAYS_IN.items() if not way.sequences}
+SEQUENCED = {name: way for name, way in WAYS_IN.items() if way.sequences}
+# A resident leaves these to the hook: they may come from its surroundings, not from the push.
+DOUBTS = ("bad-push", "hook-broken", "no-secret", "gap")
