@@ -1,6 +1,6 @@
 """Follow a chain: the one verification behind hook, client and auditor.
 
-Rules of this file (docs/format.md, section 9):
+Rules (docs/format.md, sections 9 and 11):
 - `Chain.propose` holds every rule but the MAC and renders the commit; writing a record
   and judging somebody's commit both go through it, so they cannot drift apart.
 - `Chain.check` = the MAC, and `propose`; `Chain.judge` = parse, check, compare the bytes;
@@ -8,7 +8,7 @@ Rules of this file (docs/format.md, section 9):
   has then not moved.
 - `judge_all` reports on many commits what `judge` raises on one.
 - Objects are read through a function that is passed in; nothing is written, no clock
-  is read. Who may look at which chain when, and what a server adds, is decided above.
+  is read. Which chain is looked at when, and what a server adds, is not decided here.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ def authenticate(state: State, signed: Signed, seq: int, keyring: Keyring) -> st
     `state` is the parent's, or any later one: entries of keys are never removed.
     Raises `RuleBroken`: unknown-key, bad-signature.
     """
-    r = signed.record
-    if r["kind"] == "genesis":  # it brings its own key
-        nonce, fingerprint = r["nonce"], r["fingerprint"]
+    record = signed.record
+    agent, key = record["agent"], record["key"]
+    if record["kind"] == "genesis":  # it brings its own key
+        nonce, fingerprint = record["nonce"], record["fingerprint"]
     else:
-        nonce = state.ledger["nonce"]
-        fingerprint = state.key(r["agent"], r["key"], seq)["fingerprint"]
-    secret = keyring.find(nonce, r["agent"], r["key"], fingerprint)
+        nonce, fingerprint = state.ledger["nonce"], state.key(agent, key, seq)["fingerprint"]
+    secret = keyring.find(nonce, agent, key, fingerprint)
     if secret is None:
         return UNVERIFIED
     if not secret.verifies(signed.payload, signed.tag):
-        raise RuleBroken("bad-signature", agent=r["agent"], key=r["key"])
+        raise RuleBroken("bad-signature", agent=agent, key=key)
     return AUTHENTIC
 
 
@@ -96,7 +96,12 @@ def judge_all(chain: Chain, commits: Iterable[tuple[str, bytes]]) -> Iterator[Ju
 
 
 class Proposal:
-    """A record in its place: the commit, the content of the commit, all new objects."""
+    """A signed record in its place, on one head: what would be written to put it there.
+
+    `commit` and its bytes `content`; `tree`, the state after it; `objects`, everything that is
+    new (id -> kind, content). It becomes a record of the chain where somebody writes the objects
+    and moves the ref, and void where the ref has moved before.
+    """
 
     __slots__ = ("commit", "complete", "content", "objects", "tree")
 
@@ -120,10 +125,10 @@ class Chain:
 
     def copy(self, keyring: Keyring | None = None) -> Chain:
         """Another chain at the same head, to try something out on: this one stays."""
-        made = Chain(self._read, keyring or self._keyring, None, self._algo)
-        made.head, made.state = self.head, State(self.state.tree.copy())
-        made._recent = list(self._recent)
-        return made
+        other = Chain(self._read, keyring or self._keyring, None, self._algo)
+        other.head, other.state = self.head, State(self.state.tree.copy())
+        other._recent = list(self._recent)
+        return other
 
     @property
     def next_seq(self) -> int:
@@ -141,21 +146,8 @@ class Chain:
 
         Raises `RuleBroken`.
         """
-        r = signed.record
-        self._check_belongs(r)
-        complete = True
-        if self.head is None:
-            alg, seq = r["alg"], 0
-        else:
-            seq = self.head.seq + 1
-            alg = self.state.key(r["agent"], r["key"], seq)["alg"]
-            self._check_time(r, self.head)
-            complete = self._check_base(r, self.head)
-        tree = self.state.tree.update(records.apply(self.state, r, seq))
-        content = render_commit(self.head, tree.root, signed, alg)
-        oid = object_id("commit", content, self._algo)
-        made = successor(oid, self.head, tree.root, signed)
-        return Proposal(made, content, tree, complete)
+        self._check_belongs(signed.record)
+        return self._place(signed)
 
     def check(self, signed: Signed) -> tuple[str, Proposal]:
         """The verdict on `signed` as the next record, and its place. The chain does not move.
@@ -164,8 +156,22 @@ class Chain:
         """
         self._check_belongs(signed.record)
         verdict = authenticate(self.state, signed, self.next_seq, self._keyring)
-        proposal = self.propose(signed)
+        proposal = self._place(signed)
         return verdict if proposal.complete else UNVERIFIED, proposal
+
+    def _place(self, signed: Signed) -> Proposal:
+        record, seq, complete = signed.record, self.next_seq, True
+        if self.head is None:
+            alg = record["alg"]
+        else:
+            alg = self.state.key(record["agent"], record["key"], seq)["alg"]
+            self._check_time(record, self.head)
+            complete = self._check_base(record, self.head)
+        tree = self.state.tree.update(records.apply(self.state, record, seq))
+        commit = successor(self.head, tree.root, signed)
+        content = render_commit(commit, alg)
+        commit.oid = object_id("commit", content, self._algo)
+        return Proposal(commit, content, tree, complete)
 
     def judge(self, oid: str, content: bytes, parsed: Commit | None = None) -> str:
         """Verify the commit `oid` as the next one and step onto it; its verdict.
@@ -205,36 +211,40 @@ class Chain:
 
     # -- the rules that look at the chain rather than at the state
 
-    def _check_belongs(self, r: Record) -> None:
+    def _check_belongs(self, record: Record) -> None:
         """Rule 1's second half, and what a genesis record has to certify itself."""
-        if self.head is not None:
-            if r["kind"] == "genesis":
-                raise RuleBroken("bad-genesis", why="the ledger has one already")
-            ledger = self.state.ledger["ledger"]
-            if r["ledger"] != ledger:
-                raise RuleBroken("wrong-ledger", got=r["ledger"], expected=ledger)
-        elif r["kind"] != "genesis":
+        if self.head is None:
+            self._check_first(record)
+        elif record["kind"] == "genesis":
+            raise RuleBroken("bad-genesis", why="the ledger has one already")
+        elif record["ledger"] != self.state.ledger["ledger"]:
+            expected = self.state.ledger["ledger"]
+            raise RuleBroken("wrong-ledger", got=record["ledger"], expected=expected)
+
+    def _check_first(self, record: Record) -> None:
+        if record["kind"] != "genesis":
             raise RuleBroken("bad-genesis", why="the first record is none")
-        elif r["ledger"] != signing.ledger_id(r):
+        if record["ledger"] != signing.ledger_id(record):
             raise RuleBroken("bad-genesis", why="the ledger's id does not certify it")
-        elif r["key"] != 1:
+        if record["key"] != 1:
             raise RuleBroken("bad-genesis", why="its key is not number 1")
 
-    def _check_time(self, r: Record, parent: Commit) -> None:
-        behind = 1000 * parent.committed - timestamps.parse(r["at"])
+    def _check_time(self, record: Record, parent: Commit) -> None:
+        """Rule 5."""
+        behind = 1000 * parent.committed - timestamps.parse(record["at"])
         if behind > 2 * self.state.skew:
             raise RuleBroken("time-backwards", behind=timestamps.span(behind))
 
-    def _check_base(self, r: Record, parent: Commit) -> bool:
+    def _check_base(self, record: Record, parent: Commit) -> bool:
         """Rules 3 and 4. False if a shallow copy does not reach down to the base."""
-        base = r["base"]
+        base, agent, op = record["base"], record["agent"], record["op"]
         distance = parent.seq - base["seq"]
         if distance < 0:
             raise RuleBroken("bad-base", why="it is newer than the parent")
         if distance > MAX_BASE_DISTANCE:
             raise RuleBroken("bad-base", why=f"more than {MAX_BASE_DISTANCE} records ago")
-        if self.find(r["agent"], r["op"], base["seq"]):
-            raise RuleBroken("replayed", agent=r["agent"], op=r["op"])
+        if self.find(agent, op, base["seq"]):
+            raise RuleBroken("replayed", agent=agent, op=op)
         lowest = self._recent[0].seq
         if lowest > base["seq"]:
             return False
@@ -242,26 +252,25 @@ class Chain:
             raise RuleBroken("bad-base", why="another digest stands at that seq")
         return True
 
+    # -- commits below the head
+
     def find(self, agent: str, op: str, above: int) -> Commit | None:
         """The record with this agent and op, of those with a seq above `above`."""
         self._reach(above)
         first = max(0, above + 1 - self._recent[0].seq)
-        return next(
-            (
-                c
-                for c in self._recent[first:]
-                if c.record["op"] == op and c.record["agent"] == agent
-            ),
-            None,
-        )
+        for commit in self._recent[first:]:
+            record = commit.record
+            if record["op"] == op and record["agent"] == agent:
+                return commit
+        return None
 
     def at(self, seq: int) -> Commit | None:
         """The commit at `seq`, up to the head and as far down as a base may lie."""
         if self.head is None or not 0 <= self.head.seq - seq <= MAX_BASE_DISTANCE:
             return None
         self._reach(seq)
-        place = seq - self._recent[0].seq
-        return self._recent[place] if place >= 0 else None
+        index = seq - self._recent[0].seq
+        return self._recent[index] if index >= 0 else None
 
     def _reach(self, seq: int) -> None:
         """Read older commits until the one at `seq` is in `_recent`, as far as they are here."""
@@ -279,12 +288,12 @@ class Chain:
 
 def _difference(expected: bytes, got: bytes) -> str:
     """Where two commits differ first: for people, once they are known to differ."""
-    wanted, found = expected.split(b"\n"), got.split(b"\n")
     names = ["tree", "parent", "author", "committer", "", "subject"]
-    if expected.startswith(b"tree ") and b"\nparent " not in expected:
+    if b"\nparent " not in expected:
         names.remove("parent")
-    for at, (a, b) in enumerate(zip(wanted, found, strict=False)):
-        if a != b:
-            name = names[at] if at < len(names) else ""
-            return f"the {name} line differs" if name else f"line {at + 1} differs"
+    pairs = zip(expected.split(b"\n"), got.split(b"\n"), strict=False)
+    for index, (wanted, found) in enumerate(pairs):
+        if wanted != found:
+            name = names[index] if index < len(names) else ""
+            return f"the {name} line differs" if name else f"line {index + 1} differs"
     return "it is longer or shorter"

@@ -1,9 +1,9 @@
 """A signed record <-> its one commit (docs/format.md, section 6).
 
-Rules: `render` is a pure function and the only builder of a chain's commits (`envelope`
-dresses one for the way to a server that renders it again); `parse` takes out
-the record, the tag and what a successor needs, and checks no more than that: whoever
-verifies renders what was parsed and compares the bytes. Rebuild, don't inspect.
+Rules: `successor` decides everything about a commit, and `render_commit` is the only builder
+of its bytes (`envelope` changes them for the way to a server that renders them again).
+`parse_commit` takes a commit's bytes apart and checks no more than it needs for that: a
+verifier renders what was parsed and compares the bytes. Rebuild, don't inspect.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ FIRST_DIGEST = bytes(32)
 
 
 class Commit:
-    """One commit of a chain, taken apart. Verified only where somebody verified it."""
+    """One commit of a chain, taken apart.
+
+    It says nothing about whether it is valid: that is known where it was judged.
+    """
 
     __slots__ = ("committed", "digest", "oid", "parent", "seq", "signed", "tree")
 
@@ -40,7 +43,9 @@ class Commit:
         seq: int,
         digest: str,
     ) -> None:
-        """`committed` is the committer's date in seconds since 1970."""
+        """`oid`, `tree`, `parent`: object ids. `committed`: the committer's date in seconds
+        since 1970. `digest`: the chain's, up to this record.
+        """
         self.oid, self.tree, self.parent = oid, tree, parent
         self.committed, self.signed, self.seq, self.digest = committed, signed, seq, digest
 
@@ -55,90 +60,99 @@ def next_digest(before: str | None, signed: Signed) -> str:
     return digest("sha256", start + signed.payload + b"\n" + signed.tag).hex()
 
 
-def successor(oid: str, parent: Commit | None, tree: str, signed: Signed) -> Commit:
-    """The commit that puts `signed` on `parent`, with that state and id."""
-    at = timestamps.parse(signed.record["at"]) // 1000
+def successor(parent: Commit | None, tree: str, signed: Signed) -> Commit:
+    """The commit that puts `signed` on `parent`, with that state.
+
+    Its `oid` is empty: the bytes that `render_commit` makes of it decide that.
+    """
+    at = _seconds(signed.record)
     if parent is None:
-        return Commit(oid, tree, None, at, signed, 0, next_digest(None, signed))
+        return Commit("", tree, None, at, signed, 0, next_digest(None, signed))
     committed = max(at, parent.committed)
     digest = next_digest(parent.digest, signed)
-    return Commit(oid, tree, parent.oid, committed, signed, parent.seq + 1, digest)
+    return Commit("", tree, parent.oid, committed, signed, parent.seq + 1, digest)
 
 
-def render_commit(parent: Commit | None, tree: str, signed: Signed, alg: str) -> bytes:
-    """The content of the one commit that puts `signed` on `parent`, with that state."""
-    r = signed.record
-    at = timestamps.parse(r["at"]) // 1000
-    made = successor("", parent, tree, signed)
-    who = f"{r['agent']}/{r['session']} <{r['agent']}@{r['ledger']}>"
-    above = f"parent {parent.oid}\n" if parent else ""
+def _seconds(record: Record) -> int:
+    return timestamps.parse(record["at"]) // 1000
+
+
+def render_commit(commit: Commit, alg: str) -> bytes:
+    """The content of a commit that `successor` made; `alg` is that of the signer's key."""
+    signed, record = commit.signed, commit.record
+    agent, key = record["agent"], record["key"]
+    who = f"{agent}/{record['session']} <{agent}@{record['ledger']}>"
+    parent = f"parent {commit.parent}\n" if commit.parent else ""
     tag = b2a_base64(signed.tag, newline=False).decode("ascii")
-    text = f"""tree {tree}
-{above}author {who} {at} +0000
-committer {who} {made.committed} +0000
+    text = f"""tree {commit.tree}
+{parent}author {who} {_seconds(record)} +0000
+committer {who} {commit.committed} +0000
 
-{records.subject(r)}
+{records.subject(record)}
 
 {signed.payload.decode("ascii")}
 
-Coordledger-Signature: {alg} {r["agent"]}/{r["key"]} {tag}
-Coordledger-Seq: {made.seq}
-Coordledger-Digest: {made.digest}
+Coordledger-Signature: {alg} {agent}/{key} {tag}
+Coordledger-Seq: {commit.seq}
+Coordledger-Digest: {commit.digest}
 """
     return text.encode("ascii")
 
 
-def envelope(content: bytes, above: str | None, tree: str) -> bytes:
-    """The commit `content` on another parent or on none, with another tree: to send its record
-    to who puts it into its place, and to need nothing else there.
+def envelope(content: bytes, parent: str | None, tree: str) -> bytes:
+    """The commit `content` on another parent or on none, with another tree.
+
+    It takes the record to a server that puts it into its place itself, and that therefore
+    needs nothing else of the sender's.
     """
     _, _, rest = content.partition(b"\nauthor ")
-    parent = f"parent {above}\n" if above else ""
-    return f"tree {tree}\n{parent}author ".encode("ascii") + rest
+    line = f"parent {parent}\n" if parent else ""
+    return f"tree {tree}\n{line}author ".encode("ascii") + rest
 
 
 def parse_commit(oid: str, content: bytes) -> Commit:
-    """What `render` would have to have been given, out of the bytes of a commit.
+    """What `render_commit` would have to have been given to make these bytes.
 
-    Raises `RuleBroken`: bad-commit, too-large, and those of `canonical` and `records`.
+    Raises `RuleBroken`: bad-commit, too-large, bad-signature, and those of `canonical.decode`
+    and `records.check`.
     """
     return _parse(oid, content, lambda payload: records.check(canonical.decode(payload)))
 
 
 def recall_commit(oid: str, content: bytes) -> Commit:
-    """The same of a commit below a head that the caller trusts: `content` is known to be that
-    of `oid`, and was judged when it got there. In half the time of `parse`.
+    """The same in half the time, of a commit that was judged before.
 
+    For commits below a head that the caller trusts: `content` is known to be that of `oid`.
     Raises `RuleBroken`: bad-commit, too-large, bad-signature.
     """
-    return _parse(oid, content, _record_of)
+    return _parse(oid, content, _trusted_record)
 
 
-def _record_of(payload: bytes) -> Record:
+def _trusted_record(payload: bytes) -> Record:
     record = canonical.read(payload)
     if not isinstance(record, dict) or not {"agent", "key", "op"} <= record.keys():
         raise ValueError("no record")
     return record
 
 
-def _parse(oid: str, content: bytes, record_of: Callable[[bytes], Record]) -> Commit:
+def _parse(oid: str, content: bytes, read: Callable[[bytes], Record]) -> Commit:
     if len(content) > MAX_COMMIT_BYTES:
         raise RuleBroken("too-large", what="the commit", size=len(content), limit=MAX_COMMIT_BYTES)
     try:
         head, _subject, payload, trailers = content.split(b"\n\n")
         lines = head.decode("ascii").split("\n")
         tree = lines[0].removeprefix("tree ")
-        above = lines[1].removeprefix("parent ") if lines[1].startswith("parent ") else None
+        parent = lines[1].removeprefix("parent ") if lines[1].startswith("parent ") else None
         committed = int(lines[-1].split(" ")[-2])
         signature, seq, digest = (line.split(b": ")[1] for line in trailers.splitlines())
         tag = a2b_base64(signature.split(b" ")[2], strict_mode=True)
         number = int(seq)
         digest_text = digest.decode("ascii")
         bytes.fromhex(digest_text)
-        record = record_of(payload)
+        record = read(payload)
     except (ValueError, IndexError, RecursionError):
         raise RuleBroken("bad-commit", why="it has not the form of a record's commit") from None
-    if len(tag) != TAG_BYTES:  # who has no secret sees that much
+    if len(tag) != TAG_BYTES:  # a reader without the secret sees that much
         raise RuleBroken("bad-signature", agent=record["agent"], key=record["key"])
     signed = Signed(payload, record, tag)
-    return Commit(oid, tree, above, committed, signed, number, digest_text)
+    return Commit(oid, tree, parent, committed, signed, number, digest_text)

@@ -160,7 +160,13 @@ class _TaskPages:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._pages: dict[str, list[bytes]] = {}
-        self._names: dict[bytes, str] = {}
+        self._paths: dict[str, str] = {}  # by task
+        self._names: dict[bytes, str] = {}  # by line
+
+    def _path_of(self, name: str) -> str:
+        if name not in self._paths:
+            self._paths[name] = page_path(name)
+        return self._paths[name]
 
     def _page(self, path: str) -> list[bytes]:
         if path not in self._pages:
@@ -185,7 +191,7 @@ class _TaskPages:
         return low
 
     def find(self, name: str) -> Record | None:
-        lines = self._page(page_path(name))
+        lines = self._page(self._path_of(name))
         index = self._index_of(lines, name)
         task = value_of(lines[index]) if index < len(lines) else None
         return task if task and task["task"] == name else None
@@ -195,7 +201,7 @@ class _TaskPages:
         grown = {}  # the pages with a new line: page -> task
         for task in tasks:
             name = task["task"]
-            path = page_path(name)
+            path = self._path_of(name)
             lines = pages.setdefault(path, list(self._page(path)))
             index = self._index_of(lines, name)
             if index < len(lines) and self._name_of(lines[index]) == name:

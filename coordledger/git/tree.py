@@ -197,6 +197,9 @@ class Tree:
         """The tree after `changes` (path -> content, None removes); its `objects` are new."""
         after = Tree(self._read, None, self._algo)
         after._memory = self._memory
+        if not changes and self.root:
+            after.root = self.root
+            return after
         nested: dict[str, Any] = {}
         for path, content in changes.items():
             *folders, name = path.split("/")

@@ -16,7 +16,7 @@ from support.attack_batch import Batch
 from support.attacker import packet, plain
 from support.fleet import LEDGER_REF
 
-from coordledger.format.commit import Commit, render_commit
+from coordledger.format.commit import Commit, render_commit, successor
 from coordledger.format.signing import Signed
 from coordledger.format.state import page_path
 from coordledger.git.process import Deadline, Git
@@ -105,7 +105,7 @@ def chain_of(attacker: Attacker, count: int) -> str:
     signed = attacker.signed("bob", "void")
     objects, parent = [], tip
     for _ in range(count):
-        content = render_commit(parent, tip.tree, signed, "hmac-sha256")
+        content = render_commit(successor(parent, tip.tree, signed), "hmac-sha256")
         made = GitCommit.from_string(content)
         oid = made.id.decode()
         parent = Commit(

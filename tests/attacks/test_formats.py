@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from support.attacker import Attacker
     from support.fleet import Fleet
 
-SECOND = Path(__file__).parents[1] / "second_reader.py"
+SECOND = Path(__file__).parents[1] / "support" / "second_reader.py"
 
 
 @pytest.fixture(scope="module")

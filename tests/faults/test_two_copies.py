@@ -15,7 +15,7 @@ from coordledger import Ledger
 from coordledger.client.config import Options
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken
 from coordledger.format.chain import Chain
-from coordledger.format.commit import parse_commit, render_commit
+from coordledger.format.commit import parse_commit, render_commit, successor
 from coordledger.format.signing import Keyring
 from coordledger.git.process import Deadline, Git
 from coordledger.git.repository import Repository
@@ -229,7 +229,7 @@ class Smuggler:
             self.store.write(proposal.objects)
             oid = proposal.commit.oid
         except RuleBroken:
-            content = render_commit(head, head.tree, signed, "hmac-sha256")
+            content = render_commit(successor(head, head.tree, signed), "hmac-sha256")
             oid = self._git("hash-object", "-t", "commit", "-w", "--stdin", data=content).strip()
         return self.push(oid, remote)
 

@@ -16,11 +16,13 @@ from support.memory_ledger import (
     SKEW,
     START,
     MemoryLedger,
+    files_of,
     own_secrets,
     refused,
 )
 
-from coordledger.format import canonical, records, rules, signing, timestamps
+from coordledger import hashes
+from coordledger.format import canonical, commit, records, rules, signing, state, timestamps
 from coordledger.format.chain import (
     AUTHENTIC,
     INVALID,
@@ -30,8 +32,9 @@ from coordledger.format.chain import (
     authenticate,
     judge_all,
 )
-from coordledger.format.commit import next_digest, parse_commit, render_commit
+from coordledger.format.commit import next_digest, parse_commit, render_commit, successor
 from coordledger.format.signing import ALG, Keyring, Secret, Signed
+from coordledger.format.state import State
 from coordledger.git import tree
 from coordledger.git.tree import object_id
 
@@ -275,7 +278,7 @@ def honest(fleet, signed):
     """The commit with the tree that belongs to it: nothing is wrong but the signature."""
     right = Signed(signed.payload, signed.record, bytes(32))
     tree = fleet.chain.propose(right).commit.tree
-    content = render_commit(fleet.chain.head, tree, signed, ALG)
+    content = render_commit(successor(fleet.chain.head, tree, signed), ALG)
     return object_id("commit", content, "sha1"), content
 
 
@@ -355,7 +358,7 @@ class TestMangling:
         found = []
         if not refused(lambda: found.append(records.check(canonical.decode(payload)))):
             signed = Signed(payload, found[0], tag)
-            content = render_commit(parent, parse_commit(oid, content).tree, signed, ALG)
+            content = render_commit(successor(parent, parse_commit(oid, content).tree, signed), ALG)
         else:
             signed = Signed(payload, {}, tag)
             old = parse_commit(oid, content)
@@ -408,6 +411,39 @@ class TestOrder:
         assert fleet.refusal_of(other.sign(other.record("bob", "void"))) == "wrong-ledger"
         elsewhere = other.state.ledger["ledger"]
         assert fleet.refusal("bob", "void", ledger=elsewhere) == "wrong-ledger"
+
+
+class TestProposing:
+    def test_a_proposal_has_all_that_is_new_and_nothing_else(self):
+        fleet = MemoryLedger("bob")
+        for kind, fields in (("claim", {"tasks": ["t"]}), ("void", {}), ("void", {})):
+            before = dict(fleet.store)
+            proposal = fleet.chain.propose(fleet.sign(fleet.record("bob", kind, **fields)))
+            assert not proposal.objects.keys() & before.keys()
+            assert proposal.objects[proposal.commit.oid] == ("commit", proposal.content)
+            for oid, (sort, content) in proposal.objects.items():
+                assert object_id(sort, content, "sha1") == oid
+            fleet.land(proposal.commit.signed)
+            read = State(tree.Tree(fleet.store.__getitem__, fleet.head.tree, "sha1"))
+            assert files_of(read) == files_of(fleet.state)
+
+    def test_nothing_is_hashed_twice_for_one_record(self, monkeypatch):
+        fleet = MemoryLedger("bob")
+        signed = fleet.sign(fleet.record("bob", "claim", tasks=["t", "u"]))
+        wanted = fleet.chain.propose(signed)
+        hashed = []
+
+        def digest(algo, data):
+            hashed.append((algo, data))
+            return hashes.digest(algo, data)
+
+        for module in (tree, commit, state):
+            monkeypatch.setattr(module, "digest", digest)
+        reader = fleet.verifier_at(2)
+        assert reader.judge(wanted.commit.oid, wanted.content) == AUTHENTIC
+        assert len(hashed) == len(set(hashed))
+        # a path for each task, then pages, folders, root and commit; and the chain's digest
+        assert len(hashed) == 2 + len(wanted.objects) + 1
 
 
 class TestMoving:

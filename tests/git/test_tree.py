@@ -195,6 +195,14 @@ def test_a_folder_whose_last_file_goes_goes_too():
     assert tree.update({"a/b/c": None}).root == from_scratch({"d": b"y"}, "sha1")
 
 
+@pytest.mark.parametrize("algo", ["sha1", "sha256"])
+def test_without_a_change_nothing_is_new_and_nothing_is_hashed(algo, monkeypatch):
+    tree = Tree({}.__getitem__, None, algo).update({"a/b": b"1"})
+    monkeypatch.setattr(tree_module, "object_id", None)
+    same = tree.update({})
+    assert (same.root, same.objects) == (tree.root, {})
+
+
 def test_what_is_not_there_is_none():
     tree, _ = made({"a/b": b"x"}, "sha1")
     assert [tree.get(path) for path in ("c", "a", "a/c", "a/b/c", "")] == [None] * 5

@@ -25,7 +25,7 @@ from coordledger.client.ledger import Ledger
 from coordledger.errors import ERRORS
 from coordledger.format import timestamps
 from coordledger.format.chain import Chain, Proposal
-from coordledger.format.commit import parse_commit, render_commit
+from coordledger.format.commit import parse_commit, render_commit, successor
 from coordledger.format.signing import Keyring
 from coordledger.git.process import Deadline, Git
 from coordledger.git.repository import Repository
@@ -240,7 +240,7 @@ class Attacker(memory_ledger.MemoryLedger):
     def render(self, signed: Signed, on: str | None = None, tree: str | None = None) -> str:
         """The commit of `signed` on a head without any rule, by default with the old tree."""
         parent = parse_commit(on or self.tip, self.raw(on or self.tip))
-        content = render_commit(parent, tree or parent.tree, signed, "hmac-sha256")
+        content = render_commit(successor(parent, tree or parent.tree, signed), "hmac-sha256")
         return self.add("commit", content)
 
     def changed(self, oid: str, old: bytes, new: bytes) -> str:

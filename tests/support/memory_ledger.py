@@ -10,7 +10,7 @@ from __future__ import annotations
 from coordledger.errors import RuleBroken
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import AUTHENTIC, Chain, Proposal
-from coordledger.format.commit import Commit, parse_commit, render_commit
+from coordledger.format.commit import Commit, parse_commit, render_commit, successor
 from coordledger.format.rules.ledger import POLICY as LIMITS
 from coordledger.format.signing import ALG
 from coordledger.format.state import State
@@ -230,7 +230,7 @@ class MemoryLedger:
 
     def forge(self, signed: signing.Signed, tree: str | None = None) -> tuple[str, bytes]:
         """The commit that a writer without rules puts on the head (with the head's tree)."""
-        content = render_commit(self.chain.head, tree or self.head.tree, signed, ALG)
+        content = render_commit(successor(self.chain.head, tree or self.head.tree, signed), ALG)
         return self.oid(content), content
 
     def oid(self, content: bytes) -> str:
