@@ -42,8 +42,9 @@ from coordledger.format.rules.mailbox import MAX_ACK
 from coordledger.format.rules.tasks import standing
 from coordledger.format.signing import ALG, Keyring, Secret
 from coordledger.git.address import NOWHERE
+from coordledger.git.outcome import WON
 from coordledger.git.process import Deadline, Git, child_environment
-from coordledger.git.remote import WON, Remote
+from coordledger.git.remote import Remote
 from coordledger.git.repository import Repository
 from coordledger.hashes import digest
 

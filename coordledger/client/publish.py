@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from coordledger.errors import ERRORS, CoordledgerError, Failed, Lost, error, printable
 from coordledger.errors import LOST as EXIT_LOST
-from coordledger.git.remote import LOST, UNKNOWN, UNSENT, WON, PushPayload
+from coordledger.git.outcome import LOST, UNKNOWN, UNSENT, WON, PushPayload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from coordledger.format.chain import Chain, Proposal
     from coordledger.format.commit import Commit
     from coordledger.format.state import State
-    from coordledger.git.remote import Push
+    from coordledger.git.outcome import Push
     from coordledger.git.tree import Objects
 
 MOST_RECORDS, MOST_BYTES = 1024, 16_777_216  # that go with one push

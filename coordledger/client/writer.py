@@ -35,7 +35,7 @@ from coordledger.errors import (
     error,
 )
 from coordledger.format.chain import MAX_BASE_DISTANCE
-from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON
+from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from coordledger.format.chain import Chain, Proposal
     from coordledger.format.signing import Signed
     from coordledger.format.state import State
-    from coordledger.git.remote import Push
+    from coordledger.git.outcome import Push
 
 PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
 PATIENCE = 8  # losses for the longest pause; and attempts to land a void

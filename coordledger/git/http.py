@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 from coordledger.errors import Failed
 from coordledger.git import push_protocol
+from coordledger.git.pktline import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ _FAULTS = (
     HTTPException,
     Failed,
     ValueError,
-    push_protocol.BadWire,
+    ProtocolError,
 )  # ValueError: odd hosts
 
 
@@ -148,7 +149,7 @@ class SmartHttp:
         kind = "result" if body else "advertisement"
         if answer.status != _OK or typed != f"application/x-{service}-{kind}":
             self._fit = False
-            raise push_protocol.BadWire(f"the server answered {answer.status} ({typed})")
+            raise ProtocolError(f"the server answered {answer.status} ({typed})")
         if login:
             with contextlib.suppress(Failed):  # what was answered stays so
                 self._git.run("credential", "approve", said=login)
@@ -201,7 +202,7 @@ class SmartHttp:
                 reader.in_head = False
                 said = answer.read(MOST + 1)
                 if len(said) > MOST:
-                    raise push_protocol.BadWire("too long an answer")
+                    raise ProtocolError("too long an answer")
         except BaseException:
             sock.close()
             raise

@@ -1,4 +1,4 @@
-"""What a push looks like on the wire: git's pkt-lines and packs, as bytes and values.
+"""What a push looks like on the wire: what git's receive-pack and its client say, as values.
 
 Rules: pure; bytes in, values out; no process, no socket, no deadline. Only what a push of
 single refs needs: the advertisement of receive-pack, the request, the report (git's
@@ -8,25 +8,13 @@ a report that is cut off or odd is no report.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from coordledger.git.tree import deflate
-from coordledger.hashes import digest
+from coordledger.git import pktline
+from coordledger.git.pktline import FLUSH, ProtocolError
 
-if TYPE_CHECKING:
-    from coordledger.git.tree import Objects
-
-FLUSH = b"0000"
-MAX_PKT = 65_520
-MANY = 64  # objects
 _ASKED = ("report-status", "side-band-64k", "delete-refs", "quiet", "ofs-delta")
-_HEX = frozenset(b"0123456789abcdefABCDEF")
-_KINDS = {"commit": 1, "tree": 2, "blob": 3}
 _DATA, _PROGRESS = b"\1", b"\2"  # the third band says what the server died of
-
-
-class BadWire(Exception):
-    """What came is not what the protocol says."""
 
 
 class Advertisement(NamedTuple):
@@ -50,93 +38,35 @@ class Report(NamedTuple):
     printed: str
 
 
-def pack(objects: Objects, algo: str) -> bytes:
-    """A pack (gitformat-pack(5)) of whole objects: id -> kind, content."""
-    parts = [b"PACK", (2).to_bytes(4, "big"), len(objects).to_bytes(4, "big")]
-    deflated = _deflated([content for _, content in objects.values()])
-    for (kind, content), small in zip(objects.values(), deflated, strict=True):
-        size = len(content)
-        head = [_KINDS[kind] << 4 | size & 15]
-        size >>= 4
-        while size:
-            head[-1] |= 128
-            head.append(size & 127)
-            size >>= 7
-        parts += [bytes(head), small]
-    whole = b"".join(parts)
-    return whole + digest(algo, whole)
-
-
-def _deflated(contents: list[bytes]) -> list[bytes]:
-    """Each by itself; of many another thread makes half: zlib leaves the interpreter to others."""
-    if len(contents) <= MANY:
-        return [deflate(content) for content in contents]
-    from threading import Thread  # noqa: PLC0415 - a claim needs none
-
-    half = len(contents) // 2
-    second: list[bytes] = []
-    helper = Thread(target=lambda: second.extend(map(deflate, contents[half:])))
-    helper.start()
-    first = [deflate(content) for content in contents[:half]]
-    helper.join()
-    return first + second
-
-
-def pkt(data: bytes) -> bytes:
-    return b"%04x%s" % (len(data) + 4, data)
-
-
-def packets(data: bytes) -> tuple[list[bytes], int | None]:
-    """The packets up to the first flush, and where it ends; None if it has not come yet.
-
-    Raises `BadWire`.
-    """
-    found: list[bytes] = []
-    at = 0
-    while at + 4 <= len(data):
-        if not _HEX.issuperset(data[at : at + 4]):  # int() takes more for digits
-            raise BadWire(_text(data[at : at + 80]))
-        size = int(data[at : at + 4], 16)
-        if size == 0:
-            return found, at + 4
-        if not 4 <= size <= MAX_PKT:
-            raise BadWire("a packet of an impossible length")
-        if at + size > len(data):
-            break
-        found.append(data[at + 4 : at + size])
-        at += size
-    return found, None
-
-
 def advertisement(lines: list[bytes]) -> Advertisement:
-    """The packets that receive-pack begins with. Raises `BadWire`."""
+    """The packets that receive-pack begins with. Raises `ProtocolError`."""
     refs, capabilities = {}, frozenset[str]()
     for number, line in enumerate(lines):
         what, _, rest = line.rstrip(b"\n").partition(b"\0")
         if what.startswith(b"ERR "):
-            raise BadWire(_text(what[4:]))
+            raise ProtocolError(_text(what[4:]))
         if what.startswith((b"version ", b"shallow ")):
             continue
         oid, _, name = _text(what).partition(" ")
         if rest or number == 0:
             capabilities = frozenset(_text(rest).split())
         if not name:
-            raise BadWire("a ref without a name")
+            raise ProtocolError("a ref without a name")
         if name != "capabilities^{}":
             refs[name] = oid
     return Advertisement(refs, capabilities)
 
 
 def service_advertisement(answer: bytes, service: str) -> Advertisement:
-    """The same as smart HTTP gives it, which announces the service. Raises `BadWire`."""
+    """The same as smart HTTP gives it, which announces the service. Raises `ProtocolError`."""
     announced = f"# service={service}".encode("ascii")
-    said, end = packets(answer)
-    if end is None or [line.rstrip(b"\n") for line in said] != [announced]:
-        raise BadWire("no advertisement of the service")
-    lines, end = packets(answer[end:])
-    if end is None:
-        raise BadWire("the advertisement is cut off")
-    return advertisement(lines)
+    packets, rest, whole = pktline.split(answer)
+    if not whole or [packet.rstrip(b"\n") for packet in packets] != [announced]:
+        raise ProtocolError("no advertisement of the service")
+    packets, _, whole = pktline.split(rest)
+    if not whole:
+        raise ProtocolError("the advertisement is cut off")
+    return advertisement(packets)
 
 
 def request(
@@ -150,20 +80,20 @@ def request(
     out = []
     for old, new, ref in moves:
         line = f"{old or '0' * width} {new or '0' * width} {ref}".encode("ascii")
-        out.append(pkt(line + said))
+        out.append(pktline.encode(line + said))
         said = b""
     return b"".join([*out, FLUSH, pack])
 
 
 def report(answer: bytes, there: Advertisement) -> Report:
-    """The report in what the server answered. Raises `BadWire` if it is not whole."""
+    """The report in what the server answered. Raises `ProtocolError` if it is not whole."""
     unpacked, refs, printed = "", dict[str, str | None](), ""
     if "side-band-64k" in there.capabilities:
         answer, printed = _unband(answer)
-    lines, end = packets(answer)
-    if end is None:
-        raise BadWire("the answer is cut off")
-    for line in map(_text, lines):
+    packets, _, whole = pktline.split(answer)
+    if not whole:
+        raise ProtocolError("the answer is cut off")
+    for line in map(_text, packets):
         word, _, rest = line.rstrip("\n").partition(" ")
         name, _, why = rest.partition(" ")
         if word == "unpack":
@@ -173,21 +103,21 @@ def report(answer: bytes, there: Advertisement) -> Report:
         elif word == "ng":
             refs[name] = why or "refused"
     if not unpacked:
-        raise BadWire("the answer is no report")
+        raise ProtocolError("the answer is no report")
     return Report(unpacked, refs, printed)
 
 
 def _unband(answer: bytes) -> tuple[bytes, str]:
     """The report, and what was printed."""
-    lines, _ = packets(answer)  # the last flush may come after the report's own
+    packets, _, _ = pktline.split(answer)  # the last flush may come after the report's own
     data, printed = [], []
-    for line in lines:
-        if line[:1] == _DATA:
-            data.append(line[1:])
-        elif line[:1] == _PROGRESS:
-            printed.append(line[1:])
+    for packet in packets:
+        if packet[:1] == _DATA:
+            data.append(packet[1:])
+        elif packet[:1] == _PROGRESS:
+            printed.append(packet[1:])
         else:
-            raise BadWire(_text(line[1:]).strip() or "a packet on no band")
+            raise ProtocolError(_text(packet[1:]).strip() or "a packet on no band")
     return b"".join(data), _text(b"".join(printed))
 
 

@@ -2,14 +2,11 @@
 
 Rules: credentials, proxies, ssh commands, CA files and insteadOf are git's business,
 so git does it: `git push`, `git fetch`. Where git would do nothing but start
-`git receive-pack` in a folder of this machine, we start it ourselves (`direct`): a third
-of the time, and its advertisement tells the head before anything is sent. Where git would
-do nothing but speak HTTP, `smart_http` does, on one connection for all pushes.
+`git receive-pack` in a folder of this machine, `receive_pack` does. Where git would do
+nothing but speak HTTP, `http` does, on one connection for all pushes.
 
-A push is a compare-and-swap of one ref. Its outcome is never guessed: `lost` and `refused`
-only on the remote's (or our own git's) complete word; `unsent` only if it is known that
-nothing was sent (git runs its pre-push hook before it sends); everything else is
-`unknown`. It knows refs and ids, and nothing of records.
+A push is a compare-and-swap of one ref; `outcome` says how it ended. It knows refs and ids,
+and nothing of records.
 """
 
 from __future__ import annotations
@@ -17,79 +14,31 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from coordledger.errors import ERRORS, Failed, error
-from coordledger.git import push_protocol
+from coordledger.errors import Failed, error
+from coordledger.git import receive_pack
+from coordledger.git.outcome import LOST, UNKNOWN, Push, from_porcelain, from_report
+from coordledger.git.pktline import ProtocolError
 from coordledger.git.process import Ran
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from coordledger.errors import CoordledgerError
     from coordledger.git.address import Address
     from coordledger.git.http import SmartHttp
-    from coordledger.git.process import Git, Service
-
-WON, LOST, REFUSED, UNSENT, UNKNOWN = "won", "lost", "refused", "unsent", "unknown"
+    from coordledger.git.outcome import PushPayload
+    from coordledger.git.process import Git
 
 _NO_UPKEEP = ("-c", "maintenance.auto=false", "-c", "gc.auto=0")
 _NO_OPTIONS = ("-c", "push.pushOption=")  # the user's are for code; most servers take none
-# How git's versions say that somebody else's push came first.
-_RACES = (
-    "stale info",
-    "fetch first",
-    "non-fast-forward",
-    "failed to update ref",
-    "incorrect old value provided",
-    "reference already exists",
-    "cannot lock ref",
-    "failed to lock",
-    "needs force",
-)
 _ABSENT = ("couldn't find remote ref", "could not find remote ref")
-_REFUSED, _LANDED = "coordledger: refused ", "coordledger: landed "
-_SEQUENCED = "coordledger: sequenced"
-
-
-class Push(NamedTuple):
-    """How a push ended. `code` is the hook's slug if the hook spoke, `why` for people,
-    `blamed` the first digits of the commit that it refused. `landed` tells where commits
-    have got to that somebody else put into their places: id as pushed -> seq, id.
-    """
-
-    outcome: str
-    why: str = ""
-    code: str = ""
-    locked: bool = False
-    blamed: str = ""
-    landed: Mapping[str, tuple[int, str]] | None = None
-    sequenced: bool = False  # the server says that it sequences
-
-
-class PushPayload(NamedTuple):
-    """What a push brings, and what is to be done here on its way.
-
-    `pack()` gives a pack of what is new there. `ready()` is called before anything is sent,
-    maybe while the remote's program starts; it may raise OSError or `Integrity`. `store()`
-    brings it into this repository, for git's own push, and may raise as well. `meanwhile()` is
-    called while the remote is busy, and raises nothing.
-    """
-
-    pack: Callable[[], bytes]
-    ready: Callable[[], None]
-    repository: Callable[[], None]
-    meanwhile: Callable[[], None]
 
 
 class Remote:
     """One remote as seen from one repository (or from none)."""
 
     def __init__(
-        self,
-        git: Git,
-        address: Address,
-        http: tuple[str, str | None] | None = None,
+        self, git: Git, address: Address, http: tuple[str, str | None] | None = None
     ) -> None:
         """`http` (URL and CA file) is where it leads, if git would do nothing else on the way."""
         self._git, self.address, self.shown = git, address, address.shown
@@ -142,13 +91,8 @@ class Remote:
     def head(self, ref: str) -> str | None:
         """The id that `ref` has there, or None. Raises `Failed`: remote-unreachable, …"""
         if self.folder:
-            with (
-                contextlib.suppress(push_protocol.BadWire),  # git says it better
-                self._git.service("upload-pack", self.folder) as service,
-            ):
-                there = _advertised(service)
-                service.finish(push_protocol.FLUSH)
-                return there.refs.get(ref)
+            with contextlib.suppress(ProtocolError):  # git says it better
+                return receive_pack.head(self._git, self.folder, ref)
         if self._http_at:
             from coordledger.git.http import Unsent  # noqa: PLC0415 - 20 ms
 
@@ -201,21 +145,25 @@ class Remote:
         return error("remote-unreachable", remote=self.shown, why=ran.why())
 
     def push(
-        self, ref: str, old: str | None, new: str | None, cargo: PushPayload | None = None
+        self, ref: str, old: str | None, new: str | None, payload: PushPayload | None = None
     ) -> Push:
         """Move `ref` there from `old` to `new`; None means that it does not exist.
 
-        Without `cargo` git finds out what is new there, in this repository. An OSError of our
+        Without `payload` git finds out what is new there, in this repository. An OSError of our
         own disk is raised before anything is sent, and never afterwards.
         """
-        if cargo and self.folder:
-            return self._push_direct(self.folder, ref, old, new, cargo)
-        if cargo:
-            cargo.ready()
-            done = self._http_at and self._push_http(*self._http_at, ref, old, new, cargo)
+        if payload and self.folder:
+            return receive_pack.push(self._git, self.folder, ref, old, new, payload)
+        if payload:
+            payload.ready()
+            done = self._http_at and self._push_http(*self._http_at, ref, old, new, payload)
             if done:
                 return done
-            cargo.repository()
+            payload.store()
+        return self._push_by_git(ref, old, new)
+
+    def _push_by_git(self, ref: str, old: str | None, new: str | None) -> Push:
+        """Its pre-push hook, which it runs before it sends anything, tells whether it began to."""
         import tempfile  # noqa: PLC0415 - which imports much, and is not always needed
 
         with tempfile.TemporaryDirectory(
@@ -241,33 +189,7 @@ class Remote:
             except Failed as fault:  # our deadline ended git in the middle of it
                 ran = Ran(-1, "", fault.message)
             # Where git could not run the hook (a noexec mount), its silence proves nothing.
-            return _outcome(ran, ref, new, sent=sent.exists() or not os.access(hook, os.X_OK))
-
-    def _push_direct(
-        self, folder: str, ref: str, old: str | None, new: str | None, cargo: PushPayload
-    ) -> Push:
-        sent = False
-        try:
-            with self._git.service("receive-pack", folder) as service:
-                cargo.ready()
-                pack = cargo.pack()
-                there = _advertised(service)
-                if there.refs.get(ref) != old:
-                    with contextlib.suppress(Failed):
-                        service.finish(push_protocol.FLUSH)
-                    return Push(LOST, "another head is there")
-                asked = push_protocol.request(there, [(old, new, ref)], pack)
-                if service.fits(asked):
-                    sent = True
-                    service.say(asked)
-                    asked = b""
-                cargo.meanwhile()
-                sent = True
-                answer, errors = service.finish(asked)
-                report = push_protocol.report(answer, there)
-        except (Failed, push_protocol.BadWire) as fault:
-            return Push(UNKNOWN if sent else UNSENT, str(fault))
-        return _reported(report, ref, errors)
+            return from_porcelain(ran, ref, new, sent=sent.exists() or not os.access(hook, os.X_OK))
 
     def _push_http(
         self,
@@ -276,98 +198,16 @@ class Remote:
         ref: str,
         old: str | None,
         new: str | None,
-        cargo: PushPayload,
+        payload: PushPayload,
     ) -> Push | None:
         """None: nothing has moved, and git is to do it."""
         web = self._web(url, ca_file)
         from coordledger.git.http import Unknown, Unsent  # noqa: PLC0415
 
         try:
-            report = web.push(ref, old, new, cargo.pack(), cargo.meanwhile)
+            report = web.push(ref, old, new, payload.pack(), payload.meanwhile)
         except Unsent:
             return None
         except Unknown as fault:
             return Push(UNKNOWN, str(fault))
-        return _reported(report, ref) if report else Push(LOST, "another head is there")
-
-
-def _advertised(service: Service) -> push_protocol.Advertisement:
-    """What receive-pack begins with. Raises `BadWire`, `Failed`: timeout."""
-    lines: list[bytes] = []
-    rest = b""
-    while True:
-        more = service.read()
-        rest += more
-        whole, end = push_protocol.packets(rest)
-        lines += whole
-        rest = rest[sum(4 + len(line) for line in whole) :]  # read once: there may be many refs
-        if end is not None:
-            return push_protocol.advertisement(lines)
-        if not more:
-            _, errors = service.finish()
-            raise push_protocol.BadWire(Ran(-1, "", errors).why())
-
-
-def _reported(report: push_protocol.Report, ref: str, errors: str = "") -> Push:
-    if ref not in report.refs:
-        return Push(UNKNOWN, "the report says nothing of the ref")
-    reason, printed = report.refs[ref], report.printed.splitlines()
-    if reason is None:
-        return _won(printed)
-    return _refusal(reason, printed, errors + report.printed)
-
-
-def _outcome(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
-    for line in ran.out.splitlines():
-        flag, _, rest = line.partition("\t")
-        names, _, summary = rest.partition("\t")
-        # One refspec was pushed; where it is sequenced, git prints the name that it got.
-        if not (names.endswith(f":{ref}") or (new and names.startswith(f"{new}:"))):
-            continue
-        if flag in (" ", "*", "+", "-", "="):
-            # The remote has it; whatever went wrong afterwards cannot undo that.
-            return _won(_remote_lines(ran))
-        reason = summary.partition("(")[2].rpartition(")")[0] or summary
-        push = _refusal(reason, _remote_lines(ran), ran.err)
-        if push.outcome == LOST:
-            return push
-        if summary.startswith(("[remote rejected]", "[rejected]", "[no match]")):
-            return push
-    if not sent:
-        return Push(UNSENT, ran.why())
-    return Push(UNKNOWN, ran.why())
-
-
-def _won(printed: list[str]) -> Push:
-    landed = {}
-    for line in printed:
-        words = line.removeprefix(_LANDED).split() if line.startswith(_LANDED) else []
-        if len(words) == 3 and words[1].isdecimal():
-            landed[words[0]] = (int(words[1]), words[2])
-    return Push(WON, landed=landed or None, sequenced=_SEQUENCED in printed)
-
-
-def _refusal(reason: str, printed: list[str], errors: str) -> Push:
-    """A complete "no": `reason` is git's, `printed` the lines of the remote's hooks."""
-    blamed, code, why = _hook_said(printed)
-    says = _SEQUENCED in printed
-    # What is there already has landed by another way: to be looked for, as after a lost race.
-    if code in ("not-fast-forward", "replayed") or any(text in reason for text in _RACES):
-        return Push(LOST, reason, locked=".lock': File exists" in errors, sequenced=says)
-    why = why or next((line for line in printed if line), "") or reason
-    return Push(REFUSED, why, code, blamed=blamed, sequenced=says)
-
-
-def _remote_lines(ran: Ran) -> list[str]:
-    lines = (line.strip() for line in ran.err.splitlines())
-    return [line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:")]
-
-
-def _hook_said(printed: list[str]) -> tuple[str, str, str]:
-    """Commit, slug and sentence of the hook's refusal, or three empty strings."""
-    for line in printed:
-        if line.startswith(_REFUSED):
-            blamed, _, rest = line.removeprefix(_REFUSED).partition(": ")
-            code, _, why = rest.partition(": ")
-            return (blamed, code, why) if code in ERRORS else (blamed, "", rest)
-    return "", "", ""
+        return from_report(report, ref) if report else Push(LOST, "another head is there")

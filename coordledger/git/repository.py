@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from coordledger.errors import Integrity, RuleBroken, error
-from coordledger.git import loose, push_protocol
+from coordledger.git import loose
+from coordledger.git.pack import MANY, pack
 from coordledger.git.process import NO_REMOTE
 from coordledger.git.tree import ID_LENGTHS, object_id
 
@@ -152,9 +153,7 @@ class Repository:
 
         `pack()` gives what `pack(objects)` does, if the caller may have it already.
         """
-        if (
-            len(objects) <= push_protocol.MANY
-        ):  # more take a tenth of the time as a pack of their own
+        if len(objects) <= MANY:  # more take a tenth of the time as a pack of their own
             loose.write(self._objects, objects)
             return
         ran = self._run(
@@ -168,7 +167,7 @@ class Repository:
 
     def pack(self, objects: Objects) -> bytes:
         """Objects as a pack of their own."""
-        return push_protocol.pack(objects, self.algo)
+        return pack(objects, self.algo)
 
     # -- refs
 

@@ -46,6 +46,7 @@ from coordledger.errors import error
 from coordledger.format.names import LEDGERS
 from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
+from coordledger.git.pktline import FLUSH
 from coordledger.git.process import Deadline, Git, child_environment
 from coordledger.git.repository import open_bare
 from coordledger.server import pre_receive, proc_receive
@@ -242,7 +243,7 @@ def _proc_receive(request: Request, repository: ServedRepository) -> str:
         return UNSURE
     if outcome.code == "no-create":
         repository.combiners.pop(name, None)
-    packets = (proc_receive.report(ref, outcome) + proc_receive.FLUSH).decode("ascii")
+    packets = (proc_receive.report(ref, outcome) + FLUSH).decode("ascii")
     return "\n".join([f"reported {packets}", *map(str, outcome.answers)])
 
 

@@ -25,6 +25,7 @@ from coordledger.format.chain import Chain
 from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
 from coordledger.format.names import FOR, LEDGERS, TRIES, is_identifier
 from coordledger.git.loose import Reader
+from coordledger.git.refs import parse_update
 from coordledger.git.tree import algorithm
 from coordledger.server.admission import (
     MAX_INPUT,
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
     from coordledger.answers import Refused
 
-_HEX = frozenset("0123456789abcdef")
-
 
 def judge_updates(
     pushed: bytes, context: AdmissionContext, *, sequenced: bool = False
@@ -59,7 +58,7 @@ def judge_updates(
         if not pushed.endswith(b"\n"):
             raise RuleBroken("bad-push", why="the list of refs is cut off")
         for line in pushed.decode("ascii", "surrogateescape").split("\n")[:-1]:
-            old, new, ref = _update(line)
+            old, new, ref = parse_update(line)
             if not _is_ours(ref, made=bool(new.strip("0"))):
                 continue
             commit = new
@@ -73,16 +72,6 @@ def judge_updates(
     except RuleBroken as broken:
         return answers.refused(broken.data.get("commit", commit), broken)
     return None
-
-
-def _update(line: str) -> tuple[str, str, str]:
-    """Old id, new id and ref of one line. Raises `RuleBroken`: bad-push."""
-    old, _, rest = line.partition(" ")
-    new, _, ref = rest.partition(" ")
-    good = len(old) == len(new) and len(old) in (40, 64) and _HEX.issuperset(old + new)
-    if not ref or not good:
-        raise RuleBroken("bad-push", why="a line of the list is not: old new ref")
-    return old, new, ref
 
 
 def _is_ours(ref: str, *, made: bool) -> bool:

@@ -19,7 +19,10 @@ from coordledger import answers
 from coordledger.answers import Unknown
 from coordledger.errors import RuleBroken
 from coordledger.format.names import FOR, LEDGERS, is_identifier
+from coordledger.git import pktline
 from coordledger.git.loose import Reader
+from coordledger.git.pktline import FLUSH, ProtocolError
+from coordledger.git.refs import parse_update
 from coordledger.server.admission import MAX_INPUT, environment, server_keyring
 from coordledger.server.sequencer import Outcome, Sequencer, Unsure, refused, wait_in_line
 
@@ -30,42 +33,30 @@ if TYPE_CHECKING:
 
     Command = tuple[str, str]  # the new id and the ref
 
-FLUSH = b"0000"
-_HEX = frozenset(b"0123456789abcdef")
 # A resident process that was asked before may be the reason for these.
 _MAY_STILL_LAND = ("busy", "hook-broken")
 
 
-# -- git's words: pkt-lines (gitprotocol-common(5)) and commands
+# -- what git says
 
 
-def read_packets(read: Callable[[int], bytes]) -> list[bytes]:
-    """The packets up to the next flush. Raises `RuleBroken`: bad-push."""
-    packets: list[bytes] = []
-    total = 0
-    while True:
-        head = read(4)
-        size = int(head, 16) if len(head) == 4 and _HEX.issuperset(head) else -1
-        if size == 0:
-            return packets
-        body = read(size - 4) if size > 4 else b""
-        total += size
-        if size < 4 or len(body) != size - 4 or total > MAX_INPUT:
-            raise RuleBroken("bad-push", why="the list of refs is cut off")
-        packets.append(body.removesuffix(b"\n"))
+def read_lines(take: Callable[[int], bytes]) -> list[bytes]:
+    """What git says up to its next flush. Raises `RuleBroken`: bad-push."""
+    try:
+        packets = pktline.read(take, MAX_INPUT)
+    except ProtocolError:
+        raise RuleBroken("bad-push", why="the list of refs is cut off") from None
+    return [packet.removesuffix(b"\n") for packet in packets]
 
 
 def packet(line: str) -> bytes:
-    body = line.encode("utf-8", "surrogateescape")
-    return b"%04x%s" % (len(body) + 4, body)
+    return pktline.encode(line.encode("utf-8", "surrogateescape"))
 
 
 def parse_command(line: bytes) -> Command:
     """The new id and the ref of a command. Raises `RuleBroken`: bad-push."""
-    parts = line.decode("utf-8", "surrogateescape").split(" ", 2)
-    if len(parts) != 3:
-        raise RuleBroken("bad-push", why="a line of the list is not: old new ref")
-    return parts[1], parts[2]
+    _, new, ref = parse_update(line.decode("utf-8", "surrogateescape"))
+    return new, ref
 
 
 def ledger_of(ref: str) -> str:
@@ -78,10 +69,10 @@ def ledger_of(ref: str) -> str:
 
 def negotiate(ask: IO[bytes], out: IO[bytes]) -> tuple[bool, list[Command]]:
     """Whether the push is atomic, and its commands. Raises `RuleBroken`: bad-push."""
-    version = b"".join(read_packets(ask.read)[:1])
+    version = b"".join(read_lines(ask.read)[:1])
     out.write(packet("version=1") + FLUSH)
     out.flush()
-    return is_atomic(version), [parse_command(line) for line in read_packets(ask.read)]
+    return is_atomic(version), [parse_command(line) for line in read_lines(ask.read)]
 
 
 def resume(ask: IO[bytes], version: bytes, given: bytes) -> tuple[bool, list[Command]]:
@@ -96,8 +87,8 @@ def resume(ask: IO[bytes], version: bytes, given: bytes) -> tuple[bool, list[Com
         part, given = given[:size], given[size:]
         return part + ask.read(size - len(part))
 
-    read_packets(read)
-    return is_atomic(version), [parse_command(line) for line in read_packets(read)]
+    read_lines(read)
+    return is_atomic(version), [parse_command(line) for line in read_lines(read)]
 
 
 def is_atomic(version: bytes) -> bool:

@@ -20,7 +20,7 @@ from coordledger.client.ledger import Ledger, git_at, surroundings
 from coordledger.errors import CoordledgerError, RuleBroken, error, printable
 from coordledger.format.names import TRIES
 from coordledger.format.signing import Signed
-from coordledger.git.remote import LOST, UNSENT, WON
+from coordledger.git.outcome import LOST, UNSENT, WON
 from coordledger.setup import hooks
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from coordledger.client.config import Options, Settings
     from coordledger.format.chain import Chain
+    from coordledger.git.outcome import Push
     from coordledger.git.process import Git
-    from coordledger.git.remote import Push
 
 LEAST_GIT = (2, 30)
 ENFORCEMENT_NONE = "forged records are detected where the keys are, not prevented"

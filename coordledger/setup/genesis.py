@@ -30,7 +30,7 @@ from coordledger.format.names import LEDGERS
 from coordledger.format.rules.ledger import POLICY
 from coordledger.format.signing import ALG, Keyring, Secret
 from coordledger.git.address import local_path
-from coordledger.git.remote import WON
+from coordledger.git.outcome import WON
 from coordledger.git.repository import Repository, open_bare
 from coordledger.setup import hooks
 from coordledger.setup.configuration import remember

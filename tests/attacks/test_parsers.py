@@ -21,8 +21,8 @@ from coordledger.format import canonical, records, rules, signing, timestamps
 from coordledger.format.commit import parse_commit, render_commit, successor
 from coordledger.format.signing import Keyring, Secret
 from coordledger.git.cat_file import CatFile
+from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON, from_porcelain
 from coordledger.git.process import Ran
-from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON, _outcome
 from coordledger.git.tree import object_id
 from coordledger.server.admission import AdmissionContext
 from coordledger.server.pre_receive import judge_updates
@@ -217,11 +217,11 @@ LINES = st.lists(
 
 @bounded
 @given(LINES, LINES, st.integers(-15, 255), st.booleans())
-def test_whatever_git_prints_a_push_has_one_outcome(
+def test_whatever_git_prints_a_push_has_onefrom_porcelain(
     out: str, err: str, code: int, sent: bool
 ) -> None:
     new = "ab" * 20
-    push = _outcome(Ran(code, out, err), LEDGER_REF, new, sent=sent)
+    push = from_porcelain(Ran(code, out, err), LEDGER_REF, new, sent=sent)
     outcomes = (WON, LOST, REFUSED, UNSENT)
     assert push.outcome in (*outcomes, UNKNOWN)
     assert push.code == "" or push.code in ERRORS

@@ -29,7 +29,7 @@ from support.fleet import LEDGER_REF
 from support.serve_process import serving
 
 from coordledger.client.replica import Replica
-from coordledger.git import push_protocol
+from coordledger.git import pktline
 from coordledger.git.cat_file import CatFile
 from coordledger.git.process import Deadline, Git
 from coordledger.setup.hooks import install_hook
@@ -218,13 +218,13 @@ def test_what_a_remote_with_many_refs_says_is_read_once(
     lines = "".join(f"{head} refs/tags/t{n:05}\n" for n in range(5000))
     (fleet.remote / "packed-refs").write_text(f"# pack-refs with: sorted\n{lines}")
     said: list[int] = []
-    packets = push_protocol.packets
+    split = pktline.split
 
-    def counted(data: bytes) -> tuple[list[bytes], int | None]:
+    def counted(data: bytes) -> tuple[list[bytes], bytes, bool]:
         said.append(len(data))
-        return packets(data)
+        return split(data)
 
-    monkeypatch.setattr(push_protocol, "packets", counted)
+    monkeypatch.setattr(pktline, "split", counted)
     with fleet.ledger("alice") as alice:
         assert alice.claim("t").won
     listed = len(fleet.git("for-each-ref", "--format=%(objectname) %(refname)"))

@@ -31,8 +31,8 @@ from coordledger.client import operations
 from coordledger.client.publish import Published
 from coordledger.client.writer import PATIENCE, STUCK_LOSSES
 from coordledger.errors import CoordledgerError, Integrity, error
+from coordledger.git.outcome import WON, Push
 from coordledger.git.process import Deadline
-from coordledger.git.remote import WON, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

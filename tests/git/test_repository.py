@@ -13,8 +13,8 @@ import pytest
 
 from coordledger.errors import Failed, Integrity
 from coordledger.git import repository as module
+from coordledger.git.pack import MANY
 from coordledger.git.process import Deadline, Git
-from coordledger.git.push_protocol import MANY
 from coordledger.git.repository import Repository
 from coordledger.git.tree import object_id
 

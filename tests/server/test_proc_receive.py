@@ -219,9 +219,9 @@ def test_any_shell_speaks_with_git_and_hands_over_the_rest(
             # As git does it: the pipe stays open, and nothing comes before the version's answer.
             ours.settimeout(20)
             ours.sendall(packet(version) + b"0000")
-            assert proc_receive.read_packets(answer.read) == [b"version=1"]
+            assert proc_receive.read_lines(answer.read) == [b"version=1"]
             ours.sendall(commands + b"0000")
-            said = b"\n".join(proc_receive.read_packets(answer.read))
+            said = b"\n".join(proc_receive.read_lines(answer.read))
             process.communicate(timeout=20)
         assert process.returncode == 0
         assert all(text in said for text in answers), said

@@ -22,7 +22,7 @@ from support.sites import SECONDS, Site, wait_until
 
 from coordledger.errors import Failed
 from coordledger.git import http as web
-from coordledger.git import push_protocol
+from coordledger.git import pktline
 from coordledger.git.http import SmartHttp, Unknown, Unsent
 from coordledger.git.process import Deadline, Git
 
@@ -326,20 +326,16 @@ def script() -> Iterator[Callable[..., Script]]:
 
 OLD, NEW = "1" * 40, "2" * 40
 ADVERTISED = (
-    push_protocol.pkt(b"# service=git-receive-pack\n")
-    + push_protocol.FLUSH
-    + push_protocol.pkt(f"{OLD} {LEDGER_REF}".encode() + b"\0report-status side-band-64k\n")
-    + push_protocol.FLUSH
+    pktline.encode(b"# service=git-receive-pack\n")
+    + pktline.FLUSH
+    + pktline.encode(f"{OLD} {LEDGER_REF}".encode() + b"\0report-status side-band-64k\n")
+    + pktline.FLUSH
 )
 
 
 def report(line: str) -> bytes:
-    inner = (
-        push_protocol.pkt(b"unpack ok\n")
-        + push_protocol.pkt(f"{line}\n".encode())
-        + push_protocol.FLUSH
-    )
-    return push_protocol.pkt(b"\1" + inner) + push_protocol.FLUSH
+    inner = pktline.encode(b"unpack ok\n") + pktline.encode(f"{line}\n".encode()) + pktline.FLUSH
+    return pktline.encode(b"\1" + inner) + pktline.FLUSH
 
 
 WON, LOST = report(f"ok {LEDGER_REF}"), report(f"ng {LEDGER_REF} failed to update ref")
@@ -385,7 +381,7 @@ def test_an_answer_that_breaks_off_is_unknown_wherever_it_does(
 ) -> None:
     answer = http(body, form=form)
     # The end that matters is the report's own flush; what follows it says nothing.
-    needed = answer.index(body) + len(body) - len(push_protocol.FLUSH)
+    needed = answer.index(body) + len(body) - len(pktline.FLUSH)
     cuts = [*range(0, needed, 3), needed - 1]
     server = script(
         *(one for cut in cuts for one in (GREETING, lambda s, c=cut: s.sendall(answer[:c])))

@@ -26,8 +26,8 @@ from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import FOR, LEDGERS
 from coordledger.git.history import raw_parent
+from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
 from coordledger.git.process import Deadline, Git
-from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
 from coordledger.git.repository import Repository
 from coordledger.git.tree import object_id
 from coordledger.hashes import digest
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from coordledger.client.journal import Intent
     from coordledger.client.publish import Publisher
     from coordledger.format.commit import Commit
-    from coordledger.git.remote import PushPayload
+    from coordledger.git.outcome import PushPayload
     from coordledger.git.tree import Objects
 
 REF = LEDGERS + "main"

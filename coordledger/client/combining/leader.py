@@ -20,7 +20,7 @@ from coordledger.client.publish import MOST_BYTES, MOST_RECORDS
 from coordledger.errors import RuleBroken
 from coordledger.format import canonical, records, timestamps
 from coordledger.format.signing import Signed
-from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
+from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -33,7 +33,7 @@ from coordledger.client.combining import slots
 from coordledger.client.combining.leader import Leader
 from coordledger.client.publish import Publication, Publisher, as_planned, relocated
 from coordledger.errors import error
-from coordledger.git.remote import UNKNOWN, UNSENT, WON, Push
+from coordledger.git.outcome import UNKNOWN, UNSENT, WON, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

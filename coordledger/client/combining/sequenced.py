@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from coordledger.client.publish import Publication, Publisher, conclude, note_sequenced
 from coordledger.format.commit import envelope
 from coordledger.format.names import FOR
-from coordledger.git.remote import LOST, REFUSED, UNKNOWN, WON, PushPayload
+from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, WON, PushPayload
 from coordledger.git.tree import object_id
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from coordledger.client.replica import Replica
     from coordledger.format.chain import Chain, Proposal
-    from coordledger.git.remote import Push
+    from coordledger.git.outcome import Push
     from coordledger.git.tree import Objects
 
 

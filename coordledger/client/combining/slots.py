@@ -15,7 +15,7 @@ import os
 from typing import TYPE_CHECKING
 
 from coordledger.format import canonical
-from coordledger.git.remote import UNKNOWN, Push
+from coordledger.git.outcome import UNKNOWN, Push
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -27,7 +27,7 @@ from coordledger.client.combining import leader as leader_module
 from coordledger.client.combining import line as line_module
 from coordledger.client.combining import slots
 from coordledger.errors import CoordledgerError, Failed
-from coordledger.git.remote import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
+from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

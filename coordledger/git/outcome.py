@@ -1,0 +1,119 @@
+"""A push: what it brings, and how it ended.
+
+Rules: an outcome is never guessed. `LOST` and `REFUSED` only on the remote's (or our own git's)
+complete word; `UNSENT` only if it is known that nothing was sent; everything else is `UNKNOWN`.
+It reads what git says, in its report or on paper, and what a hook of ours answered; it knows
+refs and ids, and nothing of records.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from coordledger import answers
+from coordledger.answers import SEQUENCED, Landed, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from coordledger.git.process import Ran
+    from coordledger.git.push_protocol import Report
+
+WON, LOST, REFUSED, UNSENT, UNKNOWN = "won", "lost", "refused", "unsent", "unknown"
+
+# How git's versions say that somebody else's push came first.
+_RACES = (
+    "stale info",
+    "fetch first",
+    "non-fast-forward",
+    "failed to update ref",
+    "incorrect old value provided",
+    "reference already exists",
+    "cannot lock ref",
+    "failed to lock",
+    "needs force",
+)
+_COMPLETE = ("[remote rejected]", "[rejected]", "[no match]")
+
+
+class Push(NamedTuple):
+    """How a push ended. `code` is the hook's slug if the hook spoke, `why` for people,
+    `blamed` the first digits of the commit that it refused. `landed` tells where commits
+    have got to that somebody else put into their places: id as pushed -> seq, id.
+    """
+
+    outcome: str
+    why: str = ""
+    code: str = ""
+    locked: bool = False
+    blamed: str = ""
+    landed: Mapping[str, tuple[int, str]] | None = None
+    sequenced: bool = False  # the server says that it sequences
+
+
+class PushPayload(NamedTuple):
+    """What a push brings, and what is to be done here on its way.
+
+    `pack()` gives a pack of what is new there. `ready()` is called before anything is sent,
+    maybe while the remote's program starts; it may raise OSError or `Integrity`. `store()`
+    brings it into this repository, for git's own push, and may raise as well. `meanwhile()` is
+    called while the remote is busy, and raises nothing.
+    """
+
+    pack: Callable[[], bytes]
+    ready: Callable[[], None]
+    store: Callable[[], None]
+    meanwhile: Callable[[], None]
+
+
+def from_report(report: Report, ref: str, errors: str = "") -> Push:
+    """How the push of `ref` ended, of which receive-pack made a report; `errors` it printed."""
+    if ref not in report.refs:
+        return Push(UNKNOWN, "the report says nothing of the ref")
+    reason, printed = report.refs[ref], report.printed.splitlines()
+    if reason is None:
+        return _won(printed)
+    return _refusal(reason, printed, errors + report.printed)
+
+
+def from_porcelain(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
+    """How the push of `new` to `ref` ended that `git push --porcelain` made.
+
+    `sent`: git may have begun to send it.
+    """
+    printed = [line.strip() for line in ran.err.splitlines()]
+    printed = [line.removeprefix("remote:").strip() for line in printed if line[:7] == "remote:"]
+    for line in ran.out.splitlines():
+        flag, _, rest = line.partition("\t")
+        names, _, summary = rest.partition("\t")
+        # One refspec was pushed; where it is sequenced, git prints the name that it got.
+        if not (names.endswith(f":{ref}") or (new and names.startswith(f"{new}:"))):
+            continue
+        if flag in (" ", "*", "+", "-", "="):
+            # The remote has it; whatever went wrong afterwards cannot undo that.
+            return _won(printed)
+        reason = summary.partition("(")[2].rpartition(")")[0] or summary
+        push = _refusal(reason, printed, ran.err)
+        if push.outcome == LOST or summary.startswith(_COMPLETE):
+            return push
+    return Push(UNKNOWN if sent else UNSENT, ran.why())
+
+
+def _won(printed: list[str]) -> Push:
+    given = answers.read(printed)
+    landed = {one.pushed: (one.seq, one.oid) for one in given if isinstance(one, Landed)}
+    return Push(WON, landed=landed or None, sequenced=SEQUENCED in given)
+
+
+def _refusal(reason: str, printed: list[str], errors: str) -> Push:
+    """A complete "no": `reason` is git's, `printed` the lines of the remote's hooks."""
+    given = answers.read(printed)
+    refused = next((one for one in given if isinstance(one, Refused)), None)
+    code, commit = (refused.code, refused.commit) if refused else ("", "")
+    sequenced = SEQUENCED in given
+    # What is there already has landed by another way: to be looked for, as after a lost race.
+    if code in ("not-fast-forward", "replayed") or any(text in reason for text in _RACES):
+        return Push(LOST, reason, locked=".lock': File exists" in errors, sequenced=sequenced)
+    why = refused.message if refused else ""
+    why = why or next((line for line in printed if line), "") or reason
+    return Push(REFUSED, why, code, blamed=commit, sequenced=sequenced)
