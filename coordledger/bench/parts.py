@@ -41,7 +41,7 @@ def run(workspace: Workspace, rounds: int, report: Report) -> Rows:
         return lambda number: timed(act)
 
     with Acts(workspace) as acts, fleet.open(OWNER) as ledger:
-        remote: Any = ledger.remote
+        remote: Any = ledger.connection.remote
         push = remote.push
 
         def watched(*given: Any) -> Any:

@@ -108,13 +108,14 @@ def claim(ledger: Ledger, number: int) -> Took:
 
 def hook_alone(workspace: Workspace, ledger: Ledger, remote: Path) -> Took:
     """The hook as git starts it, on a record whose objects the server has."""
-    chain = ledger.replica.refresh()
-    proposal = chain.propose(ledger.writer().sample(chain))
+    connection = ledger.connection
+    chain = connection.replica.refresh()
+    proposal = chain.propose(connection.writer().sample(chain))
     there = Options(remote, agent=ledger.settings.agent, remote=".")
     with Ledger.from_options(there, workspace.environ) as server:
-        server.local.repository.write(proposal.objects)
+        server.connection.repository.write(proposal.objects)
     old = chain.head.oid if chain.head else ""
-    line = f"{old} {proposal.commit.oid} {ledger.local.ref}\n"
+    line = f"{old} {proposal.commit.oid} {connection.local.ref}\n"
     return timed(
         lambda: subprocess.run(
             [str(remote / "hooks" / "pre-receive")],

@@ -66,7 +66,7 @@ def audit(app: App, full: bool, resume: bool, since: int | None) -> int:
             if since is None:
                 _say_how_to_go_on(app, ledger, full=full)
             raise
-        oldest = ledger.replica.trusted.first
+        oldest = ledger.connection.oldest
     screen.value_of(found)
     for problem in found.problems:
         place = f"{problem['seq']} {problem['commit'][:12]}"
@@ -91,14 +91,13 @@ def audit(app: App, full: bool, resume: bool, since: int | None) -> int:
 
 def _say_how_to_go_on(app: App, ledger: Ledger, *, full: bool) -> None:
     """After an interruption, in one line on stderr."""
-    known = ledger.local.trusted
-    noted = ledger.replica.auditing() if full and known else None
-    done = noted["seq"] if noted else known.audited if known else -1
-    if noted or (done >= 0 and not full):
-        how = "--full --resume" if full else ""
-        app.screen.note(
-            f"verified up to record {done}; coordledger audit {how}".rstrip() + " goes on"
-        )
+    from coordledger.client.audit import verified_up_to  # noqa: PLC0415 - help needs none
+
+    place = verified_up_to(ledger.connection, full=full)
+    if place:
+        seq, resume = place
+        how = "coordledger audit --full --resume" if resume else "coordledger audit"
+        app.screen.note(f"verified up to record {seq}; {how} goes on")
 
 
 @command(

@@ -84,16 +84,15 @@ class App:
                 self.screen.warn(f"unknown configuration key coordledger.{key}")
             try:
                 yield ledger
-                known = ledger.local.trusted
-                self.screen.guarded = known is not None and known.enforcement == "server"
+                self.screen.guarded = ledger.connection.enforcement == "server"
             except KeyboardInterrupt:
-                if any(intent.outcome == "open" for intent in ledger.local.journal.intents()):
+                if ledger.connection.open_writes():
                     raise error("unknown-outcome", why="interrupted") from None
                 raise
 
     def git(self) -> Git:
         """Git, for what is done to a repository named on the command line."""
-        from coordledger.client.ledger import git_at  # noqa: PLC0415
+        from coordledger.client.opening import git_at  # noqa: PLC0415
 
         return git_at(self.options(), os.environ)
 

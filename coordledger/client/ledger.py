@@ -5,53 +5,39 @@
             ...
             ledger.complete("task-1", result="merged as 3f2c1a")
 
-Rules of this file: a use case reads the state, says which record it wants, and leaves
-signing, pushing and settling to `writing`; it makes no rule of claims of its own
-(`state` has them). Every public method ends within the timeout, or with its wait.
+Rules of this file: a use case reads a state or has a record written, and shows what came of it.
+How a ledger is opened, read and written is `opening`'s, what records say `operations`', what a
+state shows `views`'; whether a record fits is decided by `format.state` alone. Every public
+method ends within the timeout, or with its wait.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import coordledger  # what is made of its names is imported when it is made
-from coordledger import keyfiles
-from coordledger.client import config, operations
+from coordledger.client import administration, audit, heads, mailbox, operations, waiting
 from coordledger.client.batch import Batch
-from coordledger.client.claims import Claim, ClaimResult, moment
-from coordledger.client.combining.line import Line
-from coordledger.client.combining.sequenced import SequencedPublisher
-from coordledger.client.config import Options, SecretFinder, Settings
-from coordledger.client.local_state import LocalState
+from coordledger.client.claims import ClaimResult
+from coordledger.client.config import Options
+from coordledger.client.opening import connect, milliseconds_now, silent
 from coordledger.client.operations import Operation, milliseconds, need_channel, need_task
-from coordledger.client.publish import DirectPublisher, Published, push_error
-from coordledger.client.replica import Replica, parse_place
-from coordledger.client.signer import Identity
-from coordledger.client.writer import Writer
+from coordledger.client.views import Views, agent_of, most_urgent, need_authentic, need_live
 from coordledger.errors import LOST, UNKNOWN, CoordledgerError, Failed, Lost, error
-from coordledger.format import records, timestamps
-from coordledger.format.chain import AUTHENTIC, INVALID, UNKNOWN_KEY, UNVERIFIED
-from coordledger.format.names import is_identifier
-from coordledger.format.rules.ledger import POLICY
-from coordledger.format.rules.mailbox import MAX_ACK
-from coordledger.format.rules.tasks import standing
-from coordledger.format.signing import ALG, Keyring, Secret
-from coordledger.git.address import NOWHERE
-from coordledger.git.outcome import WON
-from coordledger.git.process import Deadline, Git, child_environment
-from coordledger.git.remote import Remote
-from coordledger.git.repository import Repository
-from coordledger.hashes import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-    from coordledger.client.replica import Damage, Progress
+    from coordledger.client.audit import Damage
+    from coordledger.client.claims import Claim
+    from coordledger.client.config import Settings
+    from coordledger.client.opening import Connection
+    from coordledger.client.publish import Published
+    from coordledger.client.replica import Progress
     from coordledger.client.reports import (
         Agent,
         Audit,
@@ -62,56 +48,18 @@ if TYPE_CHECKING:
         Settled,
         Status,
     )
-    from coordledger.client.signer import Fields
-    from coordledger.format.commit import Commit
-    from coordledger.format.records import Record
+    from coordledger.format.signing import Secret
     from coordledger.format.state import State
-
-POLL_LEAST, POLL_MOST = 0.5, 5.0  # seconds between two looks at the remote while waiting
-MOST_WAIT = 86_400_000  # milliseconds
-_LOT = 500  # tasks whose records are read together
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _random_hex(count: int) -> str:
-    return os.urandom(count).hex()
-
-
-def _random_fraction() -> float:
-    return int.from_bytes(os.urandom(4)) / 2**32
-
-
-def silent(what: str, done: int, of: int) -> None:
-    pass
 
 
 class Ledger:
     """One ledger as one agent's session sees it. Not for use by several threads at once."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        repository: Repository,
-        git: Git,
-        *,
-        clock: Callable[[], int] = _now,
-        hexadecimal: Callable[[int], str] = _random_hex,
-        jitter: Callable[[], float] = _random_fraction,
-        progress: Progress = silent,
-    ) -> None:
-        """Most callers want `open`. `clock()` gives milliseconds since 1970."""
-        self.settings, self._store, self._git, self._clock = settings, repository, git, clock
-        self._hexadecimal, self._jitter = hexadecimal, jitter
-        self._keyrings: dict[str | None, Keyring] = {}
-        self.finder = SecretFinder(settings, repository.root)
-        self._alone = SequencedPublisher(DirectPublisher())
-        self._queue: Line | None = None
-        self.remote = self._remote(git)
-        self.local = LocalState(repository, settings.ledger, settings.branch)
-        self.replica = Replica(self.local, self.remote, git, self._keyring, clock, progress)
+    def __init__(self, connection: Connection) -> None:
+        """Most callers want `open`."""
+        self.connection = connection
+        self._replica = connection.replica
+        self._views = Views(connection.replica, connection.clock)
 
     @classmethod
     def open(
@@ -125,7 +73,7 @@ class Ledger:
         timeout: timedelta = timedelta(seconds=30),
         offline: bool = False,
         environ: Mapping[str, str] | None = None,
-        clock: Callable[[], int] = _now,
+        clock: Callable[[], int] = milliseconds_now,
         progress: Progress = silent,
     ) -> Self:
         """The ledger of the clone around `path`, or the user's own outside of any.
@@ -151,16 +99,11 @@ class Ledger:
         options: Options,
         environ: Mapping[str, str],
         *,
-        clock: Callable[[], int] = _now,
+        clock: Callable[[], int] = milliseconds_now,
         progress: Progress = silent,
     ) -> Self:
-        settings, repository, git = surroundings(options, environ)
-        if settings.remote.kind == NOWHERE and not (settings.offline and repository):
-            raise error("no-remote", remote=settings.remote.given)
-        if repository is None:
-            repository = _private_clone(settings, git)
-            git = repository.git = git_in(repository, environ, git.deadline)
-        return cls(settings, repository, git, clock=clock, progress=progress)
+        """As `open`, with everything that an option can say."""
+        return cls(connect(options, environ, clock=clock, progress=progress))
 
     def __enter__(self) -> Self:
         return self
@@ -169,123 +112,43 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        if self._queue is not None:
-            self._queue.close()
-        self.replica.close()
+        self.connection.close()
 
-    # -- surroundings
+    @property
+    def settings(self) -> Settings:
+        return self.connection.settings
 
-    def _keyring(self, ledger_id: str | None) -> Keyring:
-        """Every secret at hand: the master where it is, and single agents'."""
-        if ledger_id not in self._keyrings:
-            try:
-                masters = config.masters(self.settings, ledger_id)
-            except Failed as fault:
-                if fault.code not in ("secret-exposed", "bad-secret"):
-                    raise
-                masters = []
-            self._keyrings[ledger_id] = Keyring(masters, self.finder.quietly)
-        return self._keyrings[ledger_id]
-
-    def _remote(self, git: Git) -> Remote:
-        """The remote as seen from `git`'s repository; straight, where git would add nothing."""
-        settings, http = self.settings, None
-        if settings.plain_http and settings.remote.is_plain_web:
-            http = (settings.remote.url, settings.ca_file)
-        return Remote(git, settings.remote, http)
-
-    def identity(self) -> Identity:
-        session = self.settings.session or self.local.session(lambda: self._hexadecimal(4))
-        return Identity(self.settings.need_agent, session, self.finder.find)
-
-    def writer(self) -> Writer:
-        publisher = self._line() if self.settings.queue else self._alone
-        me = self.identity()
-        return Writer(self.replica, me, self._clock, self._hexadecimal, self._jitter, publisher)
-
-    def _line(self) -> Line:
-        """Where this user's processes on this host line up to write to this ledger."""
-        if self._queue is None:
-            settings = self.settings
-            host = os.uname().nodename  # homes can be shared
-            what = [host, settings.remote.place, *settings.transport_settings]
-            what += [self.local.remote_ref, self._store.algo]
-            name = digest("sha256", "\n".join(what).encode()).hex()[:24]
-            folder = self.settings.cache_dir / "queue" / name
-            self._queue = Line(folder, self._shared_copy, self._clock, self._alone)
-        return self._queue
-
-    def _shared_copy(self, path: Path, deadline: Deadline) -> Replica:
-        """The copy of those in line. Where it goes, and as whom, is this clone's configuration."""
-        if not (path / "HEAD").exists():
-            form = f"--object-format={self._store.algo}"
-            self._git.output("init", "--quiet", "--bare", "--template=", form, "--", str(path))
-        here = f"include.path={self._store.common_dir / 'config'}"
-        environ = child_environment(self.settings.environ) | {"GIT_DIR": str(path)}
-        cwd = self._store.root or self._store.git_dir
-        git = Git(environ, cwd, deadline, options=("-c", here))
-        repository = Repository.open(git, path)
-        local = LocalState(repository, self.settings.ledger, self.settings.branch)
-        remote = self._remote(git)
-        remote.need_same_address()  # not each of the clone's settings is in that one file
-        return Replica(local, remote, git, self._keyring, self._clock, silent)
-
-    def _begin(self) -> None:
-        """Each public method has the whole timeout, and looks for secrets anew."""
-        self._git.deadline = Deadline(self.settings.timeout)
-        self._keyrings.clear()
-
-    def _read(self) -> State:
-        """The newest state: the remote's, or (offline) the copy's."""
-        self._begin()
-        if self.settings.offline:
-            self.replica.trusted  # noqa: B018 - raises if there is no copy
-            return self.replica.position().state
-        return self.replica.refresh().state
-
-    def _write(self, wanted: Operation, *, look: bool = False) -> Published:
-        self._begin()
-        return self.writer().write(wanted.what, wanted.build, look=look)
-
-    # -- joining
+    # -- where it stands
 
     def join(self, *, depth: int | None = None, pin: str | None = None) -> Head:
         """Fetch, verify, remember the head."""
-        self._begin()
-        self.replica.join(depth, pin)
+        self.connection.begin()
+        self._replica.join(depth, pin)
         return self.head(refresh=False)
 
     def reset(self) -> None:
         """Forget the verified head: the only way back. The caller has asked."""
-        self._begin()
-        with self.local.lock(self._git.deadline):
-            self.local.reset()
+        self.connection.begin()
+        self.connection.reset()
 
     def head(self, *, refresh: bool = True) -> Head:
         if refresh:
-            self._read()
-        known = self.replica.trusted
-        return coordledger.Head(known.ledger, known.seq, known.digest, known.commit)
+            self.connection.read()
+        trusted = self._replica.trusted
+        return coordledger.Head(trusted.ledger, trusted.seq, trusted.digest, trusted.commit)
 
     def compare(self, line: str) -> Head:
         """Whether another copy's `head` line belongs to this history.
 
         Raises `Integrity`: head-differs; `Failed`: bad-value, gone.
         """
-        ledger, seq, digest = parse_place(line, "--compare")
-        mine = self.head()
-        if ledger not in (None, mine.ledger):
-            raise error("head-differs", why=f"it is ledger {ledger}, this is {mine.ledger}")
-        if seq is None:
-            return mine
-        if seq > mine.seq:
-            raise error("head-differs", why=f"record {seq} is not in the remote's history")
-        found, first = self.replica.commit_at(seq), self.replica.trusted.first
-        if found is None or 0 < seq <= first:
-            raise error("gone", seq=seq)
-        if not found.digest.startswith(digest):
-            raise error("head-differs", why=f"at record {seq} it has another digest")
-        return mine
+        heads.compare(self.connection, line)
+        return self.head(refresh=False)
+
+    def status(self) -> Status:
+        state = self.connection.read()
+        session = self.connection.identity().session if self.settings.agent else None
+        return self._views.status(state, self.settings, session)
 
     # -- tasks
 
@@ -298,14 +161,13 @@ class Ledger:
         after: Iterable[str] = (),
     ) -> Claim:
         """Offer a task. Repeating it changes nothing."""
+        operation = operations.submit(task, priority=priority, meta=meta, after=after)
         try:
-            return self._change(
-                task, operations.submit(task, priority=priority, meta=meta, after=after)
-            )
+            return self._change(task, operation)
         except Failed as fault:
             if fault.code != "task-exists":
                 raise
-        return self._show(task)
+        return self._views.claim(self._replica.position().state, task)
 
     def claim(
         self,
@@ -320,8 +182,8 @@ class Ledger:
 
         Raises `OutcomeUnknown`, `Failed`, `Integrity`.
         """
-        wanted = operations.claim(tasks, ttl=ttl, reopen=reopen, note=note)
-        return self._claim(wanted, lambda: sorted(set(tasks)), wait, dry_run=dry_run)
+        operation = operations.claim(tasks, ttl=ttl, reopen=reopen, note=note)
+        return self._claim(operation, lambda: sorted(set(tasks)), wait, dry_run=dry_run)
 
     def claim_next(
         self,
@@ -334,16 +196,16 @@ class Ledger:
         """Claim the claimable task of the highest priority, of these the oldest."""
         chosen: list[str] = []
 
-        def choose(now: State, at: int) -> list[str]:
-            chosen[:] = _next_task(now, self._lines(now), at)
+        def choose(state: State, at: int) -> list[str]:
+            chosen[:] = [most_urgent(state, self._views.lines(state), at)]
             return chosen
 
-        wanted = operations.claim_of("claim --next", choose, ttl=ttl, reopen=False, note=note)
-        return self._claim(wanted, lambda: chosen, wait, dry_run=dry_run, look=True)
+        operation = operations.claim_of("claim --next", choose, ttl=ttl, reopen=False, note=note)
+        return self._claim(operation, lambda: chosen, wait, dry_run=dry_run, look=True)
 
     def _claim(
         self,
-        wanted: Operation,
+        operation: Operation,
         chosen: Callable[[], list[str]],
         wait: timedelta | None,
         *,
@@ -351,52 +213,33 @@ class Ledger:
         look: bool = False,
     ) -> ClaimResult:
         def attempt() -> ClaimResult:
+            published = None
             try:
                 if dry_run:
-                    self._begin()
-                    now, landed = self.writer().dry_run(wanted.build), None
+                    self.connection.begin()
+                    state = self.connection.writer().dry_run(operation.build)
                 else:
-                    landed = self._write(wanted, look=look)
-                    now = landed.state
+                    published = self.connection.write(operation, look=look)
+                    state = published.state
             except Lost as lost:
-                names = chosen()
-                renewable = lost.code == "already-yours" and len(names) == 1 and not dry_run
+                tasks = chosen()
+                renewable = lost.code == "already-yours" and len(tasks) == 1 and not dry_run
                 if renewable and self.settings.session is not None:
-                    return ClaimResult("renewed", (self.renew(names[0], ttl=wanted.ttl),))
-                return self._lost(lost, names)
-            return ClaimResult("won", tuple(self._shown(now, name, landed) for name in chosen()))
+                    return ClaimResult("renewed", (self.renew(tasks[0], ttl=operation.ttl),))
+                return self._lost(lost, tasks)
+            claims = (self._views.claim(state, task, published) for task in chosen())
+            return ClaimResult("won", tuple(claims))
 
-        return self._until_won(attempt, wait)
-
-    def _until_won(self, attempt: Callable[[], ClaimResult], wait: timedelta | None) -> ClaimResult:
-        """Try again whenever the ledger changed or a lease ran out, until `wait` is over."""
-        end = self._clock() + (milliseconds(wait) if wait else 0)
-        while True:
-            result = attempt()
-            waiting = ("held", "blocked", "nothing-to-claim", "too-early")
-            if result.won or result.code not in waiting or self._clock() >= end:
-                return result
-            self._wait_for_change(min(end, *self._wake_times(result.code)))
-
-    def _wake_times(self, code: str) -> list[int]:
-        """When a lease runs out: any, for what is waited for may be any."""
-        now, clock = self.replica.position().state, self._clock()
-        if code == "too-early":  # by the server's clock, which is at most that far behind
-            return [clock + now.skew]
-        held = (task for task in self._lines(now) if task["status"] == "claimed")
-        return [at for at in map(now.claimable_at, held) if at > clock] or [clock + MOST_WAIT]
+        end = self._end_of(wait)
+        return waiting.until_won(self.connection, self._views, attempt, end)
 
     def _lost(self, lost: Lost, tasks: list[str]) -> ClaimResult:
-        now = self.replica.position().state
-        mine = [name for name in tasks if now.task(name)]
-        way = [self._shown(now, name) for name in mine]
-        if len(way) > 1:
-            way = [
-                claim
-                for claim in way
-                if claim.status != "open" or now.waits_for(now.task(claim.task))
-            ]
-        return ClaimResult("lost", tuple(way), lost.code, lost.message, lost.hint)
+        """With the claims that are in the way."""
+        claims = self._views.in_the_way(self._replica.position().state, tasks)
+        return ClaimResult("lost", claims, lost.code, lost.message, lost.hint)
+
+    def _end_of(self, wait: timedelta | None) -> int:
+        return self.connection.clock() + (milliseconds(wait) if wait else 0)
 
     def renew(self, task: str, *, ttl: timedelta | None = None) -> Claim:
         """Extend the lease that this session holds. Raises `Lost`."""
@@ -404,23 +247,23 @@ class Ledger:
 
     def complete(self, task: str, *, result: str | None = None) -> Claim:
         """Finish a task that this session holds. Repeating it is no error. Raises `Lost`."""
-        wanted = operations.complete(task, result=result)
-        me = self.identity()
+        operation = operations.complete(task, result=result)
+        me = self.connection.identity()
         try:
-            return self._change(task, wanted)
+            return self._change(task, operation)
         except Lost as lost:
             mine = lost.data.get("agent") == me.agent and lost.data.get("session") == me.session
             if lost.code == "done" and mine:
-                return self._shown(self.replica.position().state, task)
+                return self._views.claim(self._replica.position().state, task)
             raise
 
     def release(self, task: str, *, reason: str | None = None, force: bool = False) -> Claim:
         """Give a task back; with `force` an admin takes anybody's. Raises `Lost`."""
         return self._change(task, operations.release(task, reason=reason, force=force))
 
-    def _change(self, task: str, wanted: Operation) -> Claim:
-        landed = self._write(wanted)
-        return self._shown(landed.state, task, landed)
+    def _change(self, task: str, operation: Operation) -> Claim:
+        published = self.connection.write(operation)
+        return self._views.claim(published.state, task, published)
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[Batch]:
@@ -436,13 +279,11 @@ class Ledger:
         batch = Batch()
         yield batch
         if batch.operations:
-            self._begin()
-            wanted = [(one.what, one.build) for one in batch.operations]
-            found = self.writer().write_all(wanted)
-            batch.outcomes = [
-                _outcome(operation.what, one)
-                for operation, one in zip(batch.operations, found, strict=True)
-            ]
+            self.connection.begin()
+            wanted = [(operation.what, operation.build) for operation in batch.operations]
+            ends = self.connection.writer().write_all(wanted)
+            pairs = zip(batch.operations, ends, strict=True)
+            batch.outcomes = [_outcome(operation.what, end) for operation, end in pairs]
 
     def tasks(self) -> list[Claim]:
         """All tasks: by priority (highest first), then by age; what is done comes last."""
@@ -457,122 +298,17 @@ class Ledger:
         """The first `limit` of the tasks that have one of `statuses` and are `agent`'s, in the
         order of `tasks`; and how many there are. What is not asked for is not verified.
         """
-        now, at = self._read(), self._clock()
-        found = [
-            task
-            for task in self._lines(now)
-            if (not statuses or _status(task, at, now.skew) in statuses)
-            and agent in (None, task["agent"])
-        ]
-        found.sort(key=lambda task: (task["status"] == "done", _urgency(task)))
-        wanted = found[:limit]
-        claims: list[Claim] = []
-        for start in range(0, len(wanted), _LOT):
-            lot = wanted[start : start + _LOT]
-            seqs = {seq for task in lot for seq in (task["last_seq"], task["claim_seq"])}
-            oids = [self.local.id_at(seq) for seq in seqs if seq is not None]
-            self.local.repository.read_ahead([oid for oid in oids if oid])
-            claims += [self._claim_of(now, task, at=at) for task in lot]
-        return claims, len(found)
-
-    def _lines(self, now: State) -> Iterator[Record]:
-        """All tasks as they stand in the state."""
-        self.local.repository.read_ahead(now.unread_pages())
-        return now.tasks()
+        return self._views.claims(self.connection.read(), statuses, agent, limit)
 
     def show(self, task: str) -> Claim:
         """One task. Raises `Failed`: unknown-task."""
         need_task(task)
-        self._read()
-        return self._show(task)
-
-    def _show(self, task: str) -> Claim:
-        return self._shown(self.replica.position().state, task)
-
-    def _shown(self, now: State, name: str, landed: Published | None = None) -> Claim:
-        task = now.task(name)
-        if task is None:
-            raise error("unknown-task", task=name)
-        return self._claim_of(now, task, landed)
-
-    def _claim_of(
-        self, now: State, task: Record, landed: Published | None = None, at: int | None = None
-    ) -> Claim:
-        """`landed` is what made this state, where that is more than the copy has; `at` the
-        moment that it is for, if that is not this one.
-        """
-        fresh = landed if landed and landed.here.seq == task["last_seq"] else None
-        newest = fresh.here if fresh else self.replica.commit_at(task["last_seq"])
-        same = task["claim_seq"] in (None, task["last_seq"])
-        claim = newest if same else self.replica.commit_at(task["claim_seq"])
-        claim = None if task["claim_seq"] is None else claim
-        live = task["status"] == "claimed"
-        note = claim.record.get("note") if claim and task["status"] != "open" else None
-        result = newest.record.get("result") if newest and task["status"] == "done" else None
-        return Claim(
-            task=task["task"],
-            status=_status(task, self._clock() if at is None else at, now.skew),
-            agent=task["agent"],
-            session=task["session"],
-            epoch=task["epoch"],
-            rev=task["rev"],
-            claimed_at=moment(timestamps.parse(task["claimed_at"])) if task["claimed_at"] else None,
-            expires_at=moment(timestamps.parse(task["until"])) if live else None,
-            claimable_at=moment(now.claimable_at(task)) if live else None,
-            note=note,
-            result=result,
-            priority=task["priority"],
-            meta=task["meta"],
-            after=tuple(task["after"]),
-            waits_for=tuple(now.waits_for(task)) if task["status"] == "open" else (),
-            seq=fresh.seq if fresh else task["last_seq"],
-            commit=fresh.oid if fresh else newest.oid if newest else None,
-            verdict=self._verdict_of(task, newest, claim),
-        )
-
-    def _verdict_of(self, task: Record, newest: Commit | None, claim: Commit | None) -> str:
-        """Of the records that the line stands on: the newest, and the claim if it is held."""
-        needed = [newest] if task["status"] == "open" else [newest, claim]
-        if not all(needed):
-            return UNVERIFIED
-        found = {self.replica.verdict_of(record) for record in needed if record}
-        if task["status"] != "open" and claim and not _claims(claim.record, task):
-            return INVALID
-        order = (INVALID, UNKNOWN_KEY, UNVERIFIED)
-        return next((bad for bad in order if bad in found), AUTHENTIC)
+        return self._views.claim(self.connection.read(), task)
 
     def history(self, task: str) -> list[Event]:
         """Every record about a task that this copy has, oldest first."""
         need_task(task)
-        line = self._read().task(task)
-        if line is None:
-            raise error("unknown-task", task=task)
-        events = []
-        known = self.replica.trusted  # a shallow copy's state may say anything
-        for seq in range(max(line["first_seq"], known.first), min(line["last_seq"], known.seq) + 1):
-            found = self.replica.commit_at(seq)
-            if found and task in _tasks_of(found.record):
-                events.append(self._event(found, task))
-        return events
-
-    def _event(self, found: Commit, task: str) -> Event:
-        r = found.record
-        epochs = [item["epoch"] for item in r.get("tasks", ()) if item["task"] == task]
-        at = moment(timestamps.parse(r["at"]))
-        if at is None:
-            raise AssertionError("a record has its time")
-        return coordledger.Event(
-            seq=found.seq,
-            at=at,
-            kind=r["kind"],
-            agent=r["agent"],
-            session=r["session"],
-            epoch=epochs[0] if epochs else r.get("epoch"),
-            text=r.get("note") or r.get("result") or r.get("reason"),
-            subject=records.subject(r),
-            commit=found.oid,
-            verdict=self.replica.verdict_of(found),
-        )
+        return self._views.history(self.connection.read(), task)
 
     def require(
         self,
@@ -592,23 +328,10 @@ class Ledger:
         if self.settings.offline:
             raise error("bad-value", what="--offline", why="a gate asks the remote")
         claim = self.show(task)
-        now = self.replica.position().state
-        held = {"task": task, "agent": claim.agent, "session": claim.session, "epoch": claim.epoch}
-        ends = claim.expires_at - timedelta(milliseconds=now.skew) if claim.expires_at else None
-        if ends is None or ends <= (moment(self._clock()) or ends):
-            raise error("not-live", task=task)
-        if by not in (None, claim.agent):
-            raise error("not-holder", **held)
-        if epoch not in (None, claim.epoch):
-            raise error("wrong-epoch", task=task, epoch=claim.epoch, got=epoch)
-        if not _agent(now, str(claim.agent)).active:
-            raise error("holder-revoked", task=task, agent=claim.agent)
-        if claim.verdict in (INVALID, UNKNOWN_KEY):
-            raise error("bad-signature", agent=claim.agent, key="?")
-        if claim.verdict == UNVERIFIED and not trust_server:
-            raise error("no-key", agent=claim.agent)
-        if claim.verdict == UNVERIFIED and self.replica.trusted.enforcement != "server":
-            raise error("nobody-checked", agent=claim.agent)
+        enforced = self._replica.trusted.enforcement == "server"
+        state, at = self._replica.position().state, self.connection.clock()
+        need_live(claim, state, at, by=by, epoch=epoch)
+        need_authentic(claim, trust_server=trust_server, enforced=enforced)
         return claim
 
     # -- messages
@@ -623,9 +346,11 @@ class Ledger:
         importance: str = "normal",
     ) -> Message:
         """Send to one agent or to one channel."""
-        wanted = operations.send(body, to=to, channel=channel, thread=thread, importance=importance)
-        landed = self._write(wanted)
-        return self._message(landed.here.record | {"seq": landed.seq}, to, channel)
+        published = self.connection.write(
+            operations.send(body, to=to, channel=channel, thread=thread, importance=importance)
+        )
+        line = published.here.record | {"seq": published.seq}
+        return self._views.message(line, to=to, channel=channel)
 
     def inbox(
         self,
@@ -642,112 +367,34 @@ class Ledger:
         me = self.settings.need_agent
         if channel is not None:
             need_channel(channel)
-        end = self._clock() + (milliseconds(wait) if wait else 0)
+        channels = self.settings.channels if channel is None else (channel,)
+        direct, end = channel is None, self._end_of(wait)
         while True:
-            found = self._inbox(self._read(), me, channel, everything=everything)
-            if found or self._clock() >= end:
-                return found
-            self._wait_for_change(end)
-
-    def _inbox(self, now: State, me: str, only: str | None, *, everything: bool) -> list[Message]:
-        found = []
-        if only is None:
-            found += [self._message(line, me, None) for line in now.inbox(me)]
-        for channel in [only] if only else self.settings.channels:
-            read = set() if everything else set(self._read_marks(me, channel))
-            found += [
-                self._message(line, None, channel)
-                for line in now.channel(channel)
-                if line["seq"] not in read and (everything or line["agent"] != me)
-            ]
-        return sorted(found, key=lambda message: message.seq)
-
-    def _read_marks(self, me: str, channel: str) -> list[int]:
-        return self.replica.trusted.read.get(f"{me}/{channel}", [])
+            state = self.connection.read()
+            messages = self._views.inbox(state, me, channels, direct=direct, everything=everything)
+            if messages or self.connection.clock() >= end:
+                return messages
+            waiting.until_changed(self.connection, end)
 
     def messages(self, channel: str, limit: int | None = None) -> list[Message]:
         """What a channel keeps, oldest first; the newest `limit` of it."""
         need_channel(channel)
-        lines = self._read().channel(channel)
-        return [self._message(line, None, channel) for line in lines[-(limit or len(lines)) :]]
+        lines = self.connection.read().channel(channel)
+        newest = lines[-(limit or len(lines)) :]
+        return [self._views.message(line, channel=channel) for line in newest]
 
     def ack(self, *seqs: int) -> list[int]:
         """Acknowledge messages: direct ones by a record, channel ones in this clone only.
 
         Raises `Failed`: not-in-inbox.
         """
-        me = self.settings.need_agent
-        now = self._read()
-        wanted = sorted(set(seqs))
-        direct = {line["seq"] for line in now.inbox(me)}
-        kept = {name: {line["seq"] for line in now.channel(name)} for name in now.channels()}
-        for seq in wanted:
-            if seq not in direct and not any(seq in there for there in kept.values()):
-                raise error("not-in-inbox", seq=seq)
-        mine = [seq for seq in wanted if seq in direct]
-        for at in range(0, len(mine), MAX_ACK):
-            part = mine[at : at + MAX_ACK]
-            self._write(Operation("ack", lambda now, at, part=part: ("ack", {"messages": part})))  # type: ignore[misc]
-        self._mark_read(me, kept, set(wanted) - direct)
-        return wanted
-
-    def _mark_read(self, me: str, kept: dict[str, set[int]], seqs: set[int]) -> None:
-        if not seqs:
-            return
-        with self.local.lock(self._git.deadline):
-            known = self.replica.trusted
-            marks = dict(known.read)
-            for channel, there in kept.items():
-                name = f"{me}/{channel}"
-                read = (set(marks.get(name, [])) | seqs) & there
-                if read:
-                    marks[name] = sorted(read)
-            self.local.save(known._replace(read=marks))
-
-    def _message(self, line: Record, to: str | None, channel: str | None) -> Message:
-        found = self.replica.commit_at(line["seq"])
-        sent_at = moment(timestamps.parse(line["at"]))
-        if sent_at is None:
-            raise AssertionError("a message has its time")
-        verdict = self.replica.verdict_of(found) if found else UNVERIFIED
-        if found and not _sends(found.record, line, to, channel):
-            verdict = INVALID
-        return coordledger.Message(
-            seq=line["seq"],
-            sender=line["agent"],
-            session=line["session"],
-            to=to,
-            channel=channel,
-            thread=line["thread"],
-            importance=line["importance"],
-            body=line["body"],
-            sent_at=sent_at,
-            commit=found.oid if found else None,
-            verdict=verdict,
-        )
-
-    def _wait_for_change(self, until: int) -> None:
-        """Return when the remote's head has moved or the clock has reached `until`."""
-        pause = POLL_LEAST
-        while True:
-            left = (until - self._clock()) / 1000
-            if left <= 0:
-                return
-            time.sleep(min(left, pause * (0.75 + self._jitter() / 2)))
-            pause = min(POLL_MOST, pause * 1.5)
-            self._begin()
-            try:
-                moved = self.remote.head(self.local.remote_ref) != self.replica.trusted.commit
-            except Failed:
-                continue  # a remote that is away for a moment is waited for too
-            if moved:
-                return
+        return mailbox.acknowledge(self.connection, self.settings.need_agent, seqs)
 
     # -- agents and policy
 
     def agents(self) -> list[Agent]:
-        now = self._read()
-        return [_agent(now, name) for name in now.agents()]
+        state = self.connection.read()
+        return [agent_of(state, name) for name in state.agents()]
 
     def enroll(self, who: str, *, admin: bool = False, secret: Secret | None = None) -> Path:
         """Enrol an agent, or another key of one; the file with its secret.
@@ -755,75 +402,17 @@ class Ledger:
         The secret is derived from the master, or `secret`, which then has to be on the
         server too. Raises `Failed`: no-master, not-permitted, bad-agent.
         """
-        if not is_identifier(who):
-            raise error("bad-agent", value=who)
-        self._read()
-        ledger = self.replica.position().state.ledger
-        masters = config.masters(self.settings, ledger["ledger"])
-        if not masters and secret is None:
-            where = self.settings.config_dir / "masters" / ledger["ledger"]
-            raise error("no-master", where=where)
-
-        def build(now: State, at: int) -> tuple[str, Fields]:
-            entry = now.agent(who) or {"rev": 0, "keys": [], "role": "agent"}
-            number = len(entry["keys"]) + 1
-            chosen = secret or masters[-1].derive(ledger["nonce"], who, number)
-            self._put_secret(who, chosen, on_server=secret is not None)
-            return "enroll", {
-                "who": who,
-                "rev": entry["rev"] + 1,
-                "id": number,
-                "alg": ALG,
-                "fingerprint": chosen.fingerprint(ledger["nonce"], who, number),
-                "role": "admin" if admin else entry["role"],
-            }
-
-        self._write(Operation(f"enroll {who}", build))
-        return self.finder.home(who)
-
-    def _put_secret(self, who: str, secret: Secret, *, on_server: bool) -> None:
-        """Files first: a record that names a secret never lands before the secret is safe."""
-        keyfiles.append(str(self.finder.home(who)), secret)
-        server = self.settings.remote.folder
-        if on_server and server and os.path.isdir(f"{server}/coordledger"):  # noqa: PTH112
-            keyfiles.append(f"{server}/coordledger/{who}.secret", secret)
+        return administration.enroll(self.connection, who, admin=admin, secret=secret)
 
     def revoke(self, who: str, key: int | None = None) -> list[int]:
         """Revoke one key, or (without a number) every active one. Raises `Failed`."""
-        if not is_identifier(who):
-            raise error("bad-agent", value=who)
-        entry = self._read().agent(who)
-        if entry is None:
-            raise error("unknown-agent", who=who)
-        active = [item["id"] for item in entry["keys"] if item["until"] is None]
-        wanted = [key] if key is not None else active
-        for number in wanted:
-
-            def build(now: State, at: int, number: int = number) -> tuple[str, Fields]:
-                rev = (now.agent(who) or {"rev": 0})["rev"] + 1
-                return "revoke", {"who": who, "rev": rev, "id": number}
-
-            self._write(Operation(f"revoke {who}/{number}", build))
-        return wanted
+        return administration.revoke(self.connection, who, key)
 
     def policy(self, **changes: int) -> dict[str, int]:
         """The policy, after the changes if there are any (an admin's record)."""
-        if not changes:
-            return dict(self._read().ledger["policy"])
-        for key, value in changes.items():
-            if key not in POLICY:
-                raise error("bad-value", what=key, why="no such key of the policy")
-            if key == "max_skew":
-                raise error("bad-value", what=key, why="it is fixed when the ledger is made")
-            _, least, most = POLICY[key]
-            if not least <= value <= most:
-                raise error("bad-policy", key=key, value=value, least=least, most=most)
-
-        def build(now: State, at: int) -> tuple[str, Fields]:
-            return "policy", {"rev": now.ledger["policy_rev"] + 1, "set": dict(changes)}
-
-        self._write(Operation("policy", build))
-        return dict(self.replica.position().state.ledger["policy"])
+        if changes:
+            return administration.change_policy(self.connection, changes)
+        return dict(self.connection.read().ledger["policy"])
 
     # -- looking after it
 
@@ -834,42 +423,15 @@ class Ledger:
         begins there, and a full one if it is to `resume`. Only bringing the copy up to date is
         under the timeout: the rest waits for nobody.
         """
-        self._read()
-        known = self.replica.trusted
-        if since is not None and since > known.seq:
-            raise error("bad-value", what="--since", why=f"the newest record is {known.seq}")
-        start = since if since is not None else (0 if full else known.audited + 1)
-        start = max(start, known.first)
-        noted = self.replica.auditing() if full and resume else None
-        begin, before = (noted["seq"] + 1, noted["verdicts"]) if noted else (start, {})
-
-        def note(head: Commit, counts: dict[str, int]) -> None:
-            place = {"seq": head.seq, "commit": head.oid, "verdicts": counts}
-            self._note_audit(start, head.seq, **({"auditing": place} if full else {}))
-
-        counts, problems, last = self.replica.audit(begin, before, note)
-        self._note_audit(start, -1 if problems else last, **({"auditing": None} if full else {}))
-        total = sum(counts.values())
-        resumed = begin if noted else None
-        return coordledger.Audit(
-            known.ledger, known.commit, total, counts, tuple(problems), start, resumed
-        )
-
-    def _note_audit(self, start: int, last: int, **changes: Any) -> None:
-        """Everything from `start` to `last` has been audited. It may have taken long."""
-        self._git.deadline = Deadline(self.settings.timeout)
-        with self.local.lock(self._git.deadline):
-            now = self.replica.trusted
-            newest = max(now.audited, last) if start <= now.audited + 1 else now.audited
-            self.local.save(now._replace(audited=newest, **changes))
+        return audit.audit(self.connection, full=full, since=since, resume=resume)
 
     def damage(self) -> Damage | None:
         """Where the remote's history stops being valid; None if it does not.
 
         What this copy has adopted is looked at again, too: keys may have come since.
         """
-        self._begin()
-        return self.replica.damage() or self.replica.damage_adopted()
+        self.connection.begin()
+        return audit.find_damage(self._replica)
 
     def repair(self, found: Damage) -> Head:
         """Cut the remote back to the last valid record: what follows it is given up.
@@ -877,148 +439,24 @@ class Ledger:
         For remotes without a hook; the caller has shown it and was told yes. It is logged.
         Raises `Failed`: push-refused, …
         """
-        self._begin()
-        self.local.log(f"repair: from {found.head} to {found.last.seq}:{found.last.digest}")
-        push = self.remote.push(self.local.remote_ref, found.head, found.last.oid)
-        if push.outcome != WON:
-            raise push_error(push, self.remote.shown)
-        if self.replica.trusted.seq > found.last.seq:  # adopted before the keys were here
-            self.reset()
+        self.connection.begin()
+        audit.repair(self.connection, found)
         return self.head()
 
     def resolve(self) -> list[Settled]:
         """Settle what is open: landed, or voided so that it never can; or still open."""
-        self._begin()
-        found = self.writer().resolve()
-        return [
-            coordledger.Settled(intent.what, intent.op, intent.outcome, intent.seq)
-            for intent in found
-        ]
+        self.connection.begin()
+        intents = self.connection.writer().resolve()
+        return [coordledger.Settled(i.what, i.op, i.outcome, i.seq) for i in intents]
 
-    def status(self) -> Status:
-        now = self._read()
-        known = self.replica.trusted
-        me = self.settings.agent
-        session = self.identity().session if me else None
-        held = sorted((t for t in self._lines(now) if me and t["agent"] == me), key=_urgency)
-        mine = [self._claim_of(now, task) for task in held]
-        live = tuple(claim for claim in mine if claim.status in ("claimed", "expired"))
-        unread = len(self._inbox(now, me, None, everything=False)) if me else 0
-        return coordledger.Status(
-            known.ledger,
-            self.local.remote_ref,
-            self.settings.remote.shown,
-            known.commit,
-            known.seq,
-            me,
-            session,
-            known.enforcement,
-            live,
-            unread,
+
+def _outcome(what: str, end: Published | CoordledgerError) -> Outcome:
+    if isinstance(end, CoordledgerError):
+        how = {LOST: "lost", UNKNOWN: "unknown"}.get(end.exit_code, "failed")
+        return coordledger.Outcome(
+            what, how, None, None, None, end.code, end.message, end.hint, end
         )
-
-
-# -- what the use cases share
-
-
-def surroundings(
-    options: Options, environ: Mapping[str, str]
-) -> tuple[Settings, Repository | None, Git]:
-    """Settings, the repository around the path (None outside of any), and git there."""
-    if not options.path.is_dir():
-        raise error("not-a-repository", path=options.path)
-    named, git = environ.get("GIT_DIR"), git_at(options, environ)
-    try:
-        repository = Repository.open(git, options.path.absolute() / named if named else None)
-        git = repository.git = git_in(repository, environ, git.deadline)
-    except Failed as fault:
-        if fault.code != "not-a-repository" or named:
-            raise
-        repository = None
-    base = (repository.root or repository.git_dir) if repository else None
-    settings = config.load(options, environ, git, base)
-    return settings, repository, git
-
-
-def git_in(repository: Repository, environ: Mapping[str, str], deadline: Deadline) -> Git:
-    """Git for this very repository, whatever the directory; relative URLs are its root's."""
-    env = child_environment(environ) | {"GIT_DIR": str(repository.git_dir)}
-    return Git(env, repository.root or repository.git_dir, deadline)
-
-
-def git_at(options: Options, environ: Mapping[str, str]) -> Git:
-    """Git in a directory, for repositories that are named in its arguments."""
-    return Git(child_environment(environ), options.path, Deadline(options.timeout))
-
-
-def _private_clone(settings: Settings, git: Git) -> Repository:
-    """A bare repository in the cache: what serves outside of any repository."""
-    name = digest("sha256", settings.remote.given.encode()).hex()[:24]
-    path = settings.cache_dir / f"{name}.git"
-    if not (path / "HEAD").exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        git.output("init", "--quiet", "--bare", "--template=", "--", str(path))
-    return Repository.open(git, path)
-
-
-def _status(task: Record, at: int, skew: int) -> str:
-    """How a task stands at a moment, as people are told: its holder's lease runs, or is over."""
-    stands = standing(task, at, skew)
-    return {"held": "claimed", "grace": "expired"}.get(stands, stands)
-
-
-def _urgency(task: Record) -> tuple[int, int, str]:
-    return -task["priority"], task["first_seq"], task["task"]
-
-
-def _next_task(now: State, tasks: Iterator[Record], at: int) -> list[str]:
-    for task in sorted(tasks, key=_urgency):
-        free = standing(task, at, now.skew) in ("open", "expired")
-        if free and not now.waits_for(task):
-            return [task["task"]]
-    raise error("nothing-to-claim")
-
-
-def _tasks_of(r: Record) -> list[str]:
-    return [item["task"] for item in r["tasks"]] if "tasks" in r else [r.get("task", "")]
-
-
-def _claims(r: Record, task: Record) -> bool:
-    """Whether a record is the claim that a task's line speaks of."""
-    return (
-        r["kind"] == "claim"
-        and (r["agent"], r["session"]) == (task["agent"], task["session"])
-        and (task["task"], task["epoch"]) in ((i["task"], i["epoch"]) for i in r["tasks"])
-    )
-
-
-def _sends(r: Record, line: Record, to: str | None, channel: str | None) -> bool:
-    """Whether a record is the message that an inbox or a channel shows."""
-    same = ("agent", "session", "at", "thread", "importance", "body")
-    return (
-        r["kind"] == "send"
-        and (r["to"], r["channel"]) == (to, channel)
-        and all(r[name] == line[name] for name in same)
-    )
-
-
-def _outcome(what: str, found: Published | CoordledgerError) -> Outcome:
-    if isinstance(found, Published):
-        claimed = found.here.record.get("tasks", ())
-        epoch = claimed[0]["epoch"] if len(claimed) == 1 else found.here.record.get("epoch")
-        return coordledger.Outcome(what, "landed", found.seq, found.oid, epoch)
-    how = {LOST: "lost", UNKNOWN: "unknown"}.get(found.exit_code, "failed")
-    return coordledger.Outcome(
-        what, how, None, None, None, found.code, found.message, found.hint, found
-    )
-
-
-def _agent(now: State, name: str) -> Agent:
-    entry: dict[str, Any] = now.agent(name) or {}
-    keys = tuple(
-        coordledger.Key(key["id"], key["alg"], key["fingerprint"], key["from"], key["until"])
-        for key in entry["keys"]
-    )
-    role = "owner" if name == now.ledger["owner"] else entry["role"]
-    active = any(key.until_seq is None for key in keys)
-    return coordledger.Agent(name, role, entry["rev"], active, keys)
+    record = end.here.record
+    tasks = record.get("tasks", ())
+    epoch = tasks[0]["epoch"] if len(tasks) == 1 else record.get("epoch")
+    return coordledger.Outcome(what, "landed", end.seq, end.oid, epoch)

@@ -60,6 +60,17 @@ class TrustedHead(NamedTuple):
     sequenced: bool = False  # whether the server puts records into their places
     read: dict[str, list[int]] = {}  # noqa: RUF012 - never changed in place; agent/channel -> seqs read
 
+    def moved_to(self, head: Commit) -> TrustedHead:
+        return self._replace(commit=head.oid, seq=head.seq, digest=head.digest)
+
+    def read_in(self, agent: str, channel: str) -> set[int]:
+        """The messages of a channel that an agent has marked as read."""
+        return set(self.read.get(f"{agent}/{channel}", ()))
+
+    def with_read(self, agent: str, channel: str, seqs: set[int]) -> TrustedHead:
+        marks = {f"{agent}/{channel}": sorted(seqs)} if seqs else {}
+        return self._replace(read=self.read | marks)
+
 
 class Checkpoint(NamedTuple):
     """A commit beyond the head whose chain is verified up to there, and no further."""

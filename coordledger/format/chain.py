@@ -130,6 +130,10 @@ class Chain:
         other._recent = list(self._recent)
         return other
 
+    def use(self, keyring: Keyring) -> None:
+        """Judge what comes next with these keys."""
+        self._keyring = keyring
+
     @property
     def next_seq(self) -> int:
         """The seq of the record that comes next."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coordledger.client.ledger import surroundings
+from coordledger.client.opening import surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

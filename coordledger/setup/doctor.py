@@ -16,20 +16,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coordledger.client.ledger import Ledger, git_at, surroundings
+from coordledger.client.ledger import Ledger
+from coordledger.client.opening import git_at, surroundings
 from coordledger.errors import CoordledgerError, RuleBroken, error, printable
 from coordledger.format.names import TRIES
 from coordledger.format.signing import Signed
 from coordledger.git.outcome import LOST, UNSENT, WON
+from coordledger.git.remote import PushPayload
 from coordledger.setup import hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from coordledger.client.config import Options, Settings
-    from coordledger.format.chain import Chain
+    from coordledger.client.opening import Connection
+    from coordledger.format.chain import Chain, Proposal
     from coordledger.git.outcome import Push
     from coordledger.git.process import Git
+    from coordledger.git.repository import Repository
 
 LEAST_GIT = (2, 30)
 ENFORCEMENT_NONE = "forged records are detected where the keys are, not prevented"
@@ -101,32 +105,33 @@ def _examine_ledger(ledger: Ledger, git: Git) -> Iterator[Check]:
     except CoordledgerError as fault:
         yield _failed("ledger", fault)
         return
-    first = ledger.replica.trusted.first
+    connection = ledger.connection
+    first = connection.oldest
     below = f", records below {first} not verified (a shallow join)" if first else ""
     yield _good("ledger", f"{head.ledger}, verified up to {head.seq}{below}")
-    key = _attempt("secret", lambda: _secret(ledger))
+    key = _attempt("secret", lambda: _secret(connection))
     yield key
     if key.ok:
-        yield from _enforcement(ledger)
+        yield from _enforcement(connection)
     else:
         yield Check("enforcement", ok=None, found="not tried without a key")
-    yield _open_intents(ledger)
-    yield _clone_files(ledger, git)
-    path = ledger.settings.remote.folder
+    yield _open_intents(connection)
+    yield _clone_files(connection, git)
+    path = connection.settings.remote.folder
     if path and Path(path, "HEAD").exists():
-        yield _attempt("server's files", lambda: _server_files(Path(path), ledger, git))
+        yield _attempt("server's files", lambda: _server_files(Path(path), connection, git))
 
 
-def _secret(ledger: Ledger) -> Check:
-    identity = ledger.identity()
-    where, _ = ledger.finder.find(identity.agent)
-    chain = ledger.replica.position()
+def _secret(connection: Connection) -> Check:
+    identity = connection.identity()
+    where, _ = connection.finder.find(identity.agent)
+    chain = connection.replica.position()
     number, _ = identity.key(chain.state, chain.next_seq)
     return _good("secret", f"{identity.agent}/{number} from {where}, only yours")
 
 
-def _open_intents(ledger: Ledger) -> Check:
-    still = [intent.what for intent in ledger.local.journal.intents() if intent.outcome == "open"]
+def _open_intents(connection: Connection) -> Check:
+    still = connection.open_writes()
     found = f"unknown outcome: {printable(', '.join(still))}" if still else "none is open"
     return Check("writes", not still, found, "coordledger resolve")
 
@@ -134,40 +139,40 @@ def _open_intents(ledger: Ledger) -> Check:
 # -- the two tries
 
 
-def probe(ledger: Ledger) -> str:
+def probe(connection: Connection) -> str:
     """Find out and remember whether the server enforces the ledger: server, none, unknown.
 
     It tries on the verified head, as the caller has just read it.
     """
-    _enforcement(ledger)
-    return ledger.replica.trusted.enforcement
+    _enforcement(connection)
+    return connection.enforcement
 
 
-def _enforcement(ledger: Ledger) -> list[Check]:
+def _enforcement(connection: Connection) -> list[Check]:
     try:
-        real = _try(ledger, forged=False)
-        forged = _try(ledger, forged=True) if real.code == "try-ok" else None
+        real = _try(connection, forged=False)
+        forged = _try(connection, forged=True) if real.code == "try-ok" else None
     except CoordledgerError as fault:
         return [_failed("enforcement", fault)]
     if real.outcome == WON:
-        return [_not_enforced(ledger)]
+        return [_not_enforced(connection)]
     if forged is None:
         return [_no_answer(real)]
     if forged.code != "bad-signature":
         do = "do not trust this server's ledger; coordledger hook install REPO.git there"
         found = f"the server answered a forged record with: {forged.why or forged.outcome}"
         return [_bad("enforcement", found, do)]
-    _note_enforcement(ledger, "server")
-    skew = ledger.replica.position().state.skew // 1000
+    connection.replica.note_enforcement("server")
+    skew = connection.replica.position().state.skew // 1000
     return [
         _good("enforcement", "the server admits this key and refuses a forged record"),
         _good("clocks", f"within {skew} s of the server's"),
     ]
 
 
-def _not_enforced(ledger: Ledger) -> Check:
-    _note_enforcement(ledger, "none")
-    vanished = ledger.replica.trusted.guarded
+def _not_enforced(connection: Connection) -> Check:
+    connection.replica.note_enforcement("none")
+    vanished = connection.replica.trusted.guarded
     return Check(
         "enforcement",
         ok=False if vanished else None,
@@ -184,14 +189,15 @@ def _no_answer(real: Push) -> Check:
     return _bad("enforcement", found, "ask the server's owner, with this line")
 
 
-def _try(ledger: Ledger, *, forged: bool) -> Push:
+def _try(connection: Connection, *, forged: bool) -> Push:
     """Push one record to the try ref, on the verified head; delete it where it lands."""
-    replica, remote = ledger.replica, ledger.remote
-    ref = TRIES + ledger.local.name
+    replica, remote = connection.replica, connection.remote
+    ref = TRIES + connection.local.name
     chain, left_over = replica.position(), None
     for _ in range(_ATTEMPTS):
-        oid = _write_sample(ledger, chain, forged=forged)
-        push = remote.push(ref, left_over, oid)
+        sample = _sample(connection, chain, forged=forged)
+        oid = sample.commit.oid
+        push = remote.push(ref, left_over, oid, _payload(connection.repository, sample))
         if push.outcome == WON:
             remote.push(ref, oid, None)
         if push.outcome == UNSENT:
@@ -203,36 +209,35 @@ def _try(ledger: Ledger, *, forged: bool) -> Push:
     raise error("push-refused", why="others' records came between again and again", hint="")
 
 
-def _write_sample(ledger: Ledger, chain: Chain, *, forged: bool) -> str:
-    """A commit on the chain, in this clone only, of a record that changes nothing; its id."""
-    signed = ledger.writer().sample(chain)
+def _sample(connection: Connection, chain: Chain, *, forged: bool) -> Proposal:
+    """A record on the chain that changes nothing."""
+    signed = connection.writer().sample(chain)
     if forged:
         other = bytes(byte ^ 1 for byte in signed.tag)
         signed = Signed(signed.payload, signed.record, other)
     try:
-        proposal = chain.propose(signed)
+        return chain.propose(signed)
     except RuleBroken as broken:
         raise broken.own() from None
-    ledger.local.repository.write(proposal.objects)
-    return proposal.commit.oid
 
 
-def _note_enforcement(ledger: Ledger, enforcement: str) -> None:
-    """Remember what a try has shown: server, none or unknown."""
-    local = ledger.local
-    with local.lock(ledger.replica.git.deadline):
-        known = ledger.replica.trusted
-        guarded = known.guarded or enforcement == "server"
-        local.save(known._replace(enforcement=enforcement, guarded=guarded))
+def _payload(repository: Repository, sample: Proposal) -> PushPayload:
+    """What a push of the sample brings; the clone keeps nothing of it but for git's own push."""
+    return PushPayload(
+        lambda: repository.pack(sample.objects),
+        lambda: None,
+        lambda: repository.write(sample.objects),
+        lambda: None,
+    )
 
 
 # -- files
 
 
-def _clone_files(ledger: Ledger, git: Git) -> Check:
+def _clone_files(connection: Connection, git: Git) -> Check:
     """Locks that no process holds, and what makes git show other objects than there are."""
-    common = ledger.local.repository.common_dir
-    lock, grafts = common / f"{ledger.local.ref}.lock", common / "info" / "grafts"
+    common = connection.repository.common_dir
+    lock, grafts = common / f"{connection.local.ref}.lock", common / "info" / "grafts"
     faults = []
     if lock.exists():
         faults.append(f"{lock} is there")
@@ -244,11 +249,11 @@ def _clone_files(ledger: Ledger, git: Git) -> Check:
     return Check("clone", not faults, "; ".join(faults) or "no stale lock, nothing planted", do)
 
 
-def _server_files(path: Path, ledger: Ledger, git: Git) -> Check:
+def _server_files(path: Path, connection: Connection, git: Git) -> Check:
     """Of a remote on this machine, whose bare repository is at `path`: the first fault."""
     hook = hooks.hook_path(path, git)
     checks: list[Callable[[], Check | None]] = [
-        lambda: _stale_lock(path / f"{ledger.local.ref}.lock"),
+        lambda: _stale_lock(path / f"{connection.local.ref}.lock"),
         lambda: _no_hook(path, hook),
         lambda: _hook_without_use(path, hook),
         lambda: _shallow_pushes(path, git),

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import keyfiles
 from coordledger.client.config import SecretFinder
-from coordledger.client.ledger import Ledger, git_at, surroundings
+from coordledger.client.ledger import Ledger
 from coordledger.client.local_state import LocalState, TrustedHead
+from coordledger.client.opening import git_at, surroundings
 from coordledger.client.publish import push_error
 from coordledger.errors import error
 from coordledger.format import records, signing, timestamps
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.client.config import Options, Settings
+    from coordledger.client.opening import Connection
     from coordledger.format.chain import Proposal
     from coordledger.git.process import Git
 
@@ -163,20 +165,20 @@ def _masters_of(repository: Repository) -> list[Secret]:
 # -- on a remote without a hook
 
 
-def create_on_remote(ledger: Ledger, first: First, keep: Callable[[Secret], None]) -> None:
+def create_on_remote(connection: Connection, first: First, keep: Callable[[Secret], None]) -> None:
     """Push the first record to a remote without a hook.
 
     The master is kept in the user's configuration; `keep` as in `create_in_repository`. Raises
     `Failed`: ledger-exists, push-refused, …; `OutcomeUnknown`.
     """
-    local, remote = ledger.local, ledger.remote
+    local, remote = connection.local, connection.remote
     if remote.head(local.remote_ref) is not None:
         raise error("ledger-exists", remote=remote.shown, name=local.name)
     master = mint()
     signed, secret = sign_genesis(master, first)
     keep(secret)
     ledger_id = signed.record["ledger"]
-    keyfiles.append(str(ledger.settings.config_dir / "masters" / ledger_id), master)
+    keyfiles.append(str(connection.settings.config_dir / "masters" / ledger_id), master)
     head = _propose(signed, local.repository, [master]).commit
     push = remote.push(local.remote_ref, None, head.oid)
     if push.outcome != WON:
@@ -259,16 +261,16 @@ def _init_on_remote(
     options: Options, environ: Mapping[str, str], target: str, max_skew: int
 ) -> Founded:
     with Ledger.from_options(options._replace(remote=target), environ) as ledger:
-        settings = ledger.settings
+        settings, connection = ledger.settings, ledger.connection
         agent = settings.need_agent
-        _need_unjoined(ledger.local)
-        secret = str(ledger.finder.home(agent))
-        create_on_remote(ledger, _first(settings, max_skew), partial(keyfiles.append, secret))
+        _need_unjoined(connection.local)
+        secret = str(connection.finder.home(agent))
+        create_on_remote(connection, _first(settings, max_skew), partial(keyfiles.append, secret))
         head = ledger.head(refresh=False)
         remember(options, environ, settings, target)
         return Founded(
             ledger=head.ledger,
-            ref=ledger.local.remote_ref,
+            ref=connection.local.remote_ref,
             repository=settings.remote.shown,
             agent=agent,
             head=head.commit,

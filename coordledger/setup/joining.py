@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coordledger import keyfiles
-from coordledger.client.ledger import Ledger, silent, surroundings
+from coordledger.client.ledger import Ledger
+from coordledger.client.opening import silent, surroundings
 from coordledger.client.reports import Head
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
 from coordledger.format.commit import parse_commit
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.client.config import Options
+    from coordledger.client.opening import Connection
     from coordledger.client.replica import Progress
     from coordledger.format.signing import Secret
 
@@ -57,21 +59,21 @@ def join(
     url = absolute(options, environ, remote)
     options = options._replace(remote=url)
     with Ledger.from_options(options, environ, progress=progress) as ledger:
-        agent = ledger.settings.need_agent
+        connection, agent = ledger.connection, ledger.settings.need_agent
         given = _given_secret(secret_file)
         head = ledger.join(depth=depth, pin=pin)
-        _need_fit(ledger, agent, given, secret_file)
+        _need_fit(connection, agent, given, secret_file)
         for secret in given:
-            keyfiles.append(str(ledger.finder.home(agent)), secret)
+            keyfiles.append(str(connection.finder.home(agent)), secret)
         configured = remember(options, environ, ledger.settings, url)
-        key = _key_state(ledger)
+        key = _key_state(connection)
         return Joined(
             head=head,
             remote=ledger.settings.remote.shown,
             agent=agent,
             key=key,
-            enforcement=probe(ledger) if key == "ready" else ledger.replica.trusted.enforcement,
-            whole=ledger.replica.trusted.first == 0,
+            enforcement=probe(connection) if key == "ready" else connection.enforcement,
+            whole=connection.oldest == 0,
             configured=configured,
         )
 
@@ -91,9 +93,11 @@ def _given_secret(path: Path | None) -> list[Secret]:
     return given
 
 
-def _need_fit(ledger: Ledger, agent: str, given: list[Secret], secret_file: Path | None) -> None:
+def _need_fit(
+    connection: Connection, agent: str, given: list[Secret], secret_file: Path | None
+) -> None:
     """A file that was named holds a secret of a valid key, if the agent has any."""
-    state = ledger.replica.position().state
+    state = connection.replica.position().state
     entry = state.agent(agent)
     keys = [key for key in entry["keys"] if key["until"] is None] if entry else []
     nonce = state.ledger["nonce"]
@@ -115,10 +119,10 @@ _WITHOUT_KEY = {
 }
 
 
-def _key_state(ledger: Ledger) -> str:
-    chain = ledger.replica.position()
+def _key_state(connection: Connection) -> str:
+    chain = connection.replica.position()
     try:
-        ledger.identity().key(chain.state, chain.next_seq)
+        connection.identity().key(chain.state, chain.next_seq)
     except CoordledgerError as fault:
         if fault.code not in _WITHOUT_KEY:
             raise
@@ -131,7 +135,7 @@ def peek(ledger: Ledger) -> tuple[Head | None, Head]:
 
     Raises `Failed`: not-a-ledger, remote-unreachable.
     """
-    local, remote = ledger.local, ledger.remote
+    local, remote = ledger.connection.local, ledger.connection.remote
     try:
         known = local.trusted
     except Integrity:  # a damaged copy: what `reset` gets rid of
@@ -151,5 +155,5 @@ def peek(ledger: Ledger) -> tuple[Head | None, Head]:
 
 def reset(ledger: Ledger, old: Head | None, new: Head) -> None:
     """Leave `old` for `new`: the caller has shown both and was told yes. It is logged."""
-    ledger.local.log(f"reset: from {old.line() if old else '-'} to {new.line()}")
+    ledger.connection.local.log(f"reset: from {old.line() if old else '-'} to {new.line()}")
     ledger.reset()

@@ -287,11 +287,11 @@ def test_no_master_and_no_line_comes_from_a_folder_named_like_the_url(
 ) -> None:
     monkeypatch.chdir(trap.path)
     url = "git@host:ledger.git"
-    before = way(trap, url)._line()._folder
+    before = way(trap, url).connection.line().folder
     assert (trap.plant(url) / "coordledger/master").exists()
     ledger = way(trap, url)
     assert config.masters(ledger.settings, None) == []
-    assert ledger._line()._folder == before
+    assert ledger.connection.line().folder == before
 
 
 def test_the_shared_copy_never_takes_the_remotes_name_for_a_folder(
@@ -308,7 +308,7 @@ def test_the_shared_copy_never_takes_the_remotes_name_for_a_folder(
         ledger = trap.ledger()
         assert ledger.claim(f"{trap.path.parent.name}-{number}").won
         with pytest.raises(Failed):
-            ledger._shared_copy(tmp_path / f"copy{number}", Deadline(20)).refresh()
+            ledger.connection._shared_copy(tmp_path / f"copy{number}", Deadline(20)).refresh()
         trap.fleet.git("config", "remote.origin.url", "x", cwd=trap.path)
     trap.need_unsprung()
 

@@ -283,7 +283,7 @@ def test_a_shallow_copy_vouches_for_no_pin_and_no_head(
         with pytest.raises(Failed) as refused:
             reader.join(depth=1, pin=pin)
         assert refused.value.code == "bad-value"
-        assert reader.local.trusted is None
+        assert reader.connection.local.trusted is None
     reader.join(depth=1)
     assert reader.head().digest == known.digest  # so it says
     with pytest.raises(Failed) as refused:

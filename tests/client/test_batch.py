@@ -44,7 +44,7 @@ def test_a_batch_lands_with_one_push(fleet: Fleet, pushes: Callable[[], int]) ->
         seqs = [one.seq for one in batch.outcomes]
         assert seqs == list(range(seqs[0] or 0, (seqs[0] or 0) + 102))
         assert ledger.show("t7").result == "done"
-        assert ledger.local.journal.intents() == []
+        assert ledger.connection.local.journal.intents() == []
     assert pushes() == 1
     fsck(fleet.remote, fleet.env)
     assert second_opinion(fleet.remote) == 103
@@ -165,7 +165,7 @@ def test_a_line_that_is_no_operation_sends_nothing(fleet: Fleet, line: str) -> N
 
 
 def test_settling_one_intent_of_a_batch_forgets_no_other(fleet: Fleet) -> None:
-    journal, head = fleet.ledger("alice").local.journal, fleet.ledger("alice").head()
+    journal, head = fleet.ledger("alice").connection.local.journal, fleet.ledger("alice").head()
     base = {"digest": head.digest, "seq": head.seq}
     three = [Intent(letter * 32, base, "alice", "s", f"claim {letter}") for letter in "abc"]
     journal.record(*three)
@@ -194,4 +194,4 @@ def test_a_ledger_that_has_been_open_for_longer_than_its_timeout_writes_as_befor
             for number in range(20):
                 batch.claim(f"late-{number}")
         assert {outcome.outcome for outcome in batch.outcomes} == {"landed"}
-        assert not ledger.local.repository.has("0" * 40)
+        assert not ledger.connection.local.repository.has("0" * 40)

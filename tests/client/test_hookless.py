@@ -55,7 +55,7 @@ def test_a_forged_record_stops_who_has_the_key_until_an_operator_repairs(
         assert alice.repair(found) == good
         assert alice.damage() is None
         assert alice.claim("other").won
-        log = (alice.local.folder / "log").read_text()
+        log = (alice.connection.local.folder / "log").read_text()
         assert f"repair: from {bad} to {good.seq}:{good.digest}" in log
 
 
@@ -66,14 +66,16 @@ def test_a_repair_that_somebody_overtakes_gives_nothing_up(host: HooklessHost) -
         forge(host, "alice")
         found = alice.damage()
         assert found is not None
-        host.git("update-ref", alice.local.remote_ref, found.last.oid)  # somebody else repaired
+        host.git(
+            "update-ref", alice.connection.local.remote_ref, found.last.oid
+        )  # somebody else repaired
         with host.ledger("alice") as other:
             assert other.claim("elsewhere").won
-        head = host.git("rev-parse", alice.local.remote_ref)
+        head = host.git("rev-parse", alice.connection.local.remote_ref)
         with pytest.raises(Exception, match="stale info") as caught:
             alice.repair(found)
         assert caught.value.code == "push-refused"  # type: ignore[attr-defined]
-        assert host.git("rev-parse", alice.local.remote_ref) == head
+        assert host.git("rev-parse", alice.connection.local.remote_ref) == head
 
 
 def test_a_ledger_can_live_on_a_branch(host: HooklessHost) -> None:

@@ -40,10 +40,10 @@ def test_damage_of_ones_own_copy_is_never_cut_off_from_the_remote(host: Hookless
         other = Ledger.open(host.clone("again"), "alice", environ=host.env, remote=host.url)
         other.join()
         alice.submit("two")
-        tree = alice.replica.position().state.tree
+        tree = alice.connection.replica.position().state.tree
         blob = tree._find("ledger.json")
         assert blob
-        path = other.local.repository.git_dir / "objects" / blob[1][:2] / blob[1][2:]
+        path = other.connection.local.repository.git_dir / "objects" / blob[1][:2] / blob[1][2:]
         path.chmod(0o600)
         path.write_bytes(b"nonsense")
         other.close()
@@ -65,7 +65,7 @@ def test_a_first_contact_uses_the_master_that_is_at_hand(host: HooklessHost) -> 
     (host.root / "home" / "config" / "coordledger" / "secrets" / "alice.secret").unlink()
     fresh = Ledger.open(host.clone("fresh"), "carol", environ=host.env, remote=host.url)
     assert refusal(fresh.join) == "bad-signature"
-    assert fresh.local.trusted is None
+    assert fresh.connection.local.trusted is None
     fresh.close()
 
 
@@ -115,7 +115,7 @@ def test_an_intent_of_another_history_blocks_nobody_after_a_reset(
     bob.claim("one")
     head = bob.head()
     open_ = Intent("ab" * 16, {"digest": head.digest, "seq": head.seq}, "bob", "s", "claim two")
-    bob.local.journal.record(open_)
+    bob.connection.local.journal.record(open_)
     fleet.git("update-ref", "refs/coordledger/main", backup)
     if overtaken:
         alice = fleet.ledger("alice")
@@ -143,7 +143,7 @@ def test_a_try_that_was_cut_off_does_not_confuse_the_next(host: HooklessHost) ->
     with host.ledger("alice") as alice:
         tip = alice.head().commit
         host.git("update-ref", "refs/coordledger-try/main", tip)
-        assert doctor.probe(alice) == "none"
+        assert doctor.probe(alice.connection) == "none"
     assert host.git("for-each-ref", "--format=%(refname)") == "refs/coordledger/main"
 
 
@@ -166,9 +166,9 @@ def test_a_missing_object_of_ones_own_copy_is_no_damage_of_the_remote(host: Hook
     with host.ledger("alice") as alice:
         alice.submit("one")
         alice.submit("two")
-        middle = alice.replica.commit_at(1)
+        middle = alice.connection.replica.commit_at(1)
         assert middle
-        objects = alice.local.repository.git_dir / "objects"
+        objects = alice.connection.local.repository.git_dir / "objects"
         (objects / middle.oid[:2] / middle.oid[2:]).unlink()
     with host.ledger("alice") as again:
         assert refusal(again.damage) == "bad-copy"

@@ -161,7 +161,7 @@ def test_a_bad_record_that_a_server_let_in_stops_every_reader_before_it(
     newcomer = fresh(open_fleet, f"newcomer to {case}")
     assert integrity(join, open_fleet, newcomer) == slug
     assert remembered(newcomer, open_fleet) == (b"", "")
-    assert alice.local.journal.intents() == []
+    assert alice.connection.local.journal.intents() == []
     offline = opened(open_fleet, path, "alice", offline=True)
     assert offline.show("held").verdict == "authentic"  # what was verified still is
 
@@ -434,7 +434,7 @@ def test_a_damaged_memory_of_the_head_is_a_clear_error(fleet: Fleet) -> None:
 def test_a_memory_that_names_another_head_is_a_clear_error(fleet: Fleet) -> None:
     alice = fleet.ledger("alice")
     alice.submit("t")
-    known = alice.replica.trusted
+    known = alice.connection.replica.trusted
     for wrong in (
         known._replace(seq=known.seq + 1),
         known._replace(digest="0" * 64),
@@ -443,7 +443,7 @@ def test_a_memory_that_names_another_head_is_a_clear_error(fleet: Fleet) -> None
         known._replace(commit="x" * 40),
         known._replace(commit=fleet.git("rev-parse", f"{LEDGER_REF}~1").strip()),
     ):
-        alice.local.save(wrong)
+        alice.connection.local.save(wrong)
         again = opened(fleet, fleet.clone("alice"), "alice", offline=True)
         assert integrity(again.tasks) in ("bad-copy", "rewritten")
 
@@ -462,9 +462,9 @@ def test_two_worktrees_of_a_clone_are_two_sessions(shared_fleet: Fleet) -> None:
     shared_fleet.git("worktree", "add", "--quiet", shared_fleet.root / "second", cwd=path)
     first = opened(shared_fleet, path, "bob")
     second = opened(shared_fleet, shared_fleet.root / "second", "bob")
-    sessions = [ledger.identity().session for ledger in (first, second)]
+    sessions = [ledger.connection.identity().session for ledger in (first, second)]
     assert len(set(sessions)) == 2
-    assert opened(shared_fleet, path, "bob").identity().session == sessions[0]
+    assert opened(shared_fleet, path, "bob").connection.identity().session == sessions[0]
     assert first.claim("of-one-tree").outcome == "won"
     assert (second.claim("of-one-tree").code, first.claim("of-one-tree").code) == (
         "held",

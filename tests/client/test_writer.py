@@ -45,7 +45,7 @@ def fleet(shared_fleet: Fleet) -> Fleet:
     assert [
         name
         for who in ("alice", "bob")
-        for name in shared_fleet.ledger(who).local.journal.intents()
+        for name in shared_fleet.ledger(who).connection.local.journal.intents()
     ] == []
     return shared_fleet
 
@@ -57,7 +57,7 @@ def t(request: pytest.FixtureRequest) -> str:
 
 
 def only_intent(ledger: Ledger) -> Signed:
-    [intent] = ledger.local.journal.intents()
+    [intent] = ledger.connection.local.journal.intents()
     return intent.signed
 
 
@@ -191,7 +191,7 @@ def test_a_lost_answer_to_a_push_that_landed_is_won_and_not_doubled(
     assert result.claim
     assert (result.outcome, result.claim.epoch) == ("won", 1)
     assert len(ops(attacker)) == before + 1
-    assert fleet.ledger("alice").local.journal.intents() == []
+    assert fleet.ledger("alice").connection.local.journal.intents() == []
 
 
 def test_a_lost_answer_to_a_push_that_did_not_land_is_sent_again(
@@ -203,7 +203,7 @@ def test_a_lost_answer_to_a_push_that_did_not_land_is_sent_again(
     assert (push_gate.folder / "killed").exists()
     assert sent.seq == attacker.head.seq
     assert len(ops(attacker)) == before + 1
-    assert fleet.ledger("alice").local.journal.intents() == []
+    assert fleet.ledger("alice").connection.local.journal.intents() == []
 
 
 def test_without_an_answer_and_beaten_by_another_it_is_lost_and_voided(
@@ -219,7 +219,7 @@ def test_without_an_answer_and_beaten_by_another_it_is_lost_and_voided(
     assert ended(process) == {"task": t, "outcome": "lost", "code": "held", "epoch": 1}
     assert attacker.head.record["kind"] == "void"
     assert attacker.head.record["op"] == signed.record["op"]
-    assert fleet.ledger("alice").local.journal.intents() == []
+    assert fleet.ledger("alice").connection.local.journal.intents() == []
     fleet.ledger("bob").release(t)
     assert attacker.refusal(attacker.render(signed)) == "replayed"
 
@@ -272,7 +272,7 @@ def test_a_server_that_is_away_costs_nothing_and_leaves_nothing_open(
         with pytest.raises(Failed) as failed:
             act()
         assert (failed.value.code, failed.value.exit_code) == ("remote-unreachable", 1)
-        assert alice.local.journal.intents() == []
+        assert alice.connection.local.journal.intents() == []
     assert alice.resolve() == []
     push_gate.bring_back()
     assert alice.claim(t).outcome == "won"
@@ -285,7 +285,7 @@ def test_a_refusal_by_somebody_elses_hook_is_final_and_leaves_nothing_open(
     with pytest.raises(Failed) as refused:
         fleet.ledger("alice").claim(t)
     assert refused.value.code == "push-refused"
-    assert fleet.ledger("alice").local.journal.intents() == []
+    assert fleet.ledger("alice").connection.local.journal.intents() == []
 
 
 def test_a_stale_lock_is_reported_as_what_it_is(t: str, fleet: Fleet, attacker: Attacker) -> None:
@@ -295,7 +295,7 @@ def test_a_stale_lock_is_reported_as_what_it_is(t: str, fleet: Fleet, attacker: 
     with pytest.raises(Failed) as failed:
         alice.claim(t)
     assert failed.value.code == "stale-lock"
-    assert alice.local.journal.intents() == []
+    assert alice.connection.local.journal.intents() == []
     lock.unlink()
     assert alice.claim(t).outcome == "won"
 
@@ -304,7 +304,10 @@ def test_a_busy_clone_is_not_waited_for_beyond_the_timeout(t: str, fleet: Fleet)
     alice = fleet.ledger("alice")
     hasty = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(milliseconds=150))
     began = time.monotonic()
-    with alice.local.lock(alice._git.deadline), pytest.raises(Failed) as failed:
+    with (
+        alice.connection.local.lock(alice.connection.git.deadline),
+        pytest.raises(Failed) as failed,
+    ):
         hasty.claim(t)
     assert failed.value.code == "local-lock"
     assert time.monotonic() - began < 2
@@ -376,7 +379,7 @@ def test_after_another_took_the_task_first_it_is_lost(
     push_gate.open()
     assert ended(process)["outcome"] == "lost"
     assert op not in ops(attacker)
-    assert fleet.ledger("alice").local.journal.intents() == []
+    assert fleet.ledger("alice").connection.local.journal.intents() == []
     assert second_opinion(fleet.remote) == len(ops(attacker))
 
 
@@ -395,8 +398,8 @@ def test_a_write_from_a_copy_that_is_far_behind_finds_its_way(fleet):
     fleet.ledger("bob").head()
     alice = fleet.ledger("alice")
     wanted = [(f"submit {n}", _submit(f"t{n}")) for n in range(1100)]
-    alice._begin()
-    landed = alice.writer().write_all(wanted)
+    alice.connection.begin()
+    landed = alice.connection.writer().write_all(wanted)
     assert [one.seq for one in landed] == list(range(landed[0].seq, landed[0].seq + 1100))
     assert fleet.ledger("bob").claim("t0").won
 
@@ -442,7 +445,7 @@ def test_the_rest_of_a_batch_never_rewinds_what_settled_one_of_it(
 
 
 def test_an_intent_that_goes_on_with_others_stands_in_the_journal_once(fleet: Fleet) -> None:
-    journal = fleet.ledger("alice").local.journal
+    journal = fleet.ledger("alice").connection.local.journal
     base = {"digest": "0" * 64, "seq": 0}
     a, b, c = (Intent(letter * 32, base, "alice", "s", "claim x") for letter in "abc")
     journal.record(a, b, c)
@@ -462,7 +465,7 @@ def test_what_cannot_be_stored_while_it_lands_is_stored_later_or_not_adopted(
     """It has landed, and is said to have; but a copy never names what it has not got."""
     with fleet.ledger("alice") as alice:
         before = alice.head()
-        store, failures = alice.local.repository, iter(range(sick))
+        store, failures = alice.connection.local.repository, iter(range(sick))
         write = store.write
 
         def failing(*given: Any) -> None:
@@ -473,18 +476,24 @@ def test_what_cannot_be_stored_while_it_lands_is_stored_later_or_not_adopted(
         monkeypatch.setattr(store, "write", failing)
         won = alice.claim(t)
         assert won.won
-        adopted = json.loads((alice.local.folder / "trusted.json").read_bytes())["commit"]
+        adopted = json.loads((alice.connection.local.folder / "trusted.json").read_bytes())[
+            "commit"
+        ]
         assert adopted == (fleet.head() if sick == 1 else before.commit)
         assert store.has(adopted)
         assert store.ref(LEDGER_REF) == adopted
         assert alice.complete(t).status == "done"
-        adopted = json.loads((alice.local.folder / "trusted.json").read_bytes())["commit"]
+        adopted = json.loads((alice.connection.local.folder / "trusted.json").read_bytes())[
+            "commit"
+        ]
         assert adopted == (fleet.head() if sick == 1 else before.commit)
         if others:
             fleet.ledger("bob").claim(f"{t}-bob")
             assert alice.head().commit == fleet.head()
             assert alice.claim(f"{t}-after").won
-            adopted = json.loads((alice.local.folder / "trusted.json").read_bytes())["commit"]
+            adopted = json.loads((alice.connection.local.folder / "trusted.json").read_bytes())[
+                "commit"
+            ]
             assert adopted == fleet.head()
     later = fleet.ledger("alice")
     assert later.head().commit == fleet.head()

@@ -337,7 +337,7 @@ def test_what_a_key_has_signed_that_is_revoked_is_void_by_that(
     bob = MemoryClient(server, tmp_path / "bob.git", env, "bob")
     op = leave_open(server, bob)
     server.write("alice", "revoke", who="bob")
-    [settled] = bob.writer.resolve()
+    [settled] = bob.connection.writer.resolve()
     assert (settled.op, settled.outcome, settled.seq) == (op, "voided", None)
     server.deliver()
     assert op not in server.ops()

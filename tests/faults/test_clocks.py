@@ -161,7 +161,7 @@ def test_a_fast_taker_waits_for_the_servers_clock_too(world: Callable[..., World
     there.at(until)  # bob's clock shows until + max_skew
     lost = bob.claim("t")
     assert (lost.outcome, lost.code) == ("lost", "too-early")
-    assert bob.local.journal.intents() == []
+    assert bob.connection.local.journal.intents() == []
     there.set_server(SKEW)  # a server that is as fast lets him, and she has stopped all the same
     assert not is_live(alice, "t")
     assert bob.claim("t").won
@@ -192,7 +192,7 @@ def test_a_clock_that_jumps_ahead_stops_its_agent_and_back_again_lets_it_go_on(
     assert is_live(alice, "t")
     assert alice.renew("t", ttl=timedelta(seconds=700)).status == "claimed"
     assert alice.complete("t").status == "done"
-    assert alice.local.journal.intents() == []
+    assert alice.connection.local.journal.intents() == []
     assert claims_of(records_of(there.fleet.remote), "u") == []
 
 
@@ -219,7 +219,7 @@ def test_a_clock_that_jumps_between_two_attempts_of_a_write_signs_again_or_refus
     assert 0 < won < 7
     found = records_of(there.fleet.remote)
     assert sum(record["kind"] == "claim" for record in found) == won
-    assert alice.local.journal.intents() == []
+    assert alice.connection.local.journal.intents() == []
 
 
 # -- refusals say whose clock is off, and by how much
@@ -250,7 +250,7 @@ def test_a_server_whose_clock_is_off_is_named(
     assert refused.value.code == "clock-skew"
     assert says in refused.value.message
     assert "the server's" in refused.value.hint
-    assert alice.local.journal.intents() == []
+    assert alice.connection.local.journal.intents() == []
     there.set_server(0)
     assert alice.claim("t").won
 
@@ -272,7 +272,7 @@ def test_a_server_a_month_ahead_admits_nothing_until_its_owner_says_so(
     assert refused.value.code == "gap"
     assert re.search("is 31 d .*older than the server's clock, more than 30 d", str(refused.value))
     assert records_of(there.fleet.remote)[-1]["tasks"][0]["task"] == "before"
-    assert fast.local.journal.intents() == []
+    assert fast.connection.local.journal.intents() == []
     there.fleet.git("config", "coordledger.maxGap", "32d")
     assert fast.claim("t").won
     there.fleet.git("config", "--unset", "coordledger.maxGap")
@@ -298,7 +298,7 @@ def test_without_a_hook_readers_refuse_what_comes_from_the_future(
         assert (future.value.code, future.value.exit_code) == ("from-future", 4)
         assert re.search(r"record \d+ is 95 s ahead", future.value.message)
         assert bob.head(refresh=False).seq == seq
-    assert bob.local.journal.intents() == []
+    assert bob.connection.local.journal.intents() == []
     there.at(there.now + 95_000 - SKEW)
     assert bob.head().seq == seq + 1
     assert bob.claim("t").code == "held"

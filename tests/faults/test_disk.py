@@ -88,7 +88,7 @@ def test_a_full_disk_of_the_client_lets_a_claim_happen_or_not(
     check_all_or_nothing(fleet, agents, clone, disk, {"io", "remote-unreachable"})
     with Ledger.open(clone, "alice", environ=fleet.env) as alice:
         assert not alice.audit(full=True).problems
-        assert alice.local.journal.intents() == []
+        assert alice.connection.local.journal.intents() == []
 
 
 def test_a_full_disk_is_one_line_and_a_stable_code(
@@ -283,7 +283,7 @@ def test_a_disk_that_fills_up_before_the_ref_moves_is_a_refusal(
     hook.unlink()
     disk.clear()
     assert not (fleet.remote / f"{LEDGER_REF}.lock").exists()
-    assert alice.local.journal.intents() == []
+    assert alice.connection.local.journal.intents() == []
     assert alice.claim("t").outcome == "won"
     fsck(fleet.remote, fleet.env)
 
@@ -302,7 +302,7 @@ def test_a_server_whose_disk_is_read_only_refuses_writes_and_serves_readers(
     with pytest.raises(Failed) as refused:
         alice.claim("t")
     assert refused.value.code == "push-refused"
-    assert alice.local.journal.intents() == []
+    assert alice.connection.local.journal.intents() == []
     assert [task.task for task in alice.tasks()] == ["before"]
     subprocess.run(["mount", "-o", "remount,rw", str(disk.path)], check=True, timeout=20)
     assert alice.claim("t").outcome == "won"
@@ -318,7 +318,7 @@ def test_a_server_without_receive_pack_refuses_writes_and_serves_readers(fleet: 
             with pytest.raises(Failed) as refused:
                 reader.claim("t")
             assert refused.value.code in ("remote-unreachable", "push-refused")
-            assert reader.local.journal.intents() == []
+            assert reader.connection.local.journal.intents() == []
             ran = fleet.run("claim", "t", "--remote", url, agent="alice", check=1)
             assert "Traceback" not in ran.stderr
             assert "access denied" in ran.stderr or "not enabled" in ran.stderr, ran.stderr

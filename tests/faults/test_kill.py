@@ -221,7 +221,7 @@ def test_a_server_that_dies_with_the_ref_locked_blocks_nobody_without_saying_why
     with pytest.raises(Failed) as stale:
         bob.claim("t")
     assert (stale.value.code, ".lock" in stale.value.hint) == ("stale-lock", True)
-    assert bob.local.journal.intents() == []
+    assert bob.connection.local.journal.intents() == []
     assert fleet.head() == head
     assert [found.outcome for found in hasty.resolve()] == ["open"]
     sniper.lock.unlink()  # as the hint says

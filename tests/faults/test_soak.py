@@ -340,7 +340,7 @@ def test_every_clone_and_the_server_are_sound_afterwards(soak: Soak) -> None:
         soak.fleet.git("remote", "set-url", "origin", soak.fleet.remote, cwd=clone)
         ledger = soak.fleet.ledger(agent)
         assert ledger.head().seq == len(soak.records) - 1
-        assert ledger.local.journal.intents() == []
+        assert ledger.connection.local.journal.intents() == []
         # What a killed process was writing is written over by the next.
         assert {*litter(clone)} <= {"coordledger/main/new", "coordledger/main/intents/new"}
     audit = soak.fleet.ledger("agent0").audit(full=True)

@@ -104,7 +104,7 @@ def test_a_client_that_has_seen_more_refuses_the_older_copy_and_moves_nothing(
             act()
         assert (refused.value.code, refused.value.exit_code) == ("rewritten", 4)
         assert snapshot(clone, fleet.env) == before
-    assert alice.local.journal.intents() == []
+    assert alice.connection.local.journal.intents() == []
     assert alice.resolve() == []
     ran = fleet.run("list", "--json", agent="alice", check=4)
     assert json.loads(ran.stdout)["error"]["code"] == "rewritten"
@@ -187,7 +187,7 @@ def test_after_writes_to_both_copies_everybody_is_told_that_there_are_two(copies
                 act()
             assert refused.value.code == "rewritten"
             assert snapshot(clone, fleet.env) == before
-        assert ledger.local.journal.intents() == []
+        assert ledger.connection.local.journal.intents() == []
     # The only way over is to be told to forget.
     carol = copies.at("carol", fleet.remote)
     carol.reset()

@@ -40,7 +40,7 @@ def test_many_processes_land_all_their_records_with_fewer_pushes(
     assert log.read_text().count(LEDGER_REF) < 35
     for agent in AGENTS:
         check_soundness(fleet, agent)
-    left = {path.name for path in fleet.ledger("agent0")._line()._folder.iterdir()}
+    left = {path.name for path in fleet.ledger("agent0").connection.line()._folder.iterdir()}
     assert left == {"lock", "seq", "copy.git"}
 
 

@@ -17,7 +17,7 @@ from support.fleet import LEDGER_REF
 
 from coordledger import keyfiles
 from coordledger.bench import generate
-from coordledger.client import replica
+from coordledger.client import audit
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.errors import CoordledgerError, Integrity
@@ -131,7 +131,7 @@ def test_an_audit_that_is_killed_is_gone_on_with(long: Long, copy: Path) -> None
     assert 0 < place["seq"] < COUNT - 1
     said: list[tuple[str, int, int]] = []
     with long.open(path, offline=True, progress=lambda *now: said.append(now)) as ledger:
-        now = ledger.replica.trusted.auditing
+        now = ledger.connection.replica.trusted.auditing
         assert now["verdicts"] == {"authentic": now["seq"] + 1}
         found = ledger.audit(full=True, resume=True)
         assert (found.since, found.resumed) == (0, now["seq"] + 1)
@@ -164,7 +164,7 @@ def test_an_interrupted_audit_says_how_to_go_on(long: Long, copy: Path) -> None:
 def test_what_an_interrupted_audit_had_not_verified_is_never_counted(
     long: Long, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replica, "STEP", 1000)
+    monkeypatch.setattr(audit, "STEP", 1000)
     path = long.root / "stopped"
     shutil.copytree(copy, path)
 
@@ -175,11 +175,11 @@ def test_what_an_interrupted_audit_had_not_verified_is_never_counted(
     with long.open(path, offline=True, progress=stop) as ledger, pytest.raises(KeyboardInterrupt):
         ledger.audit(full=True)
     with long.open(path, offline=True) as ledger:
-        assert ledger.replica.trusted.auditing["seq"] == 999
-        assert ledger.replica.trusted.audited == 999
+        assert ledger.connection.replica.trusted.auditing["seq"] == 999
+        assert ledger.connection.replica.trusted.audited == 999
         plain = ledger.audit()
         assert (plain.since, plain.records, plain.resumed) == (1000, COUNT - 1000, None)
-        assert ledger.replica.trusted.audited == COUNT - 1
+        assert ledger.connection.replica.trusted.audited == COUNT - 1
         assert ledger.audit(full=True, resume=True).resumed == 1000
     # What is noted about another history is no place to go on from.
     trusted = path / ".git/coordledger/main/trusted.json"
@@ -212,9 +212,9 @@ def test_an_audit_takes_no_more_memory_for_more_records(long: Long, copy: Path) 
     with long.open(copy, offline=True) as ledger:
         peaks = []
         for since in (COUNT - 1600, 0):
-            ledger.replica.audit(COUNT - 10)  # what is loaded once
+            audit.judge_again(ledger.connection.replica, COUNT - 10)  # what is loaded once
             tracemalloc.start()
-            ledger.replica.audit(since)
+            audit.judge_again(ledger.connection.replica, since)
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     # Half of the records are enough to fill what is kept of the newest ones.
@@ -254,7 +254,7 @@ def test_a_join_that_is_killed_is_gone_on_with(long: Long, tmp_path: Path) -> No
         assert ledger.join().commit == long.grown.head
         assert told(said, "verifying") == COUNT - 1 - done
         assert ledger.audit(full=True).verdicts == {"authentic": COUNT}
-        assert ledger.replica.commit_at(done - 5).seq == done - 5
+        assert ledger.connection.replica.commit_at(done - 5).seq == done - 5
     assert _bytes_below(path / ".git/objects") < 1.2 * objects  # nothing came twice
     assert not (folder / "verified.json").exists()
     refs = long.git.output("-C", str(path), "for-each-ref", INCOMING)
@@ -277,7 +277,7 @@ def test_a_join_that_takes_too_long_ends_and_is_gone_on_with(
     long: Long, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = long.clone("slow")
-    monkeypatch.setattr("coordledger.client.ledger.Deadline", Soon)
+    monkeypatch.setattr("coordledger.client.opening.Deadline", Soon)
     ends = []
     with long.open(path) as ledger:
         for _ in range(COUNT):
@@ -286,7 +286,7 @@ def test_a_join_that_takes_too_long_ends_and_is_gone_on_with(
                 break
             except CoordledgerError as fault:
                 ends.append(fault)
-                assert ledger.local.trusted is None
+                assert ledger.connection.local.trusted is None
         assert [fault.code for fault in ends] == ["unfinished"] * 2
         assert ends[1].message == "1500 of 1700 new records verified within 30 s"
         assert ledger.head(refresh=False).seq == COUNT - 1
@@ -295,14 +295,14 @@ def test_a_join_that_takes_too_long_ends_and_is_gone_on_with(
 def test_a_pin_is_not_forgotten_by_who_goes_on(long: Long, monkeypatch: pytest.MonkeyPatch) -> None:
     path = long.clone("pinned")
     with long.open(path) as ledger, monkeypatch.context() as patch:
-        patch.setattr("coordledger.client.ledger.Deadline", Soon)
+        patch.setattr("coordledger.client.opening.Deadline", Soon)
         with pytest.raises(CoordledgerError, match=f"1500 of {COUNT}"):
             ledger.join(pin="3000:" + "0" * 16)
     with long.open(path) as ledger:
         with pytest.raises(Integrity, match="pinned"):
             ledger.join(pin="3000:" + "0" * 16)
-        assert ledger.local.trusted is None
-        assert ledger.local.checkpoint is None
+        assert ledger.connection.local.trusted is None
+        assert ledger.connection.local.checkpoint is None
 
 
 def test_a_bad_record_after_an_interrupted_join_is_met_and_nothing_remembered(
@@ -320,15 +320,15 @@ def test_a_bad_record_after_an_interrupted_join_is_met_and_nothing_remembered(
     path = long.clone("evil")
     with Ledger.open(path, "alice", environ=long.env, remote=str(evil)) as ledger:
         with monkeypatch.context() as patch:
-            patch.setattr("coordledger.client.ledger.Deadline", Soon)
+            patch.setattr("coordledger.client.opening.Deadline", Soon)
             with pytest.raises(CoordledgerError, match=f"1500 of {COUNT}"):
                 ledger.join()
-        assert ledger.local.checkpoint.seq == 1499
+        assert ledger.connection.local.checkpoint.seq == 1499
         with pytest.raises(Integrity, match=f"record {COUNT - 1}"):
             ledger.join()
-        assert ledger.local.trusted is None
-        assert ledger.local.checkpoint is None
-        assert ledger.local.repository.ref(ledger.local.incoming) is None
+        assert ledger.connection.local.trusted is None
+        assert ledger.connection.local.checkpoint is None
+        assert ledger.connection.local.repository.ref(ledger.connection.local.incoming) is None
 
 
 def test_a_note_that_is_wrong_is_not_gone_on_from(long: Long) -> None:
@@ -357,11 +357,11 @@ def test_a_clone_that_was_away_for_long_catches_up_in_steps(
     with Ledger.open(path, "alice", environ=long.env, remote=str(behind)) as ledger:
         assert ledger.join().seq == COUNT - 2001
     with long.open(path) as ledger, monkeypatch.context() as patch:
-        patch.setattr("coordledger.client.ledger.Deadline", Soon)
+        patch.setattr("coordledger.client.opening.Deadline", Soon)
         with pytest.raises(CoordledgerError, match="1500 of 2000"):
             ledger.head()
         assert ledger.head(refresh=False).seq == COUNT - 2001
-        assert ledger.local.repository.ref(ledger.local.ref) == old
+        assert ledger.connection.local.repository.ref(ledger.connection.local.ref) == old
         assert ledger.head().seq == COUNT - 1
 
 
@@ -370,8 +370,8 @@ def test_a_clone_that_was_away_for_long_catches_up_in_steps(
 
 def test_a_path_is_the_same_however_long_it_is(long: Long, copy: Path) -> None:
     with long.open(copy, offline=True) as ledger:
-        store, git = ledger.local.repository, ledger._git
-        whole = list(ledger.local.indexed_ids(0, COUNT - 1))
+        store, git = ledger.connection.local.repository, ledger.connection.git
+        whole = list(ledger.connection.local.indexed_ids(0, COUNT - 1))
         assert whole[-1] == long.grown.head
         for count in (0, 1, SHORT - 1, SHORT, SHORT + 1, 300, COUNT):
             known = whole[-count - 1] if count < COUNT else None
@@ -388,11 +388,11 @@ def test_the_way_is_that_of_the_commits_whatever_git_is_told(long: Long, copy: P
     path = long.root / "grafted"
     shutil.copytree(copy, path)
     with long.open(path, offline=True) as ledger:
-        ids = list(ledger.local.indexed_ids(0, COUNT - 1))
+        ids = list(ledger.connection.local.indexed_ids(0, COUNT - 1))
         long.git.output("-C", str(path), "replace", ids[2500], ids[10])
         (path / ".git/info").mkdir(exist_ok=True)
         (path / ".git/info/grafts").write_text(f"{ids[2800]} {ids[2]}\n")
-        seen = ancestors(ledger.local.repository, ledger._git, ids[-1], set())
+        seen = ancestors(ledger.connection.local.repository, ledger.connection.git, ids[-1], set())
         assert list(seen.ids()) == ids
         assert ledger.audit(full=True).verdicts == {"authentic": COUNT}
 
@@ -406,7 +406,7 @@ def test_a_commit_that_the_disk_has_spoilt_is_nobodys_forgery(
     shutil.copytree(copy, path)
     with long.open(path, offline=True) as ledger:
         seq = COUNT - 20 if short else 2500
-        victim = ledger.replica.commit_at(seq).oid
+        victim = ledger.connection.replica.commit_at(seq).oid
         loose = path / ".git/objects" / victim[:2] / victim[2:]
         loose.parent.mkdir(exist_ok=True)
         right = long.git.output("-C", str(path), "cat-file", "commit", victim).encode()
@@ -442,5 +442,5 @@ def _unpack_all_but(path: Path, long: Long, victim: str) -> None:
 
 def test_times_of_a_grown_ledger_end_now(long: Long, copy: Path) -> None:
     with long.open(copy, offline=True) as ledger:
-        head = ledger.replica.position().head
+        head = ledger.connection.replica.position().head
         assert abs(timestamps.parse(head.record["at"]) / 1000 - time.time()) < 3600

@@ -327,7 +327,7 @@ def test_a_wrong_clock_is_refused_with_its_offset(
         assert refused.value.code in ("clock-skew", "time-backwards")
         assert re.search(r"\d\d s behind", refused.value.message)
     assert shared_fleet.head() == head
-    assert shifted.local.journal.intents() == []
+    assert shifted.connection.local.journal.intents() == []
 
 
 def test_nobody_takes_over_before_the_end_and_the_skew(

@@ -46,14 +46,14 @@ def push(site: Site, *args: str) -> subprocess.CompletedProcess[str]:
 def record(site: Site, *, forged: bool = False) -> str:
     """A commit on the ledger's head with a record of alice's; `forged`: its MAC is wrong."""
     ledger = site.alice
-    chain = ledger.replica.position()
+    chain = ledger.connection.replica.position()
     if chain.head is None or chain.head.oid != site.head():
-        chain = ledger.replica.refresh()
-    signed = ledger.writer().sample(chain)
+        chain = ledger.connection.replica.refresh()
+    signed = ledger.connection.writer().sample(chain)
     if forged:
         signed = Signed(signed.payload, signed.record, bytes(byte ^ 1 for byte in signed.tag))
     proposal = chain.propose(signed)
-    ledger.local.repository.write(proposal.objects)
+    ledger.connection.local.repository.write(proposal.objects)
     return proposal.commit.oid
 
 
@@ -275,7 +275,7 @@ def test_a_write_whose_answer_is_lost_is_won_after_a_look(site: Site) -> None:
         result = ledger.claim("unheard")
     assert result.outcome == "won"
     assert site.records_since(before) == 1
-    assert ledger.local.journal.intents() == []
+    assert ledger.connection.local.journal.intents() == []
     assert site.bob.claim("unheard").claims[0].session == result.claims[0].session
 
 
@@ -288,7 +288,7 @@ def test_a_write_whose_answer_is_lost_for_good_is_unknown_and_then_resolved(site
     assert (settled.what, settled.outcome) == ("claim unknown", "landed")
     assert ledger.resolve() == []
     assert site.records_since(before) == 1
-    assert ledger.show("unknown").session == ledger.identity().session
+    assert ledger.show("unknown").session == ledger.connection.identity().session
 
 
 def test_a_silent_server_ends_at_the_deadline_and_leaves_no_process(site: Site) -> None:
@@ -335,7 +335,7 @@ def test_a_push_that_is_cut_off_in_the_middle_is_sent_again_and_lands_once(site:
         ledger.send(LARGE, channel="uploads")
         assert site.proxy.fault == Fault()  # it was cut
     assert site.records_since(before) == 1
-    assert ledger.local.journal.intents() == []
+    assert ledger.connection.local.journal.intents() == []
 
 
 @wired
@@ -344,22 +344,22 @@ def test_a_server_that_is_away_is_an_error_and_leaves_nothing_open(site: Site) -
     with site.faulty(Fault(refuse=True)), pytest.raises(Failed) as failed:
         ledger.claim("nobody-there")
     assert failed.value.code == "remote-unreachable"
-    assert ledger.local.journal.intents() == []
+    assert ledger.connection.local.journal.intents() == []
     assert site.head() == before
 
 
 def test_half_an_answer_moves_nothing(site: Site) -> None:
     ledger = site.through_proxy("bob")
-    before = ledger.local.trusted
+    before = ledger.connection.local.trusted
     sent = site.alice.send(LARGE, channel="downloads")
     with site.half_an_answer(20_000):
         with pytest.raises(Failed) as failed:
             ledger.head()
         assert failed.value.code == "remote-unreachable"
         assert failed.value.message
-        assert ledger.local.trusted == before
-        assert ledger.local.repository.ref(LEDGER_REF) == before.commit
-        assert ledger.local.repository.ref(ledger.local.incoming) is None
+        assert ledger.connection.local.trusted == before
+        assert ledger.connection.local.repository.ref(LEDGER_REF) == before.commit
+        assert ledger.connection.local.repository.ref(ledger.connection.local.incoming) is None
     assert ledger.head().seq >= sent.seq
     assert ledger.messages("downloads")[-1].body == LARGE
 

@@ -134,7 +134,7 @@ def test_a_helper_is_asked_once_and_told_that_it_was_right(site: Site) -> None:
 def test_a_password_that_has_changed_is_asked_for_again(site: Site) -> None:
     ledger = site.open("bob", fresh(site))
     assert ledger.claim(site.new("before")).outcome == "won"
-    ledger.remote._http._authorization = ["Authorization: Basic b2xkOm9sZA=="]
+    ledger.connection.remote._http._authorization = ["Authorization: Basic b2xkOm9sZA=="]
     log = Log(site)
     assert ledger.claim(site.new("afterwards")).outcome == "won"
     assert len(log.posts()) == 2
@@ -160,7 +160,7 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_again(site: Site, away
         site.proxy.reset()
         time.sleep(away)
     assert site.records_since(before) == 3
-    assert ledger.remote._http._fit
+    assert ledger.connection.remote._http._fit
 
 
 def test_an_old_connection_is_not_trusted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_a_forked_process_has_a_connection_of_its_own(site: Site) -> None:
     if child == 0:
         os._exit(0 if ledger.claim(task).outcome == "won" else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert ledger.claim(task).claims[0].session == ledger.identity().session
+    assert ledger.claim(task).claims[0].session == ledger.connection.identity().session
     assert ledger.claim(site.new("parent")).outcome == "won"
     assert len(log.posts()) == 2
     assert len({line[0] for line in log.posts()}) == 2
@@ -248,7 +248,7 @@ def test_a_certificate_that_git_might_trust_is_git_s_to_judge(site: Site) -> Non
     with pytest.raises(Failed, match="certificate") as failed:
         ledger.claim("never")
     assert failed.value.code == "remote-unreachable"
-    assert not ledger.remote._http._fit
+    assert not ledger.connection.remote._http._fit
 
 
 # -- servers that do something else
@@ -540,7 +540,7 @@ def test_a_portal_in_the_way_is_a_clear_error(site: Site, script: Callable[..., 
         ledger.claim("in-a-hotel")
     assert failed.value.code == "remote-unreachable"
     assert "not valid: is this a git repository?" in failed.value.message
-    assert ledger.local.journal.intents() == []
+    assert ledger.connection.local.journal.intents() == []
     assert site.head() == before
 
 
@@ -588,8 +588,8 @@ def test_a_push_whose_answer_breaks_off_lands_once(site: Site, size: int) -> Non
         assert ledger.claim(site.new("cut")).outcome == "won"
         assert site.proxy.fault == Fault()  # it was cut
     assert site.records_since(before) == 1
-    assert ledger.local.journal.intents() == []
-    assert ledger.remote._http._fit
+    assert ledger.connection.local.journal.intents() == []
+    assert ledger.connection.remote._http._fit
 
 
 def test_no_password_is_in_what_is_shown(site: Site) -> None:
@@ -598,5 +598,5 @@ def test_no_password_is_in_what_is_shown(site: Site) -> None:
     with site.faulty(Fault(cut_down=10)), pytest.raises(Exception) as failed:
         ledger.claim(site.new("secret"))
     said = json.dumps([str(failed.value), repr(failed.value), repr(ledger.settings)])
-    for secret in (hosts.PASSWORD, ledger.remote._http._authorization[0].split()[-1]):
+    for secret in (hosts.PASSWORD, ledger.connection.remote._http._authorization[0].split()[-1]):
         assert secret not in said

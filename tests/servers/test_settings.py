@@ -46,7 +46,7 @@ def configured(
 
 def works(site: Site, ledger: Ledger) -> None:
     """Reading and writing: what bob's clone has not seen arrives, and a claim lands."""
-    if ledger.local.trusted.commit == site.head():
+    if ledger.connection.local.trusted.commit == site.head():
         site.alice.submit(site.new("news"))
     assert ledger.head().commit == site.head()
     assert ledger.claim(site.new("setting")).outcome == "won"
@@ -58,7 +58,7 @@ def unreachable(ledger: Ledger) -> str:
     with pytest.raises(Failed) as failed:
         ledger.claim("not-reached")
     assert failed.value.code == "remote-unreachable"
-    assert ledger.local.journal.intents() == []
+    assert ledger.connection.local.journal.intents() == []
     return failed.value.message
 
 
@@ -210,7 +210,11 @@ def test_two_work_trees_of_one_clone_are_two_sessions(site_of: SiteOf) -> None:
     first, second = site.open("alice", path), site.open("alice", linked)
     won, lost = first.claim("one-tree"), second.claim("one-tree")
     assert (won.outcome, lost.outcome, lost.code) == ("won", "lost", "held")
-    assert lost.claims[0].session == first.identity().session != second.identity().session
+    assert (
+        lost.claims[0].session
+        == first.connection.identity().session
+        != second.connection.identity().session
+    )
     assert second.head() == first.head()
     assert site.git("status", "--short", cwd=linked, check=True).stdout == ""
 
@@ -270,7 +274,7 @@ def test_it_works_beside(site_of: SiteOf, setting: str) -> None:
     for ref in ("refs/remotes/origin/gone", "refs/tags/v1"):
         site.git("update-ref", ref, commit, cwd=path, check=True)
     who = ("-c", "user.name=bob", "-c", "user.email=bob@example.org")
-    tag = ("tag", "-a", "-m", "mine", site.new("mine"), ledger.local.trusted.commit)
+    tag = ("tag", "-a", "-m", "mine", site.new("mine"), ledger.connection.local.trusted.commit)
     site.git(*who, *tag, cwd=path, check=True)
     theirs = f"{site.code_commit()}:refs/tags/{site.new('theirs')}"
     site.git("push", "--quiet", site.host.url, theirs, check=True)

@@ -66,7 +66,7 @@ def check_clone(fleet: Fleet, agent: str) -> None:
     audit = ledger.audit(full=True)
     count = len(records_of(fleet.remote))
     assert (audit.problems, audit.verdicts) == ((), {"authentic": count})
-    assert ledger.local.journal.intents() == []
+    assert ledger.connection.local.journal.intents() == []
     assert litter(fleet.clone(agent)) == []
 
 

@@ -64,12 +64,12 @@ class Work:
     def push_without_ref(self) -> None:
         """A record whose objects are on the server, as the hook finds them."""
         self.alice.tasks()
-        chain = self.alice.replica.position()
-        proposal = chain.propose(self.alice.writer().sample(chain))
+        chain = self.alice.connection.replica.position()
+        proposal = chain.propose(self.alice.connection.writer().sample(chain))
         there = Options(self.server, agent="alice", remote=".")
         with Ledger.from_options(there, os.environ) as server:
-            server.local.repository.write(proposal.objects)
-        line = f"{chain.head.oid} {proposal.commit.oid} {self.alice.local.ref}\n"
+            server.connection.local.repository.write(proposal.objects)
+        line = f"{chain.head.oid} {proposal.commit.oid} {self.alice.connection.local.ref}\n"
         self.pushed = line.encode()
 
     def batch(self) -> None:

@@ -59,16 +59,27 @@ class HooklessHost:
 def forge(host: HooklessHost, agent: str, **changes: Any) -> str:
     """Put a commit with a changed record, but for the MAC all right, on the host's ledger."""
     ledger = host.ledger(agent)
-    chain = ledger.replica.refresh()
-    signed = ledger.writer().sample(chain)
+    chain = ledger.connection.replica.refresh()
+    signed = ledger.connection.writer().sample(chain)
     record = signed.record | changes
-    _, secret = ledger.identity().key(chain.state, chain.head.seq + 1 if chain.head else 0)
+    _, secret = ledger.connection.identity().key(
+        chain.state, chain.head.seq + 1 if chain.head else 0
+    )
     tag = sign(record, secret).tag
     proposal = Chain(
-        ledger.local.repository.read, ledger.replica.keyring(), chain.head, "sha1"
+        ledger.connection.local.repository.read,
+        ledger.connection.replica.keyring(),
+        chain.head,
+        "sha1",
     ).propose(Signed(sign(record, secret).payload, record, bytes(byte ^ 255 for byte in tag)))
-    ledger.local.repository.write(proposal.objects)
+    ledger.connection.local.repository.write(proposal.objects)
     ledger.close()
     oid = proposal.commit.oid
-    host.git("push", "--quiet", host.url, f"{oid}:{ledger.local.remote_ref}", cwd=host.root / agent)
+    host.git(
+        "push",
+        "--quiet",
+        host.url,
+        f"{oid}:{ledger.connection.local.remote_ref}",
+        cwd=host.root / agent,
+    )
     return oid

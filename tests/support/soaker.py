@@ -37,7 +37,7 @@ class Agent:
         self.held: dict[str, float] = {}  # task -> until when, by the clock, for certain
         self.ops: list[str] = []
         self.sent = 0
-        ledger._hexadecimal = self.mint
+        ledger.connection.hexadecimal = self.mint
 
     def mint(self, count: int) -> str:
         made = secrets.token_hex(count)

@@ -34,4 +34,4 @@ def check_soundness(fleet: Fleet, agent: str) -> None:
     assert second_opinion(fleet.remote) == count
     fsck(fleet.remote, fleet.env)
     assert not list(fleet.remote.glob("refs/**/*.lock"))
-    assert fleet.ledger(agent).local.journal.intents() == []
+    assert fleet.ledger(agent).connection.local.journal.intents() == []

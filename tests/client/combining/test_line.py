@@ -47,7 +47,7 @@ class Line:
     """A ledger's line as it lies on the disk, and a leader who does nothing."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self.folder = ledger, ledger._line().folder
+        self.ledger, self.folder = ledger, ledger.connection.line().folder
 
     def wait_for(self, count: int, kind: str = "json") -> list[Path]:
         eventually(lambda: len(list(self.folder.glob(f"*.{kind}"))) == count)
@@ -141,7 +141,7 @@ def shared_fleet(founded: Callable[..., Fleet]) -> Fleet:
 def fleet(shared_fleet: Fleet) -> Iterator[Fleet]:
     yield shared_fleet
     for who in ("alice", "bob", "carol"):
-        assert shared_fleet.ledger(who).local.journal.intents() == []
+        assert shared_fleet.ledger(who).connection.local.journal.intents() == []
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_batch_waits_in_line_as_one_and_lands_with_its_neighbours(
     assert standing.answer
     assert standing.answer.outcome == WON
     standing.leave()
-    bob._line().leader.take_all()
+    bob.connection.line().leader.take_all()
     assert outcomes == ["landed", "landed", "lost"]
     assert [len(claims_of(attacker)[name]) for name in (t, f"{t}-1", f"{t}-2")] == [1, 1, 1]
 
@@ -335,7 +335,7 @@ def test_what_the_server_does_to_a_push_for_two_is_not_the_end_for_either(
     assert standing.answer
     assert standing.answer.outcome == answer
     standing.leave()
-    both[0].ledger._line().leader.take_all()
+    both[0].ledger.connection.line().leader.take_all()
     push_gate.wait_for("refused" if "refuse" in what else "killed")
     assert (tasks_of(attacker)[f"{t}-bob"], tasks_of(attacker)[f"{t}-carol"]) == (1, 1)
 
@@ -402,7 +402,7 @@ def test_who_has_waited_in_vain_has_sent_nothing(
             bob.claim(t)
         assert time.monotonic() - began < 5
     assert (failed.value.code, failed.value.exit_code) == ("timeout", 1)
-    assert bob.local.journal.intents() == []
+    assert bob.connection.local.journal.intents() == []
     assert fleet.ledger("carol").claim(f"{t}-carol").won
     assert tasks_of(attacker)[t] == 0
 
@@ -416,7 +416,7 @@ def test_who_was_taken_along_and_heard_nothing_does_not_know(
         [slot] = line.wait_for(1)
         slot.rename(slot.with_suffix(".taken"))
         assert claiming.ended() == "unknown-outcome"
-    [intent] = bob.local.journal.intents()
+    [intent] = bob.connection.local.journal.intents()
     assert [one.outcome for one in bob.resolve()] == ["voided"]
     assert attacker.refusal(attacker.render(intent.signed)) == "replayed"
 
@@ -489,7 +489,7 @@ def test_what_is_forged_or_broken_in_line_keeps_nobody_back(
     assert set(said.values()) == {LOST}
     for one in standing.values():
         one.leave()
-    alice._line().leader.take_all()
+    alice.connection.line().leader.take_all()
     assert tasks_of(attacker)[t] == 1
     assert second_opinion(fleet.remote) == len(records_of(attacker))
 
@@ -516,7 +516,7 @@ def test_what_has_waited_for_too_long_is_signed_again(
     assert fleet.ledger("bob").claim(f"{t}-bob").won
     assert standing.answer == Push(LOST, "it waited for too long")
     standing.leave()
-    fleet.ledger("bob")._line().leader.take_all()
+    fleet.ledger("bob").connection.line().leader.take_all()
 
 
 # -- the shared copy
@@ -540,7 +540,7 @@ def test_a_base_that_the_shared_copy_cannot_see_sends_its_owner_alone(
     assert claiming.ended() == "won"
     assert again.answer == Push(UNSENT, "its base is out of sight")
     again.leave()
-    bob._line().leader.take_all()
+    bob.connection.line().leader.take_all()
     shutil.rmtree(line.folder)
     fleet.ledger("bob").claim(f"{t}-again")
 
@@ -560,7 +560,7 @@ def test_the_shared_copy_catches_up_with_those_who_have_seen_more(
         assert standing.answer
         assert standing.answer.outcome == WON
         standing.leave()
-        alice._line().leader.take_all()
+        alice.connection.line().leader.take_all()
 
 
 def break_objects(copy: Path) -> None:
@@ -680,7 +680,7 @@ def test_without_a_folder_of_ones_own_everybody_goes_alone(
         pytest.skip("only root can give a folder away")
     env = fleet.env | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     bob = opened(fleet, fleet.clone("bob"), "bob", environ=env)
-    folder = bob._line().folder
+    folder = bob.connection.line().folder
     folder.parent.mkdir(parents=True)
     OBSTACLES[what](folder, tmp_path / "elsewhere")
     assert bob.claim(t).won
@@ -721,7 +721,7 @@ def test_who_goes_the_same_way_stands_in_the_same_line(fleet: Fleet, tmp_path: P
         options = {"remote.origin.url": str(fleet.remote)} | config
         for name, value in options.items():
             fleet.git("config", name, value, cwd=path)
-        return opened(fleet, path, "bob")._line().folder
+        return opened(fleet, path, "bob").connection.line().folder
 
     plain = folder()
     assert folder() == plain

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def claim_in_line(ledger: Ledger, task: str) -> bool:
     """Claim while somebody else leads, so that the record has to wait in the line."""
-    folder = ledger._line().folder
+    folder = ledger.connection.line().folder
     folder.mkdir(parents=True, exist_ok=True)
     won = []
     claiming = threading.Thread(target=lambda: won.append(ledger.claim(task).won))
@@ -39,5 +39,5 @@ def test_the_shared_copy_catches_up_with_those_who_have_seen_more(fleet: Fleet) 
     alice.tasks()
     assert claim_in_line(alice, "second")
     # It landed through the line: nobody had to leave it and push alone.
-    seen = (alice._line().folder / "seq").read_text("ascii")
+    seen = (alice.connection.line().folder / "seq").read_text("ascii")
     assert int(seen) == alice.head().seq

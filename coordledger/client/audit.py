@@ -1,0 +1,233 @@
+"""Look again at what a copy has adopted, and for where a remote's history stops being valid.
+
+Rules of this file:
+- An audit judges with the keys that are at hand now, and reports instead of raising; it ends
+  at the first bad record, as nothing that follows has a place.
+- How far it has got is saved now and then, so that an interrupted audit is gone on with. What
+  has not been judged is never counted.
+- A history is cut back only to a record that is valid, only where somebody wrote a bad one
+  (never for damage of our own copy), and only by compare-and-swap.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import coordledger  # what is made of its names is imported when it is made
+from coordledger.client.publish import push_error
+from coordledger.client.replica import STEP, TOLD
+from coordledger.errors import Integrity, RuleBroken, error
+from coordledger.format.chain import UNVERIFIED, Chain
+from coordledger.format.commit import parse_commit
+from coordledger.git.history import raw_parent
+from coordledger.git.outcome import WON
+from coordledger.git.process import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from coordledger.client.opening import Connection
+    from coordledger.client.replica import Replica
+    from coordledger.client.reports import Audit
+    from coordledger.format.commit import Commit
+
+    Save = Callable[[Commit, dict[str, int]], None]  # the newest good record, the counts up to it
+
+
+class Damage(NamedTuple):
+    """A remote's head below which a record is bad, why, and the last valid commit."""
+
+    head: str
+    fault: Integrity
+    last: Commit
+
+
+class Findings(NamedTuple):
+    """Verdicts and their counts, what is bad, and the seq of the last good record."""
+
+    counts: dict[str, int]
+    problems: list[dict[str, Any]]
+    last: int
+
+
+# -- an audit
+
+
+def audit(connection: Connection, *, full: bool, since: int | None, resume: bool) -> Audit:
+    """Judge what this clone has not audited yet, or from `since` on, or (`full`) everything.
+
+    Only bringing the copy up to date is under the timeout. Raises `Failed`: bad-value, and as
+    `Replica.refresh` does.
+    """
+    connection.read()
+    replica = connection.replica
+    trusted = replica.trusted
+    if since is not None and since > trusted.seq:
+        raise error("bad-value", what="--since", why=f"the newest record is {trusted.seq}")
+    start = since if since is not None else (0 if full else trusted.audited + 1)
+    start = max(start, trusted.first)
+    interrupted = interrupted_at(replica) if full and resume else None
+    begin = interrupted["seq"] + 1 if interrupted else start
+
+    def save(head: Commit, counts: dict[str, int]) -> None:
+        place = {"seq": head.seq, "commit": head.oid, "verdicts": counts}
+        _save(connection, start, head.seq, **({"auditing": place} if full else {}))
+
+    counted = interrupted["verdicts"] if interrupted else {}
+    counts, problems, last = judge_again(replica, begin, counted, save)
+    last = -1 if problems else last
+    _save(connection, start, last, **({"auditing": None} if full else {}))
+    resumed = begin if interrupted else None
+    total = sum(counts.values())
+    return coordledger.Audit(
+        trusted.ledger, trusted.commit, total, counts, tuple(problems), start, resumed
+    )
+
+
+def _save(connection: Connection, start: int, last: int, **changes: Any) -> None:
+    """Everything from `start` to `last` has been audited. It may have taken long."""
+    connection.git.deadline = Deadline(connection.settings.timeout)
+    with connection.local.lock(connection.git.deadline):
+        trusted = connection.replica.trusted
+        gapless = start <= trusted.audited + 1
+        audited = max(trusted.audited, last) if gapless else trusted.audited
+        connection.local.save(trusted._replace(audited=audited, **changes))
+
+
+def verified_up_to(connection: Connection, *, full: bool) -> tuple[int, bool] | None:
+    """After an interruption: up to which record an audit need not judge again, and whether
+    that is one of everything, which has to be resumed; None if it has to begin anew.
+    """
+    trusted = connection.local.trusted
+    if trusted is None:
+        return None
+    interrupted = interrupted_at(connection.replica) if full else None
+    if interrupted:
+        return interrupted["seq"], True
+    return (trusted.audited, False) if trusted.audited >= 0 and not full else None
+
+
+def interrupted_at(replica: Replica) -> dict[str, Any] | None:
+    """How far an audit of everything had got when it was interrupted: seq, commit, verdicts."""
+    noted = replica.trusted.auditing
+    commit = replica.commit_at(noted["seq"]) if noted else None
+    return noted if noted and commit and commit.oid == noted["commit"] else None
+
+
+def judge_again(
+    replica: Replica,
+    since: int,
+    counted: dict[str, int] | None = None,
+    save: Save = lambda head, counts: None,
+) -> Findings:
+    """Judge the copy's records from `since` on; `counted` are the verdicts on those before it
+    that are to be counted too. `save` is called every `STEP` records.
+
+    Raises `Integrity`: bad-copy.
+    """
+    trusted, repository = replica.trusted, replica.local.repository
+    counts = dict(counted or {})
+    problems: list[dict[str, Any]] = []
+    start = max(since, trusted.first)
+    below = replica.commit_at(start - 1) if start > trusted.first else None
+    if start == trusted.first and start > 0:
+        # The edge of a shallow copy: nothing is known about what it builds on.
+        below = replica.commit_at(start)
+        counts[UNVERIFIED] = 1
+    chain = Chain(repository.read, replica.keyring(), below, repository.algo)
+    many = trusted.seq - (below.seq if below else -1)
+    for done, judged in enumerate(replica.judge(chain, _commits_above(replica, below)), 1):
+        counts[judged.verdict] = counts.get(judged.verdict, 0) + 1
+        if judged.broken:
+            problems.append(_problem(judged.seq, judged.oid, judged.broken))
+        if done % TOLD == 0:
+            replica.progress("auditing", done, many)
+        if done % STEP == 0 and chain.head and not judged.broken:
+            save(chain.head, counts)
+    return Findings(counts, problems, chain.next_seq - 1)
+
+
+def _problem(seq: int, oid: str, broken: RuleBroken) -> dict[str, Any]:
+    return {"seq": seq, "commit": oid, "code": broken.code, "message": str(broken)}
+
+
+def _commits_above(replica: Replica, below: Commit | None) -> Iterator[tuple[str, bytes]]:
+    """A copy's commits, up to its head: as the index has them for as long as each names the
+    one before as its parent, and from there on as the commits themselves have it.
+
+    Raises `Integrity`: bad-copy.
+    """
+    at, start = (below.oid, below.seq + 1) if below else (None, 0)
+    trusted = replica.trusted
+    for oid, content in _indexed(replica, start, trusted.seq):
+        if raw_parent(content) != at:
+            break
+        yield oid, content
+        at = oid
+    if at == trusted.commit:
+        return
+    path = replica.ancestors(trusted.commit, {at})
+    if path.below != at:
+        raise error("bad-copy", why="commits of its history are missing")
+    yield from path
+
+
+def _indexed(replica: Replica, first: int, last: int) -> Iterator[tuple[str, bytes]]:
+    """What stands under the ids of the index: maybe less, maybe something else."""
+    with contextlib.suppress(KeyError, RuleBroken), replica.git.objects() as objects:
+        yield from objects.stream(replica.local.indexed_ids(first, last))
+
+
+# -- when somebody let a bad record in
+
+
+def find_damage(replica: Replica) -> Damage | None:
+    """Where the remote's history stops being valid; None if it does not.
+
+    What this copy has adopted is looked at again, too: keys may have come since. Raises
+    `Integrity`: rewritten, where there is nothing to cut back to.
+    """
+    return _damage_above(replica) or _damage_adopted(replica)
+
+
+def _damage_above(replica: Replica) -> Damage | None:
+    """In what this copy has not adopted."""
+    with replica.local.lock(replica.git.deadline):
+        replica.local.forget_checkpoint()
+        head = replica.fetch()
+        chain, path = replica.path_to(head)
+        try:
+            replica.advance(chain, path)
+        except Integrity as fault:
+            last = chain.head
+            # Only what somebody wrote is cut off; our own copy's damage is not theirs.
+            if last is None or "commit" not in fault.data or fault.code == "newer-version":
+                raise
+            if fault.code == "from-future" and last.parent:  # it was judged, and is valid
+                last = parse_commit(last.parent, replica.local.repository.read(last.parent))
+            return Damage(head, fault, last)
+        finally:
+            replica.local.forget_checkpoint()
+        return None
+
+
+def _damage_adopted(replica: Replica) -> Damage | None:
+    trusted = replica.trusted
+    _, problems, last = judge_again(replica, trusted.first)
+    good = replica.commit_at(last) if problems else None
+    if good is None:
+        return None
+    fault = Integrity("bad-chain", f"record {last + 1}: {problems[0]['message']}")
+    return Damage(trusted.commit, fault, good)
+
+
+def repair(connection: Connection, damage: Damage) -> None:
+    """Cut the remote back to the last valid record. It is logged. Raises `Failed`: push-refused."""
+    local, remote, last = connection.local, connection.remote, damage.last
+    local.log(f"repair: from {damage.head} to {last.seq}:{last.digest}")
+    push = remote.push(local.remote_ref, damage.head, last.oid)
+    if push.outcome != WON:
+        raise push_error(push, remote.shown)
+    if connection.replica.trusted.seq > last.seq:  # adopted before the keys were here
+        connection.reset()

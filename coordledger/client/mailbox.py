@@ -1,0 +1,49 @@
+"""Acknowledge messages.
+
+Rules of this file: a direct message leaves its inbox by a record; what is read of a channel is
+this clone's own affair, and remembered beside its verified head.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coordledger.client.operations import Operation
+from coordledger.errors import error
+from coordledger.format.rules.mailbox import MAX_ACK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from coordledger.client.opening import Connection
+
+
+def acknowledge(connection: Connection, agent: str, seqs: Iterable[int]) -> list[int]:
+    """The messages that are acknowledged, sorted. Raises `Failed`: not-in-inbox."""
+    state = connection.read()
+    wanted = sorted(set(seqs))
+    direct = {line["seq"] for line in state.inbox(agent)}
+    kept = {name: {line["seq"] for line in state.channel(name)} for name in state.channels()}
+    for seq in wanted:
+        if seq not in direct and not any(seq in channel for channel in kept.values()):
+            raise error("not-in-inbox", seq=seq)
+    addressed = [seq for seq in wanted if seq in direct]
+    for start in range(0, len(addressed), MAX_ACK):
+        fields = {"messages": addressed[start : start + MAX_ACK]}
+        connection.write(Operation("ack", lambda state, at, fields=fields: ("ack", fields)))  # type: ignore[misc]
+    _mark_read(connection, agent, set(wanted) - direct, kept)
+    return wanted
+
+
+def _mark_read(
+    connection: Connection, agent: str, seqs: set[int], kept: dict[str, set[int]]
+) -> None:
+    """`kept` are the messages that channels still have: marks of others are dropped."""
+    if not seqs:
+        return
+    with connection.local.lock(connection.git.deadline):
+        trusted = connection.replica.trusted
+        for channel, existing in kept.items():
+            read = (trusted.read_in(agent, channel) | seqs) & existing
+            trusted = trusted.with_read(agent, channel, read)
+        connection.local.save(trusted)

@@ -1,0 +1,267 @@
+"""From what the caller says to a connection with one ledger.
+
+Rules of this file: which repository, which remote, which keys, and how records get to the
+remote (by pushes of this process, or in line with this user's other processes) is decided
+here and nowhere else. An operation has the whole timeout, from its `begin` on. It reads and writes
+for its callers, but knows no operation of theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Self
+
+from coordledger.client import config
+from coordledger.client.combining.line import Line
+from coordledger.client.combining.sequenced import SequencedPublisher
+from coordledger.client.config import SecretFinder
+from coordledger.client.journal import OPEN
+from coordledger.client.local_state import LocalState
+from coordledger.client.publish import DirectPublisher
+from coordledger.client.replica import Replica
+from coordledger.client.signer import Identity
+from coordledger.client.writer import Writer
+from coordledger.errors import Failed, error
+from coordledger.format.signing import Keyring
+from coordledger.git.address import NOWHERE
+from coordledger.git.process import Deadline, Git, child_environment
+from coordledger.git.remote import Remote
+from coordledger.git.repository import Repository
+from coordledger.hashes import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from coordledger.client.config import Options, Settings
+    from coordledger.client.operations import Operation
+    from coordledger.client.publish import Published
+    from coordledger.client.replica import Progress
+    from coordledger.format.signing import Secret
+    from coordledger.format.state import State
+
+
+def milliseconds_now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _random_hex(count: int) -> str:
+    return os.urandom(count).hex()
+
+
+def _random_fraction() -> float:
+    return int.from_bytes(os.urandom(4)) / 2**32
+
+
+def silent(what: str, done: int, of: int) -> None:
+    pass
+
+
+class Connection:
+    """One agent's session with one ledger: settings, verified copy, remote and keys.
+
+    `clock()` gives milliseconds since 1970, `hexadecimal(n)` n random bytes in hex, `jitter()`
+    a random float from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        repository: Repository,
+        git: Git,
+        *,
+        clock: Callable[[], int] = milliseconds_now,
+        progress: Progress = silent,
+    ) -> None:
+        """`git` runs in `repository`."""
+        self.settings, self.repository, self.git, self.clock = settings, repository, git, clock
+        self.hexadecimal, self.jitter = _random_hex, _random_fraction
+        self._keyrings: dict[str | None, Keyring] = {}
+        self._alone = SequencedPublisher(DirectPublisher())
+        self._line: Line | None = None
+        self.finder = SecretFinder(settings, repository.root)
+        self.remote = self._remote_from(git)
+        self.local = LocalState(repository, settings.ledger, settings.branch)
+        self.replica = Replica(self.local, self.remote, git, self._keyring, clock, progress)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._line is not None:
+            self._line.close()
+        self.replica.close()
+
+    # -- reading and writing
+
+    def begin(self) -> None:
+        """Each operation has the whole timeout, and looks for secrets anew."""
+        self.git.deadline = Deadline(self.settings.timeout)
+        self._keyrings.clear()
+
+    def read(self) -> State:
+        """The newest state: the remote's, or (offline) the copy's. Raises as `Replica.refresh`."""
+        self.begin()
+        if self.settings.offline:
+            self.replica.trusted  # noqa: B018 - raises if there is no copy
+            return self.replica.position().state
+        return self.replica.refresh().state
+
+    def write(self, operation: Operation, *, look: bool = False) -> Published:
+        """Land one record. Raises as `Writer.write`."""
+        self.begin()
+        published = self.writer().write(operation.what, operation.build, look=look)
+        # Signed here just now, or, where an answer was lost, judged when it came back.
+        self.replica.know_as_authentic(published.here)
+        return published
+
+    def writer(self) -> Writer:
+        """Who writes as this agent: by pushes of its own, or in line with its neighbours."""
+        publisher = self.line() if self.settings.queue else self._alone
+        me = self.identity()
+        return Writer(self.replica, me, self.clock, self.hexadecimal, self.jitter, publisher)
+
+    def reset(self) -> None:
+        """Forget the verified head."""
+        with self.local.lock(self.git.deadline):
+            self.local.reset()
+
+    # -- what the copy remembers
+
+    @property
+    def enforcement(self) -> str:
+        """What is known of the server: server (it refuses forged records), none or unknown."""
+        trusted = self.local.trusted
+        return trusted.enforcement if trusted else "unknown"
+
+    @property
+    def oldest(self) -> int:
+        """The seq of the oldest record of the copy: 0 if it is whole."""
+        return self.replica.trusted.first
+
+    def open_writes(self) -> list[str]:
+        """The writes whose outcome is unknown, for people."""
+        return [intent.what for intent in self.local.journal.intents() if intent.outcome == OPEN]
+
+    # -- who, and with which keys
+
+    def identity(self) -> Identity:
+        """Raises `Failed`: no-agent."""
+        session = self.settings.session or self.local.session(lambda: self.hexadecimal(4))
+        return Identity(self.settings.need_agent, session, self.finder.find)
+
+    def masters(self, ledger_id: str | None) -> list[Secret]:
+        """The ledger's master secrets, if they are here. Raises `Failed`: secret-exposed, …"""
+        return config.masters(self.settings, ledger_id)
+
+    def _keyring(self, ledger_id: str | None) -> Keyring:
+        """Every secret at hand: the master where it is, and single agents'."""
+        if ledger_id not in self._keyrings:
+            try:
+                masters = self.masters(ledger_id)
+            except Failed as fault:
+                if fault.code not in ("secret-exposed", "bad-secret"):
+                    raise
+                masters = []
+            self._keyrings[ledger_id] = Keyring(masters, self.finder.quietly)
+        return self._keyrings[ledger_id]
+
+    # -- where the ledger lives, and the ways there
+
+    def _remote_from(self, git: Git) -> Remote:
+        """The remote as seen from `git`'s repository; straight, where git would add nothing."""
+        settings, http = self.settings, None
+        if settings.plain_http and settings.remote.is_plain_web:
+            http = (settings.remote.url, settings.ca_file)
+        return Remote(git, settings.remote, http)
+
+    def line(self) -> Line:
+        """Where this user's processes on this host line up to write to this ledger."""
+        if self._line is None:
+            settings = self.settings
+            host = os.uname().nodename  # homes can be shared
+            what = [host, settings.remote.place, *settings.transport_settings]
+            what += [self.local.remote_ref, self.repository.algo]
+            name = digest("sha256", "\n".join(what).encode()).hex()[:24]
+            folder = settings.cache_dir / "queue" / name
+            self._line = Line(folder, self._shared_copy, self.clock, self._alone)
+        return self._line
+
+    def _shared_copy(self, path: Path, deadline: Deadline) -> Replica:
+        """The copy of those in line. Where it goes, and as whom, is this clone's configuration."""
+        if not (path / "HEAD").exists():
+            form = f"--object-format={self.repository.algo}"
+            self.git.output("init", "--quiet", "--bare", "--template=", form, "--", str(path))
+        here = f"include.path={self.repository.common_dir / 'config'}"
+        environ = child_environment(self.settings.environ) | {"GIT_DIR": str(path)}
+        cwd = self.repository.root or self.repository.git_dir
+        git = Git(environ, cwd, deadline, options=("-c", here))
+        repository = Repository.open(git, path)
+        local = LocalState(repository, self.settings.ledger, self.settings.branch)
+        remote = self._remote_from(git)
+        remote.need_same_address()  # not each of the clone's settings is in that one file
+        return Replica(local, remote, git, self._keyring, self.clock, silent)
+
+
+def connect(
+    options: Options,
+    environ: Mapping[str, str],
+    *,
+    clock: Callable[[], int] = milliseconds_now,
+    progress: Progress = silent,
+) -> Connection:
+    """A connection; nothing is fetched yet.
+
+    Raises `Failed`: not-a-repository, no-remote, bad-agent, …
+    """
+    settings, repository, git = surroundings(options, environ)
+    if settings.remote.kind == NOWHERE and not (settings.offline and repository):
+        raise error("no-remote", remote=settings.remote.given)
+    if repository is None:
+        repository = _private_clone(settings, git)
+        git = repository.git = git_in(repository, environ, git.deadline)
+    return Connection(settings, repository, git, clock=clock, progress=progress)
+
+
+def surroundings(
+    options: Options, environ: Mapping[str, str]
+) -> tuple[Settings, Repository | None, Git]:
+    """Settings, the repository around the path (None outside of any), and git there."""
+    if not options.path.is_dir():
+        raise error("not-a-repository", path=options.path)
+    named, git = environ.get("GIT_DIR"), git_at(options, environ)
+    try:
+        repository = Repository.open(git, options.path.absolute() / named if named else None)
+        git = repository.git = git_in(repository, environ, git.deadline)
+    except Failed as fault:
+        if fault.code != "not-a-repository" or named:
+            raise
+        repository = None
+    base = (repository.root or repository.git_dir) if repository else None
+    settings = config.load(options, environ, git, base)
+    return settings, repository, git
+
+
+def git_in(repository: Repository, environ: Mapping[str, str], deadline: Deadline) -> Git:
+    """Git for this very repository, whatever the directory; relative URLs are its root's."""
+    env = child_environment(environ) | {"GIT_DIR": str(repository.git_dir)}
+    return Git(env, repository.root or repository.git_dir, deadline)
+
+
+def git_at(options: Options, environ: Mapping[str, str]) -> Git:
+    """Git in a directory, for repositories that are named in its arguments."""
+    return Git(child_environment(environ), options.path, Deadline(options.timeout))
+
+
+def _private_clone(settings: Settings, git: Git) -> Repository:
+    """A bare repository in the cache: what serves outside of any repository."""
+    name = digest("sha256", settings.remote.given.encode()).hex()[:24]
+    path = settings.cache_dir / f"{name}.git"
+    if not (path / "HEAD").exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        git.output("init", "--quiet", "--bare", "--template=", "--", str(path))
+    return Repository.open(git, path)

@@ -1,0 +1,345 @@
+"""What a verified copy says, as the values of the Python interface.
+
+Rules of this file: it reads a state and the copy's verified commits, and changes nothing; each
+value carries the verdict on the records that it stands on. A task's line in the state is not
+believed beyond that: the claim that it speaks of has to be that claim.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import coordledger  # what is made of its names is imported when it is made
+from coordledger.client.claims import Claim, moment
+from coordledger.errors import error
+from coordledger.format import records, timestamps
+from coordledger.format.chain import AUTHENTIC, INVALID, UNKNOWN_KEY, UNVERIFIED
+from coordledger.format.rules.tasks import standing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from datetime import datetime
+
+    from coordledger.client.config import Settings
+    from coordledger.client.publish import Published
+    from coordledger.client.replica import Replica
+    from coordledger.client.reports import Agent, Event, Message, Status
+    from coordledger.format.commit import Commit
+    from coordledger.format.records import Record
+    from coordledger.format.state import State
+
+_LOT = 500  # tasks whose records are read together
+
+
+class Views:
+    """Tasks, history and messages out of one verified copy; `clock()` in milliseconds."""
+
+    def __init__(self, replica: Replica, clock: Callable[[], int]) -> None:
+        self._replica, self._clock = replica, clock
+
+    # -- tasks
+
+    def lines(self, state: State) -> Iterator[Record]:
+        """All tasks as they stand in the state."""
+        self._replica.local.repository.read_ahead(state.unread_pages())
+        return state.tasks()
+
+    def claims(
+        self,
+        state: State,
+        statuses: Collection[str] = (),
+        agent: str | None = None,
+        limit: int | None = None,
+    ) -> tuple[list[Claim], int]:
+        """The first `limit` of the tasks that have one of `statuses` and are `agent`'s: by
+        priority, then by age, what is done last; and how many there are.
+        """
+        at = self._clock()
+        tasks = [
+            task
+            for task in self.lines(state)
+            if (not statuses or _status(task, at, state.skew) in statuses)
+            and agent in (None, task["agent"])
+        ]
+        tasks.sort(key=lambda task: (task["status"] == "done", urgency(task)))
+        wanted = tasks[:limit]
+        claims: list[Claim] = []
+        for start in range(0, len(wanted), _LOT):
+            lot = wanted[start : start + _LOT]
+            self._read_ahead(lot)
+            claims += [self._claim_of(state, task, at=at) for task in lot]
+        return claims, len(tasks)
+
+    def _read_ahead(self, tasks: list[Record]) -> None:
+        local = self._replica.local
+        seqs = {seq for task in tasks for seq in (task["last_seq"], task["claim_seq"])}
+        oids = [local.id_at(seq) for seq in seqs if seq is not None]
+        local.repository.read_ahead([oid for oid in oids if oid])
+
+    def claim(self, state: State, name: str, published: Published | None = None) -> Claim:
+        """One task. `published` is what made this state, where that is more than the copy has.
+
+        Raises `Failed`: unknown-task.
+        """
+        task = state.task(name)
+        if task is None:
+            raise error("unknown-task", task=name)
+        return self._claim_of(state, task, published)
+
+    def held_by(self, state: State, agent: str) -> tuple[Claim, ...]:
+        """What an agent has claimed and not given back, the most urgent first."""
+        held = sorted((task for task in self.lines(state) if task["agent"] == agent), key=urgency)
+        claims = (self._claim_of(state, task) for task in held)
+        return tuple(claim for claim in claims if claim.status in ("claimed", "expired"))
+
+    def in_the_way(self, state: State, tasks: list[str]) -> tuple[Claim, ...]:
+        """Why `tasks`, of which some exist, cannot be claimed together."""
+        claims = [self.claim(state, task) for task in tasks if state.task(task)]
+        several = len(claims) > 1
+        return tuple(
+            claim
+            for claim in claims
+            if not several or claim.status != "open" or state.waits_for(state.task(claim.task))
+        )
+
+    def status(self, state: State, settings: Settings, session: str | None) -> Status:
+        """Where the ledger stands, and what is the agent's."""
+        local, trusted, agent = self._replica.local, self._replica.trusted, settings.agent
+        unread = len(self.inbox(state, agent, settings.channels)) if agent else 0
+        return coordledger.Status(
+            ledger=trusted.ledger,
+            ref=local.remote_ref,
+            remote=settings.remote.shown,
+            head=trusted.commit,
+            seq=trusted.seq,
+            agent=agent,
+            session=session,
+            enforcement=trusted.enforcement,
+            claims=self.held_by(state, agent) if agent else (),
+            unread=unread,
+        )
+
+    def _claim_of(
+        self, state: State, task: Record, published: Published | None = None, at: int | None = None
+    ) -> Claim:
+        """`at` is the moment that it is for, if that is not this one."""
+        fresh = published if published and published.here.seq == task["last_seq"] else None
+        newest = fresh.here if fresh else self._replica.commit_at(task["last_seq"])
+        same = task["claim_seq"] in (None, task["last_seq"])
+        claim = newest if same else self._replica.commit_at(task["claim_seq"])
+        claim = None if task["claim_seq"] is None else claim
+        live = task["status"] == "claimed"
+        note = claim.record.get("note") if claim and task["status"] != "open" else None
+        result = newest.record.get("result") if newest and task["status"] == "done" else None
+        return Claim(
+            task=task["task"],
+            status=_status(task, self._clock() if at is None else at, state.skew),
+            agent=task["agent"],
+            session=task["session"],
+            epoch=task["epoch"],
+            rev=task["rev"],
+            claimed_at=moment(timestamps.parse(task["claimed_at"])) if task["claimed_at"] else None,
+            expires_at=moment(timestamps.parse(task["until"])) if live else None,
+            claimable_at=moment(state.claimable_at(task)) if live else None,
+            note=note,
+            result=result,
+            priority=task["priority"],
+            meta=task["meta"],
+            after=tuple(task["after"]),
+            waits_for=tuple(state.waits_for(task)) if task["status"] == "open" else (),
+            seq=fresh.seq if fresh else task["last_seq"],
+            commit=fresh.oid if fresh else newest.oid if newest else None,
+            verdict=self._verdict_of(task, newest, claim),
+        )
+
+    def _verdict_of(self, task: Record, newest: Commit | None, claim: Commit | None) -> str:
+        """Of the records that the line stands on: the newest, and the claim if it is held."""
+        needed = [newest] if task["status"] == "open" else [newest, claim]
+        if not all(needed):
+            return UNVERIFIED
+        verdicts = {self._replica.verdict_of(commit) for commit in needed if commit}
+        if task["status"] != "open" and claim and not _claims(claim.record, task):
+            return INVALID
+        order = (INVALID, UNKNOWN_KEY, UNVERIFIED)
+        return next((bad for bad in order if bad in verdicts), AUTHENTIC)
+
+    def history(self, state: State, task: str) -> list[Event]:
+        """Every record about a task that this copy has, oldest first.
+
+        Raises `Failed`: unknown-task.
+        """
+        line = state.task(task)
+        if line is None:
+            raise error("unknown-task", task=task)
+        trusted = self._replica.trusted  # a shallow copy's state may say anything
+        first, last = max(line["first_seq"], trusted.first), min(line["last_seq"], trusted.seq)
+        commits = map(self._replica.commit_at, range(first, last + 1))
+        return [
+            self._event(commit, task)
+            for commit in commits
+            if commit and task in _tasks_of(commit.record)
+        ]
+
+    def _event(self, commit: Commit, task: str) -> Event:
+        r = commit.record
+        epochs = [item["epoch"] for item in r.get("tasks", ()) if item["task"] == task]
+        return coordledger.Event(
+            seq=commit.seq,
+            at=_time_of(r),
+            kind=r["kind"],
+            agent=r["agent"],
+            session=r["session"],
+            epoch=epochs[0] if epochs else r.get("epoch"),
+            text=r.get("note") or r.get("result") or r.get("reason"),
+            subject=records.subject(r),
+            commit=commit.oid,
+            verdict=self._replica.verdict_of(commit),
+        )
+
+    # -- messages
+
+    def inbox(
+        self,
+        state: State,
+        agent: str,
+        channels: Collection[str],
+        *,
+        direct: bool = True,
+        everything: bool = False,
+    ) -> list[Message]:
+        """What is unread: addressed to the agent (if `direct`), and by others in the channels.
+        `everything`: what is read and what is the agent's own, too.
+        """
+        messages = [self.message(m, to=agent) for m in state.inbox(agent)] if direct else []
+        for channel in channels:
+            read = set() if everything else self._replica.trusted.read_in(agent, channel)
+            messages += [
+                self.message(line, channel=channel)
+                for line in state.channel(channel)
+                if line["seq"] not in read and (everything or line["agent"] != agent)
+            ]
+        return sorted(messages, key=lambda message: message.seq)
+
+    def message(
+        self, line: Record, *, to: str | None = None, channel: str | None = None
+    ) -> Message:
+        """A line of an inbox or a channel, beside the record that it comes from."""
+        commit = self._replica.commit_at(line["seq"])
+        verdict = self._replica.verdict_of(commit) if commit else UNVERIFIED
+        if commit and not _sends(commit.record, line, to, channel):
+            verdict = INVALID
+        return coordledger.Message(
+            seq=line["seq"],
+            sender=line["agent"],
+            session=line["session"],
+            to=to,
+            channel=channel,
+            thread=line["thread"],
+            importance=line["importance"],
+            body=line["body"],
+            sent_at=_time_of(line),
+            commit=commit.oid if commit else None,
+            verdict=verdict,
+        )
+
+
+def agent_of(state: State, name: str) -> Agent:
+    """An enrolled agent."""
+    entry: dict[str, Any] = state.agent(name) or {}
+    keys = tuple(
+        coordledger.Key(key["id"], key["alg"], key["fingerprint"], key["from"], key["until"])
+        for key in entry["keys"]
+    )
+    role = "owner" if name == state.ledger["owner"] else entry["role"]
+    active = any(key.until_seq is None for key in keys)
+    return coordledger.Agent(name, role, entry["rev"], active, keys)
+
+
+def need_live(claim: Claim, state: State, at: int, *, by: str | None, epoch: int | None) -> None:
+    """Raises `Lost`: not-live, not-holder, wrong-epoch, holder-revoked.
+
+    A lease counts until `max_skew` before its end: another clock may be that far ahead.
+    """
+    ends = claim.expires_at - timedelta(milliseconds=state.skew) if claim.expires_at else None
+    if ends is None or ends <= (moment(at) or ends):
+        raise error("not-live", task=claim.task)
+    if by not in (None, claim.agent):
+        raise error(
+            "not-holder",
+            task=claim.task,
+            agent=claim.agent,
+            session=claim.session,
+            epoch=claim.epoch,
+        )
+    if epoch not in (None, claim.epoch):
+        raise error("wrong-epoch", task=claim.task, epoch=claim.epoch, got=epoch)
+    if not agent_of(state, str(claim.agent)).active:
+        raise error("holder-revoked", task=claim.task, agent=claim.agent)
+
+
+def need_authentic(claim: Claim, *, trust_server: bool, enforced: bool) -> None:
+    """Raises `Integrity`: bad-signature; `Failed`: no-key, nobody-checked.
+
+    A claim that no key here can check counts if its server is to be trusted, and has been
+    seen to refuse forged records (`enforced`).
+    """
+    if claim.verdict in (INVALID, UNKNOWN_KEY):
+        raise error("bad-signature", agent=claim.agent, key="?")
+    if claim.verdict == UNVERIFIED and not trust_server:
+        raise error("no-key", agent=claim.agent)
+    if claim.verdict == UNVERIFIED and not enforced:
+        raise error("nobody-checked", agent=claim.agent)
+
+
+def most_urgent(state: State, tasks: Iterator[Record], at: int) -> str:
+    """The claimable task of the highest priority, of these the oldest.
+
+    Raises `Lost`: nothing-to-claim.
+    """
+    for task in sorted(tasks, key=urgency):
+        free = standing(task, at, state.skew) in ("open", "expired")
+        if free and not state.waits_for(task):
+            return str(task["task"])
+    raise error("nothing-to-claim")
+
+
+def urgency(task: Record) -> tuple[int, int, str]:
+    """The order in which tasks are shown and claimed."""
+    return -task["priority"], task["first_seq"], task["task"]
+
+
+def _status(task: Record, at: int, skew: int) -> str:
+    """How a task stands at a moment, as people are told: its holder's lease runs, or is over."""
+    stands = standing(task, at, skew)
+    return {"held": "claimed", "grace": "expired"}.get(stands, stands)
+
+
+def _time_of(r: Record) -> datetime:
+    at = moment(timestamps.parse(r["at"]))
+    if at is None:
+        raise AssertionError("a record has its time")
+    return at
+
+
+def _tasks_of(r: Record) -> list[str]:
+    return [item["task"] for item in r["tasks"]] if "tasks" in r else [r.get("task", "")]
+
+
+def _claims(r: Record, task: Record) -> bool:
+    """Whether a record is the claim that a task's line speaks of."""
+    return (
+        r["kind"] == "claim"
+        and (r["agent"], r["session"]) == (task["agent"], task["session"])
+        and (task["task"], task["epoch"]) in ((i["task"], i["epoch"]) for i in r["tasks"])
+    )
+
+
+def _sends(r: Record, line: Record, to: str | None, channel: str | None) -> bool:
+    """Whether a record is the message that an inbox or a channel shows."""
+    same = ("agent", "session", "at", "thread", "importance", "body")
+    return (
+        r["kind"] == "send"
+        and (r["to"], r["channel"]) == (to, channel)
+        and all(r[name] == line[name] for name in same)
+    )
