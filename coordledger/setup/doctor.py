@@ -21,8 +21,7 @@ from coordledger.client.opening import git_at, surroundings
 from coordledger.errors import CoordledgerError, RuleBroken, error, printable
 from coordledger.format.names import TRIES
 from coordledger.format.signing import Signed
-from coordledger.git.outcome import LOST, UNSENT, WON
-from coordledger.git.remote import PushPayload
+from coordledger.git.outcome import LOST, UNSENT, WON, PushPayload
 from coordledger.setup import hooks
 
 if TYPE_CHECKING:
