@@ -55,6 +55,25 @@ def test_a_hook_loads_the_package_and_hardly_anything_else(hook: str) -> None:
     assert others - loaded("") <= HOOKS_MAY_LOAD
 
 
+# -- the second reader
+
+
+def test_the_second_reader_knows_nothing_of_the_first() -> None:
+    """Two implementations that share code would agree on its faults."""
+    source = (ROOT / "tests" / "support" / "second_reader.py").read_text("utf-8")
+    imported = {
+        name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None), *(alias.name for alias in node.names)]
+        if name
+    }
+    assert {name.partition(".")[0] for name in imported} & sys.stdlib_module_names
+    assert not {name for name in imported if name.startswith(("coordledger", "support"))}
+    assert "__import__" not in source
+    assert "importlib" not in source
+
+
 # -- what is public
 
 

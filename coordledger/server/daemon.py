@@ -44,6 +44,7 @@ from typing import TYPE_CHECKING
 
 from coordledger.errors import error
 from coordledger.format.names import LEDGERS
+from coordledger.format.rules import load_all
 from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
 from coordledger.git.pktline import FLUSH
@@ -285,6 +286,7 @@ class Daemon:
     def run(self) -> NoReturn:
         """Serve. Ends by an exception of a signal's handler only."""
         sys.setswitchinterval(SWITCHES)
+        load_all()  # an upgrade replaces the files of the code; this process keeps the old one
         with selectors.DefaultSelector() as waiting:
             for repository in self.repositories:
                 waiting.register(repository.socket, selectors.EVENT_READ, repository)

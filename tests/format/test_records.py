@@ -199,6 +199,13 @@ def test_a_good_record_of_each_kind_has_its_shape(kind):
 
 
 @pytest.mark.parametrize("kind", rules.MODULES)
+def test_the_table_has_wrong_values_for_each_field(kind):
+    assert COMMON.keys() == records.COMMON.keys()
+    assert REFUSED[kind].keys() == rules.kind_of(kind).fields.keys()
+    assert all((COMMON | REFUSED[kind]).values())
+
+
+@pytest.mark.parametrize("kind", rules.MODULES)
 def test_a_field_of_the_wrong_form_is_refused_whatever_the_kind(kind):
     rows = [(field, value) for of, field, value in ROWS if of == kind]
     codes = {(field, repr(v)): refused(records.check, GOOD[kind] | {field: v}) for field, v in rows}
