@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.sequencing import switch
-from support.serve_process import serving
-
-import coordledger
+from support.server_fixtures import crashing, own_attacker, served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from support.attacker import Attacker
     from support.fleet import Fleet
-    from support.serve_process import ServeProcess
 
-
-PACKAGE = Path(coordledger.__file__).parents[1]
-CRASH_WORKER = Path(__file__).parents[1] / "support" / "crash_worker.py"
+__all__ = ["crashing", "own_attacker", "served"]
 
 
 @pytest.fixture(scope="module")
@@ -30,36 +22,3 @@ def sequenced_fleet(founded: Callable[..., Fleet]) -> Fleet:
     made = founded("bob", "carol")
     switch(made, sequence=True)
     return made
-
-
-@pytest.fixture
-def own_attacker(fleet: Fleet, attacker_for: Callable[[Fleet], Attacker]) -> Attacker:
-    """An attacker on a sequencing fleet of the test's own; only alice is there."""
-    switch(fleet, sequence=True)
-    return attacker_for(fleet)
-
-
-@pytest.fixture
-def served(own_attacker: Attacker) -> Iterator[ServeProcess]:
-    with serving(own_attacker.fleet) as made:
-        yield made
-
-
-@pytest.fixture
-def crashing(own_attacker: Attacker) -> Iterator[Callable[..., list[str]]]:
-    """`crashing(3)`: from now on the hook dies at its 3rd step; gives the last one's steps."""
-    hook = own_attacker.fleet.remote / "hooks/proc-receive"
-    text, log = hook.read_text(), own_attacker.fleet.root / "came-by"
-
-    def fate(point: int = 0, seconds: int = 0) -> list[str]:
-        argv = (
-            f"'{sys.executable}' -I -S -E '{CRASH_WORKER}' '{PACKAGE}' "
-            f"{point} '{log}' '{seconds or ''}'"
-        )
-        hook.write_text(f"#!/bin/sh\n# coordledger proc-receive:\nexec {argv}\n")
-        seen = log.read_text().splitlines() if log.exists() else []
-        log.write_text("")
-        return seen
-
-    yield fate
-    hook.write_text(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from support.sequencing import (
     landed,
     send,
 )
-from support.serve_process import hidden, without_python
+from support.serve_process import without_python
 
 from coordledger.answers import Landed
 from coordledger.git import durable
@@ -194,60 +193,6 @@ def test_it_reads_its_secrets_for_each_turn(own_attacker: Attacker, served: Serv
     master.write_text(text)
     with without_python(own_attacker.fleet, "proc-receive"):
         assert len(landed(send(own_attacker, oid))) == 1
-
-
-def test_sixteen_pushers_are_landed_by_the_resident(
-    own_attacker: Attacker, served: ServeProcess
-) -> None:
-    own_attacker.fleet.git("config", "core.logAllRefUpdates", "always")
-    start = own_attacker.tip
-    oids = [submitted(own_attacker, f"t{n}", on=start) for n in range(48)]
-    with without_python(own_attacker.fleet, "proc-receive"), ThreadPoolExecutor(14) as pool:
-        found = [landed(pushed) for pushed in pool.map(lambda oid: send(own_attacker, oid), oids)]
-    assert sorted(seq for [(_, seq, _)] in found for seq in [seq]) == list(range(1, 49))
-    moves = (own_attacker.fleet.remote / "logs" / LEDGER_REF).read_text().splitlines()
-    assert len(moves) < 48  # some together
-    is_sound(own_attacker)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_whatever_becomes_of_the_resident_every_record_lands_once(
-    own_attacker: Attacker, served: ServeProcess, number: int
-) -> None:
-    start = own_attacker.tip
-    oids = [submitted(own_attacker, f"t{n}", on=start) for n in range(20)]
-    with ThreadPoolExecutor(10) as pool:
-        coming = [pool.submit(send, own_attacker, oid) for oid in oids]
-        coming[4].result()
-        served.send(number)
-        pushes = [one.result() for one in coming]
-    assert all(len(landed(pushed)) == 1 for pushed in pushes)
-    assert sorted(landed(pushed)[0][1] for pushed in pushes) == list(range(1, 21))
-    assert int(own_attacker.fleet.git("rev-list", "--count", LEDGER_REF)) == 21
-    is_sound(own_attacker)
-
-
-def test_a_resident_that_stops_is_left_alone_and_lands_nothing_when_it_goes_on(
-    own_attacker: Attacker, served: ServeProcess
-) -> None:
-    """What was refused in its place stays refused."""
-    base = own_attacker.tip
-    good, bad = (submitted(own_attacker, task, on=base) for task in ("good", "bad"))
-    served.send(signal.SIGSTOP)
-    with ThreadPoolExecutor(2) as pool:
-        coming = [pool.submit(send, own_attacker, oid) for oid in (good, bad)]
-        time.sleep(1)  # its asker has asked
-        mine = submitted(own_attacker, "bad")
-        with hidden(own_attacker.fleet, "coordledger/socket"):
-            assert own_attacker.push(mine).slug == ""
-        pushes = [one.result() for one in coming]
-    assert len(landed(pushes[0])) == 1
-    assert pushes[1].slug == "task-exists"
-    head = own_attacker.tip
-    served.send(signal.SIGCONT)
-    time.sleep(0.5)
-    assert own_attacker.tip == head
-    is_sound(own_attacker)
 
 
 def test_nothing_is_landed_for_an_asker_that_has_gone(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -290,84 +288,7 @@ def test_another_record_of_the_same_intent_is_a_replay(
 # -- many at once
 
 
-def test_sixteen_pushers_need_one_push_for_each_record(own_attacker: Attacker) -> None:
-    """Some of them for the same task: one wins."""
-    oids = {}
-    for n in range(48):
-        task = f"t{n}" if n % 6 else "wanted"
-        oids[
-            own_attacker.propose(
-                own_attacker.signed("alice", "claim", session=f"s{n}", tasks=[task])
-            )
-        ] = task
-    with ThreadPoolExecutor(16) as pool:
-        pushes = dict(zip(oids, pool.map(lambda oid: send(own_attacker, oid), oids), strict=True))
-    lost = {oid for oid, pushed in pushes.items() if pushed.slug}
-    assert {pushes[oid].slug for oid in lost} == {"held"}
-    assert Counter(oids[oid] for oid in lost) == {"wanted": 7}
-    seqs = [seq for oid in set(oids) - lost for _, seq, _ in landed(pushes[oid])]
-    assert sorted(seqs) == list(range(1, 42))
-    assert int(own_attacker.fleet.git("rev-list", "--count", LEDGER_REF)) == 42
-    is_sound(own_attacker)
-
-
-def test_ordinary_pushes_at_the_same_time_lose_a_race_and_nothing_else(
-    own_attacker: Attacker,
-) -> None:
-    start = own_attacker.tip
-    sequenced = [submitted(own_attacker, f"s{n}", on=start) for n in range(12)]
-    ordinary = [own_attacker.signed("alice", "submit", on=start, task=f"o{n}") for n in range(8)]
-
-    def press(signed: Signed) -> int:
-        for tries in range(1, 200):
-            if own_attacker.push(own_attacker.propose(signed)).code == 0:
-                return tries
-        raise AssertionError
-
-    with ThreadPoolExecutor(8) as pool:
-        tries = pool.map(press, ordinary)
-        pushes = list(pool.map(lambda oid: send(own_attacker, oid), sequenced))
-        assert all(len(landed(pushed)) == 1 for pushed in pushes)
-        assert min(tries) >= 1
-    assert int(own_attacker.fleet.git("rev-list", "--count", LEDGER_REF)) == 21
-    is_sound(own_attacker)
-
-
 # -- death and other accidents
-
-
-def test_a_hook_that_dies_at_any_step_loses_nothing_and_doubles_nothing(
-    own_attacker: Attacker, crashing: Callable[..., list[str]]
-) -> None:
-    base = own_attacker.tip
-    grow(own_attacker)
-    for number in range(256):  # so that every run has the same steps
-        (own_attacker.fleet.remote / f"objects/{number:02x}").mkdir(exist_ok=True)
-
-    def count() -> int:
-        return int(own_attacker.fleet.git("rev-list", "--count", LEDGER_REF))
-
-    crashing()
-    kinds: set[str] = set()
-    for point in range(1, 100):
-        before, signed = count(), own_attacker.signed("alice", "submit", on=base, task=f"t{point}")
-        oid = own_attacker.propose(signed, on=base)
-        crashing(point)
-        pushed = send(own_attacker, oid)
-        assert pushed.said == []  # nobody said that it was refused
-        after, came_by = count(), crashing()
-        steps = [step.split()[0] for step in came_by]
-        lived = pushed.code == 0
-        if lived or steps[-2:-1] != ["os.posix_spawn"]:  # just after that git is still at it
-            assert after - before == (lived or "os.posix_spawn" in steps[:-1]), came_by
-        assert len(landed(send(own_attacker, oid))) == 1  # the same bytes again: the truth
-        assert count() == before + 1
-        kinds |= set(steps[-1:])
-        if lived:
-            break
-    assert lived
-    assert kinds >= {"open", "fcntl.flock", "os.rename", "os.posix_spawn"}
-    is_sound(own_attacker)
 
 
 def test_a_lock_that_git_left_behind_is_named(own_attacker: Attacker) -> None:
