@@ -1,0 +1,151 @@
+"""Send and ack: inboxes, threads and channels."""
+
+from support.memory_ledger import (
+    MemoryLedger,
+)
+
+from coordledger.format import canonical, timestamps
+
+
+class TestInbox:
+    def test_a_message_is_a_line_at_the_end(self):
+        fleet = MemoryLedger("bob", "dave")
+        fleet.put("bob", "send", to="dave", body="one")
+        at = timestamps.show(fleet.now)
+        more = {"body": "two\n\x1b[31m", "thread": 3, "importance": "high", "session": "s7"}
+        fleet.put("alice", "send", to="dave", **more)
+        assert [line["seq"] for line in fleet.state.inbox("dave")] == [3, 4]
+        assert fleet.state.inbox("dave")[1] == {"agent": "alice", "seq": 4, "at": at} | more
+        assert fleet.state.inbox("bob") == []
+
+    def test_has_a_limited_number_of_messages(self):
+        fleet = MemoryLedger("bob", "dave", policy={"inbox_messages": 3})
+        for agent in ("bob", "dave", "bob"):
+            fleet.put(agent, "send", to="alice")
+        assert fleet.refusal("dave", "send", to="alice") == "mailbox-full"
+        assert fleet.refusal("dave", "send", to="bob") == ""
+        fleet.put("alice", "ack", messages=[4])
+        assert fleet.refusal("dave", "send", to="alice") == ""
+
+    def test_has_a_limited_number_of_messages_from_one_sender(self):
+        fleet = MemoryLedger("bob", "dave", policy={"sender_messages": 2})
+        for _ in range(2):
+            fleet.put("bob", "send", to="alice", session="s8")
+        assert fleet.refusal("bob", "send", to="alice") == "mailbox-full"
+        assert fleet.refusal("dave", "send", to="alice") == ""
+        assert fleet.refusal("bob", "send", to="dave") == ""
+
+    def test_has_a_limited_number_of_bytes_from_one_sender_line_ends_included(self):
+        fleet = MemoryLedger("bob", "dave", policy={"sender_bytes": 1024})
+        fleet.put("dave", "send", to="alice", body="x" * 500)
+        fleet.put("bob", "send", to="alice", body="x" * 500)
+        size = len(fleet.state.tree.get("inbox/alice.jsonl")) - len(
+            canonical.encode(fleet.state.inbox("alice")[0]) + b"\n"
+        )
+        empty = size - 500
+        room = 1024 - size - empty
+        assert fleet.refusal("bob", "send", to="alice", body="x" * room) == ""
+        assert fleet.refusal("bob", "send", to="alice", body="x" * (room + 1)) == "mailbox-full"
+
+    def test_tells_senders_apart_whose_names_begin_alike(self):
+        fleet = MemoryLedger("bob", "bobby", "bo", policy={"sender_messages": 1})
+        fleet.put("bobby", "send", to="alice", body='{"agent":"bob",')
+        fleet.put("bo", "send", to="alice")
+        assert fleet.refusal("bob", "send", to="alice") == ""
+        assert fleet.refusal("bobby", "send", to="alice") == "mailbox-full"
+
+    def test_is_an_active_agents(self):
+        fleet = MemoryLedger("bob")
+        assert fleet.refusal("alice", "send", to="erin") == "unknown-agent"
+        fleet.put("alice", "enroll", who="bob")
+        fleet.put("alice", "revoke", who="bob", id=1)
+        assert fleet.refusal("alice", "send", to="bob") == ""
+        fleet.put("alice", "revoke", who="bob", id=2)
+        assert fleet.refusal("alice", "send", to="bob") == "unknown-agent"
+        fleet.put("alice", "enroll", who="bob")
+        assert fleet.refusal("alice", "send", to="bob") == ""
+
+    def test_may_be_ones_own(self):
+        assert MemoryLedger().refusal("alice", "send", to="alice") == ""
+
+    def test_an_ack_removes_its_lines_and_the_last_one_removes_the_file(self):
+        fleet = MemoryLedger("bob")
+        for _ in range(4):
+            fleet.put("bob", "send", to="alice")
+        kept = fleet.state.inbox("alice")[1]
+        fleet.put("alice", "ack", messages=[2, 4, 5])
+        assert fleet.state.inbox("alice") == [kept]
+        fleet.put("alice", "ack", messages=[3])
+        assert fleet.state.tree.names("inbox") == []
+        assert "inbox" not in fleet.state.tree.names("")
+
+    def test_an_ack_names_messages_in_ones_own_inbox(self):
+        fleet = MemoryLedger("bob", "dave")
+        fleet.put("bob", "send", to="alice")
+        fleet.put("alice", "send", to="bob")
+        fleet.put("alice", "send", channel="general")
+        for messages in ([4], [5], [0], [3, 4], [99]):
+            assert fleet.refusal("alice", "ack", messages=messages) == "not-in-inbox"
+        assert fleet.refusal("dave", "ack", messages=[3]) == "not-in-inbox"
+        fleet.put("alice", "ack", messages=[3])
+        assert fleet.refusal("alice", "ack", messages=[3]) == "not-in-inbox"
+
+
+class TestThreads:
+    def test_name_something_that_the_sender_had_read(self):
+        fleet = MemoryLedger("bob", "dave")
+        base = {"digest": fleet.head.digest, "seq": fleet.head.seq}
+        fleet.put("bob", "send", to="dave")
+        for to in ({"to": "dave"}, {"channel": "general"}):
+            for thread, code in ((2, ""), (0, ""), (3, "bad-thread"), (99, "bad-thread")):
+                assert fleet.refusal("alice", "send", **to, thread=thread, base=base) == code
+        assert fleet.refusal("alice", "send", to="dave", thread=3) == ""
+
+
+class TestChannels:
+    def test_shed_their_oldest_lines_by_number(self):
+        fleet = MemoryLedger("bob", policy={"channel_messages": 3})
+        for number in range(5):
+            fleet.put("bob", "send", channel="general", body=f"m{number}")
+        assert [m["body"] for m in fleet.state.channel("general")] == ["m2", "m3", "m4"]
+
+    def test_shed_their_oldest_lines_by_bytes(self):
+        fleet = MemoryLedger("bob", policy={"channel_bytes": 131_072})
+        for number in range(2):
+            fleet.put("bob", "send", channel="general", body=f"{number}" + "x" * 59_999)
+        size = len(fleet.state.tree.get("channels/general.jsonl"))
+        empty = size // 2 - 60_000
+        room = 131_072 - size - empty
+        for body, kept in (("x" * room, [2, 3, 4]), ("x" * (room + 1), [3, 4])):
+            then = fleet.at(len(fleet.log))
+            then.put("bob", "send", channel="general", body=body)
+            assert [m["seq"] for m in then.state.channel("general")] == kept
+        for _ in range(2):
+            then.put("bob", "send", channel="general", body="y" * 65_000)
+        assert [m["seq"] for m in then.state.channel("general")] == [5, 6]
+
+    def test_shed_several_lines_at_once_when_the_policy_was_lowered(self):
+        fleet = MemoryLedger()
+        for number in range(5):
+            fleet.put("alice", "send", channel="general", body=f"m{number}")
+        fleet.put("alice", "policy", set={"channel_messages": 1})
+        assert len(fleet.state.channel("general")) == 5
+        fleet.put("alice", "send", channel="general", body="last")
+        assert [m["body"] for m in fleet.state.channel("general")] == ["last"]
+
+    def test_shed_as_many_small_lines_as_a_large_one_needs(self):
+        fleet = MemoryLedger(policy={"channel_bytes": 131_072})
+        for _ in range(7):
+            fleet.put("alice", "send", channel="general", body="x" * 18_000)
+        assert len(fleet.state.channel("general")) == 7
+        fleet.put("alice", "send", channel="general", body="y" * 60_000)
+        assert [m["seq"] for m in fleet.state.channel("general")] == [5, 6, 7, 8]
+        assert len(fleet.state.tree.get("channels/general.jsonl")) <= 131_072
+
+    def test_are_limited_in_number(self):
+        fleet = MemoryLedger(policy={"channels": 2})
+        for name in ("a", "b", "a"):
+            fleet.put("alice", "send", channel=name)
+        assert fleet.state.channels() == ["a", "b"]
+        assert fleet.refusal("alice", "send", channel="c") == "too-many-channels"
+        assert fleet.refusal("alice", "send", channel="b") == ""
