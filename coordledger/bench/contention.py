@@ -19,8 +19,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from coordledger.client import config
-
 from .figures import median, milliseconds, quantile
 from .worker_pool import Resident, Round, WorkerPool
 
@@ -65,10 +63,7 @@ def variants(workspace: Workspace, processes: int) -> tuple[list[Variant], dict[
         return tuple(("ledger", str(fleet.clones[who]), who) for who in agents), fleet.remote
 
     workers, remote = ledger("plain")
-    if "queue" in config.KEYS:
-        found.append(Variant("fast-forward, one host", workers, workspace.environ, remote))
-    else:
-        missing["fast-forward, one host"] = "processes of one host do not queue yet"
+    found.append(Variant("fast-forward, one host", workers, workspace.environ, remote))
     apart = workspace.environ | ALONE
     found.append(Variant("fast-forward, separate hosts", workers, apart, remote))
     if workspace.offers("--sequence", "hook", "install"):

@@ -1,31 +1,28 @@
-"""Who am I, which ledger, where are secrets: flags, environment, git config -> one object.
+"""Who the agent is, which ledger, how it is reached: options, environment, git's configuration.
 
-Rules: flags win over the environment, the environment over git's configuration, that
-over the defaults; it is read once, and nothing else in coordledger looks at the
-environment. Unknown keys below `coordledger.` are reported. Secrets are found here but
-judged (permissions, form) by `keyfiles`.
+Rules: options win over the environment, the environment over git's configuration, that over
+the defaults: `SETTINGS` is the table. All of it is read once, into one frozen object; nothing
+else in coordledger looks at the environment, but `secrets` for secrets. Unknown keys below
+`coordledger.` are reported.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from coordledger import keyfiles
-from coordledger.errors import CoordledgerError, error
+from coordledger.errors import error
 from coordledger.format.names import is_identifier
 from coordledger.git import address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
-    from coordledger.format.signing import Secret
     from coordledger.git.address import Address
     from coordledger.git.process import Git
 
-KEYS = frozenset({"agent", "session", "remote", "ledger", "branch", "channels", "maxgap", "queue"})
-SECRETS = "COORDINATION_SECRET"
+PREFIX = "coordledger."  # of the names in git's configuration
 
 
 class Options(NamedTuple):
@@ -73,6 +70,53 @@ class Settings(NamedTuple):
         return self.agent
 
 
+def _identifier(code: str) -> Callable[[str], str]:
+    """A parser of names. It raises `Failed` with this code."""
+
+    def parse(text: str) -> str:
+        if not is_identifier(text):
+            raise error(code, value=text)
+        return text
+
+    return parse
+
+
+def _channels(text: str) -> tuple[str, ...]:
+    """Names between commas or blanks. Raises `Failed`: bad-channel."""
+    return tuple(map(_identifier("bad-channel"), text.replace(",", " ").split()))
+
+
+def _on_or_off(text: str) -> bool:
+    """A truth value, as git writes it. Raises `Failed`: bad-config."""
+    words = {"on": True, "true": True, "yes": True, "1": True}
+    words |= {"off": False, "false": False, "no": False, "0": False}
+    if text.lower() not in words:
+        raise error("bad-config", key="coordledger.queue", why=f"{text} is neither on nor off")
+    return words[text.lower()]
+
+
+class Setting(NamedTuple):
+    """`name`: of the option and, below `coordledger.`, in git's configuration; `variable`: the
+    environment's. `parse` makes its value of a text, or raises `Failed`.
+    """
+
+    name: str
+    variable: str | None
+    default: str | None
+    parse: Callable[[str], Any]
+
+
+SETTINGS = (
+    Setting("agent", "COORDLEDGER_AGENT", None, _identifier("bad-agent")),
+    Setting("session", "COORDLEDGER_SESSION", None, _identifier("bad-session")),
+    Setting("ledger", "COORDLEDGER_LEDGER", "main", _identifier("bad-ledger")),
+    Setting("remote", "COORDLEDGER_REMOTE", "origin", str),
+    Setting("branch", None, None, str),
+    Setting("channels", None, "general", _channels),
+    Setting("queue", "COORDLEDGER_QUEUE", "on", _on_or_off),
+)
+
+
 def config_dir(environ: Mapping[str, str]) -> Path:
     """Where the user's own files are: secrets, masters, the set-up outside of repositories."""
     if environ.get("XDG_CONFIG_HOME"):
@@ -99,61 +143,45 @@ def load(options: Options, environ: Mapping[str, str], git: Git, base: Path | No
     given = _git_config(git)
     own = folder / "config"
     if base is None and own.exists():  # git itself knows nothing of this file
-        given += [pair for pair in _git_config(git, own) if pair[0].startswith("coordledger.")]
-    ours = {
-        name.removeprefix("coordledger."): value
-        for name, value in given
-        if name.startswith("coordledger.")
-    }
-    agent = options.agent or environ.get("COORDLEDGER_AGENT") or ours.get("agent")
-    session = options.session or environ.get("COORDLEDGER_SESSION") or ours.get("session")
-    ledger = options.ledger or environ.get("COORDLEDGER_LEDGER") or ours.get("ledger") or "main"
-    remote = options.remote or environ.get("COORDLEDGER_REMOTE") or ours.get("remote") or "origin"
-    channels = tuple((ours.get("channels") or "general").replace(",", " ").split())
-    for code, value in [("bad-agent", agent), ("bad-session", session), ("bad-ledger", ledger)]:
-        if value is not None and not is_identifier(value):
-            raise error(code, value=value)
-    for channel in channels:
-        if not is_identifier(channel):
-            raise error("bad-channel", value=channel)
-    where = address.resolve(remote, given, base)
+        given += [pair for pair in _git_config(git, own) if pair[0].startswith(PREFIX)]
+    ours = {name.removeprefix(PREFIX): v for name, v in given if name.startswith(PREFIX)}
+    chosen = {row.name: _choose(row, options, environ, ours) for row in SETTINGS}
+    _need_branch(chosen["branch"], git)
+    remote = address.resolve(chosen["remote"], given, base)
     if "GIT_ALLOW_PROTOCOL" in environ:
-        where = where._replace(more=(*where.more, "GIT_ALLOW_PROTOCOL"))
+        remote = remote._replace(more=(*remote.more, "GIT_ALLOW_PROTOCOL"))
     return Settings(
+        **chosen | {"remote": remote},
         path=options.path,
         environ=environ,
-        agent=agent,
-        session=session,
-        remote=where,
-        ledger=ledger,
-        branch=_branch(options.branch or ours.get("branch"), git),
-        channels=channels,
         timeout=options.timeout,
         offline=options.offline,
-        queue=_is_on(environ.get("COORDLEDGER_QUEUE") or ours.get("queue") or "on"),
-        unknown_keys=tuple(sorted(ours.keys() - KEYS)),
+        unknown_keys=tuple(sorted(ours.keys() - {row.name for row in SETTINGS})),
         plain_http=_is_plain_http(environ, given),
         ca_file=environ.get("GIT_SSL_CAINFO") or dict(given).get("http.sslcainfo"),
-        transport_settings=_transport_settings(where, given, environ),
+        transport_settings=_transport_settings(remote, given, environ),
         config_dir=folder,
         cache_dir=cache_dir(environ),
     )
 
 
-def _is_on(value: str) -> bool:
-    """A truth value, as git writes it. Raises `Failed`: bad-config."""
-    words = {"on": True, "true": True, "yes": True, "1": True}
-    words |= {"off": False, "false": False, "no": False, "0": False}
-    if value.lower() not in words:
-        raise error("bad-config", key="coordledger.queue", why=f"{value} is neither on nor off")
-    return words[value.lower()]
+def _choose(
+    row: Setting, options: Options, environ: Mapping[str, str], ours: Mapping[str, str]
+) -> Any:
+    """What the first place that says something says, as its value. An empty text says nothing."""
+    text = (
+        getattr(options, row.name, None)
+        or (row.variable and environ.get(row.variable))
+        or ours.get(row.name)
+        or row.default
+    )
+    return None if text is None else row.parse(text)
 
 
-def _branch(name: str | None, git: Git) -> str | None:
+def _need_branch(name: str | None, git: Git) -> None:
     """Raises `Failed`: bad-value."""
     if name and git.run("check-ref-format", f"refs/heads/{name}").code:
         raise error("bad-value", what="--branch", why=f"{name} is no branch's name")
-    return name or None
 
 
 def _git_config(git: Git, file: Path | None = None) -> list[tuple[str, str]]:
@@ -193,61 +221,3 @@ def _transport_settings(
     says += remote.more
     says += [f"{name}={environ.get(name)}" for name in ("GIT_SSH", "GIT_SSH_COMMAND")]
     return tuple(sorted(says))
-
-
-class SecretFinder:
-    """Where an agent's secret may be; the first place that has one decides."""
-
-    def __init__(self, settings: Settings, root: Path | None) -> None:
-        """`root` is the git work tree's, if there is one."""
-        self._environ, self._own = settings.environ, settings.agent
-        self._config_dir, self._root = settings.config_dir, root
-
-    def find(self, agent: str) -> tuple[str, list[Secret]]:
-        """The place and the secrets there (none at all: an empty list).
-
-        Raises `Failed`: secret-exposed, bad-secret.
-        """
-        names = [f"{SECRETS}_{agent.upper().replace('-', '_')}"]
-        if agent == self._own:
-            names.append(SECRETS)  # says whose it is no more than that it is ours
-        for name in names:
-            if self._environ.get(name):
-                content = self._environ[name].encode("ascii", "replace")
-                return name, keyfiles.parse(content, name)
-        for path in self._files(agent):
-            found = keyfiles.read(str(path))
-            if found is not None:
-                return str(path), found
-        return str(self.home(agent)), []
-
-    def quietly(self, agent: str) -> Iterable[Secret]:
-        """For checking others' records: what is unusable is no key, and no error."""
-        try:
-            return self.find(agent)[1]
-        except CoordledgerError:
-            return ()
-
-    def home(self, agent: str) -> Path:
-        """Where a new secret of `agent` is written: never into a work tree."""
-        given = self._environ.get(f"{SECRETS}S_DIR")
-        return Path(given or self._config_dir / "secrets", f"{agent}.secret")
-
-    def _files(self, agent: str) -> Iterable[Path]:
-        yield from [self.home(agent)] if self._environ.get(f"{SECRETS}S_DIR") else []
-        if self._root:
-            yield self._root / "secrets" / "coordination" / f"{agent}.secret"
-        yield self._config_dir / "secrets" / f"{agent}.secret"
-
-
-def masters(settings: Settings, ledger_id: str | None) -> list[Secret]:
-    """The ledger's master if it is here: in a local bare repository, or in the user's files.
-
-    Raises `Failed`: secret-exposed, bad-secret.
-    """
-    path = settings.remote.folder
-    if path and os.access(f"{path}/coordledger/master", os.R_OK):
-        return keyfiles.read(f"{path}/coordledger/master") or []
-    if ledger_id:
-        return keyfiles.read(str(settings.config_dir / "masters" / ledger_id)) or []
-    return []

@@ -12,10 +12,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Self
 
-from coordledger.client import config
+from coordledger.client import config, secrets
 from coordledger.client.combining.line import Line
 from coordledger.client.combining.sequenced import SequencedPublisher
-from coordledger.client.config import SecretFinder
 from coordledger.client.journal import OPEN
 from coordledger.client.local_state import LocalState
 from coordledger.client.publish import DirectPublisher
@@ -80,7 +79,7 @@ class Connection:
         self._keyrings: dict[str | None, Keyring] = {}
         self._alone = SequencedPublisher(DirectPublisher())
         self._line: Line | None = None
-        self.finder = SecretFinder(settings, repository.root)
+        self.finder = secrets.SecretFinder(settings, repository.root)
         self.remote = self._remote_from(git)
         self.local = LocalState(repository, settings.ledger, settings.branch)
         self.replica = Replica(self.local, self.remote, git, self._keyring, clock, progress)
@@ -156,7 +155,7 @@ class Connection:
 
     def masters(self, ledger_id: str | None) -> list[Secret]:
         """The ledger's master secrets, if they are here. Raises `Failed`: secret-exposed, …"""
-        return config.masters(self.settings, ledger_id)
+        return secrets.masters(self.settings, ledger_id)
 
     def _keyring(self, ledger_id: str | None) -> Keyring:
         """Every secret at hand: the master where it is, and single agents'."""

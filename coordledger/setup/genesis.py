@@ -19,11 +19,11 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import keyfiles
-from coordledger.client.config import SecretFinder
 from coordledger.client.ledger import Ledger
 from coordledger.client.local_state import LocalState, TrustedHead
 from coordledger.client.opening import git_at, surroundings
 from coordledger.client.publish import push_error
+from coordledger.client.secrets import SecretFinder
 from coordledger.errors import error
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import Chain

@@ -13,7 +13,7 @@ import pytest
 from support.attacker import opened
 from support.fleet import LEDGER_REF, OWNER
 
-from coordledger.client import config
+from coordledger.client import secrets
 from coordledger.client.config import Options
 from coordledger.errors import Failed
 from coordledger.git.process import Deadline
@@ -290,7 +290,7 @@ def test_no_master_and_no_line_comes_from_a_folder_named_like_the_url(
     before = way(trap, url).connection.line().folder
     assert (trap.plant(url) / "coordledger/master").exists()
     ledger = way(trap, url)
-    assert config.masters(ledger.settings, None) == []
+    assert secrets.masters(ledger.settings, None) == []
     assert ledger.connection.line().folder == before
 
 
