@@ -1,8 +1,9 @@
 """Secrets, fingerprints and MACs (docs/format.md, section 5).
 
-Rules: one framing (`pae`), one MAC (`_mac`), one comparison (`Secret.verifies`); sign
-and verify stand over the same function. A `Secret` never shows itself: not in repr,
-not in str, not when pickled. Where secrets are found is not decided here.
+Rules: one framing (`pae`), one MAC (`_mac`), one comparison (`Secret.verifies`); signing
+and verifying stand over the same function. A `Secret` never shows itself: not in repr, not
+in str, not when pickled. Where secrets are kept, and which key an agent may use, is not
+decided here.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from coordledger.hashes import digest, hmac_sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, NoReturn
 
 ALG = "hmac-sha256"
@@ -91,39 +92,44 @@ class Keyring:
     ) -> None:
         """`secrets_of` gives the secrets that were put down for one agent."""
         self._masters, self._secrets_of = list(masters), secrets_of
-        self._found: dict[tuple[str, str, int, str], Secret | None] = {}
+        self._by_key: dict[tuple[str, str, int, str], Secret | None] = {}
 
     def find(self, nonce: str, agent: str, key: int, fingerprint: str) -> Secret | None:
-        """The secret that has this fingerprint, or None."""
+        """The secret of the agent's key that has this fingerprint, or None."""
         wanted = (nonce, agent, key, fingerprint)
-        if wanted not in self._found:
-            candidates = list(self._secrets_of(agent))
-            candidates += [master.derive(nonce, agent, key) for master in self._masters]
-            self._found[wanted] = next(
-                (
-                    secret
-                    for secret in candidates
-                    if compare_digest(secret.fingerprint(nonce, agent, key), fingerprint)
-                ),
-                None,
-            )
-        return self._found[wanted]
+        if wanted not in self._by_key:
+            self._by_key[wanted] = self._search(*wanted)
+        return self._by_key[wanted]
+
+    def _search(self, nonce: str, agent: str, key: int, fingerprint: str) -> Secret | None:
+        for secret in self._candidates(nonce, agent, key):
+            if compare_digest(secret.fingerprint(nonce, agent, key), fingerprint):
+                return secret
+        return None
+
+    def _candidates(self, nonce: str, agent: str, key: int) -> Iterator[Secret]:
+        yield from self._secrets_of(agent)
+        for master in self._masters:
+            yield master.derive(nonce, agent, key)
 
 
 class Signed:
-    """A record as it was signed: payload, its value, its tag. Movable to any head."""
+    """A record as it was signed: the payload, its value and the tag over it.
+
+    It names no parent: anybody may put it on any head that it fits, without the secret,
+    and rules 3, 4 and 6 of section 9 let it land once at most.
+    """
 
     __slots__ = ("payload", "record", "tag")
 
     def __init__(self, payload: bytes, record: dict[str, Any], tag: bytes) -> None:
+        """`record` is what `payload` parses to; `tag` (32 bytes) is the claim, not yet checked."""
         self.payload, self.record, self.tag = payload, record, tag
 
 
 def sign(record: dict[str, Any], secret: Secret) -> Signed:
-    """`record` (of a valid shape) signed with `secret`."""
-    payload = canonical.encode(record)
-    if len(payload) > canonical.MAX_BYTES:
-        raise RuleBroken(
-            "too-large", what="the record", size=len(payload), limit=canonical.MAX_BYTES
-        )
+    """`record` (of a valid shape) signed with `secret`. Raises `RuleBroken`: too-large."""
+    payload, limit = canonical.encode(record), canonical.MAX_BYTES
+    if len(payload) > limit:
+        raise RuleBroken("too-large", what="the record", size=len(payload), limit=limit)
     return Signed(payload, record, secret.sign(payload))

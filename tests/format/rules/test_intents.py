@@ -1,8 +1,6 @@
 """Void: it takes an op and does nothing else."""
 
-from support.memory_ledger import (
-    MemoryLedger,
-)
+from support.memory_ledger import MemoryLedger
 
 
 def test_a_void_record_leaves_the_tree_as_it_was():
