@@ -7,7 +7,7 @@
 
 Rules of this file:
 - A line is one line of printable ASCII, whatever its values were made of. COMMIT is up to twelve
-  hex digits, or `-` where the answer speaks of no single commit.
+  hex digits, or `-` where the answer speaks of no single commit (then "" is given for it).
 - `parse` never raises, whatever a server prints: a line is one of these answers or None. A code
   that this version does not know is no code; its word stays in the message.
 - `parse` undoes `str`: what a hook of this version says is what a client reads.
@@ -24,7 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-NO_COMMIT = "-"
 _REFUSED, _LANDED = "coordledger: refused ", "coordledger: landed "
 _SEQUENCED, _UNKNOWN = "coordledger: sequenced", "coordledger: unknown "
 _HEX = frozenset("0123456789abcdef")
@@ -101,7 +100,7 @@ SEQUENCED = Sequenced()
 
 
 def _short(commit: str) -> str:
-    return commit[:_SHORT] if commit and _HEX.issuperset(commit) else NO_COMMIT
+    return commit[:_SHORT] if commit and _HEX.issuperset(commit) else "-"
 
 
 def parse(line: str) -> Answer | None:

@@ -7,6 +7,8 @@ gets hashlib, which is several times as fast. Both give the same digests.
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +31,9 @@ def _built_in() -> tuple[Made, int]:
     try:
         from _sha1 import sha1  # type: ignore[import-not-found] # noqa: PLC0415
 
-        try:
+        if sys.version_info >= (3, 12):  # to look for one that is not there takes its time, too
             from _sha2 import sha256  # type: ignore[import-not-found] # noqa: PLC0415
-        except ImportError:  # Python 3.11
+        else:
             from _sha256 import sha256  # type: ignore[import-not-found] # noqa: PLC0415
     except ImportError:  # not every Python has them
         return _with_hashlib(), 0

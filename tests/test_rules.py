@@ -27,7 +27,7 @@ PACKAGE = Path(coordledger.__file__).parent
 # dataclasses would each take longer than verifying a record does.
 HOOKS_MAY_LOAD = {
     "__future__", "_datetime", "_json", "_operator", "_sha1", "_sha2", "_sha256", "_stat",
-    "binascii", "errno", "fcntl", "itertools", "stat", "zlib",
+    "binascii", "fcntl", "gc", "itertools", "zlib",
 }  # fmt: skip
 
 

@@ -19,7 +19,6 @@ import posix
 import sys
 import time
 
-from coordledger import answers
 from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
 from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
@@ -53,7 +52,7 @@ def judge_updates(
     `pushed` is the hook's standard input; `sequenced`: git hands refs/for/coordledger/* to the
     proc-receive hook.
     """
-    commit, seen = answers.NO_COMMIT, set()
+    commit, seen = "", set()
     try:
         if not pushed.endswith(b"\n"):
             raise RuleBroken("bad-push", why="the list of refs is cut off")
@@ -70,8 +69,14 @@ def judge_updates(
             else:
                 _judge_ref(old, new, ref, context)
     except RuleBroken as broken:
-        return answers.refused(broken.data.get("commit", commit), broken)
+        return _refused(broken.data.get("commit", commit), broken)
     return None
+
+
+def _refused(commit: str, fault: Exception) -> Refused:
+    from coordledger import answers  # noqa: PLC0415 - a push that passes needs none
+
+    return answers.refused(commit, fault)
 
 
 def _is_ours(ref: str, *, made: bool) -> bool:
@@ -145,7 +150,7 @@ def judge(
             context = AdmissionContext(objects, keyring, now, lambda: max_gap(environ))
             return judge_updates(pushed, context, sequenced=sequenced)
     except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
-        return answers.refused(answers.NO_COMMIT, fault)
+        return _refused("", fault)
 
 
 def main(environ: dict[str, str], *, sequenced: bool = False) -> int:

@@ -189,8 +189,7 @@ def main(environ: dict[str, str], version: bytes = b"", given: bytes = b"") -> i
 
             answer_commands(commands, out, sys.stderr, make, atomic=atomic, asked=bool(given))
     except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
-        none = answers.NO_COMMIT
-        answer = answers.refused(none, fault) if sure else Unknown(none, answers.reason(fault))
+        answer = answers.refused("", fault) if sure else Unknown("", answers.reason(fault))
         sys.stderr.write(f"{answer}\n")
         return 1
     return 0
