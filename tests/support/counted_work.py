@@ -17,6 +17,7 @@ from pathlib import Path
 
 from coordledger import Ledger
 from coordledger.client.config import Options
+from coordledger.format.signing import Secret
 from coordledger.git.repository import Repository
 
 TYPE_CHECKING = False
@@ -86,15 +87,21 @@ class Work:
 
 def main() -> None:
     clone, other, trace, *operations = sys.argv[1:]
-    reads = 0
-    read = Repository.read
+    reads = macs = 0
+    read, sign = Repository.read, Secret.sign
 
-    def counted(self: Repository, oid: str) -> bytes:
+    def counted_read(self: Repository, oid: str) -> bytes:
         nonlocal reads
         reads += 1
         return read(self, oid)
 
-    Repository.read = counted  # type: ignore[method-assign]
+    def counted_sign(self: Secret, payload: bytes) -> bytes:
+        nonlocal macs
+        macs += 1
+        return sign(self, payload)
+
+    Repository.read = counted_read  # type: ignore[method-assign]
+    Secret.sign = counted_sign  # type: ignore[method-assign]
     with Ledger.open(clone, "alice") as alice, Ledger.open(other, "bob") as bob:
         alice.claim("earlier")
         bob.claim("bobs")
@@ -104,7 +111,7 @@ def main() -> None:
             prepare, act = work.operations[name]
             prepare()
             before = objects(here), objects(work.server), Path(trace).stat().st_size
-            reads = 0
+            reads = macs = 0
             mark(name)
             act()
             mark(END)
@@ -120,6 +127,7 @@ def main() -> None:
                 "read": reads,
                 "written": objects(here) - before[0],
                 "landed": objects(work.server) - before[1],
+                "macs": macs,
             }
             print(json.dumps({name: found}), flush=True)
 
