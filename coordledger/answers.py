@@ -13,12 +13,13 @@ Rules of this file:
 - `parse` undoes `str`: what a hook of this version says is what a client reads.
 
 It decides nothing: which answers a push got, and what follows from them, is its readers' affair.
-The hooks import it, so it imports `errors` alone; `git/` and everything above may read it.
+The hooks import it, so it imports `errors` and `hashes` alone; `git/` and all above may read it.
 """
 
 from __future__ import annotations
 
 from coordledger.errors import ERRORS, CoordledgerError, RuleBroken, printable
+from coordledger.hashes import is_digest, is_hex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
 
 _REFUSED, _LANDED = "coordledger: refused ", "coordledger: landed "
 _SEQUENCED, _UNKNOWN = "coordledger: sequenced", "coordledger: unknown "
-_HEX = frozenset("0123456789abcdef")
 _DIGITS = frozenset("0123456789")
 _SHORT = 12  # digits of a commit that an answer shows
-_OID_LENGTHS = (40, 64)
 _SEQ_DIGITS = 15
 
 
@@ -100,7 +99,7 @@ SEQUENCED = Sequenced()
 
 
 def _short(commit: str) -> str:
-    return commit[:_SHORT] if commit and _HEX.issuperset(commit) else "-"
+    return commit[:_SHORT] if commit and is_hex(commit) else "-"
 
 
 def parse(line: str) -> Answer | None:
@@ -120,15 +119,11 @@ def parse(line: str) -> Answer | None:
 
 
 def _landed(words: list[str]) -> Landed | None:
-    if len(words) != 3 or not (_is_oid(words[0]) and _is_oid(words[2])):
+    if len(words) != 3 or not (is_digest(words[0]) and is_digest(words[2])):
         return None
     if not (0 < len(words[1]) <= _SEQ_DIGITS and _DIGITS.issuperset(words[1])):
         return None
     return Landed(words[0], int(words[1]), words[2])
-
-
-def _is_oid(word: str) -> bool:
-    return len(word) in _OID_LENGTHS and _HEX.issuperset(word)
 
 
 def read(lines: Iterable[str]) -> list[Answer]:

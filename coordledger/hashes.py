@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     Made = dict[str, Callable[[bytes], Any]]
 
+LENGTHS = {"sha1": 40, "sha256": 64}  # of their digests, in hexadecimal digits
+_ALGORITHMS = {length: name for name, length in LENGTHS.items()}
+_HEX = frozenset("0123456789abcdef")
 _BLOCK = 64
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
@@ -52,6 +55,21 @@ def digest(algo: str, data: bytes) -> bytes:
             _made = _with_hashlib()
     found: bytes = _made[algo](data).digest()
     return found
+
+
+def is_hex(text: str, *lengths: int) -> bool:
+    """Whether `text` is nothing but small hexadecimal digits, and as long as one of `lengths`."""
+    return _HEX.issuperset(text) and (not lengths or len(text) in lengths)
+
+
+def is_digest(text: str) -> bool:
+    """Whether `text` is as long as a digest in hexadecimal digits, and made of them."""
+    return len(text) in _ALGORITHMS and _HEX.issuperset(text)
+
+
+def algorithm(digits: str) -> str:
+    """The algorithm that a digest of so many digits is of. KeyError if there is none."""
+    return _ALGORITHMS[len(digits)]
 
 
 def hmac_sha256(key: bytes, data: bytes) -> bytes:

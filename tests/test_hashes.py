@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordledger import hashes
+from coordledger.hashes import LENGTHS, algorithm, digest, is_digest, is_hex
 
 
 @pytest.fixture(params=["built-in", "hashlib"], autouse=True)
@@ -41,3 +42,21 @@ def test_who_hashes_much_gets_hashlib():
     for _ in range(6):
         hashes.digest("sha256", bytes(65_536))
     assert hashes._made == hashes._with_hashlib()
+
+
+def test_hexadecimal_digits_are_small_ascii_ones() -> None:
+    assert is_hex("0123456789abcdef")
+    assert is_hex("ab", 2, 4)
+    assert not is_hex("ab", 3, 4)
+    for text in ("AB", "0x1", "a b", "é", "a\n", "１"):
+        assert not is_hex(text)
+
+
+def test_a_digest_tells_its_algorithm() -> None:
+    for algo, length in LENGTHS.items():
+        digits = digest(algo, b"x").hex()
+        assert len(digits) == length
+        assert is_digest(digits)
+        assert algorithm(digits) == algo
+    assert not is_digest("a" * 41)
+    assert not is_digest("A" * 40)

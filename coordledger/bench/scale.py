@@ -9,7 +9,6 @@ does in a second, and a warm claim and the hook alone, on the clock and of all c
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,8 @@ from coordledger import keyfiles
 from coordledger.bench import generate
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
-from coordledger.git.process import Deadline, Git
+from coordledger.deadline import Deadline, unix_ms
+from coordledger.git.process import Git
 from coordledger.setup import joining
 
 from .figures import Took, in_turn, median, milliseconds, timed
@@ -92,7 +92,7 @@ def run(
 def _grown(workspace: Workspace, records: int) -> _Sized:
     remote = workspace.root / f"grown{records}.git"
     git = Git(workspace.environ, workspace.root, Deadline(PATIENCE))
-    now = time.time_ns() // 1_000_000
+    now = unix_ms()
     grown = generate.grow(remote, git, records, now=now, mix="claims")
     generate.settle(remote, git)
     size = sum(path.stat().st_size for path in remote.glob("objects/pack/*"))

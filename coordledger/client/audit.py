@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import coordledger  # what is made of its names is imported when it is made
 from coordledger.client.publish import push_error
 from coordledger.client.replica import STEP, TOLD
+from coordledger.deadline import Deadline
 from coordledger.errors import Integrity, RuleBroken, error
 from coordledger.format.chain import UNVERIFIED, Chain
 from coordledger.format.commit import parse_commit
 from coordledger.git.history import raw_parent
 from coordledger.git.outcome import WON
-from coordledger.git.process import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coordledger.errors import error
+from coordledger.hashes import is_hex
 
 if TYPE_CHECKING:
     from coordledger.client.opening import Connection
     from coordledger.client.replica import Replica
 
-_HEX = frozenset("0123456789abcdef")
 LEAST_DIGITS = 16  # of a digest
 
 
@@ -26,10 +26,10 @@ def parse_head_line(text: str, what: str) -> tuple[str | None, int | None, str]:
     words = text.split()
     ledger = words.pop(0) if words and ":" not in words[0] else None
     seq, _, digest = (words.pop(0) if words else "").partition(":")
-    good = ledger is None or (len(ledger) == 32 and _HEX.issuperset(ledger))
+    good = ledger is None or is_hex(ledger, 32)
     if ledger is None or seq or digest:
         good = good and seq.isdecimal() and len(seq) <= 16
-        good = good and LEAST_DIGITS <= len(digest) <= 64 and _HEX.issuperset(digest)
+        good = good and LEAST_DIGITS <= len(digest) <= 64 and is_hex(digest)
     if words or not good:
         raise error(
             "bad-value", what=what, why="LEDGER-ID, SEQ:DIGEST, or both as head prints them"

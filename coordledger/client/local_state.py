@@ -30,17 +30,16 @@ from coordledger.files import replace_durably
 from coordledger.format import canonical
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS
-from coordledger.git.tree import ID_LENGTHS
+from coordledger.hashes import LENGTHS, is_hex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from coordledger.deadline import Deadline
     from coordledger.format.commit import Commit
-    from coordledger.git.process import Deadline
     from coordledger.git.repository import Repository
 
 _POLL = 0.01
-_HEX = frozenset("0123456789abcdef")
 
 
 class TrustedHead(NamedTuple):
@@ -94,7 +93,7 @@ class LocalState:
         self.journal = Journal(self.folder / "intents")
         self._index = self.folder / "index"
         self._trusted_path = self.folder / "trusted.json"
-        self._width = ID_LENGTHS[repository.algo] + 1
+        self._width = LENGTHS[repository.algo] + 1
         self._trusted: TrustedHead | None = None
         self._stamp: tuple[int, int] | None = None
         self._locked = False
@@ -186,7 +185,7 @@ class LocalState:
             index.seek((seq - trusted.first) * self._width)
             for _ in range(seq, last + 1):
                 oid = index.read(self._width)[:-1].decode("ascii", "replace")
-                if len(oid) != self._width - 1 or not _HEX.issuperset(oid):
+                if not is_hex(oid, self._width - 1):
                     return
                 yield oid
 
@@ -204,7 +203,7 @@ class LocalState:
         finally:
             os.close(fd)
         oid = line[:-1].decode("ascii", "replace")
-        return oid if len(oid) == self._width - 1 and _HEX.issuperset(oid) else ""
+        return oid if is_hex(oid, self._width - 1) else ""
 
     def commit_at(self, seq: int) -> Commit | None:
         """The commit at `seq` of the verified chain, or None if this copy lacks it."""

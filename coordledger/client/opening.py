@@ -9,7 +9,6 @@ for its callers, but knows no operation of theirs.
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Self
 
 from coordledger.client import config, secrets
@@ -21,10 +20,11 @@ from coordledger.client.publish import DirectPublisher
 from coordledger.client.replica import Replica
 from coordledger.client.signer import Identity
 from coordledger.client.writer import Writer
+from coordledger.deadline import Deadline, unix_ms
 from coordledger.errors import Failed, error
 from coordledger.format.signing import Keyring
 from coordledger.git.address import NOWHERE
-from coordledger.git.process import Deadline, Git, child_environment
+from coordledger.git.process import Git, child_environment
 from coordledger.git.remote import Remote
 from coordledger.git.repository import Repository
 from coordledger.hashes import digest
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 def milliseconds_now() -> int:
-    return time.time_ns() // 1_000_000
+    return unix_ms()
 
 
 def _random_hex(count: int) -> str:

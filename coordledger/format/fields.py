@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from coordledger.format import canonical, timestamps
 from coordledger.format.names import is_identifier, is_task
+from coordledger.hashes import is_hex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     Rule = Callable[[Any], str]  # what is wrong with a value, or ""
     Fields = dict[str, Rule]
-
-_HEX = frozenset("0123456789abcdef")
 
 
 def is_integer(value: object, least: int, most: int = canonical.MAX_INTEGER) -> bool:
@@ -78,7 +77,7 @@ def integer(least: int, most: int, what: str) -> Rule:
 
 def hexadecimal(digits: int) -> Rule:
     def rule(value: Any) -> str:
-        good = isinstance(value, str) and len(value) == digits and _HEX.issuperset(value)
+        good = isinstance(value, str) and is_hex(value, digits)
         return "" if good else f"not {digits} hexadecimal digits"
 
     return rule

@@ -13,7 +13,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from coordledger.errors import RuleBroken, error
-from coordledger.git.tree import ID_LENGTHS
+from coordledger.hashes import LENGTHS, is_hex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SHORT = 64
 _TOLD = 1000  # records between two words about how far it has come
-_HEX = frozenset("0123456789abcdef")
 
 
 class CommitRange:
@@ -73,7 +72,7 @@ def ancestors(
     """The commits from `head` down to one of `known`, to the first one of all, or to one that
     is not here. `told(n)` hears how many they are so far. Raises `Integrity`: bad-copy.
     """
-    width = ID_LENGTHS[repository.algo]
+    width = LENGTHS[repository.algo]
     path = CommitRange(git, width // 2)
     oid: str | None = head
     with contextlib.ExitStack() as until_done:
@@ -82,7 +81,7 @@ def ancestors(
             if len(path) == SHORT:
                 read = until_done.enter_context(git.objects()).read
             try:
-                content = read(oid) if len(oid) == width and _HEX.issuperset(oid) else None
+                content = read(oid) if is_hex(oid, width) else None
             except KeyError:
                 content = None
             except RuleBroken as broken:

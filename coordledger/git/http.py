@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-    from coordledger.git.process import Deadline, Git
+    from coordledger.deadline import Deadline
+    from coordledger.git.process import Git
 
 MOST = 16 << 20  # bytes of an answer; a longer list of refs is git's
 IDLE = 30.0  # seconds after which something on the way may have forgotten a connection

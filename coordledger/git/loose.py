@@ -15,7 +15,8 @@ import zlib
 
 from coordledger.errors import RuleBroken
 from coordledger.git.cat_file import MAX_OBJECT, CatFile
-from coordledger.git.tree import ID_LENGTHS, deflate, object_id
+from coordledger.git.tree import deflate, object_id
+from coordledger.hashes import algorithm, is_digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from coordledger.git.tree import Objects
 
 KINDS = ("commit", "tree", "blob", "tag")
-_ALGORITHMS = {length: name for name, length in ID_LENGTHS.items()}
-_HEX = frozenset("0123456789abcdef")
 _START = 4096  # of a file: enough for most objects, and for the header of every one
 _CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
 _HEADER = 32  # `commit 67108864` and a NUL are 16
@@ -66,7 +65,7 @@ class Reader:
         Raises `RuleBroken`: too-large, bad-push.
         """
         oid = self._ref(name) if name.startswith("refs/") else name
-        if len(oid) in _ALGORITHMS and _HEX.issuperset(oid):
+        if is_digest(oid):
             for folder in self._folders:
                 found = _loose(f"{folder}/{oid[:2]}/{oid[2:]}", oid, limit)
                 if found is not None:
@@ -213,6 +212,6 @@ def _loose(path: str, oid: str, limit: int) -> Found | None:
     except (OSError, zlib.error):
         return None
     whole = inflating.eof and not inflating.unused_data and len(content) == size
-    if not whole or object_id(kind, content, _ALGORITHMS[len(oid)]) != oid:
+    if not whole or object_id(kind, content, algorithm(oid)) != oid:
         raise RuleBroken("bad-push", why=f"object {oid[:12]} is not what its id says")
     return oid, kind, content

@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import subprocess
-import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from coordledger.errors import error
@@ -23,28 +22,12 @@ from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from coordledger.deadline import Deadline
+
 ENDING = 2.0  # seconds that git gets to clean up after it was asked to stop
-
-
-class Deadline:
-    """A point on the monotonic clock by which a command has to be over."""
-
-    def __init__(self, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.seconds, self._monotonic = seconds, monotonic
-        self._end = monotonic() + seconds
-
-    def left(self) -> float:
-        """The seconds that are left. Raises `Failed`: timeout."""
-        left = self._end - self._monotonic()
-        if left <= 0:
-            raise error("timeout", seconds=f"{self.seconds:g}")
-        return left
-
-    def over(self) -> bool:
-        return self._monotonic() >= self._end
 
 
 # What git adds below ssh's own reason.
@@ -218,6 +201,15 @@ class Git:
         if ran.code:
             raise error("git-failed", why=ran.why())
         return ran.out
+
+    def version(self) -> tuple[tuple[int, ...], str]:
+        """The first two numbers of git's version, and all that it says of it.
+
+        Raises as `output` does.
+        """
+        said = self.output("version").strip()
+        numbers = said.removeprefix("git version ").split(".")[:2]
+        return tuple(int(number) for number in numbers if number.isdecimal()), said
 
 
 class Service:

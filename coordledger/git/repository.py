@@ -22,7 +22,8 @@ from coordledger.errors import Integrity, RuleBroken, error
 from coordledger.git import loose
 from coordledger.git.pack import MANY, pack
 from coordledger.git.process import NO_REMOTE
-from coordledger.git.tree import ID_LENGTHS, object_id
+from coordledger.git.tree import object_id
+from coordledger.hashes import LENGTHS, is_hex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,6 @@ _T = TypeVar("_T")
 LOCK_SECONDS = 1.0
 _POLL = 0.01
 _LOT = 256  # names of objects, which fit into a pipe
-_HEX = frozenset("0123456789abcdef")
 _FORMS = ("repository extension", "repo version")  # in what git says of them
 
 
@@ -75,7 +75,7 @@ class Repository:
         asked = "--is-bare-repository --absolute-git-dir --show-object-format --show-toplevel"
         ran = git.run(*there, "rev-parse", *asked.split(), errors="surrogateescape", **named)
         bare, git_dir, algo, root, *_ = [*ran.out.split("\n"), "", "", "", ""]
-        if algo not in ID_LENGTHS:
+        if algo not in LENGTHS:
             shown = path or git.cwd or "."
             if any(text in ran.err for text in _FORMS):
                 what = " ".join(ran.err.removeprefix("fatal:").split())
@@ -130,7 +130,7 @@ class Repository:
             return True
 
     def _is_id(self, oid: str) -> bool:
-        return len(oid) == ID_LENGTHS[self.algo] and _HEX.issuperset(oid)
+        return is_hex(oid, LENGTHS[self.algo])
 
     def _find(self, oid: str) -> Found | None:
         if not self._is_id(oid):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 
-from coordledger.hashes import digest
+from coordledger.hashes import LENGTHS, digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,14 +22,8 @@ if TYPE_CHECKING:
     Entries = dict[str, bytes]  # by name, as git sorts: how it stands in its tree
     Objects = dict[str, tuple[str, bytes]]  # id -> kind, content
 
-ID_LENGTHS = {"sha1": 40, "sha256": 64}
 _MEMORY = 6  # of zlib's 1 to 9
 KEPT_BYTES = 67_108_864  # the state of some 200,000 tasks
-
-
-def algorithm(oid: str) -> str:
-    """The object format that an id belongs to."""
-    return next(name for name, length in ID_LENGTHS.items() if length == len(oid))
 
 
 def object_id(kind: str, content: bytes, algo: str) -> str:
@@ -57,7 +51,7 @@ def _order(item: tuple[str, bytes]) -> str:
 def _parse(content: bytes, algo: str) -> Entries:
     """ValueError if the tree is none of ours."""
     entries: Entries = {}
-    width = ID_LENGTHS[algo] // 2
+    width = LENGTHS[algo] // 2
     at = 0
     while at < len(content):
         start, end = at, content.index(b"\0", at)
@@ -125,7 +119,7 @@ class Tree:
     def __init__(self, read: Read, root: str | None, algo: str) -> None:
         """`root` is None for the empty tree, which has no id here."""
         self._read, self.root, self._algo = read, root or "", algo
-        self._width = ID_LENGTHS[algo] // 2
+        self._width = LENGTHS[algo] // 2
         self._memory = _Memory({}, 0)
         self._new: dict[str, _Kept] = {}  # by path, what `update` has made for this tree
         self.objects: Objects = {}  # the same as objects of git

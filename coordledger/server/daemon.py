@@ -42,13 +42,14 @@ import time
 from contextlib import ExitStack, chdir, suppress
 from typing import TYPE_CHECKING
 
+from coordledger.deadline import Deadline, unix_ms
 from coordledger.errors import error
 from coordledger.format.names import LEDGERS
 from coordledger.format.rules import load_all
 from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
 from coordledger.git.pktline import FLUSH
-from coordledger.git.process import Deadline, Git, child_environment
+from coordledger.git.process import Git, child_environment
 from coordledger.git.repository import open_bare
 from coordledger.server import pre_receive, proc_receive
 from coordledger.server.admission import server_keyring
@@ -220,7 +221,7 @@ def _pre_receive(request: Request, repository: ServedRepository) -> str:
     refused = pre_receive.judge(
         request.body,
         environ,
-        time.time_ns() // 1_000_000,
+        unix_ms(),
         lambda environ: _Objects(environ, repository),
         _not_configured,
         sequenced=request.values["sequenced"] == "sequenced",

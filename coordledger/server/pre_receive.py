@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import posix
 import sys
-import time
 
+from coordledger.deadline import unix_ms
 from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
 from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
 from coordledger.format.names import FOR, LEDGERS, TRIES, is_identifier
 from coordledger.git.loose import Reader
 from coordledger.git.refs import parse_update
-from coordledger.git.tree import algorithm
+from coordledger.hashes import algorithm
 from coordledger.server.admission import (
     MAX_INPUT,
     AdmissionContext,
@@ -155,7 +155,7 @@ def judge(
 
 def main(environ: dict[str, str], *, sequenced: bool = False) -> int:
     """What `coordledger hook pre-receive` runs: 0 lets the push pass, 1 refuses it."""
-    pushed, now = sys.stdin.buffer.read(MAX_INPUT + 1), time.time_ns() // 1_000_000
+    pushed, now = sys.stdin.buffer.read(MAX_INPUT + 1), unix_ms()
     refused = judge(pushed, environ, now, sequenced=sequenced)
     if refused:
         sys.stderr.write(f"{refused}\n")

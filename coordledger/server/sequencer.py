@@ -28,12 +28,13 @@ import time
 
 from coordledger import answers
 from coordledger.answers import Landed
+from coordledger.deadline import unix_ms
 from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
 from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
 from coordledger.format.names import LEDGERS
 from coordledger.git import durable
-from coordledger.git.tree import algorithm
+from coordledger.hashes import algorithm
 from coordledger.server.admission import AdmissionContext, admit, configured_gap, new_commits
 
 TYPE_CHECKING = False
@@ -225,7 +226,7 @@ class Sequencer:
         for attempt in range(TRIES + 1):
             self._forget()
             chain = self._at_head()
-            now = time.time_ns() // 1_000_000
+            now = unix_ms()
             context = AdmissionContext(self._objects, self._keyring, now, self._max_gap)
             longer, outcomes = land(pushes, chain.copy(self._keyring), context, self._keep)
             if chain.head is None or longer.head is None or longer.head.oid == chain.head.oid:

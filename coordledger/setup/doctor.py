@@ -10,7 +10,6 @@ changed but the remembered kind of enforcement; a try that lands is deleted agai
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,10 +82,8 @@ def examine(options: Options, environ: Mapping[str, str]) -> list[Check]:
 
 
 def _git_version(git: Git) -> Check:
-    printed = git.output("version").strip()
-    numbers = re.findall(r"\d+", printed)
-    good = tuple(map(int, numbers[:2])) >= LEAST_GIT
-    return Check("git", good, printed, "install git 2.30 or newer")
+    numbers, printed = git.version()
+    return Check("git", numbers >= LEAST_GIT, printed, "install git 2.30 or newer")
 
 
 def _configuration(settings: Settings) -> Check:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from base64 import b64encode
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +23,7 @@ from coordledger.client.local_state import LocalState, TrustedHead
 from coordledger.client.opening import git_at, surroundings
 from coordledger.client.publish import push_error
 from coordledger.client.secrets import SecretFinder
+from coordledger.deadline import unix_ms
 from coordledger.errors import error
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import Chain
@@ -215,7 +215,7 @@ def _first(settings: Settings, max_skew: int) -> First:
         settings.need_agent,
         settings.session or "init",
         max_skew,
-        time.time_ns() // 1_000_000,
+        unix_ms(),
         nonce=secrets.token_hex(32),
         op=secrets.token_hex(16),
     )

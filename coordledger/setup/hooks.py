@@ -145,10 +145,9 @@ def _write_beside(hook: Path, python: str) -> Path:
 
 def _need_sequencing(path: Path, git: Git) -> None:
     """Raises `Failed`: no-git if git is too old, bad-value if the hook's place is taken."""
-    version = git.output("version").split()[2]
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    numbers, printed = git.version()
     if numbers < OLDEST_GIT:
-        raise error("no-git", why=f"version {version} knows no proc-receive hook, 2.29 does")
+        raise error("no-git", why=f"{printed} knows no proc-receive hook, 2.29 does")
     hook = hook_path(path, git, SEQUENCER)
     if hook.exists() and SEQUENCER_MARK not in hook.read_text("utf-8", "replace"):
         raise error("bad-value", what=str(hook), why="is there already: git runs only one")

@@ -15,8 +15,8 @@ from support.fleet import LEDGER_REF, OWNER
 
 from coordledger.client import secrets
 from coordledger.client.config import Options
+from coordledger.deadline import Deadline
 from coordledger.errors import Failed
-from coordledger.git.process import Deadline
 from coordledger.setup import doctor, joining
 
 if TYPE_CHECKING:

@@ -16,10 +16,11 @@ from support.attack_batch import Batch
 from support.attacker import packet, plain
 from support.fleet import LEDGER_REF
 
+from coordledger.deadline import Deadline
 from coordledger.format.commit import Commit, render_commit, successor
 from coordledger.format.signing import Signed
 from coordledger.format.state import page_path
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.server.admission import MAX_BYTES, MAX_INPUT
 from coordledger.setup import hooks
 from coordledger.setup.hooks import install_hook
@@ -301,7 +302,8 @@ def test_no_push_cuts_the_history_by_calling_its_commit_parentless(
     fleet: Fleet, attacker_for: Callable[[Fleet], Attacker], already: str
 ) -> None:
     """receive.shallowUpdate would let one record make the server's copy shallow, for all."""
-    from coordledger.git.process import Deadline, Git
+    from coordledger.deadline import Deadline
+    from coordledger.git.process import Git
 
     git = Git(fleet.env, fleet.root, Deadline(30))
     if already == "true":

@@ -19,13 +19,14 @@ from support.fleet import LEDGER_REF
 
 from coordledger.client import config
 from coordledger.client.opening import surroundings
+from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError, error
 from coordledger.format import signing
 from coordledger.format.signing import Keyring, Secret
 from coordledger.git import process
 from coordledger.git import process as git
 from coordledger.git.address import without_password
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.setup.genesis import mint
 
 if TYPE_CHECKING:

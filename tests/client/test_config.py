@@ -8,8 +8,9 @@ import pytest
 
 from coordledger.client import config
 from coordledger.client.config import SETTINGS, Options, Settings
+from coordledger.deadline import Deadline
 from coordledger.errors import Failed
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,9 @@ import pytest
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
+from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.setup import doctor, genesis, hooks, joining
 
 if TYPE_CHECKING:

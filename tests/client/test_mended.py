@@ -16,8 +16,9 @@ from coordledger import keyfiles
 from coordledger.client.config import Options
 from coordledger.client.journal import VOIDED, Intent
 from coordledger.client.ledger import Ledger
+from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.setup import doctor, genesis, joining
 
 if TYPE_CHECKING:

@@ -30,9 +30,10 @@ from support.fleet import LEDGER_REF
 from support.serve_process import serving
 
 from coordledger.client.replica import Replica
+from coordledger.deadline import Deadline
 from coordledger.git import pktline
 from coordledger.git.cat_file import CatFile
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.setup.hooks import install_hook
 
 TYPE_CHECKING = False

@@ -30,9 +30,9 @@ from support.memory_remote import (
 from coordledger.client import operations
 from coordledger.client.publish import Published
 from coordledger.client.writer import PATIENCE, STUCK_LOSSES
+from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError, Integrity, error
 from coordledger.git.outcome import WON, Push
-from coordledger.git.process import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

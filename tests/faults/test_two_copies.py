@@ -13,11 +13,12 @@ from support.fleet import LEDGER_REF, Fleet
 
 from coordledger import Ledger
 from coordledger.client.config import Options
+from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit, render_commit, successor
 from coordledger.format.signing import Keyring
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.git.repository import Repository
 from coordledger.setup import joining
 

@@ -37,6 +37,7 @@ from coordledger.format.signing import ALG, Keyring, Secret, Signed
 from coordledger.format.state import State
 from coordledger.git import tree
 from coordledger.git.tree import object_id
+from coordledger.hashes import algorithm
 
 
 @functools.cache
@@ -101,7 +102,7 @@ class TestVerdicts:
             fleet.put("bob", "claim", tasks=["t"])
             assert set(judged(fleet.fresh_verifier(), fleet.log)) == {AUTHENTIC}
             assert {len(oid) for oid, _ in fleet.log} == {width}
-            assert tree.algorithm(fleet.head.oid) == algo
+            assert algorithm(fleet.head.oid) == algo
             found = [parse_commit(*it) for it in fleet.log]
             chains.append([(c.signed.payload, c.signed.tag, c.digest) for c in found])
         assert chains[0] == chains[1]

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coordledger.deadline import Deadline
 from coordledger.errors import Failed, Integrity
 from coordledger.git import repository as module
 from coordledger.git.pack import MANY
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.git.repository import Repository
 from coordledger.git.tree import object_id
 

@@ -9,7 +9,8 @@ from support.fleet import LEDGER_REF
 from support.soundness import check_soundness, claims_of
 from support.worker_pool import WorkerPool
 
-from coordledger.git.process import Deadline, Git
+from coordledger.deadline import Deadline
+from coordledger.git.process import Git
 from coordledger.setup.hooks import install_hook
 
 if TYPE_CHECKING:

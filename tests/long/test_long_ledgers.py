@@ -20,10 +20,11 @@ from coordledger.bench import generate
 from coordledger.client import audit
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
+from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError, Integrity
 from coordledger.format import timestamps
 from coordledger.git.history import SHORT, ancestors
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.setup import joining
 
 if TYPE_CHECKING:

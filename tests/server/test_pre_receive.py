@@ -16,8 +16,9 @@ from support.attacker import TRY_REF, fsck, plain, second_opinion
 from support.fleet import LEDGER_REF
 from support.forgeries import code_commit, forged, good, parent, second_root, sibling
 
+from coordledger.deadline import Deadline
 from coordledger.errors import Failed
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.setup.hooks import install_hook
 
 if TYPE_CHECKING:

@@ -20,11 +20,12 @@ from support.fleet import LEDGER_REF
 from support.proxy import Fault
 from support.sites import SECONDS, Site, wait_until
 
+from coordledger.deadline import Deadline
 from coordledger.errors import Failed
 from coordledger.git import http as web
 from coordledger.git import pktline
 from coordledger.git.http import SmartHttp, Unknown, Unsent
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

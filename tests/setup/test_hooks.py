@@ -13,8 +13,9 @@ from support.sequencing import (
     switch,
 )
 
+from coordledger.deadline import Deadline
 from coordledger.errors import Failed
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.setup import hooks
 from coordledger.setup.hooks import install_hook
 

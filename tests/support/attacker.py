@@ -22,12 +22,13 @@ from support.second_reader import Reader, read_chain, secrets_of
 
 from coordledger import keyfiles
 from coordledger.client.ledger import Ledger
+from coordledger.deadline import Deadline
 from coordledger.errors import ERRORS
 from coordledger.format import timestamps
 from coordledger.format.chain import Chain, Proposal
 from coordledger.format.commit import parse_commit, render_commit, successor
 from coordledger.format.signing import Keyring
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.git.repository import Repository
 from coordledger.setup import genesis
 

@@ -21,13 +21,14 @@ from coordledger.client.publish import DirectPublisher
 from coordledger.client.replica import Replica
 from coordledger.client.signer import Identity
 from coordledger.client.writer import Writer
+from coordledger.deadline import Deadline
 from coordledger.errors import RuleBroken, error
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import FOR, LEDGERS
 from coordledger.git.history import raw_parent
 from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.git.repository import Repository
 from coordledger.git.tree import object_id
 from coordledger.hashes import digest

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from support.attacker import Pushed, fsck, second_opinion
 from support.fleet import LEDGER_REF
 
+from coordledger.deadline import Deadline
 from coordledger.format.commit import envelope, parse_commit
-from coordledger.git.process import Deadline, Git
+from coordledger.git.process import Git
 from coordledger.setup.hooks import install_hook
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from coordledger.client.publish import Publication, Publisher
     from coordledger.client.replica import Replica
+    from coordledger.deadline import Deadline
     from coordledger.format.chain import Chain, Proposal
-    from coordledger.git.process import Deadline
 
     OpenCopy = Callable[[Path, Deadline], Replica]
     Answers = dict[str, Push]  # by the name of the slot

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from coordledger.client.combining.leader import OpenCopy
     from coordledger.client.replica import Replica
+    from coordledger.deadline import Deadline
     from coordledger.format.chain import Chain, Proposal
-    from coordledger.git.process import Deadline
 
 GLANCE = 0.05  # seconds between two looks whether the leader still lives
 STUCK = 10.0  # seconds without a sign of the leader after which nobody waits for it
