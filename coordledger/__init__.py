@@ -16,11 +16,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from coordledger.client.batch import Batch
     from coordledger.client.claims import Claim, ClaimResult
     from coordledger.client.ledger import Ledger
     from coordledger.client.reports import (
         Agent,
         Audit,
+        Damage,
         Event,
         Head,
         Key,
@@ -30,25 +32,28 @@ if TYPE_CHECKING:
         Status,
     )
     from coordledger.errors import CoordledgerError, Failed, Integrity, Lost, OutcomeUnknown
+    from coordledger.format.signing import Secret
 
 __version__ = "0.1.0"
 
+_REPORTS = (
+    "Agent", "Audit", "Damage", "Event", "Head", "Key", "Message", "Outcome", "Settled", "Status",
+)  # fmt: skip
 _HOMES = (
-    {"Ledger": "client.ledger"}
+    {"Batch": "client.batch", "Ledger": "client.ledger", "Secret": "format.signing"}
     | dict.fromkeys(("CoordledgerError", "Failed", "Integrity", "Lost", "OutcomeUnknown"), "errors")
     | dict.fromkeys(("Claim", "ClaimResult"), "client.claims")
-    | dict.fromkeys(
-        ("Agent", "Audit", "Event", "Head", "Key", "Message", "Outcome", "Settled", "Status"),
-        "client.reports",
-    )
+    | dict.fromkeys(_REPORTS, "client.reports")
 )
 
 __all__ = [
     "Agent",
     "Audit",
+    "Batch",
     "Claim",
     "ClaimResult",
     "CoordledgerError",
+    "Damage",
     "Event",
     "Failed",
     "Head",
@@ -59,6 +64,7 @@ __all__ = [
     "Message",
     "Outcome",
     "OutcomeUnknown",
+    "Secret",
     "Settled",
     "Status",
 ]

@@ -1,4 +1,5 @@
-"""Rules of the code that no linter knows: what the hooks load, what the public names speak of.
+"""Rules of the code that no linter knows: what the hooks load, what the public names speak of,
+how large a class may be, what a test module may import.
 
 Which package may import which is import-linter's to check, as pyproject.toml says.
 """
@@ -21,6 +22,7 @@ import coordledger
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(coordledger.__file__).parent
+MAX_CLASS_LINES = 400
 
 # What a hook may load beside the package, and beside what every Python has loaded. All are
 # written in C, or as small as one: os, re, json, hashlib, subprocess, contextlib, typing and
@@ -129,12 +131,7 @@ def annotated(cls: type) -> list[tuple[str, Any]]:
     return found
 
 
-PUBLIC = [
-    found
-    for name in coordledger.__all__
-    for found in annotated(getattr(coordledger, name))
-    if not found[0].startswith("Ledger")
-]
+PUBLIC = [found for name in coordledger.__all__ for found in annotated(getattr(coordledger, name))]
 
 
 @pytest.mark.parametrize(("name", "what"), PUBLIC, ids=[name for name, _ in PUBLIC])
@@ -160,3 +157,36 @@ def test_public_names_are_all_there_and_imported_when_they_are_used() -> None:
     assert [name for name in json.loads(ran.stdout) if name.startswith("coordledger")] == [
         "coordledger"
     ]
+
+
+# -- sizes, and tests
+
+
+def modules(folder: Path) -> list[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text("utf-8"))) for path in sorted(folder.rglob("*.py"))]
+
+
+def test_no_class_is_too_long_to_be_read_at_once() -> None:
+    lines = {
+        f"{path.name}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path, tree in modules(PACKAGE)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    assert {name: count for name, count in lines.items() if count > MAX_CLASS_LINES} == {}
+
+
+def test_no_test_module_imports_another() -> None:
+    """What several use is in tests/support."""
+    imported = {
+        (path.name, name)
+        for path, tree in modules(ROOT / "tests")
+        for node in ast.walk(tree)
+        for name in (
+            [str(node.module)] if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names] if isinstance(node, ast.Import)
+            else []
+        )
+        if any(part.startswith("test_") for part in name.split("."))
+    }  # fmt: skip
+    assert imported == set()

@@ -16,6 +16,7 @@ from coordledger import keyfiles
 from coordledger.bench import generate
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
+from coordledger.client.opening import connect
 from coordledger.deadline import Deadline, unix_ms
 from coordledger.git.process import Git
 from coordledger.setup import joining
@@ -112,6 +113,6 @@ def _grown(workspace: Workspace, records: int) -> _Sized:
     _, shallow = join("shallow", 1)
     path, whole = join("whole", None)
     options = Options(path, agent=generate.OWNER, timeout=PATIENCE)
-    ledger = Ledger.from_options(options, workspace.environ)
+    ledger = Ledger(connect(options, workspace.environ))
     audit = timed(lambda: ledger.audit(full=True))
     return _Sized(workspace, records, remote, ledger, size, whole, shallow, audit)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
+from coordledger.client.opening import connect
 from coordledger.setup import genesis, joining
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Fleet:
         options = Options(
             path or self.clones[agent], agent=agent, ledger=self.ledger_name, timeout=PATIENCE
         )
-        return Ledger.from_options(options, self.workspace.environ)
+        return Ledger(connect(options, self.workspace.environ))
 
 
 def machine(root: Path) -> dict[str, Any]:

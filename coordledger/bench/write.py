@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
+from coordledger.client.opening import connect
 
 from .figures import against, timed
 from .worker_pool import Resident
@@ -111,8 +112,8 @@ def hook_alone(workspace: Workspace, ledger: Ledger, remote: Path) -> Took:
     connection = ledger.connection
     chain = connection.replica.refresh()
     proposal = chain.propose(connection.writer().sample(chain))
-    there = Options(remote, agent=ledger.settings.agent, remote=".")
-    with Ledger.from_options(there, workspace.environ) as server:
+    there = Options(remote, agent=ledger.connection.settings.agent, remote=".")
+    with Ledger(connect(there, workspace.environ)) as server:
         server.connection.repository.write(proposal.objects)
     old = chain.head.oid if chain.head else ""
     line = f"{old} {proposal.commit.oid} {connection.local.ref}\n"

@@ -73,14 +73,15 @@ class App:
     def ledger(self, *, writes: bool = False, remote: str | None = None) -> Iterator[Ledger]:
         """The ledger that the options, the environment and the configuration name."""
         from coordledger.client.ledger import Ledger  # noqa: PLC0415
+        from coordledger.client.opening import connect  # noqa: PLC0415
 
         if writes and self.offline:
             raise error("bad-value", what="--offline", why="writing needs the remote")
         options = self.options()
         if remote is not None:
             options = options._replace(remote=remote)
-        with Ledger.from_options(options, os.environ, progress=self.screen.progress) as ledger:
-            for key in ledger.settings.unknown_keys:
+        with Ledger(connect(options, os.environ, progress=self.screen.progress)) as ledger:
+            for key in ledger.connection.settings.unknown_keys:
                 self.screen.warn(f"unknown configuration key coordledger.{key}")
             try:
                 yield ledger

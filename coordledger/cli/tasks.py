@@ -279,7 +279,7 @@ def list_(app: App, mine: bool, limit: int | None, **wanted: bool) -> None:
     """
     statuses = [status for status, asked in wanted.items() if asked]
     with app.ledger() as ledger:
-        me = ledger.settings.need_agent if mine else None
+        me = ledger.connection.settings.need_agent if mine else None
         shown, count = ledger.some_tasks(statuses, me, limit)
     app.screen.value_of(shown)
     claims_table(app.screen, shown)

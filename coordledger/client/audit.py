@@ -29,18 +29,10 @@ if TYPE_CHECKING:
 
     from coordledger.client.opening import Connection
     from coordledger.client.replica import Replica
-    from coordledger.client.reports import Audit
+    from coordledger.client.reports import Audit, Damage
     from coordledger.format.commit import Commit
 
     Save = Callable[[Commit, dict[str, int]], None]  # the newest good record, the counts up to it
-
-
-class Damage(NamedTuple):
-    """A remote's head below which a record is bad, why, and the last valid commit."""
-
-    head: str
-    fault: Integrity
-    last: Commit
 
 
 class Findings(NamedTuple):
@@ -206,7 +198,7 @@ def _damage_above(replica: Replica) -> Damage | None:
                 raise
             if fault.code == "from-future" and last.parent:  # it was judged, and is valid
                 last = parse_commit(last.parent, replica.local.repository.read(last.parent))
-            return Damage(head, fault, last)
+            return _damage(chain.state.ledger["ledger"], head, fault, last)
         finally:
             replica.local.forget_checkpoint()
         return None
@@ -219,14 +211,19 @@ def _damage_adopted(replica: Replica) -> Damage | None:
     if good is None:
         return None
     fault = Integrity("bad-chain", f"record {last + 1}: {problems[0]['message']}")
-    return Damage(trusted.commit, fault, good)
+    return _damage(trusted.ledger, trusted.commit, fault, good)
+
+
+def _damage(ledger: str, head: str, fault: Integrity, last: Commit) -> Damage:
+    end = coordledger.Head(ledger, last.seq, last.digest, last.oid)
+    return coordledger.Damage(head, fault, end)
 
 
 def repair(connection: Connection, damage: Damage) -> None:
     """Cut the remote back to the last valid record. It is logged. Raises `Failed`: push-refused."""
     local, remote, last = connection.local, connection.remote, damage.last
     local.log(f"repair: from {damage.head} to {last.seq}:{last.digest}")
-    push = remote.push(local.remote_ref, damage.head, last.oid)
+    push = remote.push(local.remote_ref, damage.head, last.commit)
     if push.outcome != WON:
         raise push_error(push, remote.shown)
     if connection.replica.trusted.seq > last.seq:  # adopted before the keys were here

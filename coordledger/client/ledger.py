@@ -32,15 +32,14 @@ from coordledger.errors import LOST, UNKNOWN, CoordledgerError, Failed, Lost, er
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-    from coordledger.client.audit import Damage
     from coordledger.client.claims import Claim
-    from coordledger.client.config import Settings
     from coordledger.client.opening import Connection
     from coordledger.client.publish import Published
     from coordledger.client.replica import Progress
     from coordledger.client.reports import (
         Agent,
         Audit,
+        Damage,
         Event,
         Head,
         Message,
@@ -91,19 +90,7 @@ class Ledger:
             offline=offline,
         )
         env = os.environ if environ is None else environ
-        return cls.from_options(options, env, clock=clock, progress=progress)
-
-    @classmethod
-    def from_options(
-        cls,
-        options: Options,
-        environ: Mapping[str, str],
-        *,
-        clock: Callable[[], int] = milliseconds_now,
-        progress: Progress = silent,
-    ) -> Self:
-        """As `open`, with everything that an option can say."""
-        return cls(connect(options, environ, clock=clock, progress=progress))
+        return cls(connect(options, env, clock=clock, progress=progress))
 
     def __enter__(self) -> Self:
         return self
@@ -113,10 +100,6 @@ class Ledger:
 
     def close(self) -> None:
         self.connection.close()
-
-    @property
-    def settings(self) -> Settings:
-        return self.connection.settings
 
     # -- where it stands
 
@@ -146,9 +129,9 @@ class Ledger:
         return self.head(refresh=False)
 
     def status(self) -> Status:
-        state = self.connection.read()
-        session = self.connection.identity().session if self.settings.agent else None
-        return self._views.status(state, self.settings, session)
+        state, settings = self.connection.read(), self.connection.settings
+        session = self.connection.identity().session if settings.agent else None
+        return self._views.status(state, settings, session)
 
     # -- tasks
 
@@ -224,7 +207,7 @@ class Ledger:
             except Lost as lost:
                 tasks = chosen()
                 renewable = lost.code == "already-yours" and len(tasks) == 1 and not dry_run
-                if renewable and self.settings.session is not None:
+                if renewable and self.connection.settings.session is not None:
                     return ClaimResult("renewed", (self.renew(tasks[0], ttl=operation.ttl),))
                 return self._lost(lost, tasks)
             claims = (self._views.claim(state, task, published) for task in chosen())
@@ -325,7 +308,7 @@ class Ledger:
         holder-revoked; `Failed`: no-key, nobody-checked, unknown-task;
         `Integrity`: bad-signature.
         """
-        if self.settings.offline:
+        if self.connection.settings.offline:
             raise error("bad-value", what="--offline", why="a gate asks the remote")
         claim = self.show(task)
         enforced = self._replica.trusted.enforcement == "server"
@@ -364,10 +347,10 @@ class Ledger:
 
         With `wait` it blocks until there is something or the time is over.
         """
-        me = self.settings.need_agent
+        me = self.connection.settings.need_agent
         if channel is not None:
             need_channel(channel)
-        channels = self.settings.channels if channel is None else (channel,)
+        channels = self.connection.settings.channels if channel is None else (channel,)
         direct, end = channel is None, self._end_of(wait)
         while True:
             state = self.connection.read()
@@ -388,7 +371,7 @@ class Ledger:
 
         Raises `Failed`: not-in-inbox.
         """
-        return mailbox.acknowledge(self.connection, self.settings.need_agent, seqs)
+        return mailbox.acknowledge(self.connection, self.connection.settings.need_agent, seqs)
 
     # -- agents and policy
 

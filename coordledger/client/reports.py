@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from coordledger.client.claims import Claim
-    from coordledger.errors import CoordledgerError
+    from coordledger.errors import CoordledgerError, Integrity
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,15 @@ class Head:
 
     def line(self) -> str:
         return f"{self.ledger} {self.seq}:{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A remote's head below which a record is bad, why, and the last valid record."""
+
+    head: str
+    fault: Integrity
+    last: Head
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coordledger.client.ledger import Ledger
-from coordledger.client.opening import git_at, surroundings
+from coordledger.client.opening import connect, git_at, surroundings
 from coordledger.errors import CoordledgerError, RuleBroken, error, printable
 from coordledger.format.names import TRIES
 from coordledger.format.signing import Signed
@@ -74,7 +74,7 @@ def examine(options: Options, environ: Mapping[str, str]) -> list[Check]:
         settings, _, _ = surroundings(options, environ)
         git = git_at(options, environ)  # not bound to this clone: it looks at the server's too
         checks += [_git_version(git), _configuration(settings)]
-        with Ledger.from_options(options, environ) as ledger:
+        with Ledger(connect(options, environ)) as ledger:
             checks += _examine_ledger(ledger, git)
     except CoordledgerError as fault:
         checks.append(_failed("set-up", fault))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from coordledger import keyfiles
 from coordledger.client.ledger import Ledger
 from coordledger.client.local_state import LocalState, TrustedHead
-from coordledger.client.opening import git_at, surroundings
+from coordledger.client.opening import connect, git_at, surroundings
 from coordledger.client.publish import push_error
 from coordledger.client.secrets import SecretFinder
 from coordledger.deadline import unix_ms
@@ -260,8 +260,8 @@ def _init_in_repository(
 def _init_on_remote(
     options: Options, environ: Mapping[str, str], target: str, max_skew: int
 ) -> Founded:
-    with Ledger.from_options(options._replace(remote=target), environ) as ledger:
-        settings, connection = ledger.settings, ledger.connection
+    with Ledger(connect(options._replace(remote=target), environ)) as ledger:
+        connection, settings = ledger.connection, ledger.connection.settings
         agent = settings.need_agent
         _need_unjoined(connection.local)
         secret = str(connection.finder.home(agent))

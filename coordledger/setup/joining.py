@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from coordledger import keyfiles
 from coordledger.client.ledger import Ledger
-from coordledger.client.opening import silent, surroundings
+from coordledger.client.opening import connect, silent, surroundings
 from coordledger.client.reports import Head
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
 from coordledger.format.commit import parse_commit
@@ -58,18 +58,19 @@ def join(
     """
     url = absolute(options, environ, remote)
     options = options._replace(remote=url)
-    with Ledger.from_options(options, environ, progress=progress) as ledger:
-        connection, agent = ledger.connection, ledger.settings.need_agent
+    with Ledger(connect(options, environ, progress=progress)) as ledger:
+        connection, settings = ledger.connection, ledger.connection.settings
+        agent = settings.need_agent
         given = _given_secret(secret_file)
         head = ledger.join(depth=depth, pin=pin)
         _need_fit(connection, agent, given, secret_file)
         for secret in given:
             keyfiles.append(str(connection.finder.home(agent)), secret)
-        configured = remember(options, environ, ledger.settings, url)
+        configured = remember(options, environ, settings, url)
         key = _key_state(connection)
         return Joined(
             head=head,
-            remote=ledger.settings.remote.shown,
+            remote=settings.remote.shown,
             agent=agent,
             key=key,
             enforcement=probe(connection) if key == "ready" else connection.enforcement,

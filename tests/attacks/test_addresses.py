@@ -173,8 +173,8 @@ def test_a_folder_named_like_the_url_is_not_the_remote(
     trap.plant(url)
     monkeypatch.chdir(trap.path)
     ledger = way(trap, url)
-    assert ledger.settings.remote.folder is None
-    assert ledger.settings.remote.url == url
+    assert ledger.connection.settings.remote.folder is None
+    assert ledger.connection.settings.remote.url == url
     task = trap.path.parent.name
     assert ledger.claim(task).won
     assert trap.fleet.ledger("carol").show(task).agent == "bob"
@@ -290,7 +290,7 @@ def test_no_master_and_no_line_comes_from_a_folder_named_like_the_url(
     before = way(trap, url).connection.line().folder
     assert (trap.plant(url) / "coordledger/master").exists()
     ledger = way(trap, url)
-    assert secrets.masters(ledger.settings, None) == []
+    assert secrets.masters(ledger.connection.settings, None) == []
     assert ledger.connection.line().folder == before
 
 
@@ -325,5 +325,5 @@ def test_a_path_that_was_typed_is_that_path(trap: Trap, tmp_path: Path) -> None:
         options = Options(path=elsewhere, agent="bob")
         joined = joining.join(options, trap.env, typed)
         assert joined.remote == (typed if "://" in typed else str(inside))
-    assert trap.ledger(remote="sub/copy.git").settings.remote.folder == str(inside)
+    assert trap.ledger(remote="sub/copy.git").connection.settings.remote.folder == str(inside)
     assert trap.ledger(remote="./sub/copy.git").head() == trap.ledger().head()

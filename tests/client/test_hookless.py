@@ -51,7 +51,7 @@ def test_a_forged_record_stops_who_has_the_key_until_an_operator_repairs(
 
         found = alice.damage()
         assert found is not None
-        assert (found.head, found.last.oid) == (bad, good.commit)
+        assert (found.head, found.last.commit) == (bad, good.commit)
         assert alice.repair(found) == good
         assert alice.damage() is None
         assert alice.claim("other").won
@@ -67,7 +67,7 @@ def test_a_repair_that_somebody_overtakes_gives_nothing_up(host: HooklessHost) -
         found = alice.damage()
         assert found is not None
         host.git(
-            "update-ref", alice.connection.local.remote_ref, found.last.oid
+            "update-ref", alice.connection.local.remote_ref, found.last.commit
         )  # somebody else repaired
         with host.ledger("alice") as other:
             assert other.claim("elsewhere").won

@@ -83,7 +83,7 @@ def test_what_was_adopted_before_the_keys_came_is_repaired_too(host: HooklessHos
     (host.root / "keys").rename(config)
     found = blind.damage()
     assert found is not None
-    assert found.last.oid == good.commit
+    assert found.last.commit == good.commit
     assert blind.repair(found) == good
     blind.close()
 

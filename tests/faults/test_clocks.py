@@ -99,7 +99,7 @@ def _parse(text: str) -> int:
 def is_live(ledger: Ledger, task: str) -> bool:
     """Whether this agent would still act on its claim."""
     try:
-        ledger.require(task, by=ledger.settings.agent)
+        ledger.require(task, by=ledger.connection.settings.agent)
     except CoordledgerError as fault:
         assert fault.code in ("not-live", "not-holder")
         return False

@@ -127,7 +127,7 @@ def test_a_full_disk_of_the_line_keeps_nobody_from_claiming(
 
     def claim(ledger: Ledger, left: int) -> None:
         for number in range(3):
-            task = f"{ledger.settings.agent}-{left}-{number}"
+            task = f"{ledger.connection.settings.agent}-{left}-{number}"
             won.extend([task] if ledger.claim(task).won else [])
 
     for left in (400, *LEFT):

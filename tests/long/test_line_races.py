@@ -41,7 +41,7 @@ def test_many_processes_land_all_their_records_with_fewer_pushes(
     assert log.read_text().count(LEDGER_REF) < 35
     for agent in AGENTS:
         check_soundness(fleet, agent)
-    left = {path.name for path in fleet.ledger("agent0").connection.line()._folder.iterdir()}
+    left = {path.name for path in fleet.ledger("agent0").connection.line().folder.iterdir()}
     assert left == {"lock", "seq", "copy.git"}
 
 

@@ -316,7 +316,7 @@ def test_a_silent_server_ends_at_the_deadline_and_leaves_no_process(site: Site) 
             wait_until(lambda: not others(), "a process was left behind", 1)
     ledger.close()
     assert not survivors(mark)
-    later = site.open("alice", ledger.settings.path)
+    later = site.open("alice", ledger.connection.settings.path)
     assert [settled.outcome for settled in later.resolve()] == ([] if site.proxy else ["voided"])
     assert later.claim(task).claims[0].epoch == 1
 

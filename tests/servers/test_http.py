@@ -598,6 +598,6 @@ def test_no_password_is_in_what_is_shown(site: Site) -> None:
     assert ledger.claim(site.new("secret")).outcome == "won"
     with site.faulty(Fault(cut_down=10)), pytest.raises(Exception) as failed:
         ledger.claim(site.new("secret"))
-    said = json.dumps([str(failed.value), repr(failed.value), repr(ledger.settings)])
+    said = json.dumps([str(failed.value), repr(failed.value), repr(ledger.connection.settings)])
     for secret in (hosts.PASSWORD, ledger.connection.remote._http._authorization[0].split()[-1]):
         assert secret not in said

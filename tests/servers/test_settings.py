@@ -267,7 +267,7 @@ def test_it_works_beside(site_of: SiteOf, setting: str) -> None:
         "remote.elsewhere.url": elsewhere,
     }
     ledger = configured(site, remotes | HARMLESS[setting], remote="origin")
-    path = ledger.settings.path
+    path = ledger.connection.settings.path
     # What somebody fetched once and pruning would take away; what a push could take along;
     # what a fetch could bring.
     commit = site.code_commit(path)
@@ -301,24 +301,24 @@ def test_the_users_hooks_are_not_run(site_of: SiteOf, where: str) -> None:
     log, config = folder / "log", folder / "gitconfig"
     env = None
     if where == "the clone's own":
-        hooks = ledger.settings.path / ".git" / "hooks"
+        hooks = ledger.connection.settings.path / ".git" / "hooks"
     else:
         hooks = folder / "hooks"
     hooks.mkdir(parents=True, exist_ok=True)
     folder.mkdir(exist_ok=True)
     if where == "core.hooksPath":
-        site.git("config", "core.hooksPath", hooks, cwd=ledger.settings.path, check=True)
+        site.git("config", "core.hooksPath", hooks, cwd=ledger.connection.settings.path, check=True)
     elif where == "core.hooksPath, global":
         config.write_text(f"[core]\n\thooksPath = {hooks}\n")
         env = {"GIT_CONFIG_GLOBAL": str(config)}
     for name in ("pre-push", "reference-transaction", "post-checkout", "pre-auto-gc"):
         (hooks / name).write_text(f"#!/bin/sh\necho {name} >> {log}\nexit 1\n")
         (hooks / name).chmod(0o755)
-    ledger = site.open("bob", ledger.settings.path, env=env)
+    ledger = site.open("bob", ledger.connection.settings.path, env=env)
     works(site, ledger)
     assert not log.exists()
     # They are in force: git itself runs them.
     ref = ("update-ref", "refs/heads/mine", site.head())
-    own = site.git(*ref, cwd=ledger.settings.path, env=site.environment("bob", env))
+    own = site.git(*ref, cwd=ledger.connection.settings.path, env=site.environment("bob", env))
     assert own.returncode != 0
     assert "reference-transaction" in log.read_text()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from coordledger import Ledger
 from coordledger.client.config import Options
+from coordledger.client.opening import connect
 from coordledger.format.signing import Secret
 from coordledger.git.repository import Repository
 
@@ -46,7 +47,7 @@ class Work:
 
     def __init__(self, alice: Ledger, bob: Ledger) -> None:
         self.alice, self.bob = alice, bob
-        self.server = Path(alice.settings.remote.folder or "")
+        self.server = Path(alice.connection.settings.remote.folder or "")
         self.pushed = b""
         self.operations: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
             "claim": (alice.tasks, lambda: alice.claim("mine")),
@@ -68,7 +69,7 @@ class Work:
         chain = self.alice.connection.replica.position()
         proposal = chain.propose(self.alice.connection.writer().sample(chain))
         there = Options(self.server, agent="alice", remote=".")
-        with Ledger.from_options(there, os.environ) as server:
+        with Ledger(connect(there, os.environ)) as server:
             server.connection.local.repository.write(proposal.objects)
         line = f"{chain.head.oid} {proposal.commit.oid} {self.alice.connection.local.ref}\n"
         self.pushed = line.encode()

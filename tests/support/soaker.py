@@ -32,7 +32,7 @@ MARGIN = 5.0  # the ledger's max_skew, in seconds
 class Agent:
     def __init__(self, ledger: Ledger, seed: str) -> None:
         self.ledger, self.dice = ledger, random.Random(seed)
-        self.me = ledger.settings.need_agent
+        self.me = ledger.connection.settings.need_agent
         self.peers = [f"agent{number}" for number in range(8)]
         self.held: dict[str, float] = {}  # task -> until when, by the clock, for certain
         self.ops: list[str] = []

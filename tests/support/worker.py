@@ -56,9 +56,9 @@ def churn(ledger: Ledger, seed: str, wins: str, *tasks: str) -> None:
 
 
 def send(ledger: Ledger, count: str, to: str, channel: str) -> None:
-    me = ledger.settings.need_agent
+    me = ledger.connection.settings.need_agent
     for number in range(int(count)):
-        body = f"{me}/{ledger.settings.session} {number}"
+        body = f"{me}/{ledger.connection.settings.session} {number}"
         sent = ledger.send(body, to=to) if number % 2 else ledger.send(body, channel=channel)
         say(body=body, seq=sent.seq, to=sent.to)
 

@@ -161,6 +161,10 @@ def hasty(fleet: Fleet, agent: str, seconds: float) -> Ledger:
     return opened(fleet, fleet.clone(agent), agent, timeout=timedelta(seconds=seconds))
 
 
+def agent_of(ledger: Ledger) -> str | None:
+    return ledger.connection.settings.agent
+
+
 def submit(attacker: Attacker, task: str) -> Signed:
     return attacker.signed("alice", "submit", task=task)
 
@@ -590,7 +594,7 @@ def test_a_damaged_shared_copy_keeps_nobody_back_and_is_made_anew(
     bob, carol = fleet.ledger("bob"), fleet.ledger("carol")
     for number in range(3):
         with line.led():
-            both = [Claiming(who, f"{t}-{who.settings.agent}{number}") for who in (bob, carol)]
+            both = [Claiming(who, f"{t}-{agent_of(who)}{number}") for who in (bob, carol)]
             line.wait_for(2)
         assert [one.ended() for one in both] == ["won", "won"]
         if number == 0:
@@ -748,7 +752,7 @@ def test_a_host_without_hooks_takes_all_and_nothing_twice(host: HooklessHost) ->
     line = Line(ledgers[0])
     for number in range(2):
         with line.led():
-            claiming = [Claiming(one, f"{one.settings.agent}-{number}") for one in ledgers]
+            claiming = [Claiming(one, f"{agent_of(one)}-{number}") for one in ledgers]
             claiming += [Claiming(host.ledger("alice"), f"agent0-{number}")]
             line.wait_for(5)
         outcomes = [one.ended() for one in claiming]

@@ -121,7 +121,7 @@ def test_what_git_itself_pushes_is_sequenced_too(
     git = ("-c", "user.name=x")
     busy.git(*git, "config", "protocol.version", "2", cwd=busy.clone("alice"))
     with busy.ledger("alice") as alice, busy.ledger("bob") as bob:
-        assert not alice.settings.remote.plain
+        assert not alice.connection.settings.remote.plain
         alice.claim("a")
         bob.claim("b")
         pushed()
