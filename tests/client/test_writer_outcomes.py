@@ -320,15 +320,43 @@ def test_an_open_intent_keeps_the_next_write_back_until_it_is_settled(
     ]
 
 
+@pytest.mark.parametrize("secret", [True, False], ids=["with its secret", "without"])
 def test_a_void_needs_no_push_where_the_chain_has_left_its_base_behind(
-    server: MemoryServer, client: MemoryClient
+    server: MemoryServer, client: MemoryClient, *, secret: bool
 ) -> None:
     op = leave_open(server, client)
+    if not secret:
+        client.secrets["alice"] = []
     for number in range(1100):
         server.write("bob", "submit", task=f"t{number}")
     [settled] = client.writer.resolve()
     assert (settled.op, settled.outcome, settled.seq, server.pushes) == (op, "voided", None, [])
     assert [push.outcome for push in server.deliver()] == ["lost"]
+
+
+def test_settling_needs_no_room_on_the_disk_for_the_journal(
+    server: MemoryServer, client: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may have been sent is in there; its void needs no entry of its own."""
+    leave_open(server, client)
+
+    def full(*intents: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(client.local.journal, "record", full)
+    assert [one.outcome for one in client.writer.resolve()] == ["voided"]
+
+
+def test_after_a_lost_race_the_remote_is_fetched_from_without_a_question(
+    server: MemoryServer, client: MemoryClient
+) -> None:
+    looks = server.looks
+    server.plan.append(bob_takes_another(server))
+    assert told(client) == "landed"
+    assert server.looks == looks + 1
+    server.plan.append(STALE_LOCK)
+    assert told(client, operations.complete("t")) == "landed"
+    assert server.looks == looks + 2
 
 
 def test_what_a_key_has_signed_that_is_revoked_is_void_by_that(
@@ -337,7 +365,7 @@ def test_what_a_key_has_signed_that_is_revoked_is_void_by_that(
     bob = MemoryClient(server, tmp_path / "bob.git", env, "bob")
     op = leave_open(server, bob)
     server.write("alice", "revoke", who="bob")
-    [settled] = bob.connection.writer.resolve()
+    [settled] = bob.writer.resolve()
     assert (settled.op, settled.outcome, settled.seq) == (op, "voided", None)
     server.deliver()
     assert op not in server.ops()
@@ -508,6 +536,7 @@ def test_it_lands_elsewhere_than_it_was_planned(
     check_promises(sequenced, client, "landed", published.here.record["op"])
 
 
+REFUSED_UNDER_WAY = refused()._replace(arrives=True, late=True)
 SEQUENCED: dict[str, Row] = {
     "decided there on a newer state: decided again here": Row(
         lambda s: [bob_takes_it(s)], "held", 1, []
@@ -525,6 +554,10 @@ SEQUENCED: dict[str, Row] = {
     ),
     "no answer, then lost to bob's claim": Row(
         lambda s: [after(lambda: s.write("bob", "claim", tasks=["t"]), STILL_UNDER_WAY)],
+        "held", 2, ["void"],
+    ),
+    "a no that is not the hook's own, then lost to bob's claim": Row(
+        lambda s: [after(lambda: s.write("bob", "claim", tasks=["t"]), REFUSED_UNDER_WAY)],
         "held", 2, ["void"],
     ),
     "a no that is not the hook's own is no answer": Row(

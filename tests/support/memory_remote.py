@@ -296,7 +296,6 @@ class MemoryClient:
         publisher: Publisher | None = None,
     ) -> None:
         """`publisher`: by default what agents have whose processes do not line up."""
-        publisher = publisher or SequencedPublisher(DirectPublisher())
         ledger = server.ledger
         self.server, self.deadline = server, Deadline(20)
         git = Git(environ | {"GIT_DIR": str(path)}, None, self.deadline)
@@ -309,14 +308,22 @@ class MemoryClient:
             self.remote,  # type: ignore[arg-type]  # the same interface
             git,
             lambda _: ledger.ring,
-            lambda: ledger.now,
+            self.now,
             lambda what, done, of: None,
         )
         self._path, self._ops = path, 0
-        identity = Identity(agent, session, lambda who: (who, [ledger.secret(who)]))
-        self.writer = Writer(
-            self.replica, identity, lambda: ledger.now, self._hexadecimal, lambda: 0.0, publisher
-        )
+        self.secrets = {who: [ledger.secret(who)] for who in ledger.state.agents()}
+        self._identity = Identity(agent, session, lambda who: (who, self.secrets[who]))
+        self._publisher = publisher or SequencedPublisher(DirectPublisher())
+
+    def now(self) -> int:
+        return self.server.ledger.now
+
+    @property
+    def writer(self) -> Writer:
+        """A new one for each write, as a `Ledger` makes it."""
+        me, hexadecimal = self._identity, self._hexadecimal
+        return Writer(self.replica, me, self.now, hexadecimal, lambda: 0.0, self._publisher)
 
     def _hexadecimal(self, count: int) -> str:
         self._ops += 1

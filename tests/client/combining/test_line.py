@@ -1,4 +1,4 @@
-"""Processes of one host in line: who leads, who waits, and who dies in the middle of it."""
+"""Processes of one host in line: one leads, others wait, any may die in the middle of it."""
 
 from __future__ import annotations
 
@@ -79,30 +79,30 @@ class Line:
                 over.set()
                 living.join()
 
-    def stand(self, *signed: Signed, **facts: Any) -> Standing:
-        return Standing(self.folder, *signed, **facts)
+    def add(self, *signed: Signed, **facts: Any) -> Slot:
+        return Slot(self.folder, *signed, **facts)
 
 
-class Standing:
-    """Somebody in line, whose records we choose."""
+class Slot:
+    """A slot in line, with records that the test chooses."""
 
     count = 0
 
     def __init__(self, folder: Path, *signed: Signed, raw: bytes | None = None) -> None:
-        Standing.count += 1
-        self._slot = folder / f"{Standing.count:032x}-1"
-        self.ids = [f"{Standing.count:020x}{n:020x}" for n in range(len(signed))]
-        self._wakeup = slots.open_wakeup(self._slot)
+        Slot.count += 1
+        self._path = folder / f"{Slot.count:032x}-1"
+        self.ids = [f"{Slot.count:020x}{n:020x}" for n in range(len(signed))]
+        self._wakeup = slots.open_wakeup(self._path)
         tags = [b64encode(one.tag).decode() for one in signed]
         payloads = [one.payload.decode() for one in signed]
         facts = {"pushed": self.ids, "payloads": payloads, "tags": tags}
-        slots.write(self._slot, ".json", facts)
+        slots.write(self._path, ".json", facts)
         if raw is not None:
-            self._slot.with_suffix(".json").write_bytes(raw)
+            self._path.with_suffix(".json").write_bytes(raw)
 
     @property
     def answer(self) -> Push | None:
-        return slots.read_answer(self._slot)
+        return slots.read_answer(self._path)
 
     def leave(self) -> None:
         os.close(self._wakeup)
@@ -207,13 +207,13 @@ def test_a_batch_waits_in_line_as_one_and_lands_with_its_neighbours(
         line.wait_for(1)
         writing.start()
         line.wait_for(2)
-        standing = line.stand(submit(attacker, f"{t}-standing"))
+        slot = line.add(submit(attacker, f"{t}-slot"))
         line.wait_for(3)
     assert carol.ended() == "won"
     writing.join(30)
-    assert standing.answer
-    assert standing.answer.outcome == WON
-    standing.leave()
+    assert slot.answer
+    assert slot.answer.outcome == WON
+    slot.leave()
     bob.connection.line().leader.take_all()
     assert outcomes == ["landed", "landed", "lost"]
     assert [len(claims_of(attacker)[name]) for name in (t, f"{t}-1", f"{t}-2")] == [1, 1, 1]
@@ -225,15 +225,15 @@ def test_more_than_one_leader_takes_along_are_all_answered(
     alice = fleet.ledger("alice")
     alice.head()
     with line.led():
-        standing = [line.stand(submit(attacker, f"{t}-{n}")) for n in range(300)]
+        added = [line.add(submit(attacker, f"{t}-{n}")) for n in range(300)]
         claiming = Claiming(alice, t)
         line.wait_for(301)
     assert claiming.ended() == "won"
-    landed = [one.answer.landed[one.ids[0]] for one in standing if one.answer]
+    landed = [one.answer.landed[one.ids[0]] for one in added if one.answer]
     ids = fleet.git("rev-list", "--reverse", LEDGER_REF).split()
     assert [ids[seq] for seq, _ in landed] == [oid for _, oid in landed]
     assert [seq for seq, _ in landed] == list(range(landed[0][0], landed[0][0] + 300))
-    for one in standing:
+    for one in added:
         one.leave()
     assert fleet.ledger("bob").claim(f"{t}-more").won  # from a copy that is behind: it serves
 
@@ -255,7 +255,7 @@ def led_by_bob(fleet: Fleet, push_gate: PushGate, line: Line, t: str) -> tuple[A
     return bob, carol
 
 
-def test_a_leader_that_dies_before_its_push_lands_is_succeeded_by_one_who_waits(
+def test_a_leader_that_dies_before_its_push_lands_is_succeeded_by_one_that_waits(
     t: str, fleet: Fleet, push_gate: PushGate, line: Line, attacker: Attacker
 ) -> None:
     bob, carol = led_by_bob(fleet, push_gate, line, t)
@@ -268,7 +268,7 @@ def test_a_leader_that_dies_before_its_push_lands_is_succeeded_by_one_who_waits(
     assert tasks_of(attacker)[f"{t}-bob"] == 0  # nobody's claim lands for a session that has gone
 
 
-def test_what_a_leader_landed_before_it_died_is_won_by_those_who_waited_and_not_doubled(
+def test_what_a_leader_landed_before_it_died_is_won_by_those_that_waited_and_not_doubled(
     t: str, fleet: Fleet, push_gate: PushGate, line: Line, attacker: Attacker
 ) -> None:
     bob, carol = led_by_bob(fleet, push_gate, line, t)
@@ -331,14 +331,14 @@ def test_what_the_server_does_to_a_push_for_two_is_not_the_end_for_either(
 ) -> None:
     """It refuses without saying whom, or gives no answer, whether it has landed or not."""
     with line.led():
-        standing = line.stand(submit(attacker, f"{t}-standing"))
+        slot = line.add(submit(attacker, f"{t}-slot"))
         both = [Claiming(fleet.ledger(who), f"{t}-{who}") for who in ("bob", "carol")]
         line.wait_for(3)
         push_gate.set(*what)
     assert [one.ended() for one in both] == ["won", "won"]
-    assert standing.answer
-    assert standing.answer.outcome == answer
-    standing.leave()
+    assert slot.answer
+    assert slot.answer.outcome == answer
+    slot.leave()
     both[0].ledger.connection.line().leader.take_all()
     push_gate.wait_for("refused" if "refuse" in what else "killed")
     assert (tasks_of(attacker)[f"{t}-bob"], tasks_of(attacker)[f"{t}-carol"]) == (1, 1)
@@ -365,10 +365,10 @@ def test_a_leader_that_is_stopped_after_it_took_the_record_is_not_waited_for(
     assert tasks_of(attacker)[t] == 1
 
 
-# -- who waits dies, or has waited for long enough
+# -- a waiting process dies, or has waited for long enough
 
 
-def test_the_record_of_one_who_was_killed_in_line_does_not_land(
+def test_the_record_of_a_process_that_was_killed_in_line_does_not_land(
     t: str, fleet: Fleet, line: Line, attacker: Attacker
 ) -> None:
     with line.led():
@@ -383,7 +383,7 @@ def test_the_record_of_one_who_was_killed_in_line_does_not_land(
     assert tasks_of(attacker)[t] == 0
 
 
-def test_one_who_is_stopped_in_line_hears_its_answer_when_it_goes_on(
+def test_a_process_that_is_stopped_in_line_reads_its_answer_when_it_goes_on(
     t: str, fleet: Fleet, line: Line, attacker: Attacker
 ) -> None:
     with line.led():
@@ -396,7 +396,7 @@ def test_one_who_is_stopped_in_line_hears_its_answer_when_it_goes_on(
     assert ended(bob)["outcome"] == "won"
 
 
-def test_who_has_waited_in_vain_has_sent_nothing(
+def test_a_record_that_waited_in_vain_was_never_sent(
     t: str, fleet: Fleet, line: Line, attacker: Attacker
 ) -> None:
     bob = hasty(fleet, "bob", 1)
@@ -411,7 +411,7 @@ def test_who_has_waited_in_vain_has_sent_nothing(
     assert tasks_of(attacker)[t] == 0
 
 
-def test_who_was_taken_along_and_heard_nothing_does_not_know(
+def test_a_record_that_was_taken_and_got_no_answer_is_unknown(
     t: str, fleet: Fleet, line: Line, attacker: Attacker
 ) -> None:
     bob = hasty(fleet, "bob", 4)
@@ -449,7 +449,7 @@ def test_an_interrupt_in_line_says_that_the_outcome_is_open(
 # -- what does not belong there
 
 
-def test_what_is_forged_or_broken_in_line_keeps_nobody_back(
+def test_forged_and_broken_records_in_line_keep_no_other_back(
     t: str, fleet: Fleet, line: Line, attacker: Attacker
 ) -> None:
     good = submit(attacker, t)
@@ -467,31 +467,31 @@ def test_what_is_forged_or_broken_in_line_keeps_nobody_back(
     genesis = attacker.stolen(fleet.git("rev-list", "--max-parents=0", LEDGER_REF).strip())
     alice = fleet.ledger("alice")
     with line.led():
-        standing = {
-            "good": line.stand(good),
-            "bad MAC": line.stand(bad_mac),
-            "unknown key": line.stand(unknown),
-            "another ledger": line.stand(other),
-            "future base": line.stand(attacker.sign(newer, attacker.secret("alice"))),
-            "genesis": line.stand(genesis),
-            "nothing": line.stand(),
-            "no JSON": line.stand(raw=b"\xff\x00"),
-            "a list": line.stand(raw=b"[]"),
-            "deep": line.stand(raw=b"[" * 100_000),
-            "no record": line.stand(raw=f"{head}{json.dumps('{}')}{tail}".encode()),
-            "not ASCII": line.stand(raw=f"{head}{json.dumps('é')}{tail}".encode()),
-            "too large": line.stand(raw=f"{head}{json.dumps('x' * 9_000_000)}{tail}".encode()),
-            "landed": line.stand(attacker.stolen(attacker.tip)),
+        added = {
+            "good": line.add(good),
+            "bad MAC": line.add(bad_mac),
+            "unknown key": line.add(unknown),
+            "another ledger": line.add(other),
+            "future base": line.add(attacker.sign(newer, attacker.secret("alice"))),
+            "genesis": line.add(genesis),
+            "nothing": line.add(),
+            "no JSON": line.add(raw=b"\xff\x00"),
+            "a list": line.add(raw=b"[]"),
+            "deep": line.add(raw=b"[" * 100_000),
+            "no record": line.add(raw=f"{head}{json.dumps('{}')}{tail}".encode()),
+            "not ASCII": line.add(raw=f"{head}{json.dumps('é')}{tail}".encode()),
+            "too large": line.add(raw=f"{head}{json.dumps('x' * 9_000_000)}{tail}".encode()),
+            "landed": line.add(attacker.stolen(attacker.tip)),
         }
-        line.wait_for(len(standing))
+        line.wait_for(len(added))
         claiming = Claiming(alice, f"{t}-alice")
-        line.wait_for(len(standing) + 1)
+        line.wait_for(len(added) + 1)
     assert claiming.ended() == "won"
-    said = {name: one.answer.outcome if one.answer else "" for name, one in standing.items()}
+    said = {name: one.answer.outcome if one.answer else "" for name, one in added.items()}
     assert said.pop("good") == said.pop("landed") == WON
     assert said.pop("bad MAC") == REFUSED
     assert set(said.values()) == {LOST}
-    for one in standing.values():
+    for one in added.values():
         one.leave()
     alice.connection.line().leader.take_all()
     assert tasks_of(attacker)[t] == 1
@@ -509,17 +509,17 @@ def test_an_answer_that_is_broken_is_no_answer(t: str, fleet: Fleet, line: Line)
         assert claiming.ended() == "won"
 
 
-def test_what_has_waited_for_too_long_is_signed_again(
+def test_a_record_that_has_waited_for_too_long_is_signed_again(
     t: str, fleet: Fleet, line: Line, attacker: Attacker
 ) -> None:
     attacker.later = -16_000
     old = submit(attacker, t)
     attacker.later = 0
     with line.led():
-        standing = line.stand(old)
+        slot = line.add(old)
     assert fleet.ledger("bob").claim(f"{t}-bob").won
-    assert standing.answer == Push(LOST, "it waited for too long")
-    standing.leave()
+    assert slot.answer == Push(LOST, "it waited for too long")
+    slot.leave()
     fleet.ledger("bob").connection.line().leader.take_all()
 
 
@@ -538,7 +538,7 @@ def test_a_base_that_the_shared_copy_cannot_see_sends_its_owner_alone(
     bob = fleet.ledger("bob")
     bob.head()
     with line.led():
-        again = line.stand(signed)
+        again = line.add(signed)
         claiming = Claiming(bob, f"{t}-bob")
         line.wait_for(2)
     assert claiming.ended() == "won"
@@ -549,7 +549,7 @@ def test_a_base_that_the_shared_copy_cannot_see_sends_its_owner_alone(
     fleet.ledger("bob").claim(f"{t}-again")
 
 
-def test_the_shared_copy_catches_up_with_those_who_have_seen_more(
+def test_the_shared_copy_catches_up_with_owners_that_have_seen_more(
     t: str, fleet: Fleet, line: Line, attacker: Attacker
 ) -> None:
     alice = fleet.ledger("alice")
@@ -557,13 +557,13 @@ def test_the_shared_copy_catches_up_with_those_who_have_seen_more(
         assert attacker.push(attacker.propose(submit(attacker, f"{t}-elsewhere{number}"))).code == 0
         alice.head()
         with line.led():
-            standing = line.stand(submit(attacker, f"{t}-{number}"))
+            slot = line.add(submit(attacker, f"{t}-{number}"))
             claiming = Claiming(alice, f"{t}-alice{number}")
             line.wait_for(2)
         assert claiming.ended() == "won"
-        assert standing.answer
-        assert standing.answer.outcome == WON
-        standing.leave()
+        assert slot.answer
+        assert slot.answer.outcome == WON
+        slot.leave()
         alice.connection.line().leader.take_all()
 
 
@@ -588,7 +588,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("what", DAMAGES)
-def test_a_damaged_shared_copy_keeps_nobody_back_and_is_made_anew(
+def test_a_damaged_shared_copy_keeps_no_process_back_and_is_made_anew(
     t: str, fleet: Fleet, line: Line, what: str
 ) -> None:
     bob, carol = fleet.ledger("bob"), fleet.ledger("carol")
@@ -639,7 +639,7 @@ def remove_places(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("remove", [shutil.rmtree, remove_places])
-def test_a_folder_that_is_removed_in_the_middle_costs_nobody_anything(
+def test_a_folder_that_is_removed_in_the_middle_costs_no_process_anything(
     t: str, fleet: Fleet, line: Line, attacker: Attacker, remove: Callable[[Path], None]
 ) -> None:
     with line.led():
@@ -677,7 +677,7 @@ OBSTACLES: dict[str, Callable[[Path, Path], object]] = {
 
 
 @pytest.mark.parametrize("what", OBSTACLES)
-def test_without_a_folder_of_ones_own_everybody_goes_alone(
+def test_without_a_folder_of_its_own_each_process_goes_alone(
     t: str, fleet: Fleet, tmp_path: Path, what: str
 ) -> None:
     if what == "somebody's" and os.geteuid() != 0:
@@ -718,7 +718,7 @@ def test_it_can_be_switched_off(t: str, fleet: Fleet, tmp_path: Path) -> None:
         fleet.git("config", "--unset", "coordledger.queue", cwd=path)
 
 
-def test_who_goes_the_same_way_stands_in_the_same_line(fleet: Fleet, tmp_path: Path) -> None:
+def test_processes_that_push_the_same_way_share_a_line(fleet: Fleet, tmp_path: Path) -> None:
     def folder(**config: str) -> Path:
         path = tmp_path / f"clone{len(list(tmp_path.iterdir()))}"
         fleet.git("init", "--quiet", path)
