@@ -617,34 +617,50 @@ def elsewhere(fleet: Fleet) -> dict[str, str]:
     return {"GIT_SSH_COMMAND": str(script), "GIT_SSH_VARIANT": "simple"}
 
 
+class Far:
+    """A remote behind ssh, which writes down what is started there."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.env = fleet.env | elsewhere(fleet)
+        self._calls = fleet.root / "calls"
+        script = Path(self.env["GIT_SSH_COMMAND"])
+        script.write_text(f'#!/bin/sh\nshift\necho "$1" >> {self._calls}\nexec sh -c "$*"\n')
+
+    def called(self) -> list[str]:
+        """The programs that were started since the last time."""
+        calls = [line.split()[0] for line in self._calls.read_text().splitlines()]
+        self._calls.write_text("")
+        return calls
+
+
 def test_each_look_at_a_far_remote_takes_one_connection(shared_fleet: Fleet) -> None:
     path = fresh(shared_fleet, "one-call")
     shared_fleet.git("remote", "set-url", "origin", f"host:{shared_fleet.remote}", cwd=path)
-    env = shared_fleet.env | elsewhere(shared_fleet)
-    calls = shared_fleet.root / "calls"
-    script = Path(env["GIT_SSH_COMMAND"])
-    script.write_text(f'#!/bin/sh\nshift\necho "$1" >> {calls}\nexec sh -c "$*"\n')
-    ledger = opened(shared_fleet, path, "bob", environ=env)
+    far = Far(shared_fleet)
+    ledger = opened(shared_fleet, path, "bob", environ=far.env)
     ledger.head()
-
-    def called() -> list[str]:
-        found = [line.split()[0] for line in calls.read_text().splitlines()]
-        calls.write_text("")
-        return found
-
-    called()
+    far.called()
     before = ledger.head()
-    assert called() == ["git-upload-pack"]
+    assert far.called() == ["git-upload-pack"]
     written = (path / ".git/coordledger/main/trusted.json").stat().st_mtime_ns
     assert ledger.head() == before
-    assert called() == ["git-upload-pack"]
+    assert far.called() == ["git-upload-pack"]
     assert (path / ".git/coordledger/main/trusted.json").stat().st_mtime_ns == written
     claimed = shared_fleet.ledger("carol").claim("for-one-call").claim
     assert claimed
     assert ledger.head().commit == claimed.commit
-    assert called() == ["git-upload-pack"]
+    assert far.called() == ["git-upload-pack"]
     assert ledger.claim("by-one-call").won
-    assert called() == ["git-receive-pack"]
+    assert far.called() == ["git-receive-pack"]
+
+
+def test_to_join_takes_one_fetch_and_two_tries(shared_fleet: Fleet) -> None:
+    path = fresh(shared_fleet, "three-calls")
+    shared_fleet.git("remote", "set-url", "origin", f"host:{shared_fleet.remote}", cwd=path)
+    far = Far(shared_fleet)
+    joined = joining.join(Options(path=path, agent="bob"), far.env, "origin")
+    assert joined.enforcement == "server"
+    assert far.called() == ["git-upload-pack", "git-receive-pack", "git-receive-pack"]
 
 
 def test_the_second_implementation_agrees_with_what_landed(shared_fleet: Fleet) -> None:

@@ -68,6 +68,7 @@ EXPECTED = {
     "tasks, behind":                   (2, 0, 2, 29, 5, 0, 28, 7, 2),
     "inbox":                           (1, 0, 1, 0, 0, 0, 0, 1, 0),
     "hook":                            (0, 0, 0, 0, 0, 0, 0, 2, 0),
+    "join":                            (13, 2, 1, 32, 0, 0, 33, 26, 4),
     "sequenced: claim":                (1, 1, 0, 0, 5, 7, 1, 8, 11),
     "sequenced: claim, just lost":     (2, 1, 1, 2, 5, 1, 3, 13, 4),
     "sequenced: claim, behind":        (1, 1, 0, 0, 0, 6, 1, 8, 9),

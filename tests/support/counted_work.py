@@ -20,6 +20,7 @@ from coordledger.client.config import Options
 from coordledger.client.opening import connect
 from coordledger.format.signing import Secret
 from coordledger.git.repository import Repository
+from coordledger.setup import joining
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Work:
     def __init__(self, alice: Ledger, bob: Ledger) -> None:
         self.alice, self.bob = alice, bob
         self.server = Path(alice.connection.settings.remote.folder or "")
+        self.fresh = self.server.with_name("fresh")
         self.pushed = b""
         self.operations: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
             "claim": (alice.tasks, lambda: alice.claim("mine")),
@@ -61,6 +63,7 @@ class Work:
             "tasks, behind": (lambda: bob.claim("more"), alice.tasks),
             "inbox": (alice.tasks, alice.inbox),
             "hook": (self.push_without_ref, self.hook),
+            "join": (self.clone, self.join),
         }
 
     def push_without_ref(self) -> None:
@@ -73,6 +76,13 @@ class Work:
             server.connection.local.repository.write(proposal.objects)
         line = f"{chain.head.oid} {proposal.commit.oid} {self.alice.connection.local.ref}\n"
         self.pushed = line.encode()
+
+    def clone(self) -> None:
+        subprocess.run(["git", "clone", "--quiet", str(self.server), str(self.fresh)], check=True)
+
+    def join(self) -> None:
+        joined = joining.join(Options(path=self.fresh, agent="bob"), os.environ, "origin")
+        assert joined.enforcement == "server"
 
     def batch(self) -> None:
         with self.alice.batch() as batch:
