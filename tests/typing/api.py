@@ -1,0 +1,149 @@
+"""The Python interface as type checkers see it: mypy reads this file, nothing runs it.
+
+What has to be an error is marked as one: mypy complains about a mark that is not needed.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import assert_type
+
+import coordledger
+from coordledger import (
+    Agent,
+    Audit,
+    Batch,
+    Claim,
+    ClaimResult,
+    CoordledgerError,
+    Damage,
+    Event,
+    Failed,
+    Head,
+    Integrity,
+    Key,
+    Ledger,
+    Lost,
+    Message,
+    Outcome,
+    OutcomeUnknown,
+    Secret,
+    Settled,
+    Status,
+)
+
+assert_type(coordledger.__version__, str)
+
+
+def opens(path: Path) -> None:
+    with Ledger.open(agent="alice") as ledger:
+        assert_type(ledger, Ledger)
+    ledger = Ledger.open(
+        path,
+        "alice",
+        session="run-1",
+        remote="origin",
+        ledger="main",
+        timeout=timedelta(seconds=5),
+        offline=True,
+        environ={"HOME": "/home/alice"},
+        clock=lambda: 0,
+        progress=lambda what, done, of: None,
+    )
+    ledger.close()
+    Ledger.open(path, timeout=5)  # type: ignore[arg-type]
+    Ledger.open(path, "alice", "run-1")  # type: ignore[call-arg]
+
+
+def claims(ledger: Ledger) -> None:
+    minutes = timedelta(minutes=30)
+    result = ledger.claim("a", "b", ttl=minutes, wait=minutes, reopen=True, note="x", dry_run=True)
+    assert_type(result, ClaimResult)
+    assert_type(result.won, bool)
+    assert_type(result.claim, Claim | None)
+    assert_type(result.claims, tuple[Claim, ...])
+    assert_type(
+        (result.outcome, result.code, result.message, result.hint), tuple[str, str, str, str]
+    )
+    assert_type(ledger.claim_next(ttl=minutes, wait=minutes, note="x", dry_run=True), ClaimResult)
+    assert_type(ledger.submit("a", priority=5, meta={"branch": "x"}, after=["b"]), Claim)
+    assert_type(ledger.renew("a", ttl=minutes), Claim)
+    assert_type(ledger.complete("a", result="merged"), Claim)
+    assert_type(ledger.release("a", reason="gone", force=True), Claim)
+    assert_type(ledger.require("a", by="bob", epoch=1, trust_server=True), Claim)
+    assert_type(ledger.tasks(), list[Claim])
+    assert_type(ledger.some_tasks(["open"], "bob", 10), tuple[list[Claim], int])
+    assert_type(ledger.history("a"), list[Event])
+    claim = ledger.show("a")
+    assert_type(claim, Claim)
+    assert_type(claim.epoch, int)
+    assert_type(claim.agent, str | None)
+    assert_type(claim.expires_at, datetime | None)
+    assert_type(claim.meta, dict[str, str])
+    assert_type(claim.waits_for, tuple[str, ...])
+    claim.epoch = 2  # type: ignore[misc]
+    ledger.claim(["a", "b"])  # type: ignore[arg-type]
+    ledger.claim("a", ttl=30)  # type: ignore[arg-type]
+
+
+def batches(ledger: Ledger) -> None:
+    with ledger.batch() as batch:
+        assert_type(batch, Batch)
+        batch.submit("a", priority=1)
+        batch.claim("a", ttl=timedelta(hours=1))
+        batch.renew("a")
+        batch.complete("a", result="merged")
+        batch.release("b")
+        batch.send("hello", to="bob")
+    assert_type(batch.outcomes, list[Outcome])
+    for outcome in batch.outcomes:
+        assert_type(outcome.landed, bool)
+        assert_type(outcome.seq, int | None)
+        assert_type(outcome.error, CoordledgerError | None)
+
+
+def messages(ledger: Ledger) -> None:
+    message = ledger.send("hello", to="bob", thread=7, importance="high")
+    assert_type(message, Message)
+    assert_type(message.sent_at, datetime)
+    assert_type(ledger.send("hello", channel="general"), Message)
+    assert_type(ledger.inbox(), list[Message])
+    assert_type(ledger.messages("general", 10), list[Message])
+    assert_type(ledger.ack(1, 2), list[int])
+
+
+def agents(ledger: Ledger, secret: Secret) -> None:
+    for agent in ledger.agents():
+        assert_type(agent, Agent)
+        assert_type(agent.keys, tuple[Key, ...])
+    assert_type(ledger.enroll("bob", admin=True), Path)
+    assert_type(ledger.enroll("bob", secret=secret), Path)
+    assert_type(ledger.revoke("bob", 1), list[int])
+    assert_type(ledger.policy(), dict[str, int])
+    assert_type(ledger.policy(max_ttl=60), dict[str, int])
+
+
+def care(ledger: Ledger) -> None:
+    assert_type(ledger.join(depth=100, pin="x"), Head)
+    assert_type(ledger.head(refresh=False), Head)
+    assert_type(ledger.compare("x").line(), str)
+    assert_type(ledger.status(), Status)
+    assert_type(ledger.audit(full=True, since=1, resume=True), Audit)
+    assert_type(ledger.resolve(), list[Settled])
+    damage = ledger.damage()
+    assert_type(damage, Damage | None)
+    ledger.repair(damage)  # type: ignore[arg-type]
+    if damage:
+        assert_type(damage.fault, Integrity)
+        assert_type(damage.last, Head)
+        assert_type(ledger.repair(damage), Head)
+
+
+def errors(ledger: Ledger) -> None:
+    try:
+        ledger.claim("a")
+    except (Failed, Lost, Integrity, OutcomeUnknown) as fault:
+        known: CoordledgerError = fault
+        assert_type((known.code, known.message, known.hint), tuple[str, str, str])
+        assert_type(known.exit_code, int)
