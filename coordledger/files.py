@@ -1,28 +1,147 @@
-"""Files that are replaced whole, and outlive a power cut."""
+"""Files that are replaced whole, what outlives a power cut, and locks among processes.
+
+Rules: a reader of a file that is replaced sees the old content or the new. The kernel takes a
+lock from a process that dies. The hooks import this: it imports no os, and fcntl only to lock.
+"""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+import posix
+import time
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 
-def replace_durably(path: Path, content: bytes) -> None:
-    """Replace `path`: after a crash it has the old content or the new.
+def replace(
+    path: str,
+    content: bytes,
+    beside: str,
+    *,
+    mode: int | None = None,
+    exclusive: bool = False,
+    durable: bool = False,
+) -> None:
+    """Write `beside`, in the same folder, and rename it to `path`. Raises OSError.
 
-    For a folder with one writer at a time, so that one name beside it does: what a crash
-    leaves behind is written over by the next.
+    What a crash has left at `beside` is written over; with `exclusive` it is a FileExistsError.
+    `mode` is the file's, whatever the umask. `durable`: it is on the disk when this returns, and
+    after a crash before that `path` has the old content or the new.
     """
-    fresh = path.with_name("new")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
+    flags |= posix.O_EXCL if exclusive else posix.O_TRUNC
+    fd = posix.open(beside, flags, 0o666 if mode is None else mode)
     try:
-        os.fsync(folder)
+        try:
+            if mode is not None:
+                posix.fchmod(fd, mode)
+            write_all(fd, content)
+            if durable:
+                posix.fsync(fd)
+        finally:
+            posix.close(fd)
+        posix.rename(beside, path)
+    except BaseException:
+        remove(beside)
+        raise
+    if durable:
+        sync(path.rpartition("/")[0] or ".")
+
+
+def write_all(fd: int, content: bytes) -> None:
+    while content:
+        content = content[posix.write(fd, content) :]
+
+
+def sync(path: str) -> bool:
+    """Bring a file or a folder to the disk; False if there is none."""
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        posix.fsync(fd)
     finally:
-        os.close(folder)
+        posix.close(fd)
+    return True
+
+
+def remove(path: str) -> None:
+    """Remove a file that nothing depends on, if that can be."""
+    try:  # noqa: SIM105 - contextlib takes longer to import
+        posix.unlink(path)
+    except OSError:
+        pass
+
+
+def make_folders(path: str) -> None:
+    """Make a folder and those above it, where they are not there. Raises OSError."""
+    try:
+        posix.mkdir(path)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        make_folders(path.rpartition("/")[0])
+        make_folders(path)
+
+
+# -- locks: of open files, and released when these are closed
+
+
+def lock(fd: int) -> None:
+    """Wait for the lock, however long it takes."""
+    import fcntl  # noqa: PLC0415 - here and below: most hooks take no lock
+
+    fcntl.flock(fd, fcntl.LOCK_EX)
+
+
+def try_lock(fd: int) -> bool:
+    """Take the lock if it is free."""
+    import fcntl  # noqa: PLC0415
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(fd: int) -> None:
+    import fcntl  # noqa: PLC0415
+
+    fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def lock_by_polling(fd: int, is_over: Callable[[], bool], seconds: float) -> bool:
+    """Take the lock as soon as it is free, asked for every few `seconds`; False if `is_over()`
+    before. For any thread.
+    """
+    while not try_lock(fd):
+        if is_over():
+            return False
+        time.sleep(seconds)
+    return True
+
+
+class _Alarm(Exception):
+    pass
+
+
+def lock_in_line(fd: int, seconds: int) -> bool:
+    """Take the lock when it is this process's turn, as the kernel lines them up; False after
+    `seconds`. For a process with one thread, whose alarm it uses.
+    """
+    import _signal  # type: ignore[import-not-found] # noqa: PLC0415 - `signal` imports enum: 4 ms
+
+    def too_late(*_: object) -> None:
+        raise _Alarm
+
+    _signal.signal(_signal.SIGALRM, too_late)
+    _signal.alarm(seconds)
+    try:
+        lock(fd)
+        _signal.alarm(0)
+    except _Alarm:
+        return False
+    return True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import posix
 from _stat import S_IMODE, S_ISREG  # `stat` around it takes the hook 0.1 ms
 
+from coordledger import files
 from coordledger.errors import error
 from coordledger.format.signing import Secret
 
@@ -71,25 +72,17 @@ def append(path: str, secret: Secret) -> None:
 
     Two that append at the same time queue on the folder, so that neither line is lost.
     """
-    import fcntl  # noqa: PLC0415 - the hook reads only, and has no time for these
-    import os  # noqa: PLC0415
+    import os  # noqa: PLC0415 - the hook reads only, and has no time for it
 
     folder = os.path.dirname(path) or "."  # noqa: PTH120
     os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
     there = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(there, fcntl.LOCK_EX)
+        files.lock(there)
         lines = [old.reveal() for old in read(path) or []]
         if secret.reveal() in lines:
             return
-        fresh = f"{path}.new"
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "w") as file:
-            os.fchmod(fd, 0o600)
-            file.write("\n".join([*lines, secret.reveal()]) + "\n")
-            file.flush()
-            os.fsync(fd)
-        os.replace(fresh, path)  # noqa: PTH105
-        os.fsync(there)
+        content = "\n".join([*lines, secret.reveal()]) + "\n"
+        files.replace(path, content.encode("ascii"), f"{path}.new", mode=0o600, durable=True)
     finally:
         os.close(there)

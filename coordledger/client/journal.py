@@ -15,8 +15,8 @@ from __future__ import annotations
 from binascii import a2b_base64, b2a_base64  # base64 around them imports re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from coordledger import files
 from coordledger.errors import error
-from coordledger.files import replace_durably
 from coordledger.format import canonical
 from coordledger.format.signing import Signed
 
@@ -92,7 +92,8 @@ class Journal:
 
 
 def _write(path: Path, intents: list[Intent]) -> None:
-    replace_durably(path, canonical.encode([intent._asdict() for intent in intents]))
+    content = canonical.encode([intent._asdict() for intent in intents])
+    files.replace(str(path), content, f"{path.parent}/new", durable=True)
 
 
 def _read(path: Path) -> list[Intent]:

@@ -19,14 +19,13 @@ It verifies nothing and talks to no remote.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from coordledger import files
 from coordledger.client.journal import Journal
 from coordledger.errors import RuleBroken, error
-from coordledger.files import replace_durably
 from coordledger.format import canonical
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS
@@ -120,7 +119,11 @@ class LocalState:
     def save(self, trusted: TrustedHead) -> None:
         """Remember `trusted` (under the lock)."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        replace_durably(self._trusted_path, canonical.encode(trusted._asdict()))
+        self._replace("trusted.json", trusted)
+
+    def _replace(self, name: str, facts: TrustedHead | Checkpoint) -> None:
+        content = canonical.encode(facts._asdict())
+        files.replace(f"{self.folder}/{name}", content, f"{self.folder}/new", durable=True)
 
     def adopt(self, trusted: TrustedHead, passed: list[tuple[int, str]]) -> None:
         """Move forward to `trusted`, over the verified commits `passed` (seq, id)."""
@@ -147,7 +150,7 @@ class LocalState:
         """Under the lock: verified up to there, over the commits `passed`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.save_index(passed, first)
-        replace_durably(self.folder / "verified.json", canonical.encode(checkpoint._asdict()))
+        self._replace("verified.json", checkpoint)
 
     def forget_checkpoint(self) -> None:
         """The checkpoint goes, and what was fetched with it."""
@@ -231,14 +234,8 @@ class LocalState:
         self.folder.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if deadline.over():
-                        raise error("local-lock") from None
-                    time.sleep(_POLL)
+            if not files.lock_by_polling(fd, deadline.over, _POLL):
+                raise error("local-lock")
             self._locked = True
             yield
         finally:

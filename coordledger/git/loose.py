@@ -1,9 +1,9 @@
-"""Loose objects, and refs in files of their own, read and written without git.
+"""Loose objects, read and written without git.
 
 Rules: only what has the plain form is read here: a loose object below the folders that
-the environment names, a ref whose file is one id. Whatever is packed, missing, quoted,
-linked or odd in any way is left to git (`catfile`), which is started when it is first
-needed: on most pushes to a ledger never. An object's size is looked at before its
+the environment names, under its id or under a ref whose file is one id. Whatever is packed,
+missing, quoted, linked or odd in any way is left to git (`cat_file`), which is started when it
+is first needed: on most pushes to a ledger never. An object's size is looked at before its
 content, and the content is hashed. Like a hook's other modules it imports no dulwich, no
 subprocess and no os: their start costs more than the work.
 """
@@ -13,14 +13,16 @@ from __future__ import annotations
 import posix
 import zlib
 
+from coordledger import files
 from coordledger.errors import RuleBroken
 from coordledger.git.cat_file import MAX_OBJECT, CatFile
+from coordledger.git.refs import read_plain
 from coordledger.git.tree import deflate, object_id
 from coordledger.hashes import algorithm, is_digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Self, TypeVar
 
     _T = TypeVar("_T")
@@ -67,7 +69,7 @@ class Reader:
         oid = self._ref(name) if name.startswith("refs/") else name
         if is_digest(oid):
             for folder in self._folders:
-                found = _loose(f"{folder}/{oid[:2]}/{oid[2:]}", oid, limit)
+                found = _loose(_path(folder, oid), oid, limit)
                 if found is not None:
                     return found
         return self._by_git(name, limit)
@@ -102,17 +104,7 @@ class Reader:
             return ""
         if any(posix.access(f"{here}/{odd}", posix.F_OK) for odd in ("commondir", "reftable")):
             return ""
-        try:
-            fd = posix.open(f"{here}/{name}", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
-        except OSError:
-            return ""
-        try:
-            text = posix.read(fd, 66).decode("latin-1")
-        except OSError:
-            return ""
-        finally:
-            posix.close(fd)
-        return text[:-1] if text.endswith("\n") else ""
+        return read_plain(here, name) or ""
 
 
 def write(
@@ -128,7 +120,7 @@ def write(
     changed = set()
     try:
         for oid, (kind, content) in objects.items():
-            fan, path = f"{folder}/{oid[:2]}", f"{folder}/{oid[:2]}/{oid[2:]}"
+            fan, path = f"{folder}/{oid[:2]}", _path(folder, oid)
             if freshen(path):
                 continue
             fresh = f"{fan}/tmp_obj_{posix.urandom(8).hex()}"  # noqa: S108 - git prunes such
@@ -142,7 +134,7 @@ def write(
             try:
                 posix.fchmod(fd, mode & 0o444)
                 header = b"%s %d\0" % (kind.encode("ascii"), len(content))
-                _write(fd, deflate(header + content))
+                files.write_all(fd, deflate(header + content))
             finally:
                 posix.close(fd)
         settle([fresh for fresh, _ in moves])
@@ -150,16 +142,30 @@ def write(
             posix.rename(fresh, path)
     except BaseException:
         for fresh, _ in moves:
-            _remove(fresh)
+            files.remove(fresh)  # or `git gc` does it some day
         raise
     return changed
 
 
-def _remove(path: str) -> None:
-    try:  # noqa: SIM105 - contextlib takes longer to import
-        posix.unlink(path)
-    except OSError:  # `git gc` does it some day
-        pass
+def write_durably(folder: str, objects: Objects, arrived: Iterable[str] = ()) -> None:
+    """As `write`; what is written, and those who `arrived`, are on the disk when this returns.
+
+    `arrived` are there already, by a push: by default git brings only packs to the disk itself.
+    """
+    there = {*arrived, *(oid for oid in objects if freshen(_path(folder, oid)))}
+    synced = {f"{folder}/{oid[:2]}" for oid in there if files.sync(_path(folder, oid))}
+    fresh = {oid: made for oid, made in objects.items() if oid not in there}
+    for name in synced | write(folder, fresh, _sync_all):
+        files.sync(name)
+
+
+def _path(folder: str, oid: str) -> str:
+    return f"{folder}/{oid[:2]}/{oid[2:]}"
+
+
+def _sync_all(paths: list[str]) -> None:
+    for path in paths:  # all of them written: the first one's sync takes the others along
+        files.sync(path)
 
 
 def freshen(path: str) -> bool:
@@ -186,11 +192,6 @@ def _add_folder(path: str, mode: int) -> None:
         return
     if posix.stat(path).st_mode != mode:
         posix.chmod(path, mode & 0o7777)
-
-
-def _write(fd: int, data: bytes) -> None:
-    while data:
-        data = data[posix.write(fd, data) :]
 
 
 def _loose(path: str, oid: str, limit: int) -> Found | None:

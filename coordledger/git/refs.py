@@ -1,18 +1,196 @@
-"""Refs: what a push asks to be done with them.
+"""A repository's refs: what they say, and how they move.
 
-Rules: the hooks import this, so nothing of dulwich, no os and no typing.
+Rules of this file:
+- A ref whose own file is one id has the plain form. It is read and written as such: to start
+  git, or to import dulwich, takes longer than the rest of a claim. Packed refs, symbolic ones
+  and whatever else there is are left to dulwich, which no other module imports.
+- A ref moves under its lock file, as git moves it. A lock file that a killed process left
+  behind stops nobody for longer than `LOCK_SECONDS`.
+- `move` is git's own compare-and-swap, and brings the ref to the disk.
+- The hooks import this: dulwich is imported late, and neither os nor typing is.
+
+What may be written to which ref is not decided here.
 """
 
 from __future__ import annotations
 
+import posix
+import time
+
+from coordledger import files
 from coordledger.errors import RuleBroken
-from coordledger.hashes import is_digest
+from coordledger.hashes import LENGTHS, is_digest, is_hex
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    _T = TypeVar("_T")
+
+LOCK_SECONDS = 1.0
+_POLL = 0.01
 
 
 def parse_update(line: str) -> tuple[str, str, str]:
-    """Old id, new id and ref of a line of githooks(5). Raises `RuleBroken`: bad-push."""
+    """Old id, new id and ref of a line that git gives its hooks. Raises `RuleBroken`: bad-push."""
     old, _, rest = line.partition(" ")
     new, _, ref = rest.partition(" ")
     if not ref or len(old) != len(new) or not is_digest(old) or not is_digest(new):
         raise RuleBroken("bad-push", why="a line of the list is not: old new ref")
     return old, new, ref
+
+
+def read_plain(folder: str, name: str) -> str | None:
+    """The id in the ref's own file, "" if there is no file; None where it says anything else."""
+    try:
+        flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        fd = posix.open(f"{folder}/{name}", flags)
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        return None
+    try:
+        text = posix.read(fd, 66).decode("latin-1")
+    except OSError:  # a folder
+        return None
+    finally:
+        posix.close(fd)
+    return text[:-1] if text.endswith("\n") and is_digest(text[:-1]) else None
+
+
+def move(git_dir: str, ref: str, old: str, new: str, environ: dict[str, str]) -> str:
+    """Point `ref` from `old` to `new`, with a reflog as git keeps it: "", or why it did not."""
+    ours, theirs = posix.pipe()
+    try:
+        pid = posix.posix_spawnp(
+            "git",
+            ["git", "update-ref", "--no-deref", "-m", "push", ref, new, old],
+            environ | {"LC_ALL": "C"},
+            file_actions=[(posix.POSIX_SPAWN_DUP2, theirs, 1), (posix.POSIX_SPAWN_DUP2, theirs, 2)],
+        )
+    except BaseException:
+        posix.close(ours)
+        raise
+    finally:
+        posix.close(theirs)
+    with open(ours, "rb") as answer:  # noqa: PTH123
+        said = answer.read(4096).decode("ascii", "replace")
+    if posix.waitpid(pid, 0)[1]:
+        return said.strip() or "git update-ref died"
+    if files.sync(f"{git_dir}/{ref}"):  # where git keeps it as a file
+        files.sync(f"{git_dir}/{ref.rpartition('/')[0]}")
+    return ""
+
+
+class Refs:
+    """The refs in one repository's common folder; `algo` is its object format."""
+
+    def __init__(self, folder: str, algo: str) -> None:
+        self._folder, self._width = folder, LENGTHS[algo]
+
+    def get(self, name: str) -> str | None:
+        """The id that a ref points to, or None."""
+        plain = self._plain(name)
+        if plain:
+            return plain
+        if plain == "" and not self._is_packed(name):
+            return None
+        oid = self._by_dulwich(lambda refs: refs.follow(name.encode("ascii"))[1])
+        return oid.decode("ascii") if oid else None
+
+    def set(self, name: str, oid: str | None) -> None:
+        """Point a ref of our own to `oid`; None removes it."""
+        plain = self._plain(name)
+        if plain is None or (oid is None and self._is_packed(name)):
+            _patiently(lambda: self._set_by_dulwich(name, oid))
+        elif plain != (oid or "") or posix.access(self._lock(name), posix.F_OK):
+            _patiently(lambda: self._replace(name, oid))
+
+    def add(self, name: str, oid: str) -> bool:
+        """Create a ref; False if it exists."""
+        ref, new = name.encode("ascii"), oid.encode("ascii")
+        return _patiently(lambda: self._by_dulwich(lambda refs: bool(refs.add_if_new(ref, new))))
+
+    def _plain(self, name: str) -> str | None:
+        oid = read_plain(self._folder, name)
+        return oid if not oid or is_hex(oid, self._width) else None
+
+    def _is_packed(self, name: str) -> bool:
+        try:
+            with open(f"{self._folder}/packed-refs", "rb") as packed:  # noqa: PTH123
+                return f" {name}\n".encode("ascii") in packed.read()
+        except FileNotFoundError:
+            return False
+
+    def _lock(self, name: str) -> str:
+        return f"{self._folder}/{name}.lock"
+
+    def _replace(self, name: str, oid: str | None) -> None:
+        """As git does it: who makes the lock file may move it to the ref's place. Like git's own
+        it is not brought to the disk. Raises `FileExistsError`.
+        """
+        path, lock = f"{self._folder}/{name}", self._lock(name)
+        files.make_folders(path.rpartition("/")[0])
+        if oid:
+            files.replace(path, oid.encode("ascii") + b"\n", lock, exclusive=True)
+            return
+        posix.close(posix.open(lock, posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o666))
+        try:
+            posix.unlink(path)
+        except FileNotFoundError:
+            pass
+        finally:
+            files.remove(lock)
+
+    def _set_by_dulwich(self, name: str, oid: str | None) -> None:
+        ref = name.encode("ascii")
+        if oid is None:
+            self._by_dulwich(lambda refs: refs.remove_if_equals(ref, None))
+        else:
+            self._by_dulwich(lambda refs: refs.set_if_equals(ref, None, oid.encode("ascii")))
+
+    def _by_dulwich(self, act: Callable[[Any], _T]) -> _T:
+        """What `act` says of dulwich's container of the refs. Raises `FileExistsError`."""
+        import errno  # noqa: PLC0415 - here and below: most processes need none of it
+
+        from dulwich.file import FileLocked  # noqa: PLC0415
+        from dulwich.refs import DiskRefsContainer  # noqa: PLC0415 - 20 ms
+
+        try:
+            return act(DiskRefsContainer(self._folder))
+        except FileLocked as held:
+            lock = held.lockfilename
+            path = lock.decode("utf-8", "surrogateescape") if isinstance(lock, bytes) else lock
+            raise FileExistsError(errno.EEXIST, "the ref is locked", path) from None
+
+
+def _patiently(act: Callable[[], _T]) -> _T:
+    """`act`, which takes a lock file: waited for, and removed if its holder has died.
+
+    A process that holds one of these writes a line and lets go. The same file after a whole
+    second is nobody's.
+    """
+    seen, since = None, 0.0
+    while True:
+        try:
+            return act()
+        except FileExistsError as held:
+            path = str(held.filename)
+            if not path.endswith(".lock"):
+                raise
+            mark = _mark(path)
+            if mark is None or mark != seen:
+                seen, since = mark, time.monotonic()
+            elif time.monotonic() - since > LOCK_SECONDS:
+                files.remove(path)
+            time.sleep(_POLL)
+
+
+def _mark(path: str) -> tuple[int, int] | None:
+    """Tells one file at `path` from the next; None if there is none."""
+    try:
+        facts = posix.stat(path)
+    except FileNotFoundError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns

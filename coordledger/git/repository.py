@@ -1,11 +1,9 @@
-"""A repository's objects and refs.
+"""A repository: what git says of it, its objects, and its refs (`refs`).
 
 Rules: objects are addressed by hexadecimal ids; what is written is there when the call
-returns: a few as loose objects, many as a pack. What has the plain form (a loose object, a
-ref whose file is one id) is read and written as such: to start git for each, or to import
-dulwich, takes longer than the rest of a claim. Packs are git's business, and refs of any
-other form dulwich's, which nobody else imports. A lock file that a killed process left
-behind stops nobody for longer than `LOCK_SECONDS`. No network, no verification, no ledger.
+returns: a few as loose objects, many as a pack. Loose objects are read and written as such:
+to start git for each takes longer than the rest of a claim. Packs are git's business. No
+network, no verification, no ledger.
 """
 
 from __future__ import annotations
@@ -13,23 +11,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import time
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING
 
 from coordledger.errors import Integrity, RuleBroken, error
 from coordledger.git import loose
 from coordledger.git.pack import MANY, pack
 from coordledger.git.process import NO_REMOTE
+from coordledger.git.refs import Refs
 from coordledger.git.tree import object_id
 from coordledger.hashes import LENGTHS, is_hex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from dulwich.objects import ObjectID
-    from dulwich.refs import DiskRefsContainer, Ref
 
     from coordledger.errors import CoordledgerError
     from coordledger.git.cat_file import Found
@@ -37,10 +32,6 @@ if TYPE_CHECKING:
     from coordledger.git.process import Git, Ran
     from coordledger.git.tree import Objects
 
-_T = TypeVar("_T")
-
-LOCK_SECONDS = 1.0
-_POLL = 0.01
 _LOT = 256  # names of objects, which fit into a pipe
 _FORMS = ("repository extension", "repo version")  # in what git says of them
 
@@ -56,6 +47,7 @@ class Repository:
             shared = os.fsdecode((git_dir / "commondir").read_bytes())
             self.common_dir = (git_dir / shared.removesuffix("\n")).resolve()
         self._objects = str(self.common_dir / "objects")
+        self._refs = Refs(str(self.common_dir), algo)
         self._reader: Reader | None = None
         self._ahead: dict[str, Found] = {}
 
@@ -173,78 +165,15 @@ class Repository:
 
     def ref(self, name: str) -> str | None:
         """The id that a ref points to, or None."""
-        plain = self._plain(name)
-        if plain:
-            return plain
-        if plain == "" and not self._is_packed(name):
-            return None
-        found = self._by_dulwich(lambda refs: refs.follow(_ref(name))[1])
-        return found.decode("ascii") if found else None
+        return self._refs.get(name)
 
     def set_ref(self, name: str, oid: str | None) -> None:
         """Point a ref of our own to `oid`; None removes it."""
-        plain = self._plain(name)
-        if plain is None or (oid is None and self._is_packed(name)):
-            _patiently(lambda: self._by_dulwich(lambda refs: _set(refs, _ref(name), oid)))
-        elif plain != (oid or "") or self._lock(name).exists():
-            _patiently(lambda: self._replace(name, oid))
+        self._refs.set(name, oid)
 
     def add_ref(self, name: str, oid: str) -> bool:
         """Create a ref; False if it exists."""
-        return _patiently(
-            lambda: self._by_dulwich(lambda refs: refs.add_if_new(_ref(name), _id(oid)))
-        )
-
-    def _plain(self, name: str) -> str | None:
-        """The id in the ref's own file, "" if there is no file; None where it says more."""
-        try:
-            content = (self.common_dir / name).read_bytes()
-        except FileNotFoundError:
-            return ""
-        except OSError:  # a folder
-            return None
-        oid = content[:-1].decode("latin-1")
-        return oid if content[-1:] == b"\n" and self._is_id(oid) else None
-
-    def _is_packed(self, name: str) -> bool:
-        try:
-            return f" {name}\n".encode("ascii") in (self.common_dir / "packed-refs").read_bytes()
-        except FileNotFoundError:
-            return False
-
-    def _lock(self, name: str) -> Path:
-        return self.common_dir / f"{name}.lock"
-
-    def _replace(self, name: str, oid: str | None) -> None:
-        """As git does it: who makes the lock file may move it to the ref's place.
-
-        Raises `FileExistsError`.
-        """
-        path, lock = self.common_dir / name, self._lock(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            with open(fd, "wb") as file:  # noqa: PTH123 - not brought to the disk, as git does it
-                file.write(oid.encode("ascii") + b"\n" if oid else b"")
-            if oid:
-                lock.replace(path)
-            else:
-                path.unlink(missing_ok=True)
-                lock.unlink()
-        except BaseException:
-            lock.unlink(missing_ok=True)
-            raise
-
-    def _by_dulwich(self, act: Callable[[DiskRefsContainer], _T]) -> _T:
-        """Raises `FileExistsError`."""
-        from dulwich.file import FileLocked  # noqa: PLC0415 - most processes need none of it
-        from dulwich.refs import DiskRefsContainer  # noqa: PLC0415 - 20 ms
-
-        try:
-            return act(DiskRefsContainer(str(self.common_dir)))
-        except FileLocked as held:
-            lock = os.fsdecode(held.lockfilename)
-            raise FileExistsError(errno.EEXIST, "the ref is locked", lock) from None
+        return self._refs.add(name, oid)
 
 
 def open_bare(path: Path, git: Git) -> Repository:
@@ -256,50 +185,5 @@ def open_bare(path: Path, git: Git) -> Repository:
     return repository
 
 
-def _set(refs: DiskRefsContainer, name: Ref, oid: str | None) -> None:
-    if oid is None:
-        refs.remove_if_equals(name, None)
-    else:
-        refs.set_if_equals(name, None, _id(oid))
-
-
-def _patiently(act: Callable[[], _T]) -> _T:
-    """`act`, which takes a lock file: waited for, and removed if its holder has died.
-
-    Whoever holds one of these writes a line and lets go. The same file after a whole
-    second is nobody's.
-    """
-    seen, since = None, 0.0
-    while True:
-        try:
-            return act()
-        except FileExistsError as held:
-            if not str(held.filename).endswith(".lock"):
-                raise
-            mark = _mark(held.filename)
-            if mark is None or mark != seen:
-                seen, since = mark, time.monotonic()
-            elif time.monotonic() - since > LOCK_SECONDS:
-                Path(held.filename).unlink(missing_ok=True)
-            time.sleep(_POLL)
-
-
 def _damaged(oid: str) -> CoordledgerError:
     return error("bad-copy", why=f"object {oid[:12]} is not what its id says")
-
-
-def _mark(path: str) -> tuple[int, int] | None:
-    """Tells one file at `path` from the next; None if there is none."""
-    try:
-        facts = Path(path).stat()
-    except FileNotFoundError:
-        return None
-    return facts.st_ino, facts.st_mtime_ns
-
-
-def _id(oid: str) -> ObjectID:
-    return cast("ObjectID", oid.encode("ascii"))
-
-
-def _ref(name: str) -> Ref:
-    return cast("Ref", name.encode("ascii"))

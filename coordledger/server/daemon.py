@@ -29,7 +29,6 @@ The last line shows that nothing is cut off. The answer is one line: `coordledge
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import selectors
@@ -42,6 +41,7 @@ import time
 from contextlib import ExitStack, chdir, suppress
 from typing import TYPE_CHECKING
 
+from coordledger import files
 from coordledger.deadline import Deadline, unix_ms
 from coordledger.errors import error
 from coordledger.format.names import LEDGERS
@@ -102,11 +102,12 @@ class ServedRepository:
         plain = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
         self.environ = plain | {"GIT_DIR": str(path)}
         self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        free = False
+        with suppress(OSError):  # no locks on this file system
+            free = files.try_lock(self._lock)
+        if not free:
             os.close(self._lock)
-            raise error("already-served", path=path) from None
+            raise error("already-served", path=path)
         self.socket = _listen(self.folder)
         self._objects: CatFile | None = None
         self._turn = threading.Lock()

@@ -21,19 +21,17 @@ It does not talk with git's receive-pack (`proc_receive`) and gathers no pushes 
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # `signal` would import enum: 4 ms
-import fcntl
 import posix
 import time
 
-from coordledger import answers
+from coordledger import answers, files
 from coordledger.answers import Landed
 from coordledger.deadline import unix_ms
 from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
 from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
 from coordledger.format.names import LEDGERS
-from coordledger.git import durable
+from coordledger.git import loose, refs
 from coordledger.hashes import algorithm
 from coordledger.server.admission import AdmissionContext, admit, configured_gap, new_commits
 
@@ -246,7 +244,7 @@ class Sequencer:
     def _move(self, old: str, new: str) -> str:
         """Move the ledger's ref: "", or why it did not move. Raises `Unsure`."""
         try:
-            return durable.move(self.git_dir, self.ref, old, new, self._environ)
+            return refs.move(self.git_dir, self.ref, old, new, self._environ)
         except Exception as fault:
             raise Unsure(answers.reason(fault)) from fault
 
@@ -283,7 +281,7 @@ class Sequencer:
 
     def _flush(self) -> None:
         try:
-            durable.write(f"{self.git_dir}/objects", self._pending, self._arrived)
+            loose.write_durably(f"{self.git_dir}/objects", self._pending, self._arrived)
         except OSError as fault:
             why = f"cannot write objects: {fault.strerror}"
             raise RuleBroken("hook-broken", why=why) from fault
@@ -314,23 +312,12 @@ class Lock:
 
 def wait_in_line(fd: int, seconds: int) -> None:
     """Wait for a lock as the kernel lines processes up; for a process with one thread."""
-
-    def too_late(*_: object) -> None:
+    if not files.lock_in_line(fd, seconds):
         raise RuleBroken("busy", why=f"no turn within {seconds} s")
-
-    _signal.signal(_signal.SIGALRM, too_late)
-    _signal.alarm(seconds)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    _signal.alarm(0)
 
 
 def wait_by_polling(fd: int, seconds: int) -> None:
     """Wait for a lock by asking again; for any thread."""
     end = time.monotonic() + seconds
-    while True:
-        try:
-            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise RuleBroken("busy", why=f"no turn within {seconds} s") from None
-            time.sleep(0.002)
+    if not files.lock_by_polling(fd, lambda: time.monotonic() > end, 0.002):
+        raise RuleBroken("busy", why=f"no turn within {seconds} s")

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coordledger import files
 from coordledger.errors import error
 from coordledger.format.names import FOR
 from coordledger.git.repository import open_bare
@@ -75,14 +76,13 @@ def _put_hook(hook: Path, python: str) -> list[str]:
     done = []
     hook.parent.mkdir(exist_ok=True)
     chained = hook.with_name(CHAINED)
-    fresh = _write_beside(hook, python)
     if hook.exists() and MARK not in hook.read_text("utf-8", "replace"):
-        if chained.exists():
-            fresh.unlink()
+        if not chained.exists():
+            chained.hardlink_to(hook)  # there is no moment without a hook
+        elif not chained.samefile(hook):  # as where the disk was full the last time
             raise error("bad-value", what=str(chained), why="is there already: merge them by hand")
-        chained.hardlink_to(hook)  # there is no moment without a hook
         done.append(f"kept the hook that was there as {chained}; it runs first")
-    fresh.replace(hook)
+    _write_hook(hook, python)
     return [*done, f"installed {hook}, run by {python}"]
 
 
@@ -132,15 +132,12 @@ def _forbid_shallow_pushes(path: Path, git: Git) -> list[str]:
     return ["set receive.shallowUpdate=false: a push could have cut the ledger's history"]
 
 
-def _write_beside(hook: Path, python: str) -> Path:
-    """The text of the hook that `hook` names, filled in, in a file beside it."""
+def _write_hook(hook: Path, python: str) -> None:
+    """Put the newest text of the hook that `hook` names there."""
     package = str(Path(__file__).resolve().parents[2])
     text = shim(hook.name).read_text("utf-8")
     text = text.replace("@PYTHON@", shlex.quote(python)).replace("@PACKAGE@", shlex.quote(package))
-    fresh = hook.with_name(f"{hook.name}.{os.getpid()}.new")
-    fresh.write_text(text, "utf-8")
-    fresh.chmod(0o755)
-    return fresh
+    files.replace(str(hook), text.encode(), f"{hook}.{os.getpid()}.new", mode=0o755)
 
 
 def _need_sequencing(path: Path, git: Git) -> None:
@@ -168,7 +165,7 @@ def _switch_sequencing(path: Path, git: Git, python: str, sequence: bool | None)
             hook.unlink()
             done.append(f"removed {hook}")
     elif sequence or (ours and named):
-        _write_beside(hook, python).replace(hook)
+        _write_hook(hook, python)
         done.append(f"installed {hook}, run by {python}")
         if not named:
             every = ("receive.procReceiveRefs", SEQUENCED)

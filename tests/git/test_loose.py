@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posix
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,10 +16,10 @@ from coordledger.errors import RuleBroken
 from coordledger.git import cat_file, loose
 from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
+from coordledger.git.tree import object_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 REF = "refs/coordledger/main"
 
@@ -311,3 +313,42 @@ def test_what_is_left_of_a_refused_object_answers_no_later_question(
             git.find(large, 1000)
         with pytest.raises(RuleBroken):
             git.find(repository.tree)
+
+
+# -- what outlives a power cut
+
+
+def test_objects_are_on_the_disk_before_they_have_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, str]] = []
+    sync, rename = posix.fsync, posix.rename
+
+    def synced(fd: int) -> None:
+        seen.append(("sync", str(Path(f"/proc/self/fd/{fd}").readlink())))
+        sync(fd)
+
+    def renamed(old: str, new: str) -> None:
+        seen.append((old, new))
+        rename(old, new)
+
+    monkeypatch.setattr(posix, "fsync", synced)
+    monkeypatch.setattr(posix, "rename", renamed)
+    tmp_path.chmod(0o2770)
+    contents = [b"%d" % n * 5000 for n in range(3)]
+    objects = {object_id("blob", content, "sha1"): ("blob", content) for content in contents}
+    loose.write_durably(str(tmp_path), objects)
+    for oid in objects:
+        path = f"{tmp_path}/{oid[:2]}/{oid[2:]}"
+        [at] = [n for n, (_, new) in enumerate(seen) if new == path]
+        before, after = seen[:at], seen[at:]
+        assert ("sync", seen[at][0]) in before
+        assert ("sync", str(Path(path).parent)) in after
+        assert ("sync", str(tmp_path)) in after
+        # As git shares a repository among the users of a group.
+        assert Path(path).stat().st_mode & 0o777 == 0o440
+        assert Path(path).parent.stat().st_mode & 0o7777 == 0o2770
+    seen.clear()
+    loose.write_durably(str(tmp_path), objects)  # there already, maybe by somebody who did not sync
+    assert {what for what, _ in seen} == {"sync"}
+    assert len(seen) >= 2 * len(objects)

@@ -13,7 +13,7 @@ import pytest
 
 from coordledger.deadline import Deadline
 from coordledger.errors import Failed, Integrity
-from coordledger.git import repository as module
+from coordledger.git import refs
 from coordledger.git.pack import MANY
 from coordledger.git.process import Git
 from coordledger.git.repository import Repository
@@ -203,7 +203,7 @@ def test_a_ref_is_set_read_and_removed_whatever_its_form(here: Sample) -> None:
 def test_the_lock_of_a_dead_process_is_waited_for_and_broken(
     here: Sample, monkeypatch: pytest.MonkeyPatch, to: str | None, packed: bool
 ) -> None:
-    monkeypatch.setattr(module, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(refs, "LOCK_SECONDS", 0.2)
     new = here.commit(to) if to else None
     here.store.set_ref(REF, here.commit("one"))
     if packed:

@@ -25,7 +25,7 @@ from support.sequencing import (
 from support.serve_process import without_python
 
 from coordledger.answers import Landed
-from coordledger.git import durable
+from coordledger.git import loose, refs
 from coordledger.git.loose import Reader
 from coordledger.server import sequencer
 from coordledger.server.admission import server_keyring
@@ -116,7 +116,7 @@ def test_a_combiner_that_cannot_land_says_so_or_says_nothing(
     assert answer
     assert answer.code == "busy"
     with monkeypatch.context() as patch:
-        patch.setattr(durable, "move", lambda *_: 1 // 0)
+        patch.setattr(refs, "move", lambda *_: 1 // 0)
         assert combiner.land(oid) is None  # it may have landed
     answer = combiner.land(oid)
     assert answer
@@ -128,14 +128,14 @@ def test_a_push_that_comes_between_reading_and_moving_the_ref_is_built_upon(
 ) -> None:
     oid = submitted(own_attacker, "slow")
     bring(own_attacker, oid)
-    write, others = durable.write, iter([1, 1])
+    write, others = loose.write_durably, iter([1, 1])
 
     def overtaken(*given: Any) -> None:
         write(*given)
         if next(others, None):
             grow(own_attacker)
 
-    monkeypatch.setattr(durable, "write", overtaken)
+    monkeypatch.setattr(loose, "write_durably", overtaken)
     answer = combiner.land(oid)
     assert answer
     assert answer.new == own_attacker.tip
@@ -148,8 +148,8 @@ def test_a_git_that_dies_after_it_moved_the_ref_has_moved_it(
 ) -> None:
     oid = submitted(own_attacker, "once")
     bring(own_attacker, oid)
-    move = durable.move
-    monkeypatch.setattr(durable, "move", lambda *given: move(*given) or "died")
+    move = refs.move
+    monkeypatch.setattr(refs, "move", lambda *given: move(*given) or "died")
     answer = combiner.land(oid)
     assert answer
     assert (answer.code, own_attacker.tip) == ("", oid)

@@ -12,13 +12,11 @@ import sys
 package, point, log, seconds = sys.argv[1:5]
 sys.path.insert(0, package)
 
-from coordledger.git import durable  # noqa: E402
 from coordledger.server import proc_receive, sequencer  # noqa: E402
 
 if seconds:
     sequencer.TURN_SECONDS = int(seconds)
 KINDS = ("open", "os.rename", "os.mkdir", "os.posix_spawn", "fcntl.flock")
-assert durable
 fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 came_by: list[str] = []
 

@@ -24,7 +24,7 @@ from typing import Any
 from coordledger import Ledger
 from coordledger.client.claims import to_json
 from coordledger.errors import CoordledgerError
-from coordledger.git import repository
+from coordledger.git import refs
 
 SECONDS = 25  # that a child may take
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -33,7 +33,7 @@ _STARTS = ("os.posix_spawn", "subprocess.Popen")
 
 
 def main() -> None:
-    repository.LOCK_SECONDS = 0.1  # many stale locks are waited for here
+    refs.LOCK_SECONDS = 0.1  # many stale locks are waited for here
     for line in sys.stdin:
         ours, theirs = os.pipe()
         child = os.fork()

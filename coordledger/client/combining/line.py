@@ -21,7 +21,6 @@ It signs nothing and decides nothing of claims.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import stat
@@ -29,6 +28,7 @@ import time
 from binascii import b2a_base64  # base64 around it imports re
 from typing import TYPE_CHECKING
 
+from coordledger import files
 from coordledger.client.combining import slots
 from coordledger.client.combining.leader import Leader
 from coordledger.client.publish import Publication, Publisher, as_planned, relocated
@@ -119,11 +119,7 @@ class Line:
         if self._lock is None:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             self._lock = os.open(self.folder / "lock", flags, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return files.try_lock(self._lock)
 
     def _is_stuck(self, deadline: Deadline) -> bool:
         """Whether the leader is stopped, or waits for a remote that does not answer."""
@@ -141,7 +137,7 @@ class Line:
             self._give_sign_of_life()
             yield
         finally:
-            fcntl.flock(self._lock or 0, fcntl.LOCK_UN)
+            files.unlock(self._lock or 0)
             with contextlib.suppress(OSError):
                 next((path for path in slots.waiting(self.folder) if slots.wake(path)), None)
 

@@ -14,6 +14,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from coordledger import files
 from coordledger.format import canonical
 from coordledger.git.outcome import UNKNOWN, Push
 
@@ -41,9 +42,8 @@ def open_wakeup(slot: Path) -> int:
 
 def write(slot: Path, suffix: str, facts: object) -> None:
     """Replace one file of a slot. Raises OSError."""
-    fresh = slot.with_suffix(".new")
-    fresh.write_bytes(canonical.encode(facts))
-    fresh.rename(slot.with_suffix(suffix))
+    path, fresh = slot.with_suffix(suffix), slot.with_suffix(".new")
+    files.replace(str(path), canonical.encode(facts), str(fresh))
 
 
 def waiting(folder: Path) -> list[Path]:
