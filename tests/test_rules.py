@@ -84,30 +84,32 @@ class _Names(dict[str, Any]):
 
     def __init__(self, module: str) -> None:
         self._module = importlib.import_module(module)
-        self._typing_only = {
-            alias.asname or alias.name: (str(node.module), alias.name)
+        for_checkers = [
+            node
             for block in ast.parse(inspect.getsource(self._module)).body
             if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
             for node in block.body
+        ]
+        self._imports = {
+            alias.asname or alias.name: (str(node.module), alias.name)
+            for node in for_checkers
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
         self._aliases = {
-            node.targets[0].id: node.value
-            for block in ast.parse(inspect.getsource(self._module)).body
-            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-            for node in block.body
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+            ast.unparse(node.targets[0]): ast.unparse(node.value)
+            for node in for_checkers
+            if isinstance(node, ast.Assign)
         }
 
     def __missing__(self, name: str) -> Any:
         if hasattr(self._module, name):
             return getattr(self._module, name)
         if name in self._aliases:
-            return eval(ast.unparse(self._aliases[name]), {}, self)
-        if name not in self._typing_only:
+            return eval(self._aliases[name], {}, self)
+        if name not in self._imports:
             raise KeyError(name)
-        home, named = self._typing_only[name]
+        home, named = self._imports[name]
         if home.partition(".")[0] != "coordledger":
             return getattr(importlib.import_module(home), named)
         return _Names(home)[named]

@@ -83,7 +83,7 @@ class Packs:
         self._waiting.clear()
 
 
-class _Fleet:
+class _Story:
     """Some agents at work on one chain, all in turn, as the dice have it."""
 
     def __init__(self, chain: Chain, master: Secret, start: int, seed: int) -> None:
@@ -221,7 +221,7 @@ class _Fleet:
         return timestamps.show(self._now + STEP + LEASE)
 
 
-MIXES = {"claims": _Fleet.claims, "work": _Fleet.work}
+MIXES = {"claims": _Story.claims, "work": _Story.work}
 
 
 def grow(
@@ -254,10 +254,10 @@ def grow(
     first = genesis.create_in_repository(made, name, said, lambda secret: None)
     packs = Packs(made)
     chain = Chain(packs.read, Keyring(), first.commit, made.algo)
-    fleet = _Fleet(chain, _master(repository), start, seed)
+    story = _Story(chain, _master(repository), start, seed)
     act = MIXES[mix]
     for done in range(1, count):
-        signed = fleet.enroll(f"agent-{done}") if done <= agents else act(fleet)
+        signed = story.enroll(f"agent-{done}") if done <= agents else act(story)
         proposal = chain.propose(signed)
         packs.add(proposal.objects)
         chain.advance(proposal)
@@ -270,7 +270,7 @@ def grow(
         raise AssertionError("it has a head")
     made.set_ref(LEDGERS + name, head.oid)
     made.close()
-    return Grown(repository, head.record["ledger"], nonce, head.oid, count, fleet.tasks)
+    return Grown(repository, head.record["ledger"], nonce, head.oid, count, story.tasks)
 
 
 def settle(repository: Path, git: Git) -> None:

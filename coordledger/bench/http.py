@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .figures import Report, Rows, Took
-    from .workspace import Fleet, Workspace
+    from .workspace import BenchFleet, Workspace
 
 ROUNDS = 20
 WARM_UP = 2
@@ -48,7 +48,7 @@ def run(workspace: Workspace, rounds: int, report: Report) -> Rows:
             workspace.git(local, "commit", "--quiet", "--allow-empty", "--message=empty")
             return timed(lambda: workspace.git(local, "push", "--quiet", "origin", "HEAD:main"))
 
-        def claims(fleet: Fleet) -> Callable[[int], Took]:
+        def claims(fleet: BenchFleet) -> Callable[[int], Took]:
             path = fleet.join(OWNER, f"{url}/{fleet.remote.name}")
             ledger = stack.enter_context(fleet.open(OWNER, path))
             return lambda number: claim(ledger, number)

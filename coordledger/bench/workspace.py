@@ -95,11 +95,11 @@ class Workspace:
         self.git(self.root, "clone", "--quiet", *upkeep, remote, str(path))
         return path
 
-    def fleet(self, name: str, agents: Sequence[str] = (), ledger: str = "main") -> Fleet:
-        return Fleet(self, name, agents, ledger)
+    def fleet(self, name: str, agents: Sequence[str] = (), ledger: str = "main") -> BenchFleet:
+        return BenchFleet(self, name, agents, ledger)
 
 
-class Fleet:
+class BenchFleet:
     """A guarded ledger; its owner and `agents`, each with a clone that has joined."""
 
     def __init__(self, workspace: Workspace, name: str, agents: Sequence[str], ledger: str) -> None:
