@@ -48,6 +48,7 @@ def story(shared_fleet: Fleet) -> Fleet:
 def copy(story: Fleet, tmp_path: Path) -> Iterator[Path]:
     """A clone of carol's to plant things in."""
     carol = story.clone("carol")
+    story.ledger("carol").head()  # it has the story
     path = tmp_path / "copy"
     shutil.copytree(carol, path, symlinks=True)
     yield path
