@@ -9,7 +9,7 @@ for its callers, but knows no operation of theirs.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from coordledger.client import config, secrets
 from coordledger.client.combining.line import Line
@@ -206,18 +206,27 @@ class Connection:
         return Replica(local, remote, git, self._keyring, self.clock, silent)
 
 
+class Surroundings(NamedTuple):
+    """Settings, the repository around the path (None outside of any), and git there."""
+
+    settings: Settings
+    repository: Repository | None
+    git: Git
+
+
 def connect(
     options: Options,
     environ: Mapping[str, str],
     *,
+    around: Surroundings | None = None,
     clock: Callable[[], int] = milliseconds_now,
     progress: Progress = silent,
 ) -> Connection:
-    """A connection; nothing is fetched yet.
+    """A connection; nothing is fetched yet. `around`: the surroundings, if they are known.
 
     Raises `Failed`: not-a-repository, no-remote, bad-agent, …
     """
-    settings, repository, git = surroundings(options, environ)
+    settings, repository, git = around or surroundings(options, environ)
     if settings.remote.kind == NOWHERE and not (settings.offline and repository):
         raise error("no-remote", remote=settings.remote.given)
     if repository is None:
@@ -226,10 +235,8 @@ def connect(
     return Connection(settings, repository, git, clock=clock, progress=progress)
 
 
-def surroundings(
-    options: Options, environ: Mapping[str, str]
-) -> tuple[Settings, Repository | None, Git]:
-    """Settings, the repository around the path (None outside of any), and git there."""
+def surroundings(options: Options, environ: Mapping[str, str]) -> Surroundings:
+    """What is configured where a command runs. Raises `Failed`: not-a-repository, bad-config, …"""
     if not options.path.is_dir():
         raise error("not-a-repository", path=options.path)
     named, git = environ.get("GIT_DIR"), git_at(options, environ)
@@ -242,7 +249,7 @@ def surroundings(
         repository = None
     base = (repository.root or repository.git_dir) if repository else None
     settings = config.load(options, environ, git, base)
-    return settings, repository, git
+    return Surroundings(settings, repository, git)
 
 
 def git_in(repository: Repository, environ: Mapping[str, str], deadline: Deadline) -> Git:

@@ -71,10 +71,10 @@ def examine(options: Options, environ: Mapping[str, str]) -> list[Check]:
     """All checks, in the order in which a fault would hide the next ones."""
     checks: list[Check] = []
     try:
-        settings, _, _ = surroundings(options, environ)
+        around = surroundings(options, environ)
         git = git_at(options, environ)  # not bound to this clone: it looks at the server's too
-        checks += [_git_version(git), _configuration(settings)]
-        with Ledger(connect(options, environ)) as ledger:
+        checks += [_git_version(git), _configuration(around.settings)]
+        with Ledger(connect(options, environ, around=around)) as ledger:
             checks += _examine_ledger(ledger, git)
     except CoordledgerError as fault:
         checks.append(_failed("set-up", fault))

@@ -224,25 +224,26 @@ def _first(settings: Settings, max_skew: int) -> First:
 def _init_in_repository(
     options: Options, environ: Mapping[str, str], target: str, max_skew: int
 ) -> Founded:
-    settings, around, _ = surroundings(options, environ)
+    around = surroundings(options, environ)
+    settings, clone, _ = around
     agent = settings.need_agent
     if settings.branch:
         why = "for hosts without hooks: the hook guards refs/coordledger/* alone"
         raise error("bad-value", what="--branch", why=why)
-    if around:
-        _need_unjoined(LocalState(around, settings.ledger))
+    if clone:
+        _need_unjoined(LocalState(clone, settings.ledger))
     path = (options.path / target).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     git = git_at(options, environ)
     repository = create_repository(path, git)
     need_no_ledger(repository, settings.ledger)
     done = hooks.install_hook(path, git)
-    secret = str(SecretFinder(settings, around.root if around else None).home(agent))
+    secret = str(SecretFinder(settings, clone.root if clone else None).home(agent))
     keep = partial(keyfiles.append, secret)
     first = create_in_repository(repository, settings.ledger, _first(settings, max_skew), keep)
-    configured = around is not None and around.git_dir != repository.git_dir
+    configured = clone is not None and clone.git_dir != repository.git_dir
     if configured:
-        remember(options, environ, settings, str(path))
+        remember(around, str(path))
     return Founded(
         ledger=first.commit.record["ledger"],
         ref=LEDGERS + settings.ledger,
@@ -260,14 +261,16 @@ def _init_in_repository(
 def _init_on_remote(
     options: Options, environ: Mapping[str, str], target: str, max_skew: int
 ) -> Founded:
-    with Ledger(connect(options._replace(remote=target), environ)) as ledger:
+    options = options._replace(remote=target)
+    around = surroundings(options, environ)
+    with Ledger(connect(options, environ, around=around)) as ledger:
         connection, settings = ledger.connection, ledger.connection.settings
         agent = settings.need_agent
         _need_unjoined(connection.local)
         secret = str(connection.finder.home(agent))
         create_on_remote(connection, _first(settings, max_skew), partial(keyfiles.append, secret))
         head = ledger.head(refresh=False)
-        remember(options, environ, settings, target)
+        remember(around, target)
         return Founded(
             ledger=head.ledger,
             ref=connection.local.remote_ref,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.client.config import Options
-    from coordledger.client.opening import Connection
+    from coordledger.client.opening import Connection, Surroundings
     from coordledger.client.replica import Progress
     from coordledger.format.signing import Secret
 
@@ -56,9 +56,8 @@ def join(
 
     Raises `Failed`: no-agent, no-remote, not-a-ledger, bad-secret, …; `Integrity`.
     """
-    url = absolute(options, environ, remote)
-    options = options._replace(remote=url)
-    with Ledger(connect(options, environ, progress=progress)) as ledger:
+    options, around = _locate(options, environ, remote)
+    with Ledger(connect(options, environ, around=around, progress=progress)) as ledger:
         connection, settings = ledger.connection, ledger.connection.settings
         agent = settings.need_agent
         given = _given_secret(secret_file)
@@ -66,7 +65,7 @@ def join(
         _need_fit(connection, agent, given, secret_file)
         for secret in given:
             keyfiles.append(str(connection.finder.home(agent)), secret)
-        configured = remember(options, environ, settings, url)
+        configured = remember(around, str(options.remote))
         key = _key_state(connection)
         return Joined(
             head=head,
@@ -81,8 +80,21 @@ def join(
 
 def absolute(options: Options, environ: Mapping[str, str], remote: str) -> str:
     """A path as it will be understood from anywhere; everything else as it is."""
-    settings, _, _ = surroundings(options._replace(remote=remote), environ)
-    return settings.remote.typed_in(options.path)
+    options, _ = _locate(options, environ, remote)
+    return str(options.remote)
+
+
+def _locate(
+    options: Options, environ: Mapping[str, str], remote: str
+) -> tuple[Options, Surroundings]:
+    """The options with `remote` as it will be understood from anywhere, and what is there."""
+    options = options._replace(remote=remote)
+    around = surroundings(options, environ)
+    absolute = around.settings.remote.typed_in(options.path)
+    if absolute == remote:
+        return options, around
+    options = options._replace(remote=absolute)
+    return options, surroundings(options, environ)
 
 
 def _given_secret(path: Path | None) -> list[Secret]:
