@@ -16,7 +16,7 @@ from coordledger.client import replica as replica_module
 from coordledger.client.local_state import LocalState
 from coordledger.client.replica import Replica
 from coordledger.deadline import Deadline
-from coordledger.errors import CoordledgerError, error
+from coordledger.errors import CoordledgerError, Integrity, error
 from coordledger.format import records
 from coordledger.format.chain import AUTHENTIC, INVALID, UNVERIFIED
 from coordledger.format.commit import parse_commit
@@ -392,7 +392,9 @@ def test_a_head_that_was_tampered_with_is_not_believed(
     ):
         reader.local.save(wrong)
         reader.replica._chain = None  # as in a new process
-        assert reader.refuses(reader.replica.position) == "bad-copy"
+        with pytest.raises(Integrity) as caught:
+            reader.replica.position()
+        assert caught.value.code == "bad-copy"
 
 
 def test_nothing_that_stands_in_memory_only_is_named_on_the_disk(
