@@ -1,6 +1,6 @@
 """Grow a long, valid ledger in a bare repository of its own: for measuring and for tests.
 
-Rules: every record is signed with its agent's real key and placed by `Chain.place`, so that
+Rules: every record is signed with its agent's real key and placed by `Chain.propose`, so that
 what comes out is what a fleet would have pushed; there is no second renderer. The same seed
 makes the same work. Objects are written as packs of some thousand records, through git
 itself. It asks no hook (there is no push), and what it makes has only seen this machine.

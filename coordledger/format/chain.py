@@ -180,7 +180,7 @@ class Chain:
     def judge(self, oid: str, content: bytes, parsed: Commit | None = None) -> str:
         """Verify the commit `oid` as the next one and step onto it; its verdict.
 
-        `parsed` is what `commit.parse` makes of it, if the caller has that already.
+        `parsed` is what `parse_commit` makes of it, if the caller has that already.
         AUTHENTIC or UNVERIFIED; raises `RuleBroken`.
         """
         parsed = parsed or parse_commit(oid, content)

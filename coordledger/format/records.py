@@ -1,4 +1,4 @@
-"""The record: one flat object per commit (docs/format.md, sections 4, 6 and 9).
+"""The record: one flat object per commit (docs/format.md, sections 4, 6, 9 and 10).
 
 Rules: the table of a kind in `rules` is the whole shape of a record, as data; `check`
 parses once at the boundary, and what has passed is trusted inside. A record stays the
@@ -78,6 +78,16 @@ def apply(state: State, record: Record, seq: int) -> Changes:
     Raises `RuleBroken` if it does not fit the state.
     """
     return kind_of(record["kind"]).apply(state, record, seq)
+
+
+def admit(state: State, record: Record, now: int) -> None:
+    """What a server adds for a record of this kind (section 10), in the state before it.
+
+    `now` is the server's clock in milliseconds. Raises `RuleBroken`.
+    """
+    kind = kind_of(record["kind"])
+    if kind.admit is not None:
+        kind.admit(state, record, now)
 
 
 def subject(record: Record) -> str:

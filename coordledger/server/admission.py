@@ -16,7 +16,7 @@ import sys
 
 from coordledger import keyfiles
 from coordledger.errors import RuleBroken
-from coordledger.format import timestamps
+from coordledger.format import records, timestamps
 from coordledger.format.chain import AUTHENTIC
 from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
 from coordledger.format.signing import Keyring, Secret
@@ -99,8 +99,7 @@ def admit(
         raise RuleBroken("no-secret", agent=r["agent"], key=r["key"])
     _check_clock(r, state.skew, context.now)
     _check_gap(parent, context)
-    if r["kind"] == "claim":
-        _check_takeovers(r, state, context.now)
+    records.admit(state, r, context.now)
 
 
 def _check_clock(r: Record, skew: int, now: int) -> None:
@@ -119,15 +118,6 @@ def _check_gap(parent: Commit, context: AdmissionContext) -> None:
     if gap > DAY and gap > context.max_gap():
         limit = timestamps.span(context.max_gap())
         raise RuleBroken("gap", gap=timestamps.span(gap), limit=limit, suggest=f"{gap // DAY + 1}d")
-
-
-def _check_takeovers(r: Record, state: State, now: int) -> None:
-    """Nobody takes a task over before its lease and the skew are over by the server's clock."""
-    for item in r["tasks"]:
-        task = state.task(item["task"])
-        if task and task["status"] == "claimed" and now < state.claimable_at(task):
-            at = timestamps.show(state.claimable_at(task))
-            raise RuleBroken("too-early", task=item["task"], claimable_at=at)
 
 
 # -- the surroundings: secrets, settings, environment

@@ -1,7 +1,7 @@
 """What the tests share: a ledger in memory, and everybody's secrets.
 
 Rules: nothing here touches a disk, a clock or a random source, so the same test makes
-the same bytes on each run. `Fleet` plays the writers; whatever a test refuses, both the
+the same bytes on each run. `MemoryLedger` plays the writers; whatever a test refuses, both the
 writer (`Chain.propose`) and the reader (`Chain.judge`) have to refuse alike.
 """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Kind:
     """One kind of record: its shape, its rule and effect, its commit's subject."""
 
-    __slots__ = ("apply", "check", "fields", "subject")
+    __slots__ = ("admit", "apply", "check", "fields", "subject")
 
     def __init__(
         self,
@@ -26,6 +26,7 @@ class Kind:
         apply: Callable[[State, Record, int], Changes],
         subject: Callable[[Record], str],
         check: Callable[[Record], None] | None = None,
+        admit: Callable[[State, Record, int], None] | None = None,
     ) -> None:
         """`fields`: those beside the common ones, or in place of a common one.
 
@@ -35,8 +36,11 @@ class Kind:
         before the record, and time is the record's own `at`; raises `RuleBroken` if the record
         does not fit the state.
         `subject(record)`: of its commit (section 6): printable ASCII.
+        `admit(state, record, now)`: what a server adds for this kind (section 10), where there is
+        any such rule; `now` is its clock in milliseconds; raises `RuleBroken`.
         """
         self.fields, self.check, self.apply, self.subject = fields, check, apply, subject
+        self.admit = admit
 
 
 def need_next_rev(what: str, current: int, record: Record) -> None:

@@ -1,7 +1,8 @@
 """Tasks and their leases: submit, claim, renew, complete, release.
 
-Rules: a task moves by one table, `MOVES`; an illegal move is a missing row. Which moves are
-illegal for somebody else than the holder, and what each adds, is below it.
+Rules: a task moves by one table, `MOVES`; an illegal move is a missing row. What a row cannot
+say stands in the function of the kind: who has to be the holder, what has to fit the epoch, the
+policy, the tasks that this one waits for.
 """
 
 from __future__ import annotations
@@ -183,6 +184,15 @@ def _claim(state: State, record: Record, seq: int) -> Changes:
     return state.with_tasks([_claimed(state, record, item, seq) for item in record["tasks"]])
 
 
+def _admit_claim(state: State, record: Record, now: int) -> None:
+    """Nobody takes a task over before its lease and the skew are over by the server's clock."""
+    for item in record["tasks"]:
+        task = state.task(item["task"])
+        if task and task["status"] == "claimed" and now < state.claimable_at(task):
+            at = timestamps.show(state.claimable_at(task))
+            raise RuleBroken("too-early", task=item["task"], claimable_at=at)
+
+
 def _claim_subject(record: Record) -> str:
     first, *others = record["tasks"]
     what = f"and {len(others)} more" if others else f"epoch {first['epoch']}"
@@ -265,6 +275,7 @@ KINDS = {
         },
         apply=_claim,
         subject=_claim_subject,
+        admit=_admit_claim,
     ),
     "renew": Kind(
         _HELD | {"until": fields.time},

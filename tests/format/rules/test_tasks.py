@@ -12,9 +12,10 @@ from support.memory_ledger import (
     SKEW,
     MemoryLedger,
     files_of,
+    refused,
 )
 
-from coordledger.format import timestamps
+from coordledger.format import records, timestamps
 from coordledger.format.rules.tasks import MOVES
 from coordledger.format.rules.tasks import standing as standing_of
 
@@ -415,3 +416,25 @@ def test_a_refusal_near_the_end_of_time_is_a_refusal():
     fleet.now = timestamps.parse("9999-12-31T23:59:10.000Z")
     fleet.put("bob", "claim", tasks=["t"], until="9999-12-31T23:59:59.999Z")
     assert fleet.refusal("dave", "claim", tasks=["t"]) == "held"
+
+
+class TestAdmission:
+    """Section 10: what a server's clock has to say about a claim."""
+
+    @pytest.mark.parametrize("standing", ["absent", "open", "done"])
+    def test_of_a_task_that_nobody_holds_asks_no_clock(self, standing):
+        fleet = fleet_with(standing)
+        record = fleet.record("dave", "claim", tasks=["t"], reopen=True)
+        records.admit(fleet.state, record, 0)
+
+    def test_of_a_takeover_waits_for_the_end_of_the_lease_and_the_skew(self):
+        fleet = fleet_with("held")
+        free = timestamps.parse(fleet.state.task("t")["until"]) + SKEW
+        record = fleet.record("dave", "claim", tasks=["a", "t"])
+        records.admit(fleet.state, record, free)
+        assert refused(records.admit, fleet.state, record, free - 1) == "too-early"
+
+    def test_of_any_other_kind_asks_no_clock(self):
+        fleet = fleet_with("held")
+        for kind, fields in (("release", {"task": "t"}), ("void", {}), ("submit", {"task": "a"})):
+            records.admit(fleet.state, fleet.record("bob", kind, **fields), 0)
