@@ -533,6 +533,7 @@ def test_it_lands_elsewhere_than_it_was_planned(
     assert len(sequenced.pushes) == 1
     assert (published.seq, published.oid) == (sequenced.ledger.head.seq, sequenced.ledger.head.oid)
     assert published.here.seq == published.seq - 1
+    assert client.replica.refresh().head.oid == published.oid  # type: ignore[union-attr]
     check_promises(sequenced, client, "landed", published.here.record["op"])
 
 
@@ -577,6 +578,14 @@ def test_a_server_that_sequences_is_believed_only_in_its_own_words(
     assert (len(sequenced.pushes), kinds) == (row.pushes, row.kinds)
     op = sequenced.pushes[0].records[0]["op"] if sequenced.pushes else ""
     check_promises(sequenced, client, row.outcome, op)
+
+
+def test_a_server_that_sequences_blames_one_record_by_its_envelope(
+    sequenced: MemoryServer, client: MemoryClient
+) -> None:
+    sequenced.plan.extend([refused("too-early", blames=1)] * 2)
+    assert batch(client, *three()) == ["landed", "too-early", "landed"]
+    assert [len(push.records) for push in sequenced.pushes] == [3, 3, 2]
 
 
 def test_a_server_that_stops_sequencing_is_noticed(
