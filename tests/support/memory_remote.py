@@ -55,7 +55,8 @@ class Ending(NamedTuple):
     `answer`: what the client hears, None for what the server has to say. `sent`: whether bytes
     leave the client. `arrives`: whether the server handles them; `late`: not before `deliver`.
     `first`: what others do before they arrive. `fault`: raised before anything is sent.
-    `blames`: the number of the record, among those pushed, that the answer blames.
+    `blames`: the number of the record, among those pushed, that the answer blames. `dies`: the
+    client ends then, instead of hearing the answer.
     """
 
     answer: Push | None = None
@@ -65,6 +66,7 @@ class Ending(NamedTuple):
     first: Callable[[], object] = lambda: None
     fault: Exception | None = None
     blames: int | None = None
+    dies: bool = False
 
 
 _CUT = Push(UNKNOWN, "the connection was cut")
@@ -90,6 +92,10 @@ def after(act: Callable[[], object], ending: Ending = HONEST) -> Ending:
 def failing(fault: Exception) -> Ending:
     """The client's own disk fails before anything is sent."""
     return Ending(fault=fault, sent=False)
+
+
+class ClientDied(BaseException):
+    """The client's process has ended here: nothing of it runs any more."""
 
 
 class Pushed(NamedTuple):
@@ -168,6 +174,8 @@ class MemoryServer:
             pack = payload.pack()
         if ending.fault:
             raise ending.fault
+        if not ending.sent and ending.dies:
+            raise ClientDied
         if not ending.sent:
             return ending.answer or Push(UNSENT, "not sent")
         objects = _unpack(pack, self.ledger.algo) if pack else {}
@@ -181,6 +189,8 @@ class MemoryServer:
             self._under_way.append(push)
         elif ending.arrives:
             said = self._receive(push)
+        if ending.dies:
+            raise ClientDied
         return _with_blame(ending.answer or said or _CUT, push, ending.blames)
 
     def _receive(self, push: Pushed) -> Push:
@@ -284,7 +294,12 @@ class MemoryRemote:
 
 
 class MemoryClient:
-    """One agent's process: a repository, its copy of the ledger, and a writer."""
+    """One agent's process: a repository, its copy of the ledger, and a writer.
+
+    The repository may be there already, as an earlier process has left it.
+    """
+
+    processes = 0
 
     def __init__(
         self,
@@ -311,7 +326,8 @@ class MemoryClient:
             self.now,
             lambda what, done, of: None,
         )
-        self._path, self._ops = path, 0
+        MemoryClient.processes += 1
+        self._number, self._ops = MemoryClient.processes, 0
         self.secrets = {who: [ledger.secret(who)] for who in ledger.state.agents()}
         self._identity = Identity(agent, session, lambda who: (who, self.secrets[who]))
         self._publisher = publisher or SequencedPublisher(DirectPublisher())
@@ -327,7 +343,7 @@ class MemoryClient:
 
     def _hexadecimal(self, count: int) -> str:
         self._ops += 1
-        return digest("sha256", f"{self._path} {self._ops}".encode()).hex()[: 2 * count]
+        return digest("sha256", f"{self._number} {self._ops}".encode()).hex()[: 2 * count]
 
     def intents(self) -> list[Intent]:
         """What the journal holds, as it lies on the disk."""

@@ -1,0 +1,147 @@
+"""A process may end at any point of a write, and again while the next one settles it.
+
+Rules: the points are those between which something becomes durable, here or on the remote.
+What comes after is another process with the same folder and nothing in memory. Whatever the
+points: an intent lands once or never, its outcome is told as the ledger has it, and what is
+still under way when it is told changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.memory_remote import ClientDied, Ending, MemoryClient, MemoryServer
+
+from coordledger.client import operations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from coordledger.client.journal import Intent
+
+    Process = Callable[[], MemoryClient]
+
+
+@pytest.fixture
+def server() -> MemoryServer:
+    return MemoryServer("bob")
+
+
+@pytest.fixture
+def process(server: MemoryServer, tmp_path: Path, env: dict[str, str]) -> Iterator[Process]:
+    """Starts another process of alice's in the same repository."""
+    started: list[MemoryClient] = []
+
+    def start() -> MemoryClient:
+        started.append(MemoryClient(server, tmp_path / "alice.git", env))
+        server.watch = started[-1].intents
+        return started[-1]
+
+    yield start
+    for client in started:
+        client.close()
+
+
+def before_the_journal(server: MemoryServer, client: MemoryClient) -> None:
+    def record(*intents: Intent) -> None:
+        raise ClientDied
+
+    client.local.journal.record = record  # type: ignore[method-assign]
+
+
+def before_it_is_forgotten(server: MemoryServer, client: MemoryClient) -> None:
+    def forget(*intents: Intent) -> None:
+        raise ClientDied
+
+    client.local.journal.forget = forget  # type: ignore[method-assign]
+
+
+def at_the_push(**ending: bool) -> Callable[[MemoryServer, MemoryClient], None]:
+    return lambda server, client: server.plan.append(Ending(dies=True, **ending))
+
+
+# Where a process ends, and what becomes of the intent: None if there is nothing to settle.
+POINTS: dict[str, tuple[Callable[[MemoryServer, MemoryClient], None], str | None]] = {
+    "before the journal": (before_the_journal, None),
+    "journalled and not sent": (at_the_push(sent=False), "voided"),
+    "sent, and it never arrives": (at_the_push(arrives=False), "voided"),
+    "sent, and it arrives late": (at_the_push(late=True), "voided"),
+    "sent, and it lands": (at_the_push(), "landed"),
+    "answered and not forgotten": (before_it_is_forgotten, "landed"),
+}
+AGAIN = {name: point for name, (point, _) in POINTS.items() if name != "before the journal"}
+
+
+def die_claiming(server: MemoryServer, client: MemoryClient, point: str) -> None:
+    client.replica.refresh()
+    POINTS[point][0](server, client)
+    wanted = operations.claim(["t"])
+    with pytest.raises(ClientDied):
+        client.writer.write(wanted.what, wanted.build)
+    client.close()
+
+
+def check(server: MemoryServer, client: MemoryClient, outcome: str | None) -> None:
+    """Nothing is open, one record or none says how it ended, and late arrivals change nothing."""
+    assert client.intents() == []
+    before = server.ops()
+    server.deliver()
+    assert server.ops() == before
+    kinds = [record["kind"] for record in server.records[2:] if record["kind"] != "send"]
+    assert kinds == {"landed": ["claim"], "voided": ["void"], None: []}[outcome]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_the_next_process_resolves_what_one_has_left(
+    server: MemoryServer, process: Process, point: str
+) -> None:
+    die_claiming(server, process(), point)
+    client = process()
+    outcome = POINTS[point][1]
+    assert [one.outcome for one in client.writer.resolve()] == ([outcome] if outcome else [])
+    check(server, client, outcome)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_the_next_write_settles_what_one_has_left(
+    server: MemoryServer, process: Process, point: str
+) -> None:
+    die_claiming(server, process(), point)
+    client = process()
+    wanted = operations.send("hello", channel="x")
+    client.writer.write(wanted.what, wanted.build)
+    outcome = POINTS[point][1]
+    assert [one.outcome for one in client.writer.resolve()] == ([outcome] if outcome else [])
+    check(server, client, outcome)
+
+
+@pytest.mark.parametrize("how", ["resolve", "the next write"])
+@pytest.mark.parametrize("again", AGAIN)
+@pytest.mark.parametrize("point", [name for name, (_, outcome) in POINTS.items() if outcome])
+def test_a_process_that_ends_while_it_settles_is_settled_after_in_turn(
+    server: MemoryServer, process: Process, point: str, again: str, how: str
+) -> None:
+    die_claiming(server, process(), point)
+    second = process()
+    wanted = operations.send("hello", channel="x")
+    AGAIN[again](server, second)
+    try:
+        if how == "resolve":
+            second.writer.resolve()
+        else:
+            second.writer.write(wanted.what, wanted.build)
+    except ClientDied:
+        second.close()
+    server.plan.clear()
+    third = process()
+    settled = third.writer.resolve()
+    ends = {record["op"]: record["kind"] for record in server.records}
+    for one in settled:
+        assert one.outcome in ("landed", "voided")
+        assert (ends[one.op] == "void") == (one.outcome == "voided")
+    assert third.intents() == []
+    before = server.ops()
+    server.deliver()
+    assert server.ops() == before
