@@ -67,19 +67,28 @@ class Reader:
         Raises `RuleBroken`: too-large, bad-push.
         """
         oid = self._ref(name) if name.startswith("refs/") else name
+        return self.find_loose(oid, limit) or self.find_by_git(name, limit)
+
+    def find_loose(self, oid: str, limit: int = MAX_OBJECT) -> Found | None:
+        """As `find`, of an object that has the plain form; its content is the id's."""
         if is_digest(oid):
             for folder in self._folders:
                 found = _loose(_path(folder, oid), oid, limit)
                 if found is not None:
                     return found
-        return self._by_git(name, limit)
+        return None
+
+    def find_by_git(self, name: str, limit: int = MAX_OBJECT) -> Found | None:
+        """As `find`, of any object; git does not look whether what is packed is the id's."""
+        return self._from_git(lambda git: git.find(name, limit))
+
+    def has_loose(self, oid: str) -> bool:
+        """Whether there is a file for the object, whatever is in it."""
+        return any(posix.access(_path(folder, oid), posix.F_OK) for folder in self._folders)
 
     def find_all(self, names: list[str], limit: int = MAX_OBJECT) -> dict[str, Found]:
         """As `CatFile.find_all`."""
         return self._from_git(lambda git: git.find_all(names, limit))
-
-    def _by_git(self, name: str, limit: int) -> Found | None:
-        return self._from_git(lambda git: git.find(name, limit))
 
     def _from_git(self, ask: Callable[[CatFile], _T]) -> _T:
         if self._git is None:

@@ -89,14 +89,11 @@ class Repository:
     def read(self, oid: str) -> bytes:
         """The content of an object; KeyError if it is not there, or if that is no id.
 
-        Raises `Integrity`: bad-copy. git does not look whether what is packed is the id's.
+        Raises `Integrity`: bad-copy.
         """
-        found = self._find(oid)
-        if found is None:
+        content = self._find(oid)
+        if content is None:
             raise KeyError(oid)
-        _, kind, content = found
-        if object_id(kind, content, self.algo) != oid:
-            raise _damaged(oid)
         return content
 
     def read_ahead(self, oids: list[str]) -> None:
@@ -116,6 +113,8 @@ class Repository:
 
     def has(self, oid: str) -> bool:
         """Whether it is there, in whatever state."""
+        if self._is_id(oid) and self._objects_here().has_loose(oid):
+            return True
         try:
             return self._find(oid) is not None
         except Integrity:
@@ -124,21 +123,30 @@ class Repository:
     def _is_id(self, oid: str) -> bool:
         return is_hex(oid, LENGTHS[self.algo])
 
-    def _find(self, oid: str) -> Found | None:
+    def _find(self, oid: str) -> bytes | None:
+        """The content, hashed once."""
         if not self._is_id(oid):
             return None
         if oid in self._ahead:
-            return self._ahead.pop(oid)
+            return self._checked(self._ahead.pop(oid))
+        reader = self._objects_here()
         for _ in range(2):  # git may have been killed, which says nothing of the object
             with contextlib.suppress(RuleBroken):
-                found = self._objects_here().find(oid)
-                if found:
-                    return found
+                if loose := reader.find_loose(oid):
+                    return loose[2]
+                if packed := reader.find_by_git(oid):
+                    return self._checked(packed)
                 break
         # For git, what it cannot read is missing; -e asks for no more than a file.
         if self._run("cat-file", "-e", oid).code == 0:
             raise _damaged(oid)
         return None
+
+    def _checked(self, found: Found) -> bytes:
+        oid, kind, content = found
+        if object_id(kind, content, self.algo) != oid:
+            raise _damaged(oid)
+        return content
 
     def write(self, objects: Objects, pack: Callable[[], bytes] | None = None) -> None:
         """Add objects (id -> kind, content); those that are here already are left alone.

@@ -46,7 +46,7 @@ from coordledger.deadline import Deadline, unix_ms
 from coordledger.errors import error
 from coordledger.format.names import LEDGERS
 from coordledger.format.rules import load_all
-from coordledger.git.cat_file import CatFile
+from coordledger.git.cat_file import MAX_OBJECT, CatFile
 from coordledger.git.loose import Reader
 from coordledger.git.pktline import FLUSH
 from coordledger.git.process import Git, child_environment
@@ -203,10 +203,10 @@ class _Objects(Reader):
         super().__init__(environ)
         self._repository = repository
 
-    def _by_git(self, name: str, limit: int) -> Found | None:
+    def find_by_git(self, name: str, limit: int = MAX_OBJECT) -> Found | None:
         if name.startswith(LEDGERS):  # always anew
-            return super()._by_git(name, limit)
-        return self._repository.find(name, limit) or super()._by_git(name, limit)
+            return super().find_by_git(name, limit)
+        return self._repository.find(name, limit) or super().find_by_git(name, limit)
 
 
 def _not_configured(_: dict[str, str]) -> NoReturn:

@@ -9,6 +9,8 @@ ledger open, with a remote on the same machine:
 - read: objects that the client reads; written: those that it writes into its own
   repository; landed: those that are new on the remote
 - macs: of records, that the client computes to sign them or to verify them: once for each
+- hashed: objects whose id the client computes, to make or to check them
+- deflated: contents that the client deflates, as loose objects and for the pack
 - processes: all that are started, git's own children and the hook's too; syncs: waits for
   a disk, but for those for the folders of loose objects: how many these are is chance. These
   two only where strace is installed, and with the git that they were counted with: versions
@@ -53,29 +55,31 @@ COLUMNS = [
     "written",
     "landed",
     "macs",
+    "hashed",
+    "deflated",
     "processes",
     "syncs",
 ]
 EXPECTED = {
-    "claim":                           (1, 1, 0, 0, 5, 5, 1, 6, 4),
-    "claim, held by another":          (1, 0, 1, 1, 0, 0, 3, 1, 0),
-    "claim, just lost":                (2, 1, 1, 2, 5, 0, 3, 7, 4),
-    "claim, behind":                   (3, 2, 1, 1, 10, 5, 2, 13, 8),
-    "renew":                           (1, 1, 0, 1, 5, 5, 2, 6, 4),
-    "batch of 20":                     (2, 1, 0, 0, 100, 100, 20, 8, 8),
-    "complete":                        (1, 1, 0, 1, 5, 5, 2, 7, 4),
-    "tasks":                           (1, 0, 1, 27, 0, 0, 27, 1, 0),
-    "tasks, behind":                   (2, 0, 2, 29, 5, 0, 28, 7, 2),
-    "inbox":                           (1, 0, 1, 0, 0, 0, 0, 1, 0),
-    "hook":                            (0, 0, 0, 0, 0, 0, 0, 2, 0),
-    "join":                            (9, 2, 1, 32, 0, 0, 33, 22, 4),
-    "sequenced: claim":                (1, 1, 0, 0, 5, 7, 1, 8, 11),
-    "sequenced: claim, just lost":     (2, 1, 1, 2, 5, 1, 3, 13, 4),
-    "sequenced: claim, behind":        (1, 1, 0, 0, 0, 6, 1, 8, 9),
-    "sequenced: batch of 20":          (2, 1, 0, 0, 100, 120, 20, 10, 108),
-    "resident: claim":                 (1, 1, 0, 0, 5, 5, 1, 7, 4),
-    "resident: batch of 20":           (2, 1, 0, 0, 100, 100, 20, 8, 8),
-    "resident: hook":                  (1, 0, 0, 0, 0, 0, 0, 3, 0),
+    "claim":                         (1, 1, 0, 0, 5, 5, 1, 5, 10, 6, 4),
+    "claim, held by another":        (1, 0, 1, 1, 0, 0, 3, 1, 0, 1, 0),
+    "claim, just lost":              (2, 1, 1, 2, 5, 0, 3, 12, 5, 7, 4),
+    "claim, behind":                 (3, 2, 1, 1, 10, 5, 2, 16, 15, 13, 8),
+    "renew":                         (1, 1, 0, 1, 5, 5, 2, 6, 10, 6, 4),
+    "batch of 20":                   (2, 1, 0, 0, 100, 100, 20, 100, 100, 8, 8),
+    "complete":                      (1, 1, 0, 1, 5, 5, 2, 6, 10, 7, 4),
+    "tasks":                         (1, 0, 1, 27, 0, 0, 27, 27, 0, 1, 0),
+    "tasks, behind":                 (2, 0, 2, 29, 5, 0, 28, 34, 0, 7, 2),
+    "inbox":                         (1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0),
+    "hook":                          (0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0),
+    "join":                          (9, 2, 1, 32, 0, 0, 33, 188, 2, 22, 4),
+    "sequenced: claim":              (1, 1, 0, 0, 5, 7, 1, 7, 7, 8, 11),
+    "sequenced: claim, just lost":   (2, 1, 1, 2, 5, 1, 3, 14, 2, 13, 4),
+    "sequenced: claim, behind":      (1, 1, 0, 0, 0, 6, 1, 7, 2, 8, 9),
+    "sequenced: batch of 20":        (2, 1, 0, 0, 100, 120, 20, 121, 121, 10, 108),
+    "resident: claim":               (1, 1, 0, 0, 5, 5, 1, 5, 10, 7, 4),
+    "resident: batch of 20":         (2, 1, 0, 0, 100, 100, 20, 100, 100, 8, 8),
+    "resident: hook":                (1, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0),
 }  # fmt: skip
 
 FANS = re.compile(r"/objects(/[0-9a-f]{2})?>")

@@ -138,7 +138,7 @@ def test_an_update_writes_nothing_and_leaves_the_tree_as_it_was(files, changes):
     assert {path: tree.get(path) for path in files} == files
 
 
-@settings(max_examples=12)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(FILES, min_size=1, max_size=6), ALGOS)
 def test_real_git_writes_the_same_trees(tmp_path_factory, sets, algo):
     at = tmp_path_factory.mktemp("git")

@@ -13,9 +13,10 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
-from coordledger import Ledger
+from coordledger import Ledger, hashes
 from coordledger.client.config import Options
 from coordledger.client.opening import connect
 from coordledger.format.signing import Secret
@@ -25,6 +26,7 @@ from coordledger.setup import joining
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 MARK, END = "/coordledger-counts/", "end"
 
@@ -98,7 +100,7 @@ class Work:
 
 def main() -> None:
     clone, other, trace, *operations = sys.argv[1:]
-    reads = macs = 0
+    reads = macs = hashed = deflated = 0
     read, sign = Repository.read, Secret.sign
 
     def counted_read(self: Repository, oid: str) -> bytes:
@@ -111,6 +113,22 @@ def main() -> None:
         macs += 1
         return sign(self, payload)
 
+    def counted_ids(compute: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        def counted(data: bytes) -> Any:
+            nonlocal hashed
+            hashed += data.startswith((b"blob ", b"tree ", b"commit "))
+            return compute(data)
+
+        return counted
+
+    def counted_deflate(*settings: int) -> Any:
+        nonlocal deflated
+        deflated += 1
+        return compressobj(*settings)
+
+    made = hashes._with_hashlib()
+    hashes._made, hashes._left = {name: counted_ids(f) for name, f in made.items()}, 0
+    compressobj, zlib.compressobj = zlib.compressobj, counted_deflate
     Repository.read = counted_read  # type: ignore[method-assign]
     Secret.sign = counted_sign  # type: ignore[method-assign]
     with Ledger.open(clone, "alice") as alice, Ledger.open(other, "bob") as bob:
@@ -122,7 +140,7 @@ def main() -> None:
             prepare, act = work.operations[name]
             prepare()
             before = objects(here), objects(work.server), Path(trace).stat().st_size
-            reads = macs = 0
+            reads = macs = hashed = deflated = 0
             mark(name)
             act()
             mark(END)
@@ -139,6 +157,8 @@ def main() -> None:
                 "written": objects(here) - before[0],
                 "landed": objects(work.server) - before[1],
                 "macs": macs,
+                "hashed": hashed,
+                "deflated": deflated,
             }
             print(json.dumps({name: found}), flush=True)
 
