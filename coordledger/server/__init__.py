@@ -1,1 +1,1 @@
-"""What runs where the repository lives: the hooks and the resident process."""
+"""The programs that run where the repository lives: two hooks and the resident process."""

@@ -1,4 +1,4 @@
-"""What a server adds to the verdict on a record (docs/format.md, section 10).
+"""Admission: the rules that a server adds to the verdict on a record (docs/format.md, section 10).
 
 Rules of this file:
 - A server admits authentic records only, of its own clock, within the bounds of one push.
@@ -43,7 +43,7 @@ _MILESTONES = {16, 32, *range(_LOT, MAX_RECORDS, _LOT)}
 
 
 class AdmissionContext:
-    """What decides beside the chain: the objects that a push sees, secrets, clock, settings."""
+    """All that decides beside the chain: the objects that a push sees, secrets, clock, settings."""
 
     def __init__(
         self, objects: Reader, keyring: Keyring, now: int, max_gap: Callable[[], int]
@@ -89,7 +89,7 @@ def new_commits(
 def admit(
     verdict: str, r: Record, parent: Commit | None, state: State, context: AdmissionContext
 ) -> None:
-    """What a server adds to the verdict on a record; `state` is the parent's.
+    """Check what a server adds to the verdict on a record; `state` is the parent's.
 
     Raises `RuleBroken`.
     """
@@ -155,6 +155,6 @@ def configured_gap(environ: dict[str, str]) -> int:
 
 
 def environment() -> dict[str, str]:
-    """What `os.environ` has, without `os`: its import takes longer than a record's check."""
+    """The same as `os.environ`, without `os`: its import takes longer than a record's check."""
     code = (sys.getfilesystemencoding(), "surrogateescape")
     return {name.decode(*code): value.decode(*code) for name, value in posix.environ.items()}

@@ -13,10 +13,12 @@ It decides nothing: `sequencer` does.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from coordledger import files
 from coordledger.errors import RuleBroken
-from coordledger.server.sequencer import refused, wait_by_polling
+from coordledger.server.sequencer import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,8 +88,14 @@ class Combiner:
                 one.outcome = refused(one.new, broken)
         if not pushes:
             return
-        with sequencer.lock(wait_by_polling):
+        with sequencer.lock(_poll):
             pushes = [(one, push) for one, push in pushes if one.waits()]
             outcomes = sequencer.run([push for _, push in pushes])
         for (one, _), outcome in zip(pushes, outcomes, strict=True):
             one.outcome = outcome
+
+
+def _poll(fd: int, seconds: int) -> bool:
+    """Wait for a lock as any thread may."""
+    end = time.monotonic() + seconds
+    return files.lock_by_polling(fd, lambda: time.monotonic() > end, 0.002)

@@ -2,7 +2,7 @@
 
 Rules of this file:
 - It decides nothing of its own: `pre_receive.judge` and `sequencer` do, with the same inputs.
-  What they could not decide from the request alone is answered with `unsure`. A hook takes
+  A request that they cannot decide by itself is answered with `unsure`. A hook takes
   everything but a clear yes or no for `unsure` and does the work itself.
 - So it may be killed or stopped at any moment: only speed is lost.
 - It remembers nothing from one request to the next but a running `git cat-file` for the
@@ -70,12 +70,12 @@ PATIENCE = 5.0  # seconds for a request to arrive; the hook waits no longer for 
 SWITCHES = 0.0005  # seconds: a small push does not wait long while a large one is verified
 PREFIX = (b"action=get", b"timeout=", b"coordledger 1 ")
 UNSURE = "unsure"
-# What may have come from the surroundings of this process rather than from the push.
+# Refusals that may come from the surroundings of this process rather than from the push.
 _DOUBTS = {"hook-broken", "bad-push", "no-secret"}
 
 
 class Request:
-    """What was asked: a kind, named values, and lines."""
+    """A question: a kind, named values, and lines."""
 
     def __init__(self, data: bytes, waits: Callable[[], bool]) -> None:
         """Raises `ValueError` if it is not whole, or none of ours. `waits()`: the asker does."""
@@ -197,7 +197,7 @@ def hangs(path: Path, patience: float = 2.0) -> bool:
 
 
 class _Objects(Reader):
-    """What a push sees; of what is packed, permanent objects come from the running git."""
+    """The objects that a push sees; permanent ones that are packed come from the running git."""
 
     def __init__(self, environ: dict[str, str], repository: ServedRepository) -> None:
         super().__init__(environ)
@@ -250,7 +250,7 @@ def _proc_receive(request: Request, repository: ServedRepository) -> str:
     return "\n".join([f"reported {packets}", *map(str, outcome.answers)])
 
 
-# What can be asked: a kind, and what answers it.
+# The kinds of requests, and what answers each.
 KINDS: dict[str, Callable[[Request, ServedRepository], str]] = {
     "pre-receive": _pre_receive,
     "proc-receive": _proc_receive,

@@ -58,7 +58,7 @@ def judge_updates(
             raise RuleBroken("bad-push", why="the list of refs is cut off")
         for line in pushed.decode("ascii", "surrogateescape").split("\n")[:-1]:
             old, new, ref = parse_update(line)
-            if not _is_ours(ref, made=bool(new.strip("0"))):
+            if not _is_ours(ref, deleted=not new.strip("0")):
                 continue
             commit = new
             if ref in seen:  # no client of git's does that; each would cost a full check
@@ -79,8 +79,8 @@ def _refused(commit: str, fault: Exception) -> Refused:
     return answers.refused(commit, fault)
 
 
-def _is_ours(ref: str, *, made: bool) -> bool:
-    """Whether the hook decides about a ref; `made`: the push does not delete it."""
+def _is_ours(ref: str, *, deleted: bool) -> bool:
+    """Whether the hook decides about a ref; `deleted`: that is what the push asks for."""
     # A file system that folds case would store refs/Coordledger/x as our ref's file.
     lower = ref.lower()
     if "/".join(lower.split("/")[:2]) in (LEDGERS[:-1], TRIES[:-1]):
@@ -88,7 +88,9 @@ def _is_ours(ref: str, *, made: bool) -> bool:
     # As soon as refs/heads/refs/coordledger/x exists, `git push` takes refs/coordledger/x for
     # ambiguous and pushes nothing; and it takes refs/heads/refs/for/coordledger/x for what is
     # meant by refs/for/coordledger/x. Such a ref may be removed, and not made.
-    return made and (lower.startswith(FOR) or f"/{LEDGERS}" in lower or f"/{FOR}" in lower)
+    if deleted:
+        return False
+    return lower.startswith(FOR) or f"/{LEDGERS}" in lower or f"/{FOR}" in lower
 
 
 def _judge_for(ref: str, *, sequenced: bool) -> None:
@@ -154,7 +156,7 @@ def judge(
 
 
 def main(environ: dict[str, str], *, sequenced: bool = False) -> int:
-    """What `coordledger hook pre-receive` runs: 0 lets the push pass, 1 refuses it."""
+    """The program of `coordledger hook pre-receive`: 0 lets the push pass, 1 refuses it."""
     pushed, now = sys.stdin.buffer.read(MAX_INPUT + 1), unix_ms()
     refused = judge(pushed, environ, now, sequenced=sequenced)
     if refused:
@@ -163,7 +165,7 @@ def main(environ: dict[str, str], *, sequenced: bool = False) -> int:
 
 
 def start() -> NoReturn:
-    """What the hook's shell script runs: `main`, without `os` and without tidying up."""
+    """The hook's shell script runs this: `main`, without `os` and without tidying up."""
     code = main(environment(), sequenced=sys.argv[2:] == ["sequenced"])
     sys.stderr.flush()
     posix._exit(code)  # noqa: SLF001 - its public name is in os

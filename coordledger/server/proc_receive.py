@@ -15,7 +15,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from coordledger import answers
+from coordledger import answers, files
 from coordledger.answers import Unknown
 from coordledger.errors import RuleBroken
 from coordledger.format.names import FOR, LEDGERS, is_identifier
@@ -24,7 +24,7 @@ from coordledger.git.loose import Reader
 from coordledger.git.pktline import FLUSH, ProtocolError
 from coordledger.git.refs import parse_update
 from coordledger.server.admission import MAX_INPUT, environment, server_keyring
-from coordledger.server.sequencer import Outcome, Sequencer, Unsure, refused, wait_in_line
+from coordledger.server.sequencer import Outcome, Sequencer, Unsure, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _MAY_STILL_LAND = ("busy", "hook-broken")
 
 
 def read_lines(take: Callable[[int], bytes]) -> list[bytes]:
-    """What git says up to its next flush. Raises `RuleBroken`: bad-push."""
+    """The lines that git says up to its next flush. Raises `RuleBroken`: bad-push."""
     try:
         packets = pktline.read(take, MAX_INPUT)
     except ProtocolError:
@@ -97,7 +97,7 @@ def is_atomic(version: bytes) -> bool:
 
 
 def report(ref: str, outcome: Outcome) -> bytes:
-    """What receive-pack is told about one command."""
+    """The report to receive-pack about one command."""
     if outcome.code:
         return packet(f"ng {ref} {outcome.code}")
     lines = [f"ok {ref}", f"option refname {LEDGERS}{ref.removeprefix(FOR)}"]
@@ -123,7 +123,7 @@ def land_command(
             raise RuleBroken("no-delete")
         sequencer = make(name)
         push = sequencer.read_push(new)  # all that can be done before the turn comes
-        with sequencer.lock(wait_in_line):
+        with sequencer.lock(files.lock_in_line):
             return sequencer.run([push])[0]
     except Unsure as unsure:
         return Unknown(new, str(unsure))
@@ -173,7 +173,7 @@ def answer_commands(
 
 
 def main(environ: dict[str, str], version: bytes = b"", given: bytes = b"") -> int:
-    """What `coordledger hook proc-receive` runs: 0 if every command has an answer.
+    """The program of `coordledger hook proc-receive`: 0 if every command has an answer.
 
     `version` and `given` are what the shell has read of git's words.
     """
@@ -196,7 +196,7 @@ def main(environ: dict[str, str], version: bytes = b"", given: bytes = b"") -> i
 
 
 def start() -> NoReturn:
-    """What the hook's shell script runs: `main`, without `os` and without tidying up."""
+    """The hook's shell script runs this: `main`, without `os` and without tidying up."""
     code = (sys.getfilesystemencoding(), "surrogateescape")
     answered = main(environment(), *(text.encode(*code) for text in sys.argv[2:]))
     sys.stderr.flush()

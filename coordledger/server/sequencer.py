@@ -22,9 +22,8 @@ It does not talk with git's receive-pack (`proc_receive`) and gathers no pushes 
 from __future__ import annotations
 
 import posix
-import time
 
-from coordledger import answers, files
+from coordledger import answers
 from coordledger.answers import Landed
 from coordledger.deadline import unix_ms
 from coordledger.errors import RuleBroken
@@ -211,8 +210,8 @@ class Sequencer:
         """The records that a push of `new` brings. Raises `RuleBroken`."""
         return read_push(new, self._at_head(), self._objects)
 
-    def lock(self, wait: Callable[[int, int], None]) -> Lock:
-        """The ledger's lock among processes; `wait` is one of the two ways below."""
+    def lock(self, wait: Callable[[int, int], bool]) -> Lock:
+        """The ledger's lock among processes."""
         return Lock(f"{self.git_dir}/coordledger/{self.name}.lock", wait)
 
     def run(self, pushes: list[PushedRecords]) -> list[Outcome]:
@@ -294,30 +293,19 @@ class Sequencer:
 class Lock:
     """A ledger's lock among processes. The kernel takes it from a process that dies."""
 
-    def __init__(self, path: str, wait: Callable[[int, int], None]) -> None:
+    def __init__(self, path: str, wait: Callable[[int, int], bool]) -> None:
+        """`wait(fd, seconds)` is False if the lock was not to be had in that time."""
         self._path, self._wait = path, wait
 
     def __enter__(self) -> None:
         """Raises `RuleBroken`: busy."""
         self._fd = posix.open(self._path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
         try:
-            self._wait(self._fd, TURN_SECONDS)
+            if not self._wait(self._fd, TURN_SECONDS):
+                raise RuleBroken("busy", why=f"no turn within {TURN_SECONDS} s")
         except BaseException:
             posix.close(self._fd)
             raise
 
     def __exit__(self, *_: object) -> None:
         posix.close(self._fd)
-
-
-def wait_in_line(fd: int, seconds: int) -> None:
-    """Wait for a lock as the kernel lines processes up; for a process with one thread."""
-    if not files.lock_in_line(fd, seconds):
-        raise RuleBroken("busy", why=f"no turn within {seconds} s")
-
-
-def wait_by_polling(fd: int, seconds: int) -> None:
-    """Wait for a lock by asking again; for any thread."""
-    end = time.monotonic() + seconds
-    if not files.lock_by_polling(fd, lambda: time.monotonic() > end, 0.002):
-        raise RuleBroken("busy", why=f"no turn within {seconds} s")

@@ -1,4 +1,4 @@
-"""What set-up writes into configuration: remote, agent, ledger, for the commands that follow.
+"""Configuration that set-up writes: remote, agent, ledger, for the commands that follow.
 
 Rules: only `coordledger.*` is written, to the clone's own configuration, or to the user's file
 outside of any clone. Secrets are never written there.

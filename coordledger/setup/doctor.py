@@ -218,7 +218,7 @@ def _sample(connection: Connection, chain: Chain, *, forged: bool) -> Proposal:
 
 
 def _payload(repository: Repository, sample: Proposal) -> PushPayload:
-    """What a push of the sample brings; the clone keeps nothing of it but for git's own push."""
+    """The sample, to be pushed; the clone keeps nothing of it but for git's own push."""
     return PushPayload(
         lambda: repository.pack(sample.objects),
         lambda: None,

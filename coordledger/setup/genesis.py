@@ -50,7 +50,7 @@ LEAST_SKEW, MOST_SKEW = 1, 3600  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Founded:
-    """What `init` made. `master` and `secret` are paths, never the secrets."""
+    """The result of `init`. `master` and `secret` are paths, never the secrets."""
 
     ledger: str
     ref: str
@@ -73,7 +73,7 @@ def mint() -> Secret:
 
 
 class First(NamedTuple):
-    """What a ledger's first record says, but for keys: `max_skew` in seconds, `now` in
+    """The contents of a ledger's first record, but for keys: `max_skew` in seconds, `now` in
     milliseconds since 1970, `nonce` and `op` fresh random bytes in hex.
     """
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What `join` found. `key`: ready, no-secret, revoked or not-enrolled."""
+    """The result of `join`. `key`: ready, no-secret, revoked or not-enrolled."""
 
     head: Head
     remote: str
@@ -124,7 +124,7 @@ def _need_fit(
         raise error("bad-secret", where=secret_file, why=why)
 
 
-# What is said of an agent's key, for each reason why there is none to sign with.
+# How an agent's key is reported, for each reason why there is none to sign with.
 _WITHOUT_KEY = {
     "unknown-agent": "not-enrolled",
     "no-secret-found": "no-secret",

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def combiner(own_attacker: Attacker) -> Combiner:
-    """One in this process. What it is to land has to be in the remote already: `bring`."""
+    """One in this process. The remote has to have the commits that it is to land: `bring`."""
     own_attacker.fleet.git("config", "core.logAllRefUpdates", "always")
     remote = str(own_attacker.fleet.remote)
     environ = own_attacker.fleet.env | {"GIT_DIR": remote}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def request(attacker: Attacker, new: str, *, there: Path | None = None, objects: str = "") -> bytes:
-    """What the hook asks; without quarantine the forge's own objects are seen."""
+    """The hook's request; without quarantine the attacker's own objects are seen."""
     remote = attacker.fleet.remote
     head = f"coordledger 1 pre-receive\ndir={there or remote}\nobjects={objects}\n"
     head += f"alternates={attacker.folder / 'objects'}\nsequenced=\n\n"
@@ -35,7 +35,7 @@ def request(attacker: Attacker, new: str, *, there: Path | None = None, objects:
 
 
 def say(fleet: Fleet, data: bytes) -> str:
-    """What the resident answers."""
+    """The answer of the resident."""
     with closing(socket.socket(socket.AF_UNIX)) as asking:
         asking.settimeout(20)
         asking.connect(f"/proc/self/fd/{_folder(fleet)}/socket")

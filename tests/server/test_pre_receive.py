@@ -1,4 +1,4 @@
-"""What the server lets in: real pushes by plain git against the real hook."""
+"""The pre-receive hook: real pushes by plain git against the real hook."""
 
 from __future__ import annotations
 

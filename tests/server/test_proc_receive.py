@@ -94,7 +94,7 @@ def test_refs_of_one_push_are_answered_each_on_its_own(own_attacker: Attacker) -
 def test_the_rest_of_a_refused_commit_does_not_speak_for_the_next_ledger(
     own_attacker: Attacker,
 ) -> None:
-    """What is above the limit stays in git's pipe, behind which the next answers come."""
+    """Bytes above the limit stay in git's pipe, behind which the next answers come."""
     fleet, lie = own_attacker.fleet, b"no record"
     for name in ("aaa", "bbb"):
         fleet.git("update-ref", f"refs/coordledger/{name}", own_attacker.tip)

@@ -1,8 +1,8 @@
-"""What somebody has who writes to the remote with plain git: bytes, trees, commits, pushes.
+"""An attacker who writes to the remote with plain git: bytes, trees, commits, pushes.
 
-Rules: a `Forge` is a bare repository that borrows the remote's objects, so that it can
+Rules: an `Attacker` is a bare repository that borrows the remote's objects, so that it can
 take anything out of the ledger and put anything on top. It obeys no rule unless asked to
-(`place`). It knows the master, because tests also need records that are right in all but
+(`propose`). It knows the master, because tests also need records that are right in all but
 one thing; a test that plays somebody without secrets uses none of it.
 """
 
@@ -147,7 +147,7 @@ class Attacker(memory_ledger.MemoryLedger):
         return Chain(self.raw, keyring or Keyring(), head, self.algo)
 
     def raw(self, oid: str) -> bytes:
-        with self._one_at_a_time:  # pools of threads push through one forge
+        with self._one_at_a_time:  # pools of threads push through one attacker
             return self._store.read(oid)
 
     def stolen(self, oid: str) -> Signed:
@@ -303,7 +303,7 @@ class Attacker(memory_ledger.MemoryLedger):
         }
 
     def hook(self, pushed: bytes, **environ: str) -> Pushed:
-        """The hook alone, with any standard input. It sees what the forge has."""
+        """The hook alone, with any standard input. It sees what the attacker has."""
         env = self.fleet.env | {
             "GIT_DIR": ".",
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self.folder / "objects"),
