@@ -21,10 +21,10 @@ def maker(request, monkeypatch):
 
 
 @pytest.mark.parametrize("algo", ["sha1", "sha256"])
-@pytest.mark.parametrize("size", [*range(130), 1000, 65_536, 300_000])
-def test_a_digest_is_that_of_hashlib(algo, size):
-    data = bytes(n * n % 251 for n in range(size))
-    assert hashes.digest(algo, data) == hashlib.new(algo, data).digest()
+def test_a_digest_is_that_of_hashlib(algo):
+    data = bytes(n * n % 251 for n in range(300_000))
+    for size in (*range(130), 1000, 65_536, len(data)):
+        assert hashes.digest(algo, data[:size]) == hashlib.new(algo, data[:size]).digest(), size
 
 
 @given(st.binary(max_size=200), st.binary(max_size=300))
