@@ -182,21 +182,6 @@ def test_another_history_of_the_same_ledger_takes_none_of_it(
     assert attacker.refusal(attacker.render(signed)) == "bad-base"
 
 
-def test_an_intent_older_than_1024_records_is_dead(
-    make_fleet: Callable[..., Fleet], attacker_for: Callable[..., Attacker]
-) -> None:
-    """And one push may bring 1,024."""
-    fleet = make_fleet(max_skew=3600)
-    attacker = attacker_for(fleet)
-    old, landed = attacker.signed("alice", "submit", task="old"), attacker.signed("alice", "void")
-    assert attacker.push(attacker.propose(landed)).slug == ""
-    above = attacker.voids(1024)
-    attacker.propose(old, on=above[-2])  # the last moment at which it fits
-    assert attacker.push(above[-1]).slug == ""
-    for signed in (old, landed):
-        assert attacker.refusal(attacker.render(signed)) == "bad-base"
-
-
 def test_the_second_implementation_agrees_with_what_landed(full: Fleet) -> None:
     count = int(full.git("rev-list", "--count", LEDGER_REF))
     assert second_opinion(full.remote) == count

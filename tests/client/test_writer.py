@@ -393,22 +393,6 @@ def test_a_lost_claim_is_lost_on_the_newest_state_only(t: str, fleet: Fleet) -> 
     assert bob.claim(t).outcome == "won"
 
 
-def test_a_write_from_a_copy_that_is_far_behind_finds_its_way(fleet):
-    """More records than a base may be old: it was not sent, so that it takes a newer one."""
-    fleet.ledger("bob").head()
-    alice = fleet.ledger("alice")
-    wanted = [(f"submit {n}", _submit(f"t{n}")) for n in range(1100)]
-    alice.connection.begin()
-    landed = alice.connection.writer().write_all(wanted)
-    assert [one.seq for one in landed] == list(range(landed[0].seq, landed[0].seq + 1100))
-    assert fleet.ledger("bob").claim("t0").won
-
-
-def _submit(task: str):
-    fields = {"task": task, "rev": 1, "priority": 0, "meta": {}, "after": []}
-    return lambda now, at: ("submit", fields)
-
-
 def test_the_rest_of_a_batch_never_rewinds_what_settled_one_of_it(
     make_fleet: Callable[..., Fleet],
 ) -> None:

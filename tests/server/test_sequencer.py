@@ -205,26 +205,6 @@ def test_a_chain_whose_beginning_has_landed_goes_on_from_there(
     is_sound(attacker)
 
 
-def test_1025_records_are_too_many_and_so_are_1025_between(own_attacker: Attacker) -> None:
-    head = own_attacker.tip
-    oids = own_attacker.voids(1025)
-    stale = submitted(own_attacker, "stale")
-    assert send(own_attacker, oids[-1]).slug == "too-many-records"
-    assert own_attacker.tip == head
-    assert len(landed(send(own_attacker, oids[-2]))) == 1024
-    assert len(landed(send(own_attacker, stale))) == 1  # 1,024 have landed since
-    late = own_attacker.propose(own_attacker.signed("alice", "void", on=oids[0]), on=oids[0])
-    grow(own_attacker, 2)
-    assert (
-        send(own_attacker, late).slug == "bad-genesis"
-    )  # what is below is out of reach: all comes
-    assert send(own_attacker, *enveloped(own_attacker, late)).slug == "bad-base"
-    # However far down an envelope says that it stands, none is left out.
-    pair = own_attacker.voids(2)
-    sent = enveloped(own_attacker, *(lying(own_attacker, oid, 0) for oid in pair))
-    assert [pushed for pushed, *_ in landed(send(own_attacker, sent[-1]))] == sent
-
-
 def test_a_sha_256_repository_is_sequenced_too(fleet: Fleet, tmp_path: Path) -> None:
     server, clone = tmp_path / "server.git", tmp_path / "clone"
     fleet.git("init", "--quiet", "--bare", "--object-format=sha256", server)
