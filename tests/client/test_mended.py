@@ -18,6 +18,7 @@ from coordledger.client.journal import VOIDED, Intent
 from coordledger.client.ledger import Ledger
 from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError
+from coordledger.format import timestamps
 from coordledger.git.process import Git
 from coordledger.setup import doctor, genesis, joining
 
@@ -86,6 +87,24 @@ def test_what_was_adopted_before_the_keys_came_is_repaired_too(host: HooklessHos
     assert found.last.commit == good.commit
     assert blind.repair(found) == good
     blind.close()
+
+
+def test_a_claim_that_was_adopted_before_the_keys_came_passes_no_gate(host: HooklessHost) -> None:
+    host.found()
+    until = timestamps.show(time.time_ns() // 1_000_000 + 600_000)
+    wanted = {"until": until, "reopen": False, "note": None}
+    tasks = [{"task": "stolen", "rev": 1, "epoch": 1}]
+    forge(host, "alice", kind="claim", tasks=tasks, **wanted)
+    config = host.root / "home" / "config" / "coordledger"
+    config.rename(host.root / "keys")
+    with Ledger.open(host.clone("blind"), "carol", environ=host.env, remote=host.url) as blind:
+        blind.join()
+        assert blind.show("stolen").verdict == "unverified"
+        assert refusal(lambda: blind.require("stolen")) == "no-key"
+        (host.root / "keys").rename(config)
+        assert blind.show("stolen").verdict == "invalid"
+        assert refusal(lambda: blind.require("stolen")) == "bad-signature"
+        assert refusal(lambda: blind.require("stolen", trust_server=True)) == "bad-signature"
 
 
 def test_a_ledger_is_not_founded_whose_owners_secret_cannot_be_kept(

@@ -215,6 +215,21 @@ class TestKeyring:
         assert Keyring([OWN]).find(NONCE, "bob", 2, fingerprint) is None
         assert Keyring().find(NONCE, "bob", 2, fingerprint) is None
 
+    @pytest.mark.parametrize(
+        ("ring", "secret"),
+        [
+            (Keyring([], lambda _: [OWN]), OWN),
+            (Keyring([MASTER]), MASTER.derive(NONCE, "carol", 1)),
+        ],
+        ids=["alone", "derived"],
+    )
+    def test_every_digit_of_a_fingerprint_counts(self, ring: Keyring, secret: Secret):
+        right = secret.fingerprint(NONCE, "carol", 1)
+        assert ring.find(NONCE, "carol", 1, right) is not None
+        for place, digit in enumerate(right):
+            wrong = right[:place] + ("1" if digit == "0" else "0") + right[place + 1 :]
+            assert ring.find(NONCE, "carol", 1, wrong) is None
+
 
 def test_a_payload_above_the_limit_is_not_signed():
     record = RECORD | {"note": "x" * 131_072}

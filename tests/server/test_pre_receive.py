@@ -18,7 +18,9 @@ from support.forgeries import code_commit, forged, good, parent, second_root, si
 
 from coordledger.deadline import Deadline
 from coordledger.errors import Failed
+from coordledger.git.loose import Reader
 from coordledger.git.process import Git
+from coordledger.server.pre_receive import judge
 from coordledger.setup.hooks import install_hook
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
     from support.attacker import Attacker
     from support.fleet import Fleet
+
+    from coordledger.git.cat_file import Found
 
 
 # -- what is right passes
@@ -140,7 +144,9 @@ def test_a_lie_about_the_old_value_is_not_believed(attacker: Attacker) -> None:
     """Plain git reports what it saw; receive-pack's protocol lets a client say anything."""
     head, beside = attacker.tip, sibling(attacker)
     above = good(attacker, on=beside)
-    for old, new in [(parent(attacker), beside), (beside, above), ("0" * 40, beside)]:
+    lies = [(parent(attacker), beside), (beside, above), ("0" * 40, beside)]
+    lies += [(old, good(attacker)) for old in (parent(attacker), beside, "0" * 40)]
+    for old, new in lies:
         pushed = attacker.hook(f"{old} {new} {LEDGER_REF}\n".encode())
         assert pushed.slug == "not-fast-forward"
         assert attacker.raw_push(old, new, LEDGER_REF).slug == "not-fast-forward"
@@ -259,6 +265,31 @@ def test_odd_input_of_the_hook_is_refused_in_one_line(
         given = given.replace(b"a" * 40, attacker.tip.encode())
     pushed = attacker.hook(given)
     assert pushed.slug == (slug if slug is not None else pushed.slug or "passed")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [RuntimeError("odd"), ValueError(), KeyError("x"), OSError(5, "sick"), MemoryError()],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_a_fault_of_the_hook_itself_refuses(attacker: Attacker, fault: Exception) -> None:
+    class Sick(Reader):
+        def find(self, name: str, limit: int = 0) -> Found | None:
+            raise fault
+
+    pushed = f"{attacker.tip} {good(attacker)} {LEDGER_REF}\n".encode()
+    environ = {"GIT_DIR": str(attacker.fleet.remote)}
+    refused = judge(pushed, environ, attacker.now, Sick)
+    assert refused is not None
+    assert refused.code == "hook-broken"
+
+
+def test_a_list_that_is_cut_off_is_refused_without_the_shell_too(attacker: Attacker) -> None:
+    environ = {"GIT_DIR": str(attacker.fleet.remote)}
+    for pushed in (b"", f"{attacker.tip} {good(attacker)} {LEDGER_REF}".encode()):
+        refused = judge(pushed, environ, attacker.now)
+        assert refused is not None
+        assert refused.code == "bad-push"
 
 
 # -- surroundings of the hook
