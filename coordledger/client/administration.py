@@ -1,4 +1,4 @@
-"""What an admin does: agents, their keys, and the policy.
+"""An admin's operations: agents, their keys, and the policy.
 
 Rules of this file: whether it is permitted is decided by `format.state`, when the record is
 made and again by the server; a secret is in its file before a record names it.

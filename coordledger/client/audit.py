@@ -1,10 +1,10 @@
-"""Look again at what a copy has adopted, and for where a remote's history stops being valid.
+"""Judge a copy's records again, and find where a remote's history stops being valid.
 
 Rules of this file:
 - An audit judges with the keys that are at hand now, and reports instead of raising; it ends
   at the first bad record, as nothing that follows has a place.
-- How far it has got is saved now and then, so that an interrupted audit is gone on with. What
-  has not been judged is never counted.
+- Its progress is saved now and then, so that an interrupted audit can be resumed. A record
+  that has not been judged is never counted.
 - A history is cut back only to a record that is valid, only where somebody wrote a bad one
   (never for damage of our own copy), and only by compare-and-swap.
 """
@@ -79,8 +79,7 @@ def audit(connection: Connection, *, full: bool, since: int | None, resume: bool
 
 def _save(connection: Connection, start: int, last: int, **changes: Any) -> None:
     """Everything from `start` to `last` has been audited. It may have taken long."""
-    connection.git.deadline = Deadline(connection.settings.timeout)
-    with connection.local.lock(connection.git.deadline):
+    with connection.local.lock(Deadline(connection.settings.timeout)):
         trusted = connection.replica.trusted
         gapless = start <= trusted.audited + 1
         audited = max(trusted.audited, last) if gapless else trusted.audited
@@ -166,7 +165,7 @@ def _commits_above(replica: Replica, below: Commit | None) -> Iterator[tuple[str
 
 
 def _indexed(replica: Replica, first: int, last: int) -> Iterator[tuple[str, bytes]]:
-    """What stands under the ids of the index: maybe less, maybe something else."""
+    """The commits under the ids of the index, which may be incomplete or wrong."""
     with contextlib.suppress(KeyError, RuleBroken), replica.git.objects() as objects:
         yield from objects.stream(replica.local.indexed_ids(first, last))
 
@@ -177,7 +176,7 @@ def _indexed(replica: Replica, first: int, last: int) -> Iterator[tuple[str, byt
 def find_damage(replica: Replica) -> Damage | None:
     """Where the remote's history stops being valid; None if it does not.
 
-    What this copy has adopted is looked at again, too: keys may have come since. Raises
+    Records that this copy has adopted are judged again, too: keys may have come since. Raises
     `Integrity`: rewritten, where there is nothing to cut back to.
     """
     return _damage_above(replica) or _damage_adopted(replica)

@@ -1,8 +1,8 @@
-"""What the Python interface gives back: frozen values, the same that `--json` prints.
+"""The results of the Python interface: frozen values, the same that `--json` prints.
 
-Times are datetimes in UTC here and `YYYY-MM-DDTHH:MM:SS.mmmZ` in JSON. What a claim does not
-need is in `reports`, and imported when it is first used: a dataclass takes a millisecond to
-make.
+Times are datetimes in UTC here and `YYYY-MM-DDTHH:MM:SS.mmmZ` in JSON. Results that a
+claim does not need are in `reports`, and imported when they are first used: to make a dataclass
+takes a millisecond.
 """
 
 from __future__ import annotations

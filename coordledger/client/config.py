@@ -1,7 +1,7 @@
-"""Who the agent is, which ledger, how it is reached: options, environment, git's configuration.
+"""The settings: options, environment and git's configuration, read into one object.
 
 Rules: options win over the environment, the environment over git's configuration, that over
-the defaults: `SETTINGS` is the table. All of it is read once, into one frozen object; nothing
+the defaults: `SETTINGS` is the table. They are read once, and the object is frozen; nothing
 else in coordledger looks at the environment, but `secrets` for secrets. Unknown keys below
 `coordledger.` are reported.
 """
@@ -26,7 +26,7 @@ PREFIX = "coordledger."  # of the names in git's configuration
 
 
 class Options(NamedTuple):
-    """What the caller says; None where nothing was said. `timeout` in seconds."""
+    """The caller's choices; None for what was not chosen. `timeout` in seconds."""
 
     path: Path = Path()
     agent: str | None = None
@@ -168,7 +168,7 @@ def load(options: Options, environ: Mapping[str, str], git: Git, base: Path | No
 def _choose(
     row: Setting, options: Options, environ: Mapping[str, str], ours: Mapping[str, str]
 ) -> Any:
-    """What the first place that says something says, as its value. An empty text says nothing."""
+    """The setting's value, from the first place that has one. An empty text is none."""
     text = (
         getattr(options, row.name, None)
         or (row.variable and environ.get(row.variable))
@@ -216,7 +216,7 @@ def _is_plain_http(environ: Mapping[str, str], given: list[tuple[str, str]]) -> 
 def _transport_settings(
     remote: Address, given: list[tuple[str, str]], environ: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """What decides where a push goes beside the URL: two clones with the same go the same way."""
+    """The settings that decide, beside the URL, where a push goes and how."""
     says = [f"{name}={value}" for name, value in given if name.startswith("core.")]
     says += remote.more
     says += [f"{name}={environ.get(name)}" for name in ("GIT_SSH", "GIT_SSH_COMMAND")]

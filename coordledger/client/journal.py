@@ -65,11 +65,11 @@ class Journal:
         self._remove(ours, but=path)  # as they were, with others, at an earlier attempt
 
     def forget(self, *intents: Intent) -> None:
-        """They are settled. What went with them stays."""
+        """`intents` are settled. Intents that were recorded with them stay."""
         self._remove({intent.op for intent in intents})
 
     def intents(self) -> list[Intent]:
-        """What the journal holds, oldest first. Raises `Integrity`: bad-copy."""
+        """The intents in the journal, oldest first. Raises `Integrity`: bad-copy."""
         return [intent for path in self._files() for intent in _read(path)]
 
     def _remove(self, ops: set[str], but: Path | None = None) -> None:

@@ -279,7 +279,7 @@ class Ledger:
         limit: int | None = None,
     ) -> tuple[list[Claim], int]:
         """The first `limit` of the tasks that have one of `statuses` and are `agent`'s, in the
-        order of `tasks`; and how many there are. What is not asked for is not verified.
+        order of `tasks`; and how many there are. Tasks that are not asked for are not verified.
         """
         return self._views.claims(self.connection.read(), statuses, agent, limit)
 
@@ -342,8 +342,8 @@ class Ledger:
         channel: str | None = None,
         wait: timedelta | None = None,
     ) -> list[Message]:
-        """What is addressed to this agent and not acknowledged, and what is unread in the
-        configured channels (or only in `channel`); `everything` takes read ones too.
+        """The messages to this agent that are not acknowledged, and the unread ones of the
+        configured channels (or only of `channel`); `everything` takes read ones too.
 
         With `wait` it blocks until there is something or the time is over.
         """
@@ -360,7 +360,7 @@ class Ledger:
             waiting.until_changed(self.connection, end)
 
     def messages(self, channel: str, limit: int | None = None) -> list[Message]:
-        """What a channel keeps, oldest first; the newest `limit` of it."""
+        """The messages that a channel keeps, oldest first; the newest `limit` of them."""
         need_channel(channel)
         lines = self.connection.read().channel(channel)
         newest = lines[-(limit or len(lines)) :]
@@ -411,7 +411,7 @@ class Ledger:
     def damage(self) -> Damage | None:
         """Where the remote's history stops being valid; None if it does not.
 
-        What this copy has adopted is looked at again, too: keys may have come since.
+        Records that this copy has adopted are judged again, too: keys may have come since.
         """
         self.connection.begin()
         return audit.find_damage(self._replica)

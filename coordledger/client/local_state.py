@@ -1,6 +1,6 @@
-"""What one clone remembers of one ledger, beside git's own objects and refs.
+"""One clone's memory of one ledger, beside git's own objects and refs.
 
-What it has written and does not know the outcome of is the journal's: `journal`.
+Writes whose outcome is unknown are in the journal: see `journal`.
 
 Rules of this file:
 - `trusted.json` names the newest head that this clone has verified; it only ever moves
@@ -10,7 +10,7 @@ Rules of this file:
   go on from: it is no head, and nothing but that uses it.
 - `index` maps seq (from the copy's oldest one on) to commit id, fixed width: a cache, checked
   wherever it is used.
-- One lock per clone and ledger; whoever holds it is the only writer.
+- One lock per clone and ledger; its holder is the only writer.
 - Files are replaced whole; a crash at any point loses no verified head.
 
 It verifies nothing and talks to no remote.
@@ -138,7 +138,7 @@ class LocalState:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """What `save_checkpoint` has saved. A hint: where it cannot be read there is none."""
+        """The saved checkpoint. It is a hint: one that cannot be read counts as none."""
         try:
             return Checkpoint(**canonical.read((self.folder / "verified.json").read_bytes()))
         except (OSError, ValueError, TypeError):
@@ -180,7 +180,7 @@ class LocalState:
             os.close(fd)
 
     def indexed_ids(self, seq: int, last: int) -> Iterator[str]:
-        """The ids from `seq` to `last`, as far as there are any. Nobody has checked them."""
+        """The ids from `seq` to `last`, as far as there are any. They are not checked."""
         trusted = self.trusted
         if trusted is None or not self._index.exists():
             return
@@ -193,7 +193,7 @@ class LocalState:
                 yield oid
 
     def id_at(self, seq: int) -> str:
-        """The id that the index has for `seq`, "" if none. Nobody has checked it."""
+        """The id that the index has for `seq`, "" if none. It is not checked."""
         trusted = self.trusted
         if trusted is None or not trusted.first <= seq <= trusted.seq:
             return ""
@@ -212,8 +212,8 @@ class LocalState:
         """The commit at `seq` of the verified chain, or None if this copy lacks it."""
         with contextlib.suppress(KeyError, ValueError, RuleBroken):
             oid = self.id_at(seq)
-            found = parse_commit(oid, self.repository.read(oid)) if oid else None
-            return found if found and found.seq == seq else None
+            commit = parse_commit(oid, self.repository.read(oid)) if oid else None
+            return commit if commit and commit.seq == seq else None
         return None
 
     def log(self, line: str) -> None:

@@ -114,12 +114,12 @@ class Connection:
         """Land one record. Raises as `Writer.write`."""
         self.begin()
         published = self.writer().write(operation.what, operation.build, look=look)
-        # Signed here just now, or, where an answer was lost, judged when it came back.
+        # This process has signed it just now; if the answer was lost, `refresh` has judged it.
         self.replica.know_as_authentic(published.here)
         return published
 
     def writer(self) -> Writer:
-        """Who writes as this agent: by pushes of its own, or in line with its neighbours."""
+        """A writer for this agent, which pushes by itself or in line with other processes."""
         publisher = self.line() if self.settings.queue else self._alone
         me = self.identity()
         return Writer(self.replica, me, self.clock, self.hexadecimal, self.jitter, publisher)
@@ -133,7 +133,7 @@ class Connection:
 
     @property
     def enforcement(self) -> str:
-        """What is known of the server: server (it refuses forged records), none or unknown."""
+        """Whether the server refuses forged records: server, none or unknown."""
         trusted = self.local.trusted
         return trusted.enforcement if trusted else "unknown"
 
@@ -236,7 +236,7 @@ def connect(
 
 
 def surroundings(options: Options, environ: Mapping[str, str]) -> Surroundings:
-    """What is configured where a command runs. Raises `Failed`: not-a-repository, bad-config, …"""
+    """The surroundings of the options' path. Raises `Failed`: not-a-repository, bad-config, …"""
     if not options.path.is_dir():
         raise error("not-a-repository", path=options.path)
     named, git = environ.get("GIT_DIR"), git_at(options, environ)

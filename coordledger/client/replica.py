@@ -10,7 +10,7 @@ Rules of this file:
   ends saves a checkpoint, and the next one goes on from there.
 - The MAC of a record is computed once for as long as the same keys are at hand.
 
-What has been adopted is looked at again by `audit`.
+Records that have been adopted are judged again by `audit`.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Replica:
         return starts[path.below], path
 
     def _chain_at_checkpoint(self, chain: Chain) -> Chain | None:
-        """If there is one, beyond `chain`."""
+        """A chain at the checkpoint, if there is one beyond `chain`."""
         checkpoint = self.local.checkpoint
         if checkpoint is None or not self.local.repository.has(checkpoint.commit):
             return None
@@ -374,12 +374,11 @@ class Replica:
 
     def commit_at(self, seq: int) -> Commit | None:
         """The verified commit at `seq`, or None if this copy does not have it."""
-        found = self.local.commit_at(seq)
-        trusted = self.local.trusted
-        if found is None and trusted and trusted.first <= seq <= trusted.seq:
+        commit, trusted = self.local.commit_at(seq), self.local.trusted
+        if commit is None and trusted and trusted.first <= seq <= trusted.seq:
             self._rebuild_index()  # the cache was lost or damaged; the chain was not
-            found = self.local.commit_at(seq)
-        return found
+            commit = self.local.commit_at(seq)
+        return commit
 
     def _rebuild_index(self) -> None:
         trusted = self.trusted
@@ -390,10 +389,10 @@ class Replica:
             self.local.save_index(here, trusted.first)
 
     def verdict_of(self, commit: Commit) -> str:
-        """Of the MAC, with the keys at hand now.
+        """The verdict on a commit of this copy, by the keys that are at hand now.
 
-        What rests on the edge of a shallow copy is unverified, whoever signed it (format,
-        section 11): its place in the history may be made up, and the state there.
+        A record that rests on the edge of a shallow copy is unverified, even if its MAC is good
+        (format, section 11): its place in the history may be made up, and the state there.
         """
         chain, first = self.position(), self.trusted.first
         base = commit.record["base"] or {"seq": 0}
@@ -411,7 +410,7 @@ class Replica:
         return verdict
 
     def know_as_authentic(self, commit: Commit) -> None:
-        """What this process has signed needs no check, as the key is at hand."""
+        """The commit's record was signed by this process, with a key that is at hand."""
         self._remembered().add(commit.oid)
 
     def _remembered(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""What the Python interface gives back beside claims: as `results`, frozen values for JSON."""
+"""The results of the Python interface beside claims: frozen values, as in `claims`."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one operation of a batch. `outcome`: landed, lost, failed or unknown.
+    """How one operation of a batch ended. `outcome`: landed, lost, failed or unknown.
 
     `seq`, `commit` and (of what is about one task) `epoch` if it has landed; else `code`,
     `message` and `hint`, and `error`, what the same operation would have raised by itself.

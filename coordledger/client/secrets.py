@@ -44,9 +44,9 @@ class SecretFinder:
                 content = self._environ[name].encode("ascii", "replace")
                 return name, keyfiles.parse(content, name)
         for path in self._files(agent):
-            found = keyfiles.read(str(path))
-            if found is not None:
-                return str(path), found
+            kept = keyfiles.read(str(path))
+            if kept is not None:
+                return str(path), kept
         return str(self.home(agent)), []
 
     def quietly(self, agent: str) -> Iterable[Secret]:

@@ -1,4 +1,4 @@
-"""What a verified copy says, as the values of the Python interface.
+"""Tasks, history, messages and agents of a verified copy, as the Python interface gives them.
 
 Rules of this file: it reads a state and the copy's verified commits, and changes nothing; each
 value carries the verdict on the records that it stands on. A task's line in the state is not
@@ -53,7 +53,7 @@ class Views:
         limit: int | None = None,
     ) -> tuple[list[Claim], int]:
         """The first `limit` of the tasks that have one of `statuses` and are `agent`'s: by
-        priority, then by age, what is done last; and how many there are.
+        priority, then by age, completed ones last; and how many there are.
         """
         at = self._clock()
         tasks = [
@@ -88,7 +88,7 @@ class Views:
         return self._claim_of(state, task, published)
 
     def held_by(self, state: State, agent: str) -> tuple[Claim, ...]:
-        """What an agent has claimed and not given back, the most urgent first."""
+        """The claims that an agent holds, the most urgent first."""
         held = sorted((task for task in self.lines(state) if task["agent"] == agent), key=urgency)
         claims = (self._claim_of(state, task) for task in held)
         return tuple(claim for claim in claims if claim.status in ("claimed", "expired"))
@@ -208,8 +208,8 @@ class Views:
         direct: bool = True,
         everything: bool = False,
     ) -> list[Message]:
-        """What is unread: addressed to the agent (if `direct`), and by others in the channels.
-        `everything`: what is read and what is the agent's own, too.
+        """The unread messages: to the agent (if `direct`), and by others in the channels.
+        With `everything` those that are read, and the agent's own, too.
         """
         messages = [self.message(m, to=agent) for m in state.inbox(agent)] if direct else []
         for channel in channels:

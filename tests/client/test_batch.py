@@ -12,7 +12,6 @@ from support.attacker import fsck, second_opinion
 from support.fleet import LEDGER_REF
 
 from coordledger import Failed, Ledger, Lost
-from coordledger.client.journal import Intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,23 +161,6 @@ def test_a_line_that_is_no_operation_sends_nothing(fleet: Fleet, line: str) -> N
         assert fleet.ledger("alice").tasks() == []
     else:
         assert ran.returncode == 0
-
-
-def test_settling_one_intent_of_a_batch_forgets_no_other(fleet: Fleet) -> None:
-    journal, head = fleet.ledger("alice").connection.local.journal, fleet.ledger("alice").head()
-    base = {"digest": head.digest, "seq": head.seq}
-    three = [Intent(letter * 32, base, "alice", "s", f"claim {letter}") for letter in "abc"]
-    journal.record(*three)
-    journal.record(three[0]._replace(outcome="landed", seq=7))
-    assert sorted((i.what, i.outcome) for i in journal.intents()) == [
-        ("claim a", "landed"),
-        ("claim b", "open"),
-        ("claim c", "open"),
-    ]
-    journal.record(three[0], three[2])
-    assert sorted(i.what for i in journal.intents()) == ["claim a", "claim b", "claim c"]
-    journal.forget(three[0])
-    assert sorted(i.what for i in journal.intents()) == ["claim b", "claim c"]
 
 
 def test_a_ledger_that_has_been_open_for_longer_than_its_timeout_writes_as_before(

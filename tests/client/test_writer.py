@@ -16,7 +16,6 @@ from support.attacker import fsck, opened, second_opinion
 from support.fleet import LEDGER_REF
 from support.push_gate import PushGate, ended, eventually, kill, start
 
-from coordledger.client.journal import Intent
 from coordledger.errors import Failed, OutcomeUnknown
 
 if TYPE_CHECKING:
@@ -426,19 +425,6 @@ def test_the_rest_of_a_batch_never_rewinds_what_settled_one_of_it(
     assert kinds == ["genesis", "enroll", "claim", "void", "claim"]
     assert second_opinion(fleet.remote) == 5
     assert bob.head().seq == alice.head().seq == 4
-
-
-def test_an_intent_that_goes_on_with_others_stands_in_the_journal_once(fleet: Fleet) -> None:
-    journal = fleet.ledger("alice").connection.local.journal
-    base = {"digest": "0" * 64, "seq": 0}
-    a, b, c = (Intent(letter * 32, base, "alice", "s", "claim x") for letter in "abc")
-    journal.record(a, b, c)
-    journal.record(b, c)
-    assert sorted(intent.op for intent in journal.intents()) == [a.op, b.op, c.op]
-    journal.forget(a, c)
-    assert journal.intents() == [b]
-    journal.forget(b)
-    assert journal.intents() == []
 
 
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "with-others"])

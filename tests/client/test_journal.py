@@ -1,0 +1,104 @@
+"""What the journal promises: an intent is in it until it is settled, and stands in it once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coordledger.client.journal import LANDED, OPEN, Intent, Journal
+from coordledger.errors import Integrity
+from coordledger.format import canonical
+from coordledger.format.signing import Signed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BASE = {"digest": "0" * 64, "seq": 0}
+
+
+def intent(letter: str) -> Intent:
+    return Intent(letter * 32, BASE, "alice", "s", f"claim {letter}")
+
+
+A, B, C = map(intent, "abc")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "intents"
+
+
+@pytest.fixture
+def journal(folder: Path) -> Journal:
+    return Journal(folder)
+
+
+def held(journal: Journal) -> list[str]:
+    """For people, in the order of their letters, each with its outcome."""
+    return sorted(f"{one.what}: {one.outcome}" for one in journal.intents())
+
+
+def test_a_journal_that_nobody_has_written_is_empty(journal: Journal, folder: Path) -> None:
+    assert journal.intents() == []
+    journal.forget(A)
+    assert not folder.exists()
+
+
+def test_what_is_recorded_outlives_the_process(journal: Journal, folder: Path) -> None:
+    journal.record(A, B)
+    assert Journal(folder).intents() == [A, B]
+    journal.record(C)
+    assert Journal(folder).intents() == [A, B, C]  # the oldest first
+
+
+def test_an_intent_that_goes_on_with_others_stands_in_the_journal_once(journal: Journal) -> None:
+    journal.record(A, B, C)
+    journal.record(B, C)
+    assert held(journal) == ["claim a: open", "claim b: open", "claim c: open"]
+    journal.forget(A, C)
+    assert journal.intents() == [B]
+    journal.forget(B)
+    assert journal.intents() == []
+
+
+def test_settling_one_intent_of_a_batch_forgets_no_other(journal: Journal) -> None:
+    journal.record(A, B, C)
+    journal.record(A._replace(outcome=LANDED, seq=7))
+    assert held(journal) == ["claim a: landed", "claim b: open", "claim c: open"]
+    journal.record(A, C)
+    assert held(journal) == ["claim a: open", "claim b: open", "claim c: open"]
+    journal.forget(A)
+    assert held(journal) == ["claim b: open", "claim c: open"]
+
+
+def test_the_bytes_that_may_land_come_back_as_they_were(journal: Journal) -> None:
+    record = {"op": A.op, "text": "n\u00e4h"}
+    signed = Signed(canonical.encode(record), record, bytes(range(32)))
+    journal.record(A.carrying(signed))
+    [again] = journal.intents()
+    assert (again.signed.payload, again.signed.record, again.signed.tag) == (
+        signed.payload,
+        record,
+        signed.tag,
+    )
+    assert (again.op, again.outcome) == (A.op, OPEN)
+
+
+def test_what_a_crash_leaves_beside_the_files_is_no_intent(journal: Journal, folder: Path) -> None:
+    journal.record(A)
+    (folder / "new").write_bytes(b"[{")
+    assert journal.intents() == [A]
+    journal.record(B)
+    assert journal.intents() == [A, B]
+
+
+@pytest.mark.parametrize("content", [b"", b"[", b"{}x", b'[{"op":"x"}]', b"[1]"])
+def test_a_damaged_file_is_an_error_and_no_empty_journal(
+    journal: Journal, folder: Path, content: bytes
+) -> None:
+    journal.record(A)
+    (folder / f"{A.op}.json").write_bytes(content)
+    with pytest.raises(Integrity, match="not readable") as caught:
+        journal.intents()
+    assert caught.value.code == "bad-copy"
