@@ -18,7 +18,7 @@ _DYING = Path(__file__).parents[1] / "support" / "dying_agent.py"
 
 
 class Agents:
-    """A running `dying.py`: forks an agent for each call."""
+    """A running `dying_agent.py`: forks an agent for each call."""
 
     def __init__(self, env: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -40,7 +40,7 @@ class Agents:
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
-        assert answer, "dying.py itself died"
+        assert answer, "dying_agent.py itself died"
         found: dict[str, Any] = json.loads(answer)
         return found
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.bookkeeping import claims_of, records_of
-from support.served import daemon
+from support.git_daemon import daemon
 
 from coordledger.errors import CoordledgerError, Failed, Integrity
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.bookkeeping import claims_of, fsck, records_of
 from support.fleet import LEDGER_REF, Fleet
-from support.served import daemon
+from support.git_daemon import daemon
 
 from coordledger import Ledger
 from coordledger.client.config import Options

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.bookkeeping import Record, fsck, litter, replay
 from support.fleet import Fleet, hermetic
+from support.git_daemon import daemon
 from support.proxy import Fault, Proxy
-from support.served import daemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""An agent's process: `agent.py CLONE AGENT TASK` claims it and prints a line of JSON.
+"""An agent's process: `server_agent.py CLONE AGENT TASK` claims it and prints a line of JSON.
 
 It first reads the ledger, says "ready", and waits for a line: so that several of them
 begin at one moment.
