@@ -1,7 +1,7 @@
 """SHA-1, SHA-256 and HMAC-SHA256 over whole byte strings, for all of coordledger.
 
 hashlib loads OpenSSL, which takes longer than all that a push of one record needs. So the
-first bytes of a process are hashed by the interpreter's own functions; whoever hashes more
+first bytes of a process are hashed by the interpreter's own functions; a process that hashes more
 gets hashlib, which is several times as fast. Both give the same digests.
 """
 

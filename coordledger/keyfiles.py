@@ -1,4 +1,4 @@
-"""Files that hold secrets: read only if nobody else can, written so that nobody can.
+"""Files that hold secrets: read only if no other user can, written so that none can.
 
 Rules: a file is a regular file, owned by this user, mode 0600 or stricter, not a
 symlink; anything else is refused, never repaired in silence. Each line is one secret
@@ -54,17 +54,17 @@ def parse(content: bytes, where: str) -> list[Secret]:
     """The secrets in `content`, one a line. Raises `Failed`: bad-secret."""
     if len(content) > MAX_BYTES:
         raise error("bad-secret", where=where, why="it is too large")
-    found = []
+    secrets = []
     for line in content.split(b"\n"):
         text = line.decode("ascii", "replace").strip()
         if text:
             try:
-                found.append(Secret(text))
+                secrets.append(Secret(text))
             except ValueError as fault:
                 raise error("bad-secret", where=where, why=fault) from None
-    if not found:
+    if not secrets:
         raise error("bad-secret", where=where, why="it is empty")
-    return found
+    return secrets
 
 
 def append(path: str, secret: Secret) -> None:
@@ -76,13 +76,13 @@ def append(path: str, secret: Secret) -> None:
 
     folder = os.path.dirname(path) or "."  # noqa: PTH120
     os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
-    there = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    queue = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        files.lock(there)
+        files.lock(queue)
         lines = [old.reveal() for old in read(path) or []]
         if secret.reveal() in lines:
             return
         content = "\n".join([*lines, secret.reveal()]) + "\n"
         files.replace(path, content.encode("ascii"), f"{path}.new", mode=0o600, durable=True)
     finally:
-        os.close(there)
+        os.close(queue)

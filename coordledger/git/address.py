@@ -86,19 +86,19 @@ def resolve(given: str, config: Iterable[tuple[str, str]], base: Path | None) ->
     are seen from `base`; None outside of any repository, where they lead nowhere.
     """
     config = list(config)
-    says = _settings(given, config)
-    urls = [value for key, value in says if key == "url"]
+    settings = _settings(given, config)
+    urls = [value for key, value in settings if key == "url"]
     name = given if urls else None
     reads = [_rewritten(url, config, "insteadof", url) for url in urls or [given]]
-    kind = OTHER if any(key == "vcs" for key, _ in says) else kind_of(reads[0])
+    kind = OTHER if any(key == "vcs" for key, _ in settings) else kind_of(reads[0])
     is_word = not re.search("[/:]", given) and given not in (".", "..")
     # An empty URL resets the list for some of git's versions.
     if "" in urls or (name is None and is_word and reads[0] == given):
         kind = NOWHERE
     more = [pair for pair in config if pair[0].startswith(("url.", "protocol."))]
-    more += [(f"remote.{given}.{key}", value) for key, value in says if key not in _HARMLESS]
+    more += [(f"remote.{given}.{key}", value) for key, value in settings if key not in _HARMLESS]
     more += [(f"remote.{given}.url", url) for url in urls if len(urls) > 1]
-    pushes = [_rewritten(v, config, "insteadof", v) for key, v in says if key == "pushurl"]
+    pushes = [_rewritten(v, config, "insteadof", v) for key, v in settings if key == "pushurl"]
     pushes += [_rewritten(url, config, "pushinsteadof", reads[0]) for url in urls or [given]]
     return Address(
         given,
@@ -173,5 +173,5 @@ def _folder(url: str, base: Path | None) -> str | None:
 
 def _decoded(text: str) -> str:
     raw = os.fsencode(text)
-    found = re.sub(rb"%([0-9a-fA-F]{2})", lambda m: bytes.fromhex(m[1].decode("ascii")), raw)
-    return os.fsdecode(found) if b"\0" not in found else ""
+    decoded = re.sub(rb"%([0-9a-fA-F]{2})", lambda m: bytes.fromhex(m[1].decode("ascii")), raw)
+    return os.fsdecode(decoded) if b"\0" not in decoded else ""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any, Self
 
-    Found = tuple[str, str, bytes]  # id, kind, content
+    StoredObject = tuple[str, str, bytes]  # id, kind, content
 
 MAX_OBJECT = 67_108_864
 _AHEAD = 100  # questions on their way: two lots of these have to fit into a pipe
@@ -27,7 +27,7 @@ class CatFile:
     """A running `git cat-file --batch` in the repository that the environment names."""
 
     def __init__(self, environ: dict[str, str], *, quiet: bool = False) -> None:
-        """`quiet`: nobody is to see what git complains about, nor to interrupt it."""
+        """`quiet`: git's complaints are not shown, and it is in a process group of its own."""
         theirs_in, ours_out = posix.pipe()
         ours_in, theirs_out = posix.pipe()
         actions: list[tuple[Any, ...]] = [
@@ -63,28 +63,28 @@ class CatFile:
         except ChildProcessError:  # somebody waits for all children of this process
             pass
 
-    def find(self, name: str, limit: int = MAX_OBJECT) -> Found | None:
+    def find(self, name: str, limit: int = MAX_OBJECT) -> StoredObject | None:
         """Id, kind and content of the object that `name` (an id or a ref) names, or None.
 
-        Raises `RuleBroken`: too-large, bad-push. The rest of the answer is then left unread:
-        whoever asked on would hear the object's bytes, and this reader is done.
+        Raises `RuleBroken`: too-large, bad-push. The rest of the answer is then left unread, and
+        this reader is done: the next question would be answered with the object's bytes.
         """
         self._say(name.encode("ascii") + b"\n")
-        found = self._answered(limit)
-        if found and "/" not in name and name != found[0]:
+        stored = self._answered(limit)
+        if stored and "/" not in name and name != stored[0]:
             raise RuleBroken("bad-push", why="git cat-file answers another question")
-        return found
+        return stored
 
-    def find_all(self, names: list[str], limit: int = MAX_OBJECT) -> dict[str, Found]:
-        """What is there under these names, by its id; all of it asked for at once.
+    def find_all(self, names: list[str], limit: int = MAX_OBJECT) -> dict[str, StoredObject]:
+        """The objects under these names, by their ids; all of them asked for at once.
 
         Raises as `find` does; what was asked is then left unread, and this reader is done.
         """
         self._say("".join(f"{name}\n" for name in names).encode("ascii"))
         answers = [self._answered(limit) for _ in names]
-        return {found[0]: found for found in answers if found}
+        return {stored[0]: stored for stored in answers if stored}
 
-    def _answered(self, limit: int) -> Found | None:
+    def _answered(self, limit: int) -> StoredObject | None:
         header = self._answer.readline().split()
         if header[1:] == [b"missing"]:
             return None
@@ -100,10 +100,10 @@ class CatFile:
 
     def read(self, oid: str) -> bytes:
         """The content of an object; KeyError if it is not there."""
-        found = self.find(oid)
-        if found is None:
+        stored = self.find(oid)
+        if stored is None:
             raise KeyError(oid)
-        return found[2]
+        return stored[2]
 
     def stream(self, oids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Ids and contents of many objects in turn, each asked for before it is needed.
@@ -115,10 +115,10 @@ class CatFile:
         while asked:
             more = self._ask_for(left)
             for oid in asked:
-                found = self._answered(MAX_OBJECT)
-                if found is None:
+                stored = self._answered(MAX_OBJECT)
+                if stored is None:
                     raise KeyError(oid)
-                yield oid, found[2]
+                yield oid, stored[2]
             asked = more
 
     def _ask_for(self, oids: Iterator[str]) -> list[str]:

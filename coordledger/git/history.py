@@ -1,9 +1,9 @@
 """The commits from one place of a chain to another, in the order in which they are judged.
 
-Rules: who comes before whom is read from the commits' own bytes, so that grafts, replace
-refs and commit-graphs change nothing. A long path is read through one `git cat-file`, each
+Rules: the order is read from the commits' own bytes, so that grafts, replace
+refs and commit-graphs change nothing. A long range is read through one `git cat-file`, each
 commit asked for before it is needed, and only ids are kept of it (20 bytes a record, 32 of
-SHA-256); a short one is kept whole. Nothing is verified here, not even that a long path's
+SHA-256); a short one is kept whole. Nothing is verified here, not even that a long range's
 contents are those of their ids: `Chain.judge` does that.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from coordledger.git.repository import Repository
 
 SHORT = 64
-_TOLD = 1000  # records between two words about how far it has come
+_STEP = 1000  # records between two reports of progress
 
 
 class CommitRange:
@@ -35,7 +35,7 @@ class CommitRange:
         self.below: str | None = None
         self._git, self._width = git, width
         self._ids = bytearray()  # the newest first
-        self._contents: list[bytes] = []  # of as many as make a short path
+        self._contents: list[bytes] = []  # of as many as make a short range
 
     def __len__(self) -> int:
         return len(self._ids) // self._width
@@ -67,18 +67,20 @@ def ancestors(
     git: Git,
     head: str,
     known: set[str | None],
-    told: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> CommitRange:
     """The commits from `head` down to one of `known`, to the first one of all, or to one that
-    is not here. `told(n)` hears how many they are so far. Raises `Integrity`: bad-copy.
+    is not here. `progress(n)` is called with how many they are so far.
+
+    Raises `Integrity`: bad-copy.
     """
     width = LENGTHS[repository.algo]
-    path = CommitRange(git, width // 2)
+    commits = CommitRange(git, width // 2)
     oid: str | None = head
     with contextlib.ExitStack() as until_done:
         read = repository.read
         while oid is not None and oid not in known:
-            if len(path) == SHORT:
+            if len(commits) == SHORT:
                 read = until_done.enter_context(git.objects()).read
             try:
                 content = read(oid) if is_hex(oid, width) else None
@@ -88,12 +90,12 @@ def ancestors(
                 raise error("bad-copy", why=str(broken)) from None
             if content is None:
                 break
-            path.add(oid, content)
-            if len(path) % _TOLD == 0:
-                told(len(path))
+            commits.add(oid, content)
+            if len(commits) % _STEP == 0:
+                progress(len(commits))
             oid = raw_parent(content)
-    path.below = oid
-    return path
+    commits.below = oid
+    return commits
 
 
 def raw_parent(content: bytes) -> str | None:

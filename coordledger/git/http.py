@@ -71,7 +71,7 @@ class SmartHttp:
         self._at = urlsplit(self._url)
         self._sock: socket.socket | None = None
         self._opened_by, self._used = 0, 0.0
-        self._there: push_protocol.Advertisement | None = None
+        self._advertised: push_protocol.Advertisement | None = None
         self._authorization: list[str] = []  # the header, once it was asked for
         self._fit = self._lists = True  # as far as is known, git is not needed
 
@@ -95,21 +95,21 @@ class SmartHttp:
         """
         sent = False
         try:
-            there = self._there
-            if there is None:
-                there = self._there = push_protocol.service_advertisement(
+            advertised = self._advertised
+            if advertised is None:
+                advertised = self._advertised = push_protocol.service_advertisement(
                     self._ask(_RECEIVE), _RECEIVE
                 )
-                if there.refs.get(ref) != old:
+                if advertised.refs.get(ref) != old:
                     return None
-            self._there = None  # until the server has answered as it should
+            self._advertised = None  # until the server has answered as it should
             self._connect()
             sent = True
-            asked = push_protocol.request(there, [(old, new, ref)], pack)
-            report = push_protocol.report(self._ask(_RECEIVE, asked, meanwhile), there)
+            asked = push_protocol.request(advertised, [(old, new, ref)], pack)
+            report = push_protocol.report(self._ask(_RECEIVE, asked, meanwhile), advertised)
         except _FAULTS as fault:
             raise self._failed(fault, sent=sent) from None
-        self._there = there
+        self._advertised = advertised
         return report
 
     def head(self, ref: str) -> str | None:
@@ -118,11 +118,11 @@ class SmartHttp:
             raise Unsent("git asks for the one ref")
         try:
             answer = self._ask(_UPLOAD)
-            there = push_protocol.service_advertisement(answer, _UPLOAD)
+            advertised = push_protocol.service_advertisement(answer, _UPLOAD)
         except _FAULTS as fault:
             raise self._failed(fault, sent=False) from None
         self._lists = len(answer) < MOST_LISTED
-        return there.refs.get(ref)
+        return advertised.refs.get(ref)
 
     def _failed(self, fault: BaseException, *, sent: bool) -> Unsent | Unknown:
         self.close()
@@ -140,10 +140,10 @@ class SmartHttp:
         if not self._fit:
             raise Unsent("git does this")
         login = ""
-        answer, said = self._exchange(service, body, meanwhile)
+        answer, content = self._exchange(service, body, meanwhile)
         if answer.status == _UNAUTHORIZED:
             login = self._log_in(answer.headers.get_all("WWW-Authenticate", []))
-            answer, said = self._exchange(service, body)
+            answer, content = self._exchange(service, body)
             if answer.status == _UNAUTHORIZED:
                 raise self._unfit("wrong credentials")
         typed = answer.headers.get_content_type()
@@ -153,18 +153,18 @@ class SmartHttp:
             raise ProtocolError(f"the server answered {answer.status} ({typed})")
         if login:
             with contextlib.suppress(Failed):  # what was answered stays so
-                self._git.run("credential", "approve", said=login)
-        return said
+                self._git.run("credential", "approve", stdin=login)
+        return content
 
     def _log_in(self, challenges: list[str]) -> str:
         """Ask the user's credential helpers. What they say wrong is for git to take back."""
         if len(challenges) != 1 or not challenges[0].lower().startswith("basic"):
             raise self._unfit("another kind of authentication")
-        login = self._git.run("credential", "fill", said=f"url={self._url}\n\n").out
-        found = dict(line.split("=", 1) for line in login.splitlines() if "=" in line)
-        if not {"username", "password"} <= found.keys() or "\ufffd" in login:
+        login = self._git.run("credential", "fill", stdin=f"url={self._url}\n\n").out
+        fields = dict(line.split("=", 1) for line in login.splitlines() if "=" in line)
+        if not {"username", "password"} <= fields.keys() or "\ufffd" in login:
             raise self._unfit("no credentials")
-        pair = f"{found['username']}:{found['password']}".encode()
+        pair = f"{fields['username']}:{fields['password']}".encode()
         self._authorization = [f"Authorization: Basic {b64encode(pair).decode('ascii')}"]
         return login
 
@@ -183,7 +183,7 @@ class SmartHttp:
         lines = [
             f"{asked.format(self._at.path, service)} HTTP/1.1",
             f"Host: {self._at.netloc}",
-            "User-Agent: git/coordledger",  # some servers have web pages for everybody else
+            "User-Agent: git/coordledger",  # other programs get web pages from some servers
             "Accept-Encoding: identity",
             *self._authorization,
         ]
@@ -191,18 +191,18 @@ class SmartHttp:
             lines.append(f"Content-Type: application/x-{service}-request")
             lines.append(f"Content-Length: {len(body)}")
         whole = "\r\n".join([*lines, "", ""]).encode("ascii") + body
-        sock, self._sock = self._connect(), None  # nobody's, should this be broken off
+        sock, self._sock = self._connect(), None  # not kept, should this be broken off
         try:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                _send(sock, whole, deadline)  # who has heard enough may have answered
+                _send(sock, whole, deadline)  # a server that has heard enough may have answered
             meanwhile()
             reader = _Reader(sock, deadline)
             answer = HTTPResponse(reader)  # type: ignore[arg-type]
             with answer:
                 answer.begin()
                 reader.in_head = False
-                said = answer.read(MOST + 1)
-                if len(said) > MOST:
+                content = answer.read(MOST + 1)
+                if len(content) > MOST:
                     raise ProtocolError("too long an answer")
         except BaseException:
             sock.close()
@@ -210,12 +210,12 @@ class SmartHttp:
         self._sock, self._used = sock, time.monotonic()
         if answer.will_close:
             self.close()
-        return answer, said
+        return answer, content
 
     def _connect(self) -> socket.socket:
         """The kept connection, or a new one."""
         if self._sock and (
-            self._opened_by != os.getpid()  # its answers are for whoever forked us
+            self._opened_by != os.getpid()  # its answers are for the process that forked this one
             or time.monotonic() - self._used > IDLE
             or _speaks(self._sock)
         ):
@@ -269,7 +269,7 @@ def _send(sock: socket.socket, data: bytes, deadline: Deadline) -> None:
 
 
 def _speaks(sock: socket.socket) -> bool:
-    """Whether a silent connection was closed, or says what nobody asked."""
+    """Whether a silent connection was closed, or has bytes that were not asked for."""
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
@@ -288,9 +288,9 @@ def _within(deadline: Deadline, connect: Callable[[float], socket.socket]) -> so
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        found = done.get(timeout=seconds)
+        result = done.get(timeout=seconds)
     except queue.Empty:
         raise TimeoutError("no connection") from None
-    if isinstance(found, BaseException):
-        raise found
-    return found
+    if isinstance(result, BaseException):
+        raise result
+    return result

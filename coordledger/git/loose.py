@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
 
-    from coordledger.git.cat_file import Found
+    from coordledger.git.cat_file import StoredObject
     from coordledger.git.tree import Objects
 
 KINDS = ("commit", "tree", "blob", "tag")
@@ -40,7 +40,7 @@ class Reader:
     """The objects of the repository that `environ` names, as `CatFile` gives them."""
 
     def __init__(self, environ: dict[str, str], *, quiet: bool = False) -> None:
-        """`quiet`: nobody is to see what git complains about."""
+        """`quiet`: what git complains about is not shown."""
         self._environ, self._quiet = environ, quiet
         self._git: CatFile | None = None
         self._git_dir = environ.get("GIT_DIR", ".")
@@ -56,12 +56,12 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """End git, if it runs; whoever reads on starts it again."""
+        """End git, if it runs; the next question to it starts it again."""
         running, self._git = self._git, None
         if running is not None:
             running.__exit__()
 
-    def find(self, name: str, limit: int = MAX_OBJECT) -> Found | None:
+    def find(self, name: str, limit: int = MAX_OBJECT) -> StoredObject | None:
         """Id, kind and content of the object that `name` (an id or a ref) names, or None.
 
         Raises `RuleBroken`: too-large, bad-push.
@@ -69,16 +69,16 @@ class Reader:
         oid = self._ref(name) if name.startswith("refs/") else name
         return self.find_loose(oid, limit) or self.find_by_git(name, limit)
 
-    def find_loose(self, oid: str, limit: int = MAX_OBJECT) -> Found | None:
+    def find_loose(self, oid: str, limit: int = MAX_OBJECT) -> StoredObject | None:
         """As `find`, of an object that has the plain form; its content is the id's."""
         if is_digest(oid):
             for folder in self._folders:
-                found = _loose(_path(folder, oid), oid, limit)
-                if found is not None:
-                    return found
+                stored = _loose(_path(folder, oid), oid, limit)
+                if stored is not None:
+                    return stored
         return None
 
-    def find_by_git(self, name: str, limit: int = MAX_OBJECT) -> Found | None:
+    def find_by_git(self, name: str, limit: int = MAX_OBJECT) -> StoredObject | None:
         """As `find`, of any object; git does not look whether what is packed is the id's."""
         return self._from_git(lambda git: git.find(name, limit))
 
@@ -86,7 +86,7 @@ class Reader:
         """Whether there is a file for the object, whatever is in it."""
         return any(posix.access(_path(folder, oid), posix.F_OK) for folder in self._folders)
 
-    def find_all(self, names: list[str], limit: int = MAX_OBJECT) -> dict[str, Found]:
+    def find_all(self, names: list[str], limit: int = MAX_OBJECT) -> dict[str, StoredObject]:
         """As `CatFile.find_all`."""
         return self._from_git(lambda git: git.find_all(names, limit))
 
@@ -101,10 +101,10 @@ class Reader:
 
     def read(self, oid: str) -> bytes:
         """The content of an object; KeyError if it is not there."""
-        found = self.find(oid)
-        if found is None:
+        stored = self.find(oid)
+        if stored is None:
             raise KeyError(oid)
-        return found[2]
+        return stored[2]
 
     def _ref(self, name: str) -> str:
         """The id in the ref's own file; "" if git has to be asked."""
@@ -161,9 +161,9 @@ def write_durably(folder: str, objects: Objects, arrived: Iterable[str] = ()) ->
 
     `arrived` are there already, by a push: by default git brings only packs to the disk itself.
     """
-    there = {*arrived, *(oid for oid in objects if freshen(_path(folder, oid)))}
-    synced = {f"{folder}/{oid[:2]}" for oid in there if files.sync(_path(folder, oid))}
-    fresh = {oid: made for oid, made in objects.items() if oid not in there}
+    present = {*arrived, *(oid for oid in objects if freshen(_path(folder, oid)))}
+    synced = {f"{folder}/{oid[:2]}" for oid in present if files.sync(_path(folder, oid))}
+    fresh = {oid: stored for oid, stored in objects.items() if oid not in present}
     for name in synced | write(folder, fresh, _sync_all):
         files.sync(name)
 
@@ -203,7 +203,7 @@ def _add_folder(path: str, mode: int) -> None:
         posix.chmod(path, mode & 0o7777)
 
 
-def _loose(path: str, oid: str, limit: int) -> Found | None:
+def _loose(path: str, oid: str, limit: int) -> StoredObject | None:
     """The loose object in a file; None if git should look for it, or at it."""
     inflating = zlib.decompressobj()
     try:

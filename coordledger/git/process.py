@@ -31,12 +31,12 @@ ENDING = 2.0  # seconds that git gets to clean up after it was asked to stop
 
 
 # What git adds below ssh's own reason.
-_SAYS_NOTHING = (
+_UNINFORMATIVE = (
     "fatal: Could not read from remote repository.",
     "Please make sure you have the correct access rights",
     "and the repository exists.",
 )
-_TELLING = ("fatal:", "FATAL:", "error:", "ssh:")  # the second is gitolite's
+_INFORMATIVE = ("fatal:", "FATAL:", "error:", "ssh:")  # the second is gitolite's
 
 
 class Ran(NamedTuple):
@@ -49,12 +49,12 @@ class Ran(NamedTuple):
     def why(self) -> str:
         """The line that says what went wrong: the last fatal one, else the last."""
         lines = [line.strip() for line in self.err.splitlines() if line.strip()]
-        lines = [line for line in lines if line not in _SAYS_NOTHING] or lines
-        telling = [line for line in lines if line.startswith(_TELLING)]
-        found = (telling or lines or [f"exit code {self.code}"])[-1]
+        lines = [line for line in lines if line not in _UNINFORMATIVE] or lines
+        informative = [line for line in lines if line.startswith(_INFORMATIVE)]
+        line = (informative or lines or [f"exit code {self.code}"])[-1]
         for prefix in ("fatal: ", "FATAL: ", "error: "):
-            found = found.removeprefix(prefix)
-        return without_password(found)
+            line = line.removeprefix(prefix)
+        return without_password(line)
 
 
 # A partial clone asks no remote for an object that is missing; the second is for git < 2.44.
@@ -117,12 +117,12 @@ class Git:
         self,
         *args: str,
         hooks: str | None = os.devnull,
-        said: str | bytes | None = None,
+        stdin: str | bytes | None = None,
         errors: str = "replace",
         **environ: str,
     ) -> Ran:
         """Run `git ARGS` and wait for it; `hooks` None leaves the configured ones in force,
-        `said` is its standard input, `errors` what becomes of output that is not UTF-8.
+        `stdin` is its standard input, `errors` what becomes of output that is not UTF-8.
 
         Raises `Failed`: no-git, timeout.
         """
@@ -134,7 +134,7 @@ class Git:
                 command,
                 cwd=self.cwd,
                 env=self._environ | environ,
-                stdin=subprocess.DEVNULL if said is None else subprocess.PIPE,
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # no terminal to prompt on, and one group to kill
@@ -144,7 +144,7 @@ class Git:
                 raise error("not-a-repository", path=self.cwd) from None
             raise error("no-git", why=fault.strerror) from None
         try:
-            given = said.encode() if isinstance(said, str) else said
+            given = stdin.encode() if isinstance(stdin, str) else stdin
             out, err = process.communicate(given, timeout=left)
         except subprocess.TimeoutExpired:
             _end(process)
@@ -163,7 +163,7 @@ class Git:
         return self.run(*args, hooks=hooks, GIT_ALLOW_PROTOCOL=rest)  # -c would not count
 
     def objects(self) -> CatFile:
-        """A reader of the repository's objects. It waits for nobody, and so has no deadline.
+        """A reader of the repository's objects. It waits for no remote, and so has no deadline.
 
         Raises `Failed`: no-git.
         """
@@ -173,7 +173,7 @@ class Git:
             raise error("no-git", why=fault.strerror) from None
 
     def reader(self, git_dir: Path, objects: str) -> Reader:
-        """A reader of objects that prefers their own files. Like `objects`, it waits for nobody."""
+        """A reader of objects that prefers their own files. Like `objects`, it has no deadline."""
         where = {"GIT_DIR": str(git_dir), "GIT_OBJECT_DIRECTORY": objects}
         return Reader(self._environ | NO_REMOTE | where, quiet=True)
 
@@ -207,9 +207,9 @@ class Git:
 
         Raises as `output` does.
         """
-        said = self.output("version").strip()
-        numbers = said.removeprefix("git version ").split(".")[:2]
-        return tuple(int(number) for number in numbers if number.isdecimal()), said
+        printed = self.output("version").strip()
+        numbers = printed.removeprefix("git version ").split(".")[:2]
+        return tuple(int(number) for number in numbers if number.isdecimal()), printed
 
 
 class Service:
@@ -235,33 +235,33 @@ class Service:
             raise error("timeout", seconds=f"{self._deadline.seconds:g}")
         return os.read(out.fileno(), 65_536)
 
-    def fits(self, said: bytes) -> bool:
-        """Whether it can be said at once, by `say`, without waiting for the program to read."""
+    def fits(self, data: bytes) -> bool:
+        """Whether `send` can write it at once, without waiting for the program to read."""
         pipe = self._process.stdin
         if pipe is None:
             return False
         with contextlib.suppress(OSError, AttributeError):  # not every system lets one ask
             size = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
-            return len(said) <= size or len(said) <= fcntl.fcntl(
-                pipe, fcntl.F_SETPIPE_SZ, len(said)
+            return len(data) <= size or len(data) <= fcntl.fcntl(
+                pipe, fcntl.F_SETPIPE_SZ, len(data)
             )
         return False
 
-    def say(self, said: bytes) -> None:
-        """All that there is to say, which fits."""
+    def send(self, data: bytes) -> None:
+        """Write all of its input, which `fits`."""
         if self._process.stdin:
             with contextlib.suppress(BrokenPipeError):  # its answer tells
-                self._process.stdin.write(said)
+                self._process.stdin.write(data)
                 self._process.stdin.close()
             self._process.stdin = None
 
-    def finish(self, said: bytes = b"") -> tuple[bytes, str]:
-        """Say the last of what there is to say; the rest of what it printed, and its errors.
+    def finish(self, data: bytes = b"") -> tuple[bytes, str]:
+        """Write the rest of its input; the rest of what it printed, and its errors.
 
         Raises `Failed`: timeout.
         """
         try:
-            out, err = self._process.communicate(said, timeout=self._deadline.left())
+            out, err = self._process.communicate(data, timeout=self._deadline.left())
         except subprocess.TimeoutExpired:
             raise error("timeout", seconds=f"{self._deadline.seconds:g}") from None
         return out, _text(err)

@@ -26,8 +26,8 @@ class Advertisement(NamedTuple):
     @property
     def algo(self) -> str:
         """The repository's object format; servers that do not say have SHA-1."""
-        found = (c for c in self.capabilities if c.startswith("object-format="))
-        return next(found, "=sha1").partition("=")[2]
+        formats = (c for c in self.capabilities if c.startswith("object-format="))
+        return next(formats, "=sha1").partition("=")[2]
 
 
 class Report(NamedTuple):
@@ -70,25 +70,25 @@ def service_advertisement(answer: bytes, service: str) -> Advertisement:
 
 
 def request(
-    there: Advertisement, moves: list[tuple[str | None, str | None, str]], pack: bytes
+    advertised: Advertisement, moves: list[tuple[str | None, str | None, str]], pack: bytes
 ) -> bytes:
     """What asks for `moves` (old, new, ref; None: does not exist), with the objects in `pack`."""
-    width = 64 if there.algo == "sha256" else 40
-    asked = [c for c in _ASKED if c in there.capabilities]
-    asked += [c for c in there.capabilities if c.startswith("object-format=")]
-    said = b"\0 " + " ".join(asked).encode("ascii")
+    width = 64 if advertised.algo == "sha256" else 40
+    asked = [c for c in _ASKED if c in advertised.capabilities]
+    asked += [c for c in advertised.capabilities if c.startswith("object-format=")]
+    capabilities = b"\0 " + " ".join(asked).encode("ascii")
     out = []
     for old, new, ref in moves:
         line = f"{old or '0' * width} {new or '0' * width} {ref}".encode("ascii")
-        out.append(pktline.encode(line + said))
-        said = b""
+        out.append(pktline.encode(line + capabilities))
+        capabilities = b""
     return b"".join([*out, FLUSH, pack])
 
 
-def report(answer: bytes, there: Advertisement) -> Report:
+def report(answer: bytes, advertised: Advertisement) -> Report:
     """The report in what the server answered. Raises `ProtocolError` if it is not whole."""
     unpacked, refs, printed = "", dict[str, str | None](), ""
-    if "side-band-64k" in there.capabilities:
+    if "side-band-64k" in advertised.capabilities:
         answer, printed = _unband(answer)
     packets, _, whole = pktline.split(answer)
     if not whole:

@@ -46,7 +46,7 @@ def push(
             request = push_protocol.request(advertised, [(old, new, ref)], pack)
             if service.fits(request):
                 sent = True
-                service.say(request)
+                service.send(request)
                 request = b""
             payload.meanwhile()
             sent = True

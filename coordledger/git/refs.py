@@ -75,9 +75,9 @@ def move(git_dir: str, ref: str, old: str, new: str, environ: dict[str, str]) ->
     finally:
         posix.close(theirs)
     with open(ours, "rb") as answer:  # noqa: PTH123
-        said = answer.read(4096).decode("ascii", "replace")
+        printed = answer.read(4096).decode("ascii", "replace")
     if posix.waitpid(pid, 0)[1]:
-        return said.strip() or "git update-ref died"
+        return printed.strip() or "git update-ref died"
     if files.sync(f"{git_dir}/{ref}"):  # where git keeps it as a file
         files.sync(f"{git_dir}/{ref.rpartition('/')[0]}")
     return ""
@@ -169,7 +169,7 @@ def _patiently(act: Callable[[], _T]) -> _T:
     """`act`, which takes a lock file: waited for, and removed if its holder has died.
 
     A process that holds one of these writes a line and lets go. The same file after a whole
-    second is nobody's.
+    second has no holder any more.
     """
     seen, since = None, 0.0
     while True:

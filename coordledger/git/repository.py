@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coordledger.errors import CoordledgerError
-    from coordledger.git.cat_file import Found
+    from coordledger.git.cat_file import StoredObject
     from coordledger.git.loose import Reader
     from coordledger.git.process import Git, Ran
     from coordledger.git.tree import Objects
@@ -49,7 +49,7 @@ class Repository:
         self._objects = str(self.common_dir / "objects")
         self._refs = Refs(str(self.common_dir), algo)
         self._reader: Reader | None = None
-        self._ahead: dict[str, Found] = {}
+        self._ahead: dict[str, StoredObject] = {}
 
     @classmethod
     def open(cls, git: Git, path: Path | None = None) -> Repository:
@@ -58,14 +58,14 @@ class Repository:
         Raises `Failed`: not-a-repository, object-format, git-failed (somebody else's).
         """
         named: dict[str, str] = {}
-        there: tuple[str, ...] = ()
+        chdir: tuple[str, ...] = ()
         if path:
             path = path / ".git" if (path / ".git").is_dir() else path
             named = {"GIT_DIR": str(path)}
             if path.name == ".git" and path.is_dir():
-                there = ("-C", str(path.parent))
+                chdir = ("-C", str(path.parent))
         asked = "--is-bare-repository --absolute-git-dir --show-object-format --show-toplevel"
-        ran = git.run(*there, "rev-parse", *asked.split(), errors="surrogateescape", **named)
+        ran = git.run(*chdir, "rev-parse", *asked.split(), errors="surrogateescape", **named)
         bare, git_dir, algo, root, *_ = [*ran.out.split("\n"), "", "", "", ""]
         if algo not in LENGTHS:
             shown = path or git.cwd or "."
@@ -142,7 +142,7 @@ class Repository:
             raise _damaged(oid)
         return None
 
-    def _checked(self, found: Found) -> bytes:
+    def _checked(self, found: StoredObject) -> bytes:
         oid, kind, content = found
         if object_id(kind, content, self.algo) != oid:
             raise _damaged(oid)
@@ -157,13 +157,13 @@ class Repository:
             loose.write(self._objects, objects)
             return
         ran = self._run(
-            "index-pack", "--stdin", "--threads=1", said=pack() if pack else self.pack(objects)
+            "index-pack", "--stdin", "--threads=1", stdin=pack() if pack else self.pack(objects)
         )
         if ran.code:
             raise OSError(errno.EIO, f"git index-pack: {ran.why()}")
 
-    def _run(self, *args: str, said: bytes | None = None) -> Ran:
-        return self.git.run(*args, said=said, GIT_DIR=str(self.git_dir), **NO_REMOTE)
+    def _run(self, *args: str, stdin: bytes | None = None) -> Ran:
+        return self.git.run(*args, stdin=stdin, GIT_DIR=str(self.git_dir), **NO_REMOTE)
 
     def pack(self, objects: Objects) -> bytes:
         """Objects as a pack of their own."""

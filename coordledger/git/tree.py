@@ -35,8 +35,8 @@ def deflate(data: bytes) -> bytes:
     """`data` in zlib's form, as git stores it. With less memory than usual, which would take
     longer to get than to use: most objects are small.
     """
-    made = zlib.compressobj(zlib.Z_BEST_SPEED, zlib.DEFLATED, zlib.MAX_WBITS, _MEMORY)
-    return made.compress(data) + made.flush()
+    deflating = zlib.compressobj(zlib.Z_BEST_SPEED, zlib.DEFLATED, zlib.MAX_WBITS, _MEMORY)
+    return deflating.compress(data) + deflating.flush()
 
 
 def _is_folder(raw: bytes) -> bool:
@@ -96,9 +96,9 @@ class _Memory:
     def seen(self, path: str, kept: _Kept) -> None:
         """Keep what was read, where there is room: it pushes out nothing."""
         if path not in self._kept and self._size < KEPT_BYTES:
-            self.made(path, kept)
+            self.add(path, kept)
 
-    def made(self, path: str, new: _Kept) -> None:
+    def add(self, path: str, new: _Kept) -> None:
         """Keep what may be stored nowhere yet, instead of what it replaces."""
         old = self._kept.pop(path, None)
         self._size += len(new.content) - (len(old.content) if old else 0)
@@ -125,9 +125,9 @@ class Tree:
         self.objects: Objects = {}  # the same as objects of git
 
     def _object(self, path: str, oid: str) -> _Kept:
-        made = self._new.get(path)
-        if made is not None and made.oid == oid:
-            return made
+        new = self._new.get(path)
+        if new is not None and new.oid == oid:
+            return new
         kept = self._memory.get(path, oid)
         if kept is None:
             kept = _Kept(oid, self._read(oid))
@@ -156,8 +156,8 @@ class Tree:
         return folder, oid
 
     def _file(self, path: str) -> _Kept | None:
-        found = self._find(path)
-        return None if found is None or found[0] else self._object(path, found[1])
+        entry = self._find(path)
+        return None if entry is None or entry[0] else self._object(path, entry[1])
 
     def get(self, path: str) -> bytes | None:
         """The content of a file, or None."""
@@ -175,17 +175,17 @@ class Tree:
 
     def missing(self, folder: str) -> list[str]:
         """The ids of the files in a folder, and below, that would have to be read."""
-        found = self._find(folder)
-        if found is None:
+        entry = self._find(folder)
+        if entry is None:
             return []
-        if not found[0]:
-            return [] if self._memory.get(folder, found[1]) else [found[1]]
+        if not entry[0]:
+            return [] if self._memory.get(folder, entry[1]) else [entry[1]]
         return [oid for name in self.names(folder) for oid in self.missing(f"{folder}/{name}")]
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder, sorted; none if it is not there."""
-        found = self._find(folder)
-        return sorted(self._entries(folder, found[1])) if found and found[0] else []
+        entry = self._find(folder)
+        return sorted(self._entries(folder, entry[1])) if entry and entry[0] else []
 
     def update(self, changes: dict[str, bytes | None]) -> Tree:
         """The tree after `changes` (path -> content, None removes); its `objects` are new."""
@@ -236,13 +236,13 @@ class Tree:
 
     def copy(self) -> Tree:
         """The same tree for another reader, who steps on without this one."""
-        made = Tree(self._read, self.root, self._algo)
-        made._memory = self._memory.copy()
-        return made
+        copy = Tree(self._read, self.root, self._algo)
+        copy._memory = self._memory.copy()
+        return copy
 
     def stand(self) -> None:
         """The reader steps onto this tree: what is new here replaces what was kept."""
         for path, new in self._new.items():
-            self._memory.made(path, new)
+            self._memory.add(path, new)
         self._memory.trim()
         self._new = {}

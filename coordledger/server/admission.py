@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from coordledger.format.commit import Commit
     from coordledger.format.records import Record
     from coordledger.format.state import State
-    from coordledger.git.cat_file import Found
+    from coordledger.git.cat_file import StoredObject
     from coordledger.git.loose import Reader
 
 # The bounds of one push: its records, their bytes, the bytes of its list of refs.
@@ -64,7 +64,7 @@ def new_commits(
     """
     commits: list[tuple[Commit, bytes]] = []
     total, oid = 0, new
-    ahead: dict[str, Found] = {}
+    ahead: dict[str, StoredObject] = {}
     while True:
         if len(commits) == MAX_RECORDS:
             raise RuleBroken("too-many-records", limit=MAX_RECORDS)

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import NoReturn
 
-    from coordledger.git.cat_file import Found
+    from coordledger.git.cat_file import StoredObject
 
 SOCKET, LOCK = "socket", ".serve"  # no ledger's lock has such a name
 MAX_REQUEST = 1_048_576  # a longer list of refs is the hook's own work
@@ -137,7 +137,7 @@ class ServedRepository:
                 )
             return self.combiners[name]
 
-    def find(self, oid: str, limit: int) -> Found | None:
+    def find(self, oid: str, limit: int) -> StoredObject | None:
         """A permanent object, whether packed or not."""
         with self._turn:
             if self._objects is None:
@@ -203,7 +203,7 @@ class _Objects(Reader):
         super().__init__(environ)
         self._repository = repository
 
-    def find_by_git(self, name: str, limit: int = MAX_OBJECT) -> Found | None:
+    def find_by_git(self, name: str, limit: int = MAX_OBJECT) -> StoredObject | None:
         if name.startswith(LEDGERS):  # always anew
             return super().find_by_git(name, limit)
         return self._repository.find(name, limit) or super().find_by_git(name, limit)
