@@ -44,7 +44,7 @@ _FORMS = {
 
 
 class Batch:
-    """What was asked for, and, when it has been landed, what became of each."""
+    """Operations, and, once they have been landed, an outcome for each."""
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
@@ -85,7 +85,7 @@ class Batch:
 def _read(
     text: str, duration: Callable[[str], timedelta]
 ) -> tuple[Callable[..., Operation], Any, dict[str, Any]]:
-    """What to call, its first argument and the others. Raises ValueError, LookupError, …"""
+    """A function to call, its first argument and the others. Raises ValueError, LookupError, …"""
     import json  # noqa: PLC0415 - claims need none
 
     fields = json.loads(text)

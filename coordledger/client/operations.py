@@ -1,8 +1,8 @@
-"""What an agent asks of a ledger, as records to be.
+"""The operations of an agent on a ledger, as records to be.
 
-Rules: what the caller typed is checked when an operation is made (`Failed`: bad-task, bad-ttl,
-…); what its record says is decided when it is built, for a state and a moment. Whether that
-may be is `state`'s decision. No I/O.
+Rules: arguments are checked when an operation is made (`Failed`: bad-task, bad-ttl, …); the
+fields of its record are decided when it is built, for a state and a moment. The format's rules
+decide whether the record may be there. No I/O.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _until(state: State, at: int, ttl: timedelta | None) -> str:
 
 
 def _held(state: State, name: str) -> Fields:
-    """What a holder's record says of the task as it stands; the rules judge it."""
+    """The fields of a holder's record about a task as it stands; the rules judge it."""
     task = state.task(name)
     if task is None:
         raise RuleBroken("unknown-task", task=name)

@@ -1,11 +1,11 @@
 """Publish a run of proposed records: the interface, and its plain form, one push.
 
 Rules of this file:
-- All of a run lands, or nothing. What has landed is told as the remote told it.
+- All of a run lands, or nothing. Where it has landed is the remote's word.
 - The copy moves forward over records that stand where they were proposed. Where the remote
   has put a record further up, the copy stays behind, and catches up when it has to.
-- What `ready` raises, and an OSError of our own disk, is raised before anything is sent, and
-  never afterwards.
+- An error of `ready` or of our own disk is raised before anything is sent, and never
+  afterwards.
 
 `DirectPublisher` moves the ledger's ref from the head that the run was proposed on, or loses
 to another push. Other ways to the remote are publishers in `combining`; nothing here knows
@@ -70,7 +70,7 @@ class Publisher(Protocol):
     ) -> Publication:
         """Publish `run`, which `tip` (a copy of the replica's position) has advanced over.
 
-        `ready()` is called before its bytes leave this process. Raises what that raises,
+        `ready()` is called before its bytes leave this process. Raises the errors of `ready`,
         `Failed`: timeout, and OSError; nothing was sent then.
         """
 
@@ -83,11 +83,7 @@ class DirectPublisher:
         return self
 
     def publish(
-        self,
-        replica: Replica,
-        tip: Chain,
-        run: list[Proposal],
-        ready: Callable[[], None] = lambda: None,
+        self, replica: Replica, tip: Chain, run: list[Proposal], ready: Callable[[], None]
     ) -> Publication:
         before, repository = replica.trusted, replica.local.repository
         objects = new_objects(run)
@@ -133,7 +129,7 @@ def conclude(
     *,
     stored: bool,
 ) -> Publication:
-    """What a push has come to. Where it won as planned, the copy moves from `before` to `tip`."""
+    """The end of a push. Where it won as planned, the copy moves from `before` to `tip`."""
     if push.outcome != WON:
         return Publication(push)
     published = relocated(as_planned(tip, run), push)

@@ -1,7 +1,7 @@
 """Sign a record: who signs, with which key, and what stands in every record.
 
-Rules: the newest valid key signs that we have the secret of. What the record is about is the
-caller's (`Build`); whether it may be there is the chain's business. Nothing is sent.
+Rules: of the valid keys whose secrets are here, the newest signs. The caller says what the
+record is about (`Build`), and the chain whether it may be there. Nothing is sent.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Identity(NamedTuple):
 
 
 class Signer:
-    """Signs with the secrets that it finds. What it has found once it does not look for again."""
+    """Signs for an identity, and looks for each agent's secrets once."""
 
     def __init__(self, identity: Identity, clock: Callable[[], int]) -> None:
         """`clock()` gives milliseconds since 1970."""
@@ -65,7 +65,7 @@ class Signer:
     def sign(self, chain: Chain, intent: Intent, build: Build) -> Signed:
         """A record of this intent, signed for the place after the chain's head.
 
-        Raises what `build` and `Identity.key` raise, `RuleBroken`, and `Failed`: not-joined.
+        Raises the errors of `build` and of `Identity.key`, `RuleBroken`, `Failed`: not-joined.
         """
         if chain.head is None:
             raise error("not-joined")

@@ -91,7 +91,7 @@ class PendingWrite:
 
     @classmethod
     def recover(cls, intent: Intent) -> PendingWrite:
-        """What an earlier process left open: it is to be voided, unless it has landed."""
+        """A write that an earlier process left open: it is to be voided, unless it has landed."""
         write = cls(intent, _void)
         write.unanswered = write.recovered = True
         why = f"an earlier one is still open: {intent.what}"
@@ -332,7 +332,7 @@ class Writer:
             self._replica.local.journal.record(*intents)
 
     def _find_landed(self, left: list[PendingWrite], chain: Chain) -> None:
-        """What has landed, after an attempt without an answer or by somebody else's push."""
+        """Settle the writes that have landed: without an answer, or by another process's push."""
         for write in left:
             intent = write.intent
             commit = chain.find(intent.agent, intent.op, intent.base["seq"])
@@ -372,13 +372,13 @@ class Writer:
         return run
 
     def _propose(self, write: PendingWrite, tip: Chain) -> Proposal:
-        """Signed afresh. What was not sent, or refused for certain, takes the newest base."""
+        """Signed afresh; on the newest base, if no earlier one may have been sent."""
         if not write.unanswered:
             write.intent = write.intent._replace(base=_base(self._replica.position()))
         return tip.propose(self._signer.sign(tip, write.intent, write.build))
 
     def _propose_again(self, write: PendingWrite, tip: Chain) -> Proposal | None:
-        """What was signed, if it fits now and will not be too old soon."""
+        """The same bytes again, if they fit now and will not be too old soon."""
         if write.signed is None or not self._signer.is_fresh(write.signed, tip.state.skew):
             return None
         try:
@@ -429,9 +429,9 @@ class Writer:
         time.sleep(PAUSE * min(losses.count, PATIENCE) * self._jitter())
 
     def _catch_up(self, seq: int) -> None:
-        """A copy that stays far behind could not sign any more. What has landed has landed.
+        """A copy that stays far behind could not sign any more. It has landed, even if this fails.
 
-        Neighbours, who are as far behind, do not all stop for it at the same moment.
+        Neighbours that are as far behind do not all stop for it at the same moment.
         """
         with contextlib.suppress(CoordledgerError, OSError):
             if seq - self._replica.trusted.seq > FAR_BEHIND * (1 + self._jitter() * 0.8):
@@ -483,7 +483,7 @@ class Writer:
             write.leave_open(write.reason)
 
     def _forget(self, writes: list[PendingWrite]) -> None:
-        """What is settled. An earlier process's intents are told first, and forgotten then."""
+        """Take settled intents out of the journal; an earlier process's are told first."""
         settled = [write.intent for write in writes if write.settled and not write.recovered]
         if settled:
             with contextlib.suppress(OSError):  # the next write finds out again
@@ -506,7 +506,7 @@ class Writer:
 
 
 def _base(chain: Chain) -> dict[str, Any]:
-    """What a record that is signed on this chain names as the newest that it knows."""
+    """The newest record that one that is signed on this chain knows."""
     if chain.head is None:
         raise error("not-joined")
     return {"digest": chain.head.digest, "seq": chain.head.seq}

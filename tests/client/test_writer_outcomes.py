@@ -79,12 +79,12 @@ def bob_takes_another(server: MemoryServer) -> Ending:
 
 
 def landed_kinds(server: MemoryServer) -> list[str]:
-    """What alice has landed since the ledger began to have bob."""
+    """The kinds of alice's records since she enrolled bob."""
     return [r["kind"] for r in server.records[2:] if r["agent"] == "alice"]
 
 
 def check_promises(server: MemoryServer, client: MemoryClient, outcome: str, op: str) -> None:
-    """What holds whatever the plan was; and that what is still under way changes nothing."""
+    """The promises that hold whatever the plan was, also once late pushes have arrived."""
     for push in server.pushes:
         known = {intent.op: intent for intent in push.seen}
         for record, (_, content) in zip(push.records, push.commits, strict=True):
@@ -145,7 +145,7 @@ FIRST: dict[str, Row] = {
     ),
 }  # fmt: skip
 
-# What may still land is called lost only once its void has landed; failed it is never called.
+# An intent that may still land is called lost only once its void has landed, and never failed.
 AFTER_AN_UNANSWERED_ONE: dict[str, Row] = {
     "won": Row(lambda s: [HONEST], "landed", 2, ["claim"]),
     "lost to an unrelated record: sent again": Row(
@@ -337,7 +337,7 @@ def test_a_void_needs_no_push_where_the_chain_has_left_its_base_behind(
 def test_settling_needs_no_room_on_the_disk_for_the_journal(
     server: MemoryServer, client: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What may have been sent is in there; its void needs no entry of its own."""
+    """An intent that may have been sent is in there; its void needs no entry of its own."""
     leave_open(server, client)
 
     def full(*intents: object) -> None:

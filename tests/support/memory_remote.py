@@ -153,12 +153,12 @@ class MemoryServer:
         return self.ledger.put(agent, kind, **given).commit
 
     def deliver(self) -> list[Push]:
-        """What was still under way arrives; what nobody hears of it."""
+        """Pushes that were still under way arrive; the answers that no client hears."""
         late, self._under_way = self._under_way, []
         return [self._receive(push) for push in late]
 
     def look(self, ref: str) -> str | None:
-        """What a ref says. Raises `Failed`: remote-unreachable."""
+        """The id that a ref has. Raises `Failed`: remote-unreachable."""
         self.looks += 1
         if self.away:
             raise error("remote-unreachable", remote="memory", why="no route to host")
@@ -346,7 +346,7 @@ class MemoryClient:
         return digest("sha256", f"{self._number} {self._ops}".encode()).hex()[: 2 * count]
 
     def intents(self) -> list[Intent]:
-        """What the journal holds, as it lies on the disk."""
+        """The journal's intents, as they lie on the disk."""
         return self.local.journal.intents()
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 Rules of this file:
 - Records are taken (renamed to .taken) before anything of them is sent, and rendered out of a
   copy that all leaders share. The copy is a cache: what is wrong with it is forgotten with it.
-- Each owner hears what the remote said of its very records, and nothing that was meant for a
+- Each owner gets the remote's answer to its very records, and never one that was meant for a
   neighbour's. A refusal that names no record is none: each then pushes by itself.
 - Records that an earlier leader had taken may have been sent by it: about these only "landed"
   is certain, and anything else is told as unknown.
@@ -59,7 +59,7 @@ class Waiting(NamedTuple):
 
 
 class JointPush:
-    """What goes with one push: records of several owners, proposed one after the other."""
+    """One push for several owners: their records, proposed one after the other."""
 
     def __init__(self, tip: Chain) -> None:
         """`tip` is a chain to propose on; it moves."""
@@ -89,12 +89,12 @@ class JointPush:
         self.tip = tip
         self.run.append((waiting, proposals))
         self._count += len(proposals)
-        self._bytes += sum(len(made) for p in proposals for _, made in p.objects.values())
+        self._bytes += sum(len(data) for p in proposals for _, data in p.objects.values())
         return True
 
 
 class Leader:
-    """What a process does for all that wait, while it has the line's lock."""
+    """Serves all that wait, while its process has the line's lock."""
 
     def __init__(
         self, folder: Path, open_copy: OpenCopy, clock: Callable[[], int], publisher: Publisher
@@ -142,7 +142,7 @@ class Leader:
     # -- taking and answering
 
     def take_all(self) -> list[Waiting]:
-        """Those who wait: from now on ours to answer. What the dead have left is removed."""
+        """Take the records that wait: they are ours to answer. Slots of the dead are removed."""
         slots.clear_dead(self._folder)
         taken = map(self._take, slots.waiting(self._folder)[:MOST_OWNERS])
         return [waiting for waiting in taken if waiting]
@@ -269,7 +269,7 @@ class Leader:
 
 
 def _answers(run: list[tuple[Waiting, list[Proposal]]], publication: Publication) -> Answers:
-    """What one push means to each whose records went with it, where it is the last word."""
+    """The answers to the owners whose records went with one push, where it is the last word."""
     push = publication.push
     if push.outcome == WON:
         places = iter((one.seq, one.oid) for one in publication.published)

@@ -1,10 +1,10 @@
 """Processes of one user on one host that write to the same ledger line up: flat combining.
 
 Rules of this file:
-- The process that has the lock leads (`leader`). Where no other waits, it pushes its own records,
-  by itself. Where others wait, it pushes for all of them, one chain with one push.
-- What waits are signed records without their secret, in a folder that only this user can
-  enter. The server judges them as it judges any; nothing else in there is believed.
+- The process that has the lock leads (`leader`). It pushes its own records by itself where no
+  other waits, and else for all that wait, one chain with one push.
+- Signed records wait, without their secret, in a folder that only this user can enter. The
+  server judges them as it judges any; nothing else in there is believed.
 - An answer is what the remote said of these very records. "Lost" sends their owner to look
   for itself, "unsent" to push by itself.
 - A record that no leader has renamed to .taken was never sent. One that is taken may have been:
@@ -189,7 +189,7 @@ class Line:
 
 
 def _request(run: list[Proposal]) -> dict[str, list[str]]:
-    """What waits: the ids that the records have here, and their signed bytes."""
+    """A slot's records: the ids that they have here, and their signed bytes."""
     return {
         "pushed": [p.commit.oid for p in run],
         "payloads": [p.commit.signed.payload.decode("ascii") for p in run],

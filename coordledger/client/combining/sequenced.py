@@ -43,11 +43,7 @@ class SequencedPublisher:
         return self
 
     def publish(
-        self,
-        replica: Replica,
-        tip: Chain,
-        run: list[Proposal],
-        ready: Callable[[], None] = lambda: None,
+        self, replica: Replica, tip: Chain, run: list[Proposal], ready: Callable[[], None]
     ) -> Publication:
         before, repository = replica.trusted, replica.local.repository
         if not before.sequenced:
