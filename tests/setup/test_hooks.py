@@ -55,6 +55,20 @@ def test_pushes_do_not_list_the_refs_of_what_the_quarantine_borrows_from(
     assert ("set core.alternateRefsCommand=true" in done) is not borrows
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o701])
+def test_others_are_kept_out_of_the_folder_of_secrets(
+    shared_fleet: Fleet, tmp_path: Path, mode: int
+) -> None:
+    bare = tmp_path / "r.git"
+    shared_fleet.git("init", "--quiet", "--bare", bare)
+    secrets = bare / "coordledger"
+    secrets.mkdir()
+    secrets.chmod(mode)
+    done = install_hook(bare, Git(shared_fleet.env, tmp_path, Deadline(30)))
+    assert f"chmod 700 {secrets}" in done
+    assert secrets.stat().st_mode & 0o777 == 0o700
+
+
 # -- sequencing
 
 

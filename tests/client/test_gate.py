@@ -1,0 +1,98 @@
+"""Which claims pass the gate for scripts: those that are live, of the one meant, and authentic."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.memory_ledger import LEASE, SKEW
+from support.memory_remote import MemoryClient, MemoryServer
+
+from coordledger.client.views import Views, need_authentic, need_live
+from coordledger.errors import CoordledgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from coordledger.client.claims import Claim
+    from coordledger.format.state import State
+
+
+class Gate:
+    """Bob's claim of a task, in its second epoch, as a reader sees it."""
+
+    def __init__(self, server: MemoryServer, client: MemoryClient) -> None:
+        for who in ("carol", "bob"):
+            server.write(who, "claim", tasks=["t"])
+            if who == "carol":
+                server.write(who, "release", task="t")
+        self.state: State = client.replica.refresh().state
+        self.claim: Claim = Views(client.replica, client.now).claim(self.state, "t")
+        assert (self.claim.agent, self.claim.epoch, self.claim.verdict) == ("bob", 2, "authentic")
+        assert self.claim.expires_at is not None
+        self.end = int(self.claim.expires_at.timestamp() * 1000)
+
+    def live(self, at: int, by: str | None = None, epoch: int | None = None) -> str:
+        return refusal(need_live, self.claim, self.state, at, by=by, epoch=epoch)
+
+
+def refusal(act: Callable[..., None], *args: Any, **given: Any) -> str:
+    """The slug with which a claim does not pass, or "" if it does."""
+    try:
+        act(*args, **given)
+    except CoordledgerError as refused:
+        return refused.code
+    return ""
+
+
+@pytest.fixture
+def gate(tmp_path: Path, env: dict[str, str]) -> Iterator[Gate]:
+    server = MemoryServer("bob", "carol")
+    client = MemoryClient(server, tmp_path / "reader.git", env)
+    yield Gate(server, client)
+    client.close()
+
+
+def test_a_lease_counts_until_a_skew_before_its_end(gate: Gate) -> None:
+    assert gate.live(gate.end - LEASE) == ""
+    assert gate.live(gate.end - SKEW - 1) == ""
+    assert gate.live(gate.end - SKEW) == "not-live"
+    assert gate.live(gate.end) == "not-live"
+
+
+@pytest.mark.parametrize(
+    ("by", "epoch", "code"),
+    [
+        (None, None, ""),
+        ("bob", 2, ""),
+        ("carol", None, "not-holder"),
+        ("carol", 2, "not-holder"),
+        (None, 1, "wrong-epoch"),
+        (None, 3, "wrong-epoch"),
+        ("bob", 0, "wrong-epoch"),
+    ],
+)
+def test_the_holder_and_the_epoch_have_to_be_those_that_are_meant(
+    gate: Gate, by: str | None, epoch: int | None, code: str
+) -> None:
+    assert gate.live(gate.end - LEASE, by, epoch) == code
+
+
+@pytest.mark.parametrize("enforced", [True, False])
+@pytest.mark.parametrize("trust_server", [True, False])
+@pytest.mark.parametrize("verdict", ["authentic", "unverified", "unknown-key", "invalid"])
+def test_a_claim_that_no_key_here_can_check_needs_a_server_that_did(
+    gate: Gate, verdict: str, trust_server: bool, enforced: bool
+) -> None:
+    claim = replace(gate.claim, verdict=verdict)
+    code = refusal(need_authentic, claim, trust_server=trust_server, enforced=enforced)
+    if verdict == "authentic":
+        assert code == ""
+    elif verdict != "unverified":
+        assert code == "bad-signature"
+    elif not trust_server:
+        assert code == "no-key"
+    else:
+        assert code == ("" if enforced else "nobody-checked")
