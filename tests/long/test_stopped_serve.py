@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from support.serve_process import serving, without_python
 
-from coordledger.setup.hooks import mint
+from coordledger.setup.genesis import mint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
