@@ -103,11 +103,16 @@ def play(
 ) -> Callable[[Step], list[str]]:
     """`play(step)`: do what a step says; what it showed."""
     if request.getfixturevalue("path").stem == REAL:
+        tool = tmp_path / "tools" / "coordledger"
+        tool.parent.mkdir()
+        tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m coordledger "$@"\n')
+        tool.chmod(0o755)
+        real = env | {"PATH": f"{tool.parent}{os.pathsep}{env['PATH']}"}
+        places = {env["HOME"]: "HOME", str(tmp_path): "FOLDER"}
 
         def run(step: Step) -> list[str]:
-            return shown(_shell(step, tmp_path / step.agent, env), places)
+            return shown(_shell(step, tmp_path / step.agent, real), places)
 
-        places = {env["HOME"]: "HOME", str(tmp_path): "FOLDER"}
     else:
         fleet = request.getfixturevalue("fleet")
         fleet.enroll("bob")
@@ -125,12 +130,10 @@ def play(
 
 
 def _shell(step: Step, where: Path, env: dict[str, str]) -> Ran:
-    """`sh -c`, with this Python's coordledger on the PATH."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     return subprocess.run(
         ["sh", "-c", step.command],
         cwd=where,
-        env=env | {"PATH": path},
+        env=env,
         input="\n".join(step.stdin),
         capture_output=True,
         text=True,
