@@ -15,19 +15,16 @@ from support.fleet import LEDGER_REF
 from support.forgeries import (
     FORGED,
     LATE,
-    MANGLED_AROUND,
-    MANGLED_RECORD,
     REWRITES,
     TREES,
     UNFIT,
     commit_with_tree,
     forged,
     good,
-    mangled,
 )
-from support.sequencing import landed, seq_of, switch
+from support.sequencing import seq_of, switch
 from support.serve_process import serving
-from support.ways_in import DIRECT, DOUBTS, SEQUENCED, WAYS_IN
+from support.ways_in import DIRECT, SEQUENCED, WAYS_IN, accounted, refusals, refused_alike
 
 from coordledger.setup.genesis import mint
 
@@ -35,38 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.attacker import Attacker, Pushed
+    from support.attacker import Attacker
     from support.fleet import Fleet
-    from support.ways_in import WayIn
 
 
 @pytest.fixture(scope="module")
 def shared_fleet(sequenced_fleet: Fleet) -> Iterator[Fleet]:
     with serving(sequenced_fleet):
         yield sequenced_fleet
-
-
-def refusals(attacker: Attacker, oid: str, slug: str, ways: dict[str, WayIn]) -> set[str]:
-    """The words with which a commit is refused by each way. Nothing may move."""
-    words, before = set(), attacker.refs()
-    for name, way in ways.items():
-        pushed = way.push(attacker, oid, with_python=slug in DOUBTS)
-        assert pushed.code != 0, name
-        assert pushed.slug == slug, name
-        assert attacker.refs() == before, name
-        words.add(pushed.said[0])
-    return words
-
-
-def refused_alike(attacker: Attacker, oid: str, slug: str) -> None:
-    [words] = refusals(attacker, oid, slug, WAYS_IN)
-    assert words.startswith(f"coordledger: refused {oid[:12]}: {slug}: ")
-
-
-def accounted(attacker: Attacker, pushed: Pushed, oid: str, stands: str) -> None:
-    """The server says that the record has landed as the commit `stands`, where it is."""
-    assert landed(pushed) == [(oid, seq_of(attacker, stands), stands)]
-    assert attacker.tip == stands
 
 
 # -- what is right passes
@@ -122,27 +95,6 @@ def test_a_tree_that_the_record_does_not_make_never_lands(attacker: Attacker, ca
     assert words.startswith(f"coordledger: refused {wrong[:12]}: ")
     for way in SEQUENCED.values():
         accounted(attacker, way.push(attacker, wrong), wrong, right)
-
-
-def message(attacker: Attacker) -> str:
-    return attacker.propose(attacker.signed("bob", "send", channel="general", body="hello"))
-
-
-def test_a_commit_with_one_thing_changed_around_the_record_never_lands(attacker: Attacker) -> None:
-    right = message(attacker)
-    commits = {case: mangled(attacker, right, *how) for case, how in MANGLED_AROUND.items()}
-    for case, wrong in commits.items():
-        assert len(refusals(attacker, wrong, "bad-commit", DIRECT)) == 1, case
-    for wrong in commits.values():
-        for way in SEQUENCED.values():
-            accounted(attacker, way.push(attacker, wrong), wrong, right)
-
-
-def test_a_commit_whose_record_cannot_be_read_is_refused(attacker: Attacker) -> None:
-    right = message(attacker)
-    for pattern, new, slug in MANGLED_RECORD.values():
-        refused_alike(attacker, mangled(attacker, right, pattern, new), slug)
-    assert attacker.push(right).slug == ""  # nothing else was wrong with it
 
 
 @pytest.mark.parametrize("case", REWRITES)

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from support.fleet import LEDGER_REF
-from support.sequencing import FOR_REF
+from support.sequencing import FOR_REF, landed, seq_of
 from support.serve_process import hidden, without_python
 
 if TYPE_CHECKING:
@@ -57,3 +57,26 @@ DIRECT = {name: way for name, way in WAYS_IN.items() if not way.sequences}
 SEQUENCED = {name: way for name, way in WAYS_IN.items() if way.sequences}
 # A resident leaves these to the hook: they may come from its surroundings, not from the push.
 DOUBTS = ("bad-push", "hook-broken", "no-secret", "gap")
+
+
+def refusals(attacker: Attacker, oid: str, slug: str, ways: dict[str, WayIn]) -> set[str]:
+    """The words with which a commit is refused by each way. Nothing may move."""
+    words, before = set(), attacker.refs()
+    for name, way in ways.items():
+        pushed = way.push(attacker, oid, with_python=slug in DOUBTS)
+        assert pushed.code != 0, name
+        assert pushed.slug == slug, name
+        assert attacker.refs() == before, name
+        words.add(pushed.said[0])
+    return words
+
+
+def refused_alike(attacker: Attacker, oid: str, slug: str) -> None:
+    [words] = refusals(attacker, oid, slug, WAYS_IN)
+    assert words.startswith(f"coordledger: refused {oid[:12]}: {slug}: ")
+
+
+def accounted(attacker: Attacker, pushed: Pushed, oid: str, stands: str) -> None:
+    """The server says that the record has landed as the commit `stands`, where it is."""
+    assert landed(pushed) == [(oid, seq_of(attacker, stands), stands)]
+    assert attacker.tip == stands
