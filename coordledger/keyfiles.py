@@ -11,7 +11,6 @@ from __future__ import annotations
 import posix
 from _stat import S_IMODE, S_ISREG  # `stat` around it takes the hook 0.1 ms
 
-from coordledger import files
 from coordledger.errors import error
 from coordledger.format.signing import Secret
 
@@ -72,7 +71,9 @@ def append(path: str, secret: Secret) -> None:
 
     Two that append at the same time queue on the folder, so that neither line is lost.
     """
-    import os  # noqa: PLC0415 - the hook reads only, and has no time for it
+    import os  # noqa: PLC0415 - here and below: the hook reads only, and has no time for it
+
+    from coordledger import files  # noqa: PLC0415
 
     folder = os.path.dirname(path) or "."  # noqa: PTH120
     os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103

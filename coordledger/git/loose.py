@@ -13,7 +13,6 @@ from __future__ import annotations
 import posix
 import zlib
 
-from coordledger import files
 from coordledger.errors import RuleBroken
 from coordledger.git.cat_file import MAX_OBJECT, CatFile
 from coordledger.git.refs import read_plain
@@ -124,6 +123,8 @@ def write(
     Each appears whole, under its own name. Modes follow those of `folder`, as git's shared
     repositories want it. `settle` gets the paths of what is written, before any is in place.
     """
+    from coordledger import files  # noqa: PLC0415 - a hook that judges only reads
+
     mode = posix.stat(folder).st_mode
     moves: list[tuple[str, str]] = []
     changed = set()
@@ -161,20 +162,22 @@ def write_durably(folder: str, objects: Objects, arrived: Iterable[str] = ()) ->
 
     `arrived` are there already, by a push: by default git brings only packs to the disk itself.
     """
+    from coordledger import files  # noqa: PLC0415 - a hook that judges only reads
+
     present = {*arrived, *(oid for oid in objects if freshen(_path(folder, oid)))}
     synced = {f"{folder}/{oid[:2]}" for oid in present if files.sync(_path(folder, oid))}
     fresh = {oid: stored for oid, stored in objects.items() if oid not in present}
-    for name in synced | write(folder, fresh, _sync_all):
+
+    def sync_all(paths: list[str]) -> None:
+        for path in paths:  # all of them written: the first one's sync takes the others along
+            files.sync(path)
+
+    for name in synced | write(folder, fresh, sync_all):
         files.sync(name)
 
 
 def _path(folder: str, oid: str) -> str:
     return f"{folder}/{oid[:2]}/{oid[2:]}"
-
-
-def _sync_all(paths: list[str]) -> None:
-    for path in paths:  # all of them written: the first one's sync takes the others along
-        files.sync(path)
 
 
 def freshen(path: str) -> bool:

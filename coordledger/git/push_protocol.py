@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from coordledger.git import pktline
 from coordledger.git.pktline import FLUSH, ProtocolError
+from coordledger.hashes import LENGTHS
 
 _ASKED = ("report-status", "side-band-64k", "delete-refs", "quiet", "ofs-delta")
 _DATA, _PROGRESS = b"\1", b"\2"  # the third band says what the server died of
@@ -73,7 +74,7 @@ def request(
     advertised: Advertisement, moves: list[tuple[str | None, str | None, str]], pack: bytes
 ) -> bytes:
     """What asks for `moves` (old, new, ref; None: does not exist), with the objects in `pack`."""
-    width = 64 if advertised.algo == "sha256" else 40
+    width = LENGTHS.get(advertised.algo, LENGTHS["sha1"])
     asked = [c for c in _ASKED if c in advertised.capabilities]
     asked += [c for c in advertised.capabilities if c.startswith("object-format=")]
     capabilities = b"\0 " + " ".join(asked).encode("ascii")

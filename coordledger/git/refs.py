@@ -17,7 +17,6 @@ from __future__ import annotations
 import posix
 import time
 
-from coordledger import files
 from coordledger.errors import RuleBroken
 from coordledger.hashes import LENGTHS, is_digest, is_hex
 
@@ -61,6 +60,8 @@ def read_plain(folder: str, name: str) -> str | None:
 
 def move(git_dir: str, ref: str, old: str, new: str, environ: dict[str, str]) -> str:
     """Point `ref` from `old` to `new`, with a reflog as git keeps it: "", or why it did not."""
+    from coordledger import files  # noqa: PLC0415 - a hook that judges only reads
+
     ours, theirs = posix.pipe()
     try:
         pid = posix.posix_spawnp(
@@ -130,6 +131,8 @@ class Refs:
         """As git does it: who makes the lock file may move it to the ref's place. Like git's own
         it is not brought to the disk. Raises `FileExistsError`.
         """
+        from coordledger import files  # noqa: PLC0415 - as in `move`
+
         path, lock = f"{self._folder}/{name}", self._lock(name)
         files.make_folders(path.rpartition("/")[0])
         if oid:
@@ -171,6 +174,8 @@ def _patiently(act: Callable[[], _T]) -> _T:
     A process that holds one of these writes a line and lets go. The same file after a whole
     second has no holder any more.
     """
+    from coordledger import files  # noqa: PLC0415 - as in `move`
+
     seen, since = None, 0.0
     while True:
         try:
