@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coordledger import answers
+from coordledger.answers import Refused
 from coordledger.errors import error
 
 if TYPE_CHECKING:
@@ -198,10 +200,11 @@ def _forger(stage: _Stage) -> None:
 
 def _refused(stage: _Stage, code: str, *argv: str) -> None:
     stage.line(f"$ git {' '.join(argv)}", "dim")
-    said = stage.git("mallory", *argv, fails=True)
-    told = [line for line in said.err.splitlines() if "coordledger: refused" in line]
-    stage.expect(f"refused as {code}", len(told) == 1 and f": {code}: " in told[0], said)
-    stage.line(told[0].strip(), "red")
+    ran = stage.git("mallory", *argv, fails=True)
+    printed = [line.removeprefix("remote:").strip() for line in ran.err.splitlines()]
+    refusals = [answer for answer in answers.read(printed) if isinstance(answer, Refused)]
+    stage.expect(f"refused as {code}", [refused.code for refused in refusals] == [code], ran)
+    stage.line(f"remote: {refusals[0]}", "red")
 
 
 def _log(stage: _Stage) -> None:
