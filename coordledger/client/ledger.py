@@ -52,7 +52,12 @@ if TYPE_CHECKING:
 
 
 class Ledger:
-    """One ledger as one agent's session sees it. Not for use by several threads at once."""
+    """One ledger as one agent's session sees it. Not for use by several threads at once.
+
+    Times that are given are `timedelta`s. Every method may raise `Failed` (among others
+    remote-unreachable, timeout, no-agent) and `Integrity`, if the remote's history is not a
+    valid continuation of the verified one; the errors named below come beside these.
+    """
 
     def __init__(self, connection: Connection) -> None:
         """Most callers want `open`."""
@@ -115,6 +120,7 @@ class Ledger:
         self.connection.reset()
 
     def head(self, *, refresh: bool = True) -> Head:
+        """The newest verified head; without `refresh` this copy's, and the remote is not asked."""
         if refresh:
             self.connection.read()
         trusted = self._replica.trusted
@@ -129,6 +135,7 @@ class Ledger:
         return self.head(refresh=False)
 
     def status(self) -> Status:
+        """Where the ledger stands, the claims of this agent, and how much it has not read."""
         state, settings = self.connection.read(), self.connection.settings
         session = self.connection.identity().session if settings.agent else None
         return self._views.status(state, settings, session)
@@ -143,7 +150,10 @@ class Ledger:
         meta: Mapping[str, str] | None = None,
         after: Iterable[str] = (),
     ) -> Claim:
-        """Offer a task. Repeating it changes nothing."""
+        """Offer a task, which cannot be claimed before those in `after` are done.
+
+        The highest `priority` comes first. Repeating it changes nothing.
+        """
         operation = operations.submit(task, priority=priority, meta=meta, after=after)
         try:
             return self._change(task, operation)
@@ -163,7 +173,9 @@ class Ledger:
     ) -> ClaimResult:
         """Claim the tasks, all or none. Losing is a result, not an exception.
 
-        Raises `OutcomeUnknown`, `Failed`, `Integrity`.
+        The lease lasts for `ttl`: by default an hour, or as long as the policy allows. It is
+        tried again for `wait`, while the tasks are held or wait for others. `reopen` takes tasks
+        that are done. `dry_run` writes nothing. Raises `OutcomeUnknown`.
         """
         operation = operations.claim(tasks, ttl=ttl, reopen=reopen, note=note)
         return self._claim(operation, lambda: sorted(set(tasks)), wait, dry_run=dry_run)
@@ -176,7 +188,10 @@ class Ledger:
         note: str | None = None,
         dry_run: bool = False,
     ) -> ClaimResult:
-        """Claim the claimable task of the highest priority, of these the oldest."""
+        """Claim the claimable task of the highest priority, of these the oldest.
+
+        Arguments and errors are those of `claim`.
+        """
         chosen: list[str] = []
 
         def choose(state: State, at: int) -> list[str]:
@@ -225,7 +240,7 @@ class Ledger:
         return self.connection.clock() + (milliseconds(wait) if wait else 0)
 
     def renew(self, task: str, *, ttl: timedelta | None = None) -> Claim:
-        """Extend the lease that this session holds. Raises `Lost`."""
+        """Extend the lease that this session holds to `ttl` from now. Raises `Lost`."""
         return self._change(task, operations.renew(task, ttl=ttl))
 
     def complete(self, task: str, *, result: str | None = None) -> Claim:
@@ -328,7 +343,10 @@ class Ledger:
         thread: int | None = None,
         importance: str = "normal",
     ) -> Message:
-        """Send to one agent or to one channel."""
+        """Send to one agent or to one channel; `thread` is the seq of a message to reply to.
+
+        Raises `Failed`: unknown-agent, mailbox-full, text-too-long, bad-thread.
+        """
         published = self.connection.write(
             operations.send(body, to=to, channel=channel, thread=thread, importance=importance)
         )
@@ -376,6 +394,7 @@ class Ledger:
     # -- agents and policy
 
     def agents(self) -> list[Agent]:
+        """All enrolled agents with their keys, revoked ones too."""
         state = self.connection.read()
         return [agent_of(state, name) for name in state.agents()]
 
