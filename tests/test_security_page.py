@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "security.md"
+PAGE = Path(__file__).parents[1] / "docs" / "security.md"
 
 
 def test_every_test_that_the_page_names_is_there() -> None:
