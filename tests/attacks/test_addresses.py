@@ -294,23 +294,28 @@ def test_no_master_and_no_line_comes_from_a_folder_named_like_the_url(
     assert ledger.connection.line().folder == before
 
 
+@pytest.mark.parametrize("allowed", [None, "ssh:file"], ids=["", "protocols allowed"])
+@pytest.mark.parametrize(
+    ("url", "code"), [("git@host:ledger.git", "remote-unreachable"), ("{remote}", "bad-config")]
+)
 def test_the_shared_copy_never_takes_the_remotes_name_for_a_folder(
-    trap: Trap, tmp_path: Path
+    trap: Trap, tmp_path: Path, url: str, code: str, allowed: str | None
 ) -> None:
     """It sees the clone's common configuration, and not that of one work tree."""
     trap.plant("origin")
+    url = url.format(remote=trap.fleet.remote)
     trap.configure(**{"extensions.worktreeConfig": "true"})
-    urls = ["git@host:ledger.git", str(trap.fleet.remote)]
-    for number, url in enumerate(urls):
-        trap.fleet.git("config", "--unset-all", "remote.origin.url", cwd=trap.path)
-        trap.fleet.git("config", "--worktree", "remote.origin.url", url, cwd=trap.path)
-        trap.fleet.git("config", "--worktree", "remote.origin.pushurl", url, cwd=trap.path)
-        ledger = trap.ledger()
-        assert ledger.claim(f"{trap.path.parent.name}-{number}").won
-        with pytest.raises(Failed):
-            ledger.connection._shared_copy(tmp_path / f"copy{number}", Deadline(20)).refresh()
-        trap.fleet.git("config", "remote.origin.url", "x", cwd=trap.path)
-    trap.need_unsprung()
+    trap.fleet.git("config", "--unset-all", "remote.origin.url", cwd=trap.path)
+    for key in ("url", "pushurl"):
+        trap.fleet.git("config", "--worktree", f"remote.origin.{key}", url, cwd=trap.path)
+    ledger = trap.ledger(environ=trap.env | ({"GIT_ALLOW_PROTOCOL": allowed} if allowed else {}))
+    assert ledger.claim(trap.path.parent.name).won
+    with pytest.raises(Failed) as failed:
+        copy = ledger.connection._shared_copy(tmp_path / "copy", Deadline(20))
+        copy.remote.push(LEDGER_REF, None, None)
+        copy.remote.head(LEDGER_REF)
+    assert failed.value.code == code
+    trap.need_unsprung(asked="@" in url)
 
 
 # -- what is a path is one

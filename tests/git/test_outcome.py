@@ -1,4 +1,4 @@
-"""How a push ended, out of receive-pack's report. (`git push` on paper: attacks/test_parsers.)"""
+"""How a push ended, out of a report. (Out of what git prints: test_parsers.)"""
 
 from __future__ import annotations
 
@@ -8,41 +8,50 @@ from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, WON, from_report
 from coordledger.git.push_protocol import Report
 
 REF = "refs/coordledger/main"
-HOOK = "coordledger: refused 0123456789ab: held: alice has it\n"
+ONE, TWO = "1" * 40, "2" * 40
+
+
+def report(reason: str | None, *printed: str) -> Report:
+    return Report("ok", {REF: reason}, "".join(f"{line}\n" for line in printed))
+
+
+def test_a_ref_that_the_report_leaves_out_has_an_unknown_outcome() -> None:
+    assert from_report(report(None), "refs/coordledger/other").outcome == UNKNOWN
+
+
+def test_what_the_hook_says_of_a_push_that_landed_is_read() -> None:
+    push = from_report(report(None), REF)
+    assert (push.outcome, push.landed, push.sequenced) == (WON, None, False)
+    lines = ("motd", f"coordledger: landed {ONE} 7 {TWO}", "coordledger: sequenced")
+    push = from_report(report(None, *lines), REF)
+    assert (push.outcome, push.landed, push.sequenced) == (WON, {ONE: (7, TWO)}, True)
 
 
 @pytest.mark.parametrize(
-    ("refs", "printed", "outcome", "code"),
-    [
-        ({REF: None}, "", WON, ""),
-        ({REF: None}, HOOK, WON, ""),  # what it says in the end counts
-        ({}, "", UNKNOWN, ""),
-        ({}, HOOK, UNKNOWN, ""),
-        ({"refs/coordledger/other": None, REF + "2": None}, "", UNKNOWN, ""),
-        ({REF: "failed to update ref"}, "", LOST, ""),
-        ({REF: "incorrect old value provided"}, "", LOST, ""),
-        ({REF: "pre-receive hook declined"}, HOOK, REFUSED, "held"),
-        ({REF: "pre-receive hook declined"}, "no\n", REFUSED, ""),
-        ({REF: "pre-receive hook declined"}, HOOK.replace("held", "unheard"), REFUSED, ""),
-        ({REF: "pre-receive hook declined"}, "x" + HOOK, REFUSED, ""),
-        ({REF: "pre-receive hook declined"}, HOOK.replace("held", "replayed"), LOST, ""),
-    ],
+    "reason",
+    ["fetch first", "stale info", "failed to update ref", "incorrect old value provided"],
 )
-def test_a_report_tells_the_outcome_or_none_is_told(
-    refs: dict[str, str | None], printed: str, outcome: str, code: str
-) -> None:
-    push = from_report(Report("ok", refs, printed), REF)
-    assert (push.outcome, push.code) == (outcome, code)
+def test_a_race_that_git_tells_of_is_lost(reason: str) -> None:
+    push = from_report(report(reason), REF)
+    assert (push.outcome, push.locked) == (LOST, False)
+    held = "error: Unable to create 'x/main.lock': File exists."
+    assert from_report(report(reason), REF, held).locked
 
 
-def test_a_refusal_names_the_hooks_commit_and_words() -> None:
-    push = from_report(Report("ok", {REF: "pre-receive hook declined"}, HOOK), REF)
-    assert (push.blamed, push.why) == ("0123456789ab", "alice has it")
+@pytest.mark.parametrize("code", ["not-fast-forward", "replayed"])
+def test_a_refusal_that_means_a_race_is_lost(code: str) -> None:
+    line = f"coordledger: refused {ONE[:12]}: {code}: too late"
+    assert from_report(report("pre-receive hook declined", line), REF).outcome == LOST
 
 
-def test_where_the_records_have_got_to_is_told() -> None:
-    pushed, placed = "a" * 40, "b" * 40
-    printed = f"coordledger: sequenced\ncoordledger: landed {pushed} 7 {placed}\n"
-    push = from_report(Report("ok", {REF: None}, printed), REF)
-    assert push.landed == {pushed: (7, placed)}
-    assert push.sequenced
+def test_a_refusal_has_the_hooks_words_or_the_first_of_the_servers_or_gits() -> None:
+    declined = "pre-receive hook declined"
+    line = f"coordledger: refused {ONE[:12]}: held: by bob"
+    push = from_report(report(declined, "motd", line), REF)
+    assert (push.outcome, push.code, push.why) == (REFUSED, "held", "by bob")
+    assert push.blamed == ONE[:12]
+    push = from_report(report(declined, "coordledger: refused -: no-such-code: why"), REF)
+    assert (push.code, push.why) == ("", "no-such-code: why")
+    push = from_report(report(declined, "", "the disk is full"), REF)
+    assert (push.code, push.why, push.blamed) == ("", "the disk is full", "")
+    assert from_report(report(declined), REF).why == declined
