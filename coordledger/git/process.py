@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import select
 import signal
 import subprocess
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from coordledger.deadline import Deadline
 
 ENDING = 2.0  # seconds that git gets to clean up after it was asked to stop
-
 
 # What git adds below ssh's own reason.
 _UNINFORMATIVE = (
@@ -63,7 +63,6 @@ NO_REMOTE = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
 # What git takes out of the environment of a server's program that it starts itself, beside
 # what names the repository's parts (those are taken out for all of git's programs).
 _ABOUT_HERE = ("GIT_DIR", "GIT_NO_REPLACE_OBJECTS", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT")
-
 
 # What git tells its hooks and aliases about one repository: not for another one.
 _LOCAL = frozenset(
@@ -208,8 +207,7 @@ class Git:
         Raises as `output` does.
         """
         printed = self.output("version").strip()
-        numbers = printed.removeprefix("git version ").split(".")[:2]
-        return tuple(int(number) for number in numbers if number.isdecimal()), printed
+        return tuple(map(int, re.findall(r"\d+", printed)[:2])), printed
 
 
 class Service:
