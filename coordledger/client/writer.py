@@ -5,10 +5,11 @@ Rules of this file:
   again, it lands once or never: the chain itself refuses the second.
 - The intent is journalled before its bytes leave the process. It leaves the journal when
   it is known to have landed, or to be unable to land.
-- Known means: the remote said so completely, or the chain shows it. An attempt without
-  an answer stays open: it is sent again as long as it is wanted. Where it is not, because it
-  was lost or its process has ended, its void is landed, a record with the same op and base
-  that changes nothing, through the same loop.
+- Known means: the remote said so completely, or the chain shows it. An attempt without an
+  answer leaves the intent open.
+- An open intent is sent again as long as it is wanted. Once it is not (it was lost, or its
+  process has ended), the same loop lands its void: a record with the same op and base that
+  changes nothing. An intent whose void has landed cannot land any more.
 - "No" is decided only on the remote's newest state; "yes" by the compare-and-swap.
 
 One loop, `Writer._land`: an attempt is a value, and the row of its outcome in `Writer._AFTERWARDS`
