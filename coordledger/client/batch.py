@@ -44,34 +44,45 @@ _FORMS = {
 
 
 class Batch:
-    """Operations, and, once they have been landed, an outcome for each."""
+    """Operations, and, once they have been landed, an outcome for each.
+
+    The methods are those of `Ledger` of the same names: they take its arguments (`task`, `tasks`,
+    `body`, and what else is `given` by name), raise what it raises for arguments that cannot be
+    right, and send nothing. `operations` and `outcomes` are lists in the order of the calls.
+    """
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
         self.outcomes: list[Outcome] = []
 
     def submit(self, task: str, **given: Any) -> None:
+        """As `Ledger.submit`."""
         self.operations.append(operations.submit(task, **given))
 
     def claim(self, *tasks: str, **given: Any) -> None:
+        """As `Ledger.claim`; `wait` and `dry_run` do not go with others."""
         self.operations.append(operations.claim(tasks, **given))
 
     def renew(self, task: str, **given: Any) -> None:
+        """As `Ledger.renew`."""
         self.operations.append(operations.renew(task, **given))
 
     def complete(self, task: str, **given: Any) -> None:
+        """As `Ledger.complete`."""
         self.operations.append(operations.complete(task, **given))
 
     def release(self, task: str, **given: Any) -> None:
+        """As `Ledger.release`."""
         self.operations.append(operations.release(task, **given))
 
     def send(self, body: str, **given: Any) -> None:
+        """As `Ledger.send`."""
         self.operations.append(operations.send(body, **given))
 
     def line(self, text: str, duration: Callable[[str], timedelta]) -> None:
         """An operation as one JSON object: `{"do": "claim", "task": "task-1", "ttl": "30m"}`.
 
-        `duration` reads a ttl. Raises `Failed`: bad-value, and what the operation itself raises.
+        `text` is the object; `duration` reads a ttl. Raises `Failed`: bad-value, and what the operation itself raises.
         """
         try:
             make, first, others = _read(text, duration)

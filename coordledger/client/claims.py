@@ -76,6 +76,7 @@ class ClaimResult:
 
     @property
     def won(self) -> bool:
+        """Whether the tasks are this session's now."""
         return self.outcome in ("won", "renewed")
 
     @property

@@ -14,15 +14,15 @@ method ends within the timeout, or with its wait.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import coordledger  # what is made of its names is imported when it is made
-from coordledger.client import administration, audit, heads, mailbox, operations, waiting
+from coordledger.client import administration, audit, claiming, heads, mailbox, operations, waiting
 from coordledger.client.batch import Batch
-from coordledger.client.claims import ClaimResult
 from coordledger.client.config import Options
 from coordledger.client.opening import connect, milliseconds_now, silent
 from coordledger.client.operations import Operation, milliseconds, need_channel, need_task
@@ -32,7 +32,7 @@ from coordledger.errors import LOST, UNKNOWN, CoordledgerError, Failed, Lost, er
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-    from coordledger.client.claims import Claim
+    from coordledger.client.claims import Claim, ClaimResult
     from coordledger.client.opening import Connection
     from coordledger.client.publish import Published
     from coordledger.client.replica import Progress
@@ -54,9 +54,13 @@ if TYPE_CHECKING:
 class Ledger:
     """One ledger as one agent's session sees it. Not for use by several threads at once.
 
-    Times that are given are `timedelta`s. Every method may raise `Failed` (among others
-    remote-unreachable, timeout, no-agent) and `Integrity`, if the remote's history is not a
-    valid continuation of the verified one; the errors named below come beside these.
+    `task` and `tasks` are tasks' ids, `ttl` is how long a lease lasts (by default an hour, or as
+    long as the policy allows), `wait` how long to try again, `note`, `result` and `reason` are
+    texts that the record keeps for people, `channel` is a channel's name. Spans are `timedelta`s.
+
+    Every method may raise `Failed` (among others remote-unreachable, timeout, no-agent) and
+    `Integrity`, if the remote's history is not a valid continuation of the verified one. Methods
+    that write raise `OutcomeUnknown` where the remote gave no answer. Other errors are named.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -82,8 +86,11 @@ class Ledger:
     ) -> Self:
         """The ledger of the clone around `path`, or the user's own outside of any.
 
-        `agent` and `remote` default to the environment's and git's configuration. Nothing
-        is fetched yet. Raises `Failed`: not-a-repository, no-remote, bad-agent, …
+        `agent`, `session`, `remote` (a name, a path or a URL) and `ledger` (a name) default to
+        the environment `environ` (by default this process's) and to git's configuration. Each
+        method has the whole `timeout`. `offline` answers from the local copy. `clock()` gives
+        milliseconds since 1970; `progress(what, done, of)` hears of long work. Nothing is
+        fetched yet. Raises `Failed`: not-a-repository, no-remote, bad-agent, …
         """
         options = Options(
             path=Path(path),
@@ -104,12 +111,18 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
+        """End what it keeps running: a reader of objects, a connection."""
         self.connection.close()
 
     # -- where it stands
 
     def join(self, *, depth: int | None = None, pin: str | None = None) -> Head:
-        """Fetch, verify, remember the head."""
+        """Fetch, verify, remember the head.
+
+        `depth` brings only so many of the newest records, and verifies nothing below them;
+        `pin` (a ledger's id, `SEQ:DIGEST`, or both) refuses any other history. Raises `Failed`:
+        not-a-ledger, bad-value; `Integrity`: pin-mismatch.
+        """
         self.connection.begin()
         self._replica.join(depth, pin)
         return self.head(refresh=False)
@@ -127,7 +140,7 @@ class Ledger:
         return coordledger.Head(trusted.ledger, trusted.seq, trusted.digest, trusted.commit)
 
     def compare(self, line: str) -> Head:
-        """Whether another copy's `head` line belongs to this history.
+        """Whether another copy's `line`, as `Head.line` makes it, belongs to this history.
 
         Raises `Integrity`: head-differs; `Failed`: bad-value, gone.
         """
@@ -152,7 +165,8 @@ class Ledger:
     ) -> Claim:
         """Offer a task, which cannot be claimed before those in `after` are done.
 
-        The highest `priority` comes first. Repeating it changes nothing.
+        The highest `priority` (-1,000,000 to 1,000,000) comes first; `meta` has at most 16 names
+        with texts. Repeating it changes nothing. Raises `Failed`: unknown-task (in `after`), …
         """
         operation = operations.submit(task, priority=priority, meta=meta, after=after)
         try:
@@ -173,9 +187,8 @@ class Ledger:
     ) -> ClaimResult:
         """Claim the tasks, all or none. Losing is a result, not an exception.
 
-        The lease lasts for `ttl`: by default an hour, or as long as the policy allows. It is
-        tried again for `wait`, while the tasks are held or wait for others. `reopen` takes tasks
-        that are done. `dry_run` writes nothing. Raises `OutcomeUnknown`.
+        It is tried again for `wait`, while the tasks are held or wait for others. `reopen` takes
+        tasks that are done, too. `dry_run` writes nothing.
         """
         operation = operations.claim(tasks, ttl=ttl, reopen=reopen, note=note)
         return self._claim(operation, lambda: sorted(set(tasks)), wait, dry_run=dry_run)
@@ -190,7 +203,7 @@ class Ledger:
     ) -> ClaimResult:
         """Claim the claimable task of the highest priority, of these the oldest.
 
-        Arguments and errors are those of `claim`.
+        Arguments and errors are those of `claim`; `dry_run` writes nothing.
         """
         chosen: list[str] = []
 
@@ -206,35 +219,11 @@ class Ledger:
         operation: Operation,
         chosen: Callable[[], list[str]],
         wait: timedelta | None,
-        *,
-        dry_run: bool,
-        look: bool = False,
+        **how: bool,
     ) -> ClaimResult:
-        def attempt() -> ClaimResult:
-            published = None
-            try:
-                if dry_run:
-                    self.connection.begin()
-                    state = self.connection.writer().dry_run(operation.build)
-                else:
-                    published = self.connection.write(operation, look=look)
-                    state = published.state
-            except Lost as lost:
-                tasks = chosen()
-                renewable = lost.code == "already-yours" and len(tasks) == 1 and not dry_run
-                if renewable and self.connection.settings.session is not None:
-                    return ClaimResult("renewed", (self.renew(tasks[0], ttl=operation.ttl),))
-                return self._lost(lost, tasks)
-            claims = (self._views.claim(state, task, published) for task in chosen())
-            return ClaimResult("won", tuple(claims))
-
-        end = self._end_of(wait)
-        return waiting.until_won(self.connection, self._views, attempt, end)
-
-    def _lost(self, lost: Lost, tasks: list[str]) -> ClaimResult:
-        """With the claims that are in the way."""
-        claims = self._views.in_the_way(self._replica.position().state, tasks)
-        return ClaimResult("lost", claims, lost.code, lost.message, lost.hint)
+        connection, views = self.connection, self._views
+        attempt = functools.partial(claiming.attempt, connection, views, operation, chosen, **how)
+        return waiting.until_won(connection, views, attempt, self._end_of(wait))
 
     def _end_of(self, wait: timedelta | None) -> int:
         return self.connection.clock() + (milliseconds(wait) if wait else 0)
@@ -304,7 +293,10 @@ class Ledger:
         return self._views.claim(self.connection.read(), task)
 
     def history(self, task: str) -> list[Event]:
-        """Every record about a task that this copy has, oldest first."""
+        """Every record about a task that this copy has, oldest first.
+
+        Raises `Failed`: unknown-task.
+        """
         need_task(task)
         return self._views.history(self.connection.read(), task)
 
@@ -318,10 +310,11 @@ class Ledger:
     ) -> Claim:
         """The live, authentic claim on a task, or an exception: a gate for scripts.
 
-        A lease counts until `max_skew` before its end, so that nobody acts on one that
-        another clock has seen end. Raises `Lost`: not-live, not-holder, wrong-epoch,
-        holder-revoked; `Failed`: no-key, nobody-checked, unknown-task;
-        `Integrity`: bad-signature.
+        It has to be the claim of the agent `by` and to have the `epoch`, where these are given.
+        `trust_server` relies on the server's hook for what cannot be checked here. A lease counts
+        until `max_skew` before its end, so that nobody acts on one that another clock has seen
+        end. Raises `Lost`: not-live, not-holder, wrong-epoch, holder-revoked; `Failed`: no-key,
+        nobody-checked, unknown-task; `Integrity`: bad-signature.
         """
         if self.connection.settings.offline:
             raise error("bad-value", what="--offline", why="a gate asks the remote")
@@ -343,7 +336,9 @@ class Ledger:
         thread: int | None = None,
         importance: str = "normal",
     ) -> Message:
-        """Send to one agent or to one channel; `thread` is the seq of a message to reply to.
+        """Send the text `body` to one agent (`to`) or to one channel.
+
+        `thread` is the seq of a message to reply to, `importance` low, normal or high.
 
         Raises `Failed`: unknown-agent, mailbox-full, text-too-long, bad-thread.
         """
@@ -378,14 +373,17 @@ class Ledger:
             waiting.until_changed(self.connection, end)
 
     def messages(self, channel: str, limit: int | None = None) -> list[Message]:
-        """The messages that a channel keeps, oldest first; the newest `limit` of them."""
+        """The messages that a channel keeps, oldest first; the newest `limit` of them.
+
+        Raises `Failed`: bad-channel.
+        """
         need_channel(channel)
         lines = self.connection.read().channel(channel)
         newest = lines[-(limit or len(lines)) :]
         return [self._views.message(line, channel=channel) for line in newest]
 
     def ack(self, *seqs: int) -> list[int]:
-        """Acknowledge messages: direct ones by a record, channel ones in this clone only.
+        """Acknowledge the messages `seqs`: direct ones by a record, channel ones in this clone.
 
         Raises `Failed`: not-in-inbox.
         """
@@ -399,19 +397,25 @@ class Ledger:
         return [agent_of(state, name) for name in state.agents()]
 
     def enroll(self, who: str, *, admin: bool = False, secret: Secret | None = None) -> Path:
-        """Enrol an agent, or another key of one; the file with its secret.
+        """Enrol the agent `who`, or another key of it; the file with its secret.
 
-        The secret is derived from the master, or `secret`, which then has to be on the
-        server too. Raises `Failed`: no-master, not-permitted, bad-agent.
+        `admin` makes it an admin. The secret is derived from the master, or `secret`, which then
+        has to be on the server too. Raises `Failed`: no-master, not-permitted, bad-agent.
         """
         return administration.enroll(self.connection, who, admin=admin, secret=secret)
 
     def revoke(self, who: str, key: int | None = None) -> list[int]:
-        """Revoke one key, or (without a number) every active one. Raises `Failed`."""
+        """Revoke the key number `key` of the agent `who`, or every active one; what was revoked.
+
+        Raises `Failed`: unknown-agent, bad-key, last-key, not-permitted.
+        """
         return administration.revoke(self.connection, who, key)
 
     def policy(self, **changes: int) -> dict[str, int]:
-        """The policy, after the changes if there are any (an admin's record)."""
+        """The policy, after the `changes` (key=value) if there are any (an admin's record).
+
+        Raises `Failed`: bad-value, bad-policy, not-permitted.
+        """
         if changes:
             return administration.change_policy(self.connection, changes)
         return dict(self.connection.read().ledger["policy"])
@@ -419,7 +423,8 @@ class Ledger:
     # -- looking after it
 
     def audit(self, *, full: bool = False, since: int | None = None, resume: bool = False) -> Audit:
-        """Verify what this clone has not audited yet; `full`: from the first record on.
+        """Verify what this clone has not audited yet; `full`: from the first record on;
+        `since`: from the record with that seq on.
 
         An audit that is interrupted has noted how far it was: the next one that is not `full`
         begins there, and a full one if it is to `resume`. Only bringing the copy up to date is
@@ -438,7 +443,8 @@ class Ledger:
     def repair(self, found: Damage) -> Head:
         """Cut the remote back to the last valid record: what follows it is given up.
 
-        For remotes without a hook; the caller has shown it and was told yes. It is logged.
+        For remotes without a hook; the caller has shown what `damage` had `found` and was told
+        yes. It is logged.
         Raises `Failed`: push-refused, …
         """
         self.connection.begin()

@@ -90,6 +90,7 @@ class Head:
     commit: str
 
     def line(self) -> str:
+        """For another copy to compare with: `LEDGER SEQ:DIGEST`."""
         return f"{self.ledger} {self.seq}:{self.digest}"
 
 
@@ -136,6 +137,7 @@ class Outcome:
 
     @property
     def landed(self) -> bool:
+        """Whether the record is in the ledger."""
         return self.outcome == "landed"
 
 

@@ -37,7 +37,11 @@ def ledger_id(genesis: dict[str, Any]) -> str:
 
 
 class Secret:
-    """One line of printable ASCII that only its agent and the server know."""
+    """One line of printable ASCII that only its agent and the server know.
+
+    `agent` and `key` (a number) name the key that it is the secret of, `nonce` is the genesis
+    record's. It shows nothing of itself but by `reveal`.
+    """
 
     __slots__ = ("_key",)
 
@@ -59,13 +63,15 @@ class Secret:
         return hmac_sha256(self._key, pae(kind, body))
 
     def sign(self, payload: bytes) -> bytes:
-        """The tag (32 bytes) of a record's payload."""
+        """The tag (32 bytes) of a record's `payload`."""
         return self._mac("coordledger.record.v1", payload)
 
     def verifies(self, payload: bytes, tag: bytes) -> bool:
+        """Whether `tag` is the one of `payload`, compared in constant time."""
         return len(tag) == TAG_BYTES and compare_digest(self.sign(payload), tag)
 
     def fingerprint(self, nonce: str, agent: str, key: int) -> str:
+        """What the ledger lists of the key: 64 hexadecimal digits."""
         return self._mac("coordledger.fingerprint.v1", canonical.encode([nonce, agent, key])).hex()
 
     def derive(self, nonce: str, agent: str, key: int) -> Secret:

@@ -1,0 +1,168 @@
+"""The page of the Python interface: every public name, made from signatures and docstrings.
+
+`python tests/test_python_page.py` writes docs/python.md anew. A public method that says nothing of
+one of its arguments, or of what it raises, fails here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import fields, is_dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import coordledger
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
+HEAD = """# The Python interface
+
+    from coordledger import Ledger
+
+    with Ledger.open(agent="alice") as ledger:
+        result = ledger.claim("task-1", ttl=timedelta(minutes=30))
+        if result.won:
+            ledger.complete("task-1", result="merged as 3f2c1a")
+
+Every public name of `coordledger`. What is not on this page may change without notice.
+
+- **Units.** A span is a `datetime.timedelta`; a moment that comes back is a `datetime` in UTC.
+  Bytes are counted as they stand in the record.
+- **Outcomes.** A write ends as landed, lost or unknown. Losing a claim is a result
+  (`ClaimResult`); for everything else it is an exception. Each exception has `code`, a stable word
+  of [errors.md](errors.md), `message`, `hint`, `data` and `exit_code`.
+- **Time.** Every method ends within the ledger's `timeout`, or with its `wait`. A method that
+  takes longer raises `Failed` with the code `timeout`.
+- **Threads.** A `Ledger` belongs to one thread at a time. Processes each open their own.
+
+"""
+GROUPS = (
+    ("A ledger", ("Ledger", "Batch", "Secret")),
+    (
+        "What comes back",
+        (
+            "Claim",
+            "ClaimResult",
+            "Message",
+            "Event",
+            "Agent",
+            "Key",
+            "Head",
+            "Status",
+            "Audit",
+            "Damage",
+            "Settled",
+            "Outcome",
+        ),
+    ),
+    ("Errors", ("CoordledgerError", "Lost", "Failed", "Integrity", "OutcomeUnknown")),
+)
+
+
+def public(thing: type) -> list[tuple[str, Any]]:
+    """The public methods and properties of a class, in the order of the source."""
+    return [
+        (name, value)
+        for name, value in vars(thing).items()
+        if not name.startswith("_") and (callable(_plain(value)) or isinstance(value, property))
+        if not (is_dataclass(thing) and name in {item.name for item in fields(thing)})
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, property):
+        return value.fget
+    return inspect.unwrap(getattr(value, "__func__", value))
+
+
+def _signature(name: str, value: Any) -> str:
+    if isinstance(value, property):
+        return f"{name}: {inspect.signature(_plain(value)).return_annotation}"
+    signature = inspect.signature(_plain(value))
+    parameters = [_shown(parameter) for parameter in list(signature.parameters.values())[1:]]
+    returns = signature.return_annotation
+    shown = signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+    # Annotations are texts here, and their quotes are in the way.
+    text = re.sub(r": '([^']*)'", r": \1", str(shown))
+    return f"{name}{text} -> {returns}"
+
+
+def _shown(parameter: inspect.Parameter) -> inspect.Parameter:
+    """With a default that reads as it is typed; `...` for a function."""
+    default = parameter.default
+    if callable(default) and default is not inspect.Parameter.empty:
+        return parameter.replace(default=...)
+    if isinstance(default, timedelta):
+        return parameter.replace(default=_Typed(f"timedelta(seconds={default.seconds})"))
+    return parameter
+
+
+class _Typed(str):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _text(thing: Any) -> str:
+    return inspect.cleandoc(thing.__doc__ or "")
+
+
+def _fields(thing: type) -> str:
+    escaped = "\\|"  # within a row of a table
+    rows = (
+        f"| `{item.name}` | `{str(item.type).replace('|', escaped)}` |\n" for item in fields(thing)
+    )
+    return f"| field | type |\n|---|---|\n{''.join(rows)}\n"
+
+
+def _entry(thing: type) -> str:
+    said = f"### {thing.__name__}\n\n{_text(thing)}\n\n"
+    if is_dataclass(thing):
+        said += _fields(thing)
+    for name, value in public(thing):
+        said += f"#### `{_signature(name, value)}`\n\n{_text(value)}\n\n"
+    return said
+
+
+def page() -> str:
+    parts = [HEAD]
+    for title, names in GROUPS:
+        parts.append(f"## {title}\n\n")
+        parts += [_entry(getattr(coordledger, name)) for name in names]
+    return "".join(parts).rstrip() + "\n"
+
+
+METHODS = [
+    pytest.param(thing, name, value, id=f"{thing.__name__}.{name}")
+    for _, names in GROUPS
+    for thing in (getattr(coordledger, name) for name in names)
+    for name, value in public(thing)
+]
+
+
+def test_every_public_name_stands_on_the_page() -> None:
+    assert sorted(name for _, names in GROUPS for name in names) == sorted(coordledger.__all__)
+
+
+def test_the_page_is_made_from_the_docstrings() -> None:
+    assert PAGE.read_text("utf-8") == page(), "python tests/test_python_page.py writes it"
+
+
+@pytest.mark.parametrize(("thing", "name", "value"), METHODS)
+def test_a_docstring_speaks_of_every_argument(thing: type, name: str, value: Any) -> None:
+    text = _text(value)
+    assert text, f"{thing.__name__}.{name} says nothing"
+    if isinstance(value, property):
+        return
+    arguments = list(inspect.signature(_plain(value)).parameters)[1:]
+    text += _text(thing)  # what has one meaning in all methods is said once
+    silent = [argument for argument in arguments if not re.search(rf"`{argument}\b", text)]
+    assert silent == []
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
