@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import coordledger  # what is made of its names is imported when it is made
 from coordledger.client import operations
-from coordledger.errors import error
+from coordledger.errors import LOST, UNKNOWN, CoordledgerError, error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
     from coordledger.client.operations import Operation
+    from coordledger.client.publish import Published
     from coordledger.client.reports import Outcome
+    from coordledger.client.writer import Writer
 
 
 class _Form(NamedTuple):
@@ -82,7 +85,8 @@ class Batch:
     def line(self, text: str, duration: Callable[[str], timedelta]) -> None:
         """An operation as one JSON object: `{"do": "claim", "task": "task-1", "ttl": "30m"}`.
 
-        `text` is the object; `duration` reads a ttl. Raises `Failed`: bad-value, and what the operation itself raises.
+        `text` is the object; `duration` reads a ttl. Raises `Failed`: bad-value, and what the
+        operation itself raises.
         """
         try:
             make, first, others = _read(text, duration)
@@ -91,6 +95,25 @@ class Batch:
             why = f"not an operation: {lacks}{fault or type(fault).__name__}"
             raise error("bad-value", what=text.strip()[:60], why=why) from None
         self.operations.append(make(first, **others))
+
+
+def land(batch: Batch, writer: Writer) -> None:
+    """Land what was collected, with as few pushes as it takes."""
+    ends = writer.write_all([(one.what, one.build) for one in batch.operations])
+    pairs = zip(batch.operations, ends, strict=True)
+    batch.outcomes = [_outcome(operation.what, end) for operation, end in pairs]
+
+
+def _outcome(what: str, end: Published | CoordledgerError) -> Outcome:
+    if isinstance(end, CoordledgerError):
+        how = {LOST: "lost", UNKNOWN: "unknown"}.get(end.exit_code, "failed")
+        return coordledger.Outcome(
+            what, how, None, None, None, end.code, end.message, end.hint, end
+        )
+    record = end.here.record
+    tasks = record.get("tasks", ())
+    epoch = tasks[0]["epoch"] if len(tasks) == 1 else record.get("epoch")
+    return coordledger.Outcome(what, "landed", end.seq, end.oid, epoch)
 
 
 def _read(

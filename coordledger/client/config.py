@@ -115,6 +115,7 @@ SETTINGS = (
     Setting("channels", None, "general", _channels),
     Setting("queue", "COORDLEDGER_QUEUE", "on", _on_or_off),
 )
+SERVER_KEYS = {"maxgap"}  # the hook's, in the configuration of the repository that it guards
 
 
 def config_dir(environ: Mapping[str, str]) -> Path:
@@ -156,7 +157,7 @@ def load(options: Options, environ: Mapping[str, str], git: Git, base: Path | No
         environ=environ,
         timeout=options.timeout,
         offline=options.offline,
-        unknown_keys=tuple(sorted(ours.keys() - {row.name for row in SETTINGS})),
+        unknown_keys=tuple(sorted(ours.keys() - SERVER_KEYS - {row.name for row in SETTINGS})),
         plain_http=_is_plain_http(environ, given),
         ca_file=environ.get("GIT_SSL_CAINFO") or dict(given).get("http.sslcainfo"),
         transport_settings=_transport_settings(remote, given, environ),

@@ -14,7 +14,6 @@ method ends within the timeout, or with its wait.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -22,19 +21,18 @@ from typing import TYPE_CHECKING, Self
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger.client import administration, audit, claiming, heads, mailbox, operations, waiting
-from coordledger.client.batch import Batch
+from coordledger.client.batch import Batch, land
 from coordledger.client.config import Options
 from coordledger.client.opening import connect, milliseconds_now, silent
-from coordledger.client.operations import Operation, milliseconds, need_channel, need_task
+from coordledger.client.operations import Operation, need_channel, need_task
 from coordledger.client.views import Views, agent_of, most_urgent, need_authentic, need_live
-from coordledger.errors import LOST, UNKNOWN, CoordledgerError, Failed, Lost, error
+from coordledger.errors import Failed, Lost, error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from coordledger.client.claims import Claim, ClaimResult
     from coordledger.client.opening import Connection
-    from coordledger.client.publish import Published
     from coordledger.client.replica import Progress
     from coordledger.client.reports import (
         Agent,
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
         Event,
         Head,
         Message,
-        Outcome,
         Settled,
         Status,
     )
@@ -219,14 +216,18 @@ class Ledger:
         operation: Operation,
         chosen: Callable[[], list[str]],
         wait: timedelta | None,
-        **how: bool,
+        *,
+        dry_run: bool,
+        look: bool = False,
     ) -> ClaimResult:
         connection, views = self.connection, self._views
-        attempt = functools.partial(claiming.attempt, connection, views, operation, chosen, **how)
-        return waiting.until_won(connection, views, attempt, self._end_of(wait))
 
-    def _end_of(self, wait: timedelta | None) -> int:
-        return self.connection.clock() + (milliseconds(wait) if wait else 0)
+        def attempt() -> ClaimResult:
+            return claiming.attempt(
+                connection, views, operation, chosen, dry_run=dry_run, look=look
+            )
+
+        return waiting.until_won(connection, views, attempt, waiting.end_of(connection, wait))
 
     def renew(self, task: str, *, ttl: timedelta | None = None) -> Claim:
         """Extend the lease that this session holds to `ttl` from now. Raises `Lost`."""
@@ -267,10 +268,7 @@ class Ledger:
         yield batch
         if batch.operations:
             self.connection.begin()
-            wanted = [(operation.what, operation.build) for operation in batch.operations]
-            ends = self.connection.writer().write_all(wanted)
-            pairs = zip(batch.operations, ends, strict=True)
-            batch.outcomes = [_outcome(operation.what, end) for operation, end in pairs]
+            land(batch, self.connection.writer())
 
     def tasks(self) -> list[Claim]:
         """All tasks: by priority (highest first), then by age; what is done comes last."""
@@ -360,17 +358,10 @@ class Ledger:
 
         With `wait` it blocks until there is something or the time is over.
         """
-        me = self.connection.settings.need_agent
         if channel is not None:
             need_channel(channel)
-        channels = self.connection.settings.channels if channel is None else (channel,)
-        direct, end = channel is None, self._end_of(wait)
-        while True:
-            state = self.connection.read()
-            messages = self._views.inbox(state, me, channels, direct=direct, everything=everything)
-            if messages or self.connection.clock() >= end:
-                return messages
-            waiting.until_changed(self.connection, end)
+        end = waiting.end_of(self.connection, wait)
+        return mailbox.read(self.connection, self._views, channel, everything=everything, end=end)
 
     def messages(self, channel: str, limit: int | None = None) -> list[Message]:
         """The messages that a channel keeps, oldest first; the newest `limit` of them.
@@ -456,15 +447,3 @@ class Ledger:
         self.connection.begin()
         intents = self.connection.writer().resolve()
         return [coordledger.Settled(i.what, i.op, i.outcome, i.seq) for i in intents]
-
-
-def _outcome(what: str, end: Published | CoordledgerError) -> Outcome:
-    if isinstance(end, CoordledgerError):
-        how = {LOST: "lost", UNKNOWN: "unknown"}.get(end.exit_code, "failed")
-        return coordledger.Outcome(
-            what, how, None, None, None, end.code, end.message, end.hint, end
-        )
-    record = end.here.record
-    tasks = record.get("tasks", ())
-    epoch = tasks[0]["epoch"] if len(tasks) == 1 else record.get("epoch")
-    return coordledger.Outcome(what, "landed", end.seq, end.oid, epoch)

@@ -1,13 +1,14 @@
-"""Acknowledge messages.
+"""Read and acknowledge messages.
 
-Rules of this file: a direct message leaves its inbox by a record; what is read of a channel is
-this clone's own affair, and remembered beside its verified head.
+Rules of this file: reading changes nothing. A direct message leaves its inbox by a record; what
+is read of a channel is this clone's own affair, and remembered beside its verified head.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from coordledger.client import waiting
 from coordledger.client.operations import Operation
 from coordledger.errors import error
 from coordledger.format.rules.mailbox import MAX_ACK
@@ -16,6 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from coordledger.client.opening import Connection
+    from coordledger.client.reports import Message
+    from coordledger.client.views import Views
+
+
+def read(
+    connection: Connection, views: Views, channel: str | None, *, everything: bool, end: int
+) -> list[Message]:
+    """The messages to this agent and in the configured channels, or only those in `channel`; as
+    soon as there are some, at the latest when the clock has reached `end`.
+    """
+    settings = connection.settings
+    channels = settings.channels if channel is None else (channel,)
+    direct, me = channel is None, settings.need_agent
+    while True:
+        state = connection.read()
+        messages = views.inbox(state, me, channels, direct=direct, everything=everything)
+        if messages or connection.clock() >= end:
+            return messages
+        waiting.until_changed(connection, end)
 
 
 def acknowledge(connection: Connection, agent: str, seqs: Iterable[int]) -> list[int]:

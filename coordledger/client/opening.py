@@ -113,10 +113,7 @@ class Connection:
     def write(self, operation: Operation, *, look: bool = False) -> Published:
         """Land one record. Raises as `Writer.write`."""
         self.begin()
-        published = self.writer().write(operation.what, operation.build, look=look)
-        # This process has signed it just now; if the answer was lost, `refresh` has judged it.
-        self.replica.know_as_authentic(published.here)
-        return published
+        return self.writer().write(operation.what, operation.build, look=look)
 
     def writer(self) -> Writer:
         """A writer for this agent, which pushes by itself or in line with other processes."""
@@ -183,7 +180,7 @@ class Connection:
         if self._line is None:
             settings = self.settings
             host = os.uname().nodename  # homes can be shared
-            what = [host, settings.remote.place, *settings.transport_settings]
+            what = [host, settings.remote.target, *settings.transport_settings]
             what += [self.local.remote_ref, self.repository.algo]
             name = digest("sha256", "\n".join(what).encode()).hex()[:24]
             folder = settings.cache_dir / "queue" / name

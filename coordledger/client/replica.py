@@ -410,7 +410,7 @@ class Replica:
         return verdict
 
     def know_as_authentic(self, commit: Commit) -> None:
-        """The commit's record was signed by this process, with a key that is at hand."""
+        """The commit is this process's own proposal: it has signed the record itself."""
         self._remembered().add(commit.oid)
 
     def _remembered(self) -> set[str]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from coordledger.client.operations import milliseconds
 from coordledger.errors import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from coordledger.client.claims import ClaimResult
     from coordledger.client.opening import Connection
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 POLL_LEAST, POLL_MOST = 0.5, 5.0  # seconds between two looks at the remote
 MOST_WAIT = 86_400_000  # milliseconds
 _MAY_CHANGE = ("held", "blocked", "nothing-to-claim", "too-early")  # why a claim was lost
+
+
+def end_of(connection: Connection, wait: timedelta | None) -> int:
+    """The moment at which a wait is over that begins now."""
+    return connection.clock() + (milliseconds(wait) if wait else 0)
 
 
 def until_won(

@@ -392,6 +392,7 @@ class Writer:
     def _after_won(self, attempt: Attempt, losses: Losses) -> None:
         published = attempt.publication.published
         for write, one in zip(attempt.run, published, strict=True):
+            self._replica.know_as_authentic(one.here)
             _settle_by(write, one)
         self._forget(attempt.run)
         self._catch_up(published[-1].seq)

@@ -58,8 +58,8 @@ class Address(NamedTuple):
         return without_password(self.given)
 
     @property
-    def place(self) -> str:
-        """The same for everything that leads to the same place."""
+    def target(self) -> str:
+        """The same for everything that leads to the same repository."""
         return self.folder or self.url
 
     @property

@@ -196,7 +196,7 @@ def test_a_path_is_seen_from_the_base_and_given_to_git_as_a_whole(tmp_path: Path
     (tmp_path / "link").symlink_to(tmp_path / "sub")
     for typed in ("sub/x", "./sub/x", "link/x", "sub/../sub/x"):
         address = resolve(typed, [], tmp_path)
-        assert address.folder == address.argument == address.place == str(tmp_path / "sub/x")
+        assert address.folder == address.argument == address.target == str(tmp_path / "sub/x")
     configured = resolve("origin", [("remote.origin.url", "sub/x")], tmp_path)
     assert (configured.folder, configured.name) == (str(tmp_path / "sub/x"), "origin")
     assert resolve(".", [], tmp_path).folder == str(tmp_path)
