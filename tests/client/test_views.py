@@ -165,6 +165,19 @@ def test_the_next_task_is_the_most_urgent_that_waits_for_nothing(
     assert most_urgent(state, shown.lines(state), client.now()) == "urgent"
 
 
+def test_the_next_task_may_be_one_whose_lease_is_over_for_every_clock(
+    server: MemoryServer, client: MemoryClient, shown: Views
+) -> None:
+    server.write("bob", "claim", tasks=["t"])
+    state = client.replica.refresh().state
+    free = state.claimable_at(state.task("t") or {})
+    for at in (free - SKEW - 1, free - SKEW, free - 1):
+        with pytest.raises(CoordledgerError) as caught:
+            most_urgent(state, shown.lines(state), at)
+        assert caught.value.code == "nothing-to-claim"
+    assert most_urgent(state, shown.lines(state), free) == "t"
+
+
 def test_the_history_of_a_task_has_its_records_and_no_others(
     server: MemoryServer, client: MemoryClient, shown: Views
 ) -> None:

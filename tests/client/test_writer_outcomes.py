@@ -627,6 +627,17 @@ def test_the_copy_follows_what_has_landed(server: MemoryServer, client: MemoryCl
     assert server.looks == looks
 
 
+def test_what_an_answer_leaves_out_is_looked_for(
+    sequenced: MemoryServer, client: MemoryClient
+) -> None:
+    """It is not where it was planned: somebody else's record has come first."""
+    sequenced.write("bob", "claim", tasks=["another"])
+    sequenced.plan.append(Ending(Push(WON, landed={"f" * 40: (9, "e" * 40)})))
+    published = client.writer.write(CLAIM.what, CLAIM.build)
+    assert len(sequenced.pushes) == 1
+    assert (published.seq, published.oid) == (sequenced.ledger.head.seq, sequenced.ledger.head.oid)
+
+
 def test_an_answer_that_does_not_say_where_it_landed_is_no_answer(
     sequenced: MemoryServer, client: MemoryClient
 ) -> None:
