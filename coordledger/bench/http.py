@@ -59,7 +59,7 @@ def run(workspace: Workspace, rounds: int, report: Report) -> Rows:
 
 @contextlib.contextmanager
 def _serving(workspace: Workspace) -> Iterator[str]:
-    """The URL below which a server shows the ground's repositories."""
+    """The URL below which a server shows the workspace's repositories."""
     process = subprocess.Popen(
         [sys.executable, "-m", "coordledger.bench.httpd", str(workspace.root)],
         env=workspace.environ,

@@ -1,4 +1,4 @@
-"""Runs suites, each on a ground of its own, and collects what they found."""
+"""Runs suites, each in a workspace of its own, and collects what they found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process of a crowd: python -m coordledger.bench.worker naive|ledger CLONE AGENT [LEDGER]
+"""One process of a pool: python -m coordledger.bench.worker naive|ledger CLONE AGENT [LEDGER]
 
 It says that it is ready, then claims the tasks of each line that it reads, and answers
 each line with what that took. It ends with its standard input.

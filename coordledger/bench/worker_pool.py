@@ -102,7 +102,7 @@ class WorkerPool:
     def _line(process: subprocess.Popen[str]) -> str:
         line = _pipe(process.stdout).readline()
         if not line:
-            raise RuntimeError("a process of the crowd has failed")
+            raise RuntimeError("a process of the pool has failed")
         return line
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OWNER = "owner"
-PATIENCE = 120.0  # seconds: a crowd makes its losers wait
+PATIENCE = 120.0  # seconds: many processes make a loser wait
 # Without cached bytecode each start would time the compiler.
 _DROPPED = ("COORDLEDGER_", "COORDINATION_", "GIT_", "XDG_", "PYTHONDONTWRITEBYTECODE")
 

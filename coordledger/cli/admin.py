@@ -159,7 +159,7 @@ def _reset(app: App, remote: str, *, yes: bool) -> None:
 def repair(app: App, yes: bool) -> None:
     """Cut a remote without a hook back to the last valid record.
 
-    Whatever follows the first bad record is given up; every clone that has verified no
+    All that follows the first bad record is given up; every clone that has verified no
     further goes on as if it had never been there.
     """
     _need_somebody(yes, "repair")

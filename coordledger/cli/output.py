@@ -9,7 +9,7 @@ Rules of this file:
   pass for a line of ours.
 - Colour and progress only on a terminal, no colour where NO_COLOR is set; nothing is said
   by colour alone. On a terminal tables are cut to its width, elsewhere never.
-- Who stops reading (`| head`) neither sees an error nor changes the exit code.
+- A reader that stops (`| head`) neither sees an error nor changes the exit code.
 
 Everything that is printed passes `Screen`; it knows no command.
 """

@@ -99,7 +99,7 @@ class Connection:
 
     def begin(self) -> None:
         """Each operation has the whole timeout, and looks for secrets anew."""
-        self.git.deadline = Deadline(self.settings.timeout)
+        self.git.work_until(Deadline(self.settings.timeout))
         self._keyrings.clear()
 
     def read(self) -> State:

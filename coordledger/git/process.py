@@ -112,6 +112,10 @@ class Git:
         }
         self.cwd, self.deadline, self._options = cwd, deadline, options
 
+    def work_until(self, deadline: Deadline) -> None:
+        """From now on every call ends by `deadline`: another operation begins."""
+        self.deadline = deadline
+
     def run(
         self,
         *args: str,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def remember(around: Surroundings, remote: str) -> str:
     """Write remote, agent and ledger to where commands in these surroundings look; that place."""
     settings, repository, git = around
-    git.deadline = Deadline(settings.timeout)  # the first contact may have taken all of it
+    git.work_until(Deadline(settings.timeout))  # the first contact may have taken all of it
     chosen = {"remote": remote, "agent": settings.need_agent, "ledger": settings.ledger}
     chosen |= {"branch": settings.branch} if settings.branch else {}
     if repository:

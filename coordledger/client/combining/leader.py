@@ -250,7 +250,7 @@ class Leader:
             self._forget_copy()
         if self._copy is None:
             self._copy = self._open_copy(self._copy_path, deadline)
-        self._copy.git.deadline = deadline
+        self._copy.git.work_until(deadline)
         trusted = self._copy.local.trusted
         if trusted and trusted.seq - trusted.first > GROWN:
             self._forget_copy()
