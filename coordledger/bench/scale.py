@@ -1,6 +1,6 @@
 """How copies, claims and audits grow with the ledger.
 
-Rules of this file: the ledgers are grown by `bigledger`, real records of a fleet, and packed
+Rules of this file: the ledgers are grown by `generate`, real records of a fleet, and packed
 as `git gc` leaves them; claims and hooks take turns between the sizes, what takes
 long is done once. Shown for each size: bytes per record (pack and index), the first join of a
 clone (everything fetched and verified, and at depth 1), what an audit of everything

@@ -42,7 +42,8 @@ def _parse(text: str) -> int:
         when = datetime.fromisoformat(text[:-1])
     except ValueError:
         raise ValueError("not a date and time") from None
-    if _in_form(when) != text:  # it reads many forms, of which one is written
+    # It reads many forms, of which one is written; one with a zone is shown with the zone.
+    if when.tzinfo is not None or _in_form(when) != text:
         raise ValueError("not YYYY-MM-DDTHH:MM:SS.mmmZ")
     moment = (when - _1970) // _MILLISECOND
     if moment < 0:

@@ -417,6 +417,7 @@ def _values(cases: Cases) -> None:
         draft = cases.draft("small", "bob", "submit", task="a", broken=broken)
         add(f"task-{name}", "a task id is 1-200 characters, each U+0021-U+007E", draft)
     moments = {
+        "zone": "2026-11-21T03:12:00.000+00:00Z",
         "without-milliseconds": "2026-11-21T03:12:00Z",
         "microseconds": "2026-11-21T03:12:00.000000Z",
         "offset": "2026-11-21T03:12:00.000+00:00",
