@@ -20,6 +20,8 @@ import coordledger
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
 HEAD = """# The Python interface
 
+    from datetime import timedelta
+
     from coordledger import Ledger
 
     with Ledger.open(agent="alice") as ledger:
@@ -94,7 +96,7 @@ def _shown(parameter: inspect.Parameter) -> inspect.Parameter:
     """With a default that reads as it is typed; `...` for a function."""
     default = parameter.default
     if callable(default) and default is not inspect.Parameter.empty:
-        return parameter.replace(default=...)
+        return parameter.replace(default=_Typed("..."))
     if isinstance(default, timedelta):
         return parameter.replace(default=_Typed(f"timedelta(seconds={default.seconds})"))
     return parameter

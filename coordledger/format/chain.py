@@ -1,11 +1,11 @@
 """Follow a chain: the one verification behind hook, client and auditor.
 
 Rules (docs/format.md, sections 9 and 11):
-- `Chain.propose` holds every rule but the MAC and renders the commit; writing a record
-  and judging somebody's commit both go through it, so they cannot drift apart.
-- `Chain.check` = the MAC, and `propose`; `Chain.judge` = parse, check, compare the bytes;
-  then the chain stands on that commit. They raise at the first broken rule, and the chain
-  has then not moved.
+- `Chain._place` holds every rule but the MAC, and renders the commit. `propose`, for a record
+  that is to be written, and `check`, for one that somebody has written, both go through it, so they
+  cannot drift apart. `check` compares the MAC before.
+- `Chain.judge` = parse, check, compare the bytes; then the chain stands on that commit. It raises
+  at the first broken rule, and the chain has then not moved.
 - `judge_all` reports on many commits what `judge` raises on one.
 - Objects are read through a function that is passed in; nothing is written, no clock
   is read. Which chain is looked at when, and what a server adds, is not decided here.

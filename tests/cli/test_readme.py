@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -22,18 +21,12 @@ def blocks(title: str, language: str) -> str:
     return "".join(found)
 
 
-def play(script: str, root: Path, env: dict[str, str], *argv: str) -> str:
-    """Run a script as a user would, with `coordledger` on the PATH."""
-    tools = root / "tools"
-    if not tools.exists():
-        tools.mkdir()
-        tool = tools / "coordledger"
-        tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m coordledger "$@"\n')
-        tool.chmod(0o755)
+def play(script: str, folder: Path, env: dict[str, str], *argv: str) -> str:
+    """Run a script as a user would type it."""
     ran = subprocess.run(
         argv or ("bash", "-euo", "pipefail", "-c", script),
-        cwd=root,
-        env=env | {"PATH": f"{tools}{os.pathsep}{env['PATH']}"},
+        cwd=folder,
+        env=env,
         capture_output=True,
         text=True,
         timeout=120,
@@ -44,9 +37,12 @@ def play(script: str, root: Path, env: dict[str, str], *argv: str) -> str:
 
 
 def test_the_five_minutes_and_plain_git_work_as_written(tmp_path, env):
-    root = tmp_path / "somewhere"
-    root.mkdir()
-    shown = play(blocks("Two agents on one remote, in five minutes", "sh"), root, env)
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    (clone / ".venv").symlink_to(sys.prefix)  # as the commands of "Try it" leave it
+    plain = env | {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    shown = play(blocks("Two agents on one remote, in five minutes", "sh"), clone, plain)
+    assert list(clone.iterdir()) == [clone / ".venv"]
     for words in (
         "enrolled bob",
         "won fix-login",
@@ -57,6 +53,8 @@ def test_the_five_minutes_and_plain_git_work_as_written(tmp_path, env):
         assert words in shown
     assert "FAIL" not in shown
 
+    root = tmp_path / "two-agents"
+    env |= {"PATH": f"{clone}/.venv/bin:{env['PATH']}"}  # what the first block has done
     script = blocks("Two agents on one remote, in five minutes", "python")
     play("", root, env, sys.executable, "-c", script)
 
