@@ -79,7 +79,8 @@ def audit(connection: Connection, *, full: bool, since: int | None, resume: bool
 
 def _save(connection: Connection, start: int, last: int, **changes: Any) -> None:
     """Everything from `start` to `last` has been audited. It may have taken long."""
-    with connection.local.lock(Deadline(connection.settings.timeout)):
+    connection.git.work_until(Deadline(connection.settings.timeout))
+    with connection.local.lock(connection.git.deadline):
         trusted = connection.replica.trusted
         gapless = start <= trusted.audited + 1
         audited = max(trusted.audited, last) if gapless else trusted.audited

@@ -13,6 +13,7 @@ import pytest
 from support.hookless_host import forge
 
 from coordledger import keyfiles
+from coordledger.client import audit
 from coordledger.client.config import Options
 from coordledger.client.journal import VOIDED, Intent
 from coordledger.client.ledger import Ledger
@@ -23,10 +24,13 @@ from coordledger.git.process import Git
 from coordledger.setup import doctor, genesis, joining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from support.fleet import Fleet
     from support.hookless_host import HooklessHost
+
+    from coordledger.client.replica import Replica
+    from coordledger.format.commit import Commit
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -193,3 +197,26 @@ def test_a_missing_object_of_ones_own_copy_is_no_damage_of_the_remote(host: Hook
     with host.ledger("alice") as again:
         assert refusal(again.damage) == "bad-copy"
         assert refusal(lambda: again.audit(full=True)) == "bad-copy"  # not clean: not judged
+
+
+def test_a_missing_object_is_named_even_by_an_audit_that_outlasts_the_timeout(
+    host: HooklessHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.found()
+    with host.ledger("alice") as alice:
+        alice.submit("one")
+        alice.submit("two")
+        middle = alice.connection.replica.commit_at(1)
+        assert middle
+        objects = alice.connection.local.repository.git_dir / "objects"
+        (objects / middle.oid[:2] / middle.oid[2:]).unlink()
+    commits_above = audit._commits_above
+
+    def after_the_timeout(replica: Replica, below: Commit | None) -> Iterator[tuple[str, bytes]]:
+        replica.git.work_until(Deadline(0))
+        yield from commits_above(replica, below)
+
+    monkeypatch.setattr(audit, "STEP", 1)
+    monkeypatch.setattr(audit, "_commits_above", after_the_timeout)
+    with host.ledger("alice") as again:
+        assert refusal(lambda: again.audit(full=True)) == "bad-copy"
