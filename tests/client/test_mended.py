@@ -39,7 +39,10 @@ def refusal(act: Callable[[], object]) -> str:
     return caught.value.code
 
 
-def test_damage_of_ones_own_copy_is_never_cut_off_from_the_remote(host: HooklessHost) -> None:
+@pytest.mark.parametrize("file", ["ledger.json", "agents/alice.json"])
+def test_damage_of_ones_own_copy_is_never_cut_off_from_the_remote(
+    host: HooklessHost, file: str
+) -> None:
     host.found()
     with host.ledger("alice") as alice:
         alice.submit("one")
@@ -47,7 +50,7 @@ def test_damage_of_ones_own_copy_is_never_cut_off_from_the_remote(host: Hookless
         other.join()
         alice.submit("two")
         tree = alice.connection.replica.position().state.tree
-        blob = tree._find("ledger.json")
+        blob = tree._find(file)
         assert blob
         path = other.connection.local.repository.git_dir / "objects" / blob[1][:2] / blob[1][2:]
         path.chmod(0o600)
@@ -57,6 +60,15 @@ def test_damage_of_ones_own_copy_is_never_cut_off_from_the_remote(host: Hookless
         assert refusal(other.damage) == "bad-copy"
         other.close()
         assert alice.damage() is None
+
+
+def test_what_a_newer_version_has_written_is_never_cut_off(host: HooklessHost) -> None:
+    host.found()
+    with host.ledger("alice") as alice:
+        good = alice.head()
+        forge(host, "alice", v=2)
+        assert refusal(alice.damage) == "newer-version"
+        assert alice.head(refresh=False) == good
 
 
 def test_a_first_contact_uses_the_master_that_is_at_hand(host: HooklessHost) -> None:
