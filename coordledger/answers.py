@@ -99,7 +99,8 @@ SEQUENCED = Sequenced()
 
 
 def _short(commit: str) -> str:
-    return commit[:_SHORT] if commit and is_hex(commit) else "-"
+    is_commit = commit.strip("0") and is_hex(commit)  # zeros are git's word for none
+    return commit[:_SHORT] if is_commit else "-"
 
 
 def parse(line: str) -> Answer | None:

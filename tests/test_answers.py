@@ -163,3 +163,7 @@ def test_the_module_imports_no_more_than_the_table_of_errors_and_digests():
     ran = subprocess.run(argv, capture_output=True, text=True, check=True)
     seen = {name for name in ran.stdout.split()[1:] if name not in ("_sha1", "_sha2", "_sha256")}
     assert seen == {"coordledger"} | {f"coordledger.{m}" for m in ("answers", "errors", "hashes")}
+
+
+def test_a_deletion_has_no_commit() -> None:
+    assert str(Refused("0" * 40, "no-delete", "no")) == "coordledger: refused -: no-delete: no"

@@ -95,7 +95,7 @@ class Ledger:
             session=session,
             remote=remote,
             ledger=ledger,
-            timeout=timeout.total_seconds(),
+            timeout=operations.seconds(timeout),
             offline=offline,
         )
         env = os.environ if environ is None else environ

@@ -40,9 +40,10 @@ def submit(
     after: Iterable[str] = (),
 ) -> Operation:
     """Offer a task."""
-    waits = sorted(set(after))
-    for name in [task, *waits]:
+    after = list(after)
+    for name in [task, *after]:
         need_task(name)
+    waits = sorted(set(after))
     fields: Fields = {"priority": priority, "meta": dict(meta or {}), "after": waits}
     return Operation(
         f"submit {task}", lambda state, at: ("submit", {"task": task, "rev": 1} | fields)
@@ -57,9 +58,9 @@ def claim(
     note: str | None = None,
 ) -> Operation:
     """Claim the tasks, all or none."""
-    wanted = sorted(set(names))
-    for name in wanted:
+    for name in names:
         need_task(name)
+    wanted = sorted(set(names))
     if not 1 <= len(wanted) <= GROUP:
         raise error("bad-value", what="TASK", why=f"1 to {GROUP} tasks")
     return claim_of(
@@ -149,6 +150,12 @@ def need_channel(value: str) -> None:
 def need_ttl(value: timedelta | None) -> None:
     if value is not None and not (isinstance(value, timedelta) and value > timedelta(0)):
         raise error("bad-ttl", value=value)
+
+
+def seconds(span: timedelta) -> float:
+    if not isinstance(span, timedelta):
+        raise error("bad-value", what="timeout", why="a timedelta is needed")
+    return span.total_seconds()
 
 
 def milliseconds(span: timedelta) -> int:

@@ -10,7 +10,7 @@ import pytest
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.deadline import Deadline
-from coordledger.errors import CoordledgerError
+from coordledger.errors import CoordledgerError, Failed
 from coordledger.git.process import Git
 from coordledger.setup import doctor, genesis, hooks, joining
 
@@ -191,3 +191,16 @@ def test_a_servers_shared_hooks_path_is_followed_and_said(two: Fleet) -> None:
     assert "core.hooksPath is global: every repository there has this hook now" in done
     assert (shared / "pre-receive.chained").read_text().endswith("exit 0\n")
     assert hooks.MARK in (shared / "pre-receive").read_text()
+
+
+def test_values_of_a_wrong_type_are_refused_in_one_line(fleet: Fleet) -> None:
+    alice = fleet.ledger("alice")
+    for act in (
+        lambda: Ledger.open(fleet.clone("alice"), "alice", timeout=5, environ=fleet.env),  # type: ignore[arg-type]
+        lambda: alice.claim(["a", "b"]),  # type: ignore[arg-type]
+        lambda: alice.claim("a", ttl=30),  # type: ignore[arg-type]
+        lambda: alice.submit("a", after=[["b"]]),  # type: ignore[list-item]
+    ):
+        with pytest.raises(Failed) as refused:
+            act()
+        assert refused.value.code in ("bad-value", "bad-task", "bad-ttl")
