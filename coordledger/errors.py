@@ -208,6 +208,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "no remote {remote} is configured",
         "coordledger join URL --agent NAME, or --remote URL; a folder: ./FOLDER",
     ),
+    "two-addresses": (
+        FAILED,
+        "{remote} is read at {reads} and written at {pushes}: two places have two winners",
+        "name the ledger's one address: git config coordledger.remote {single}",
+    ),
     "remote-unreachable": (FAILED, "cannot reach {remote}: {why}", "check the URL and the network"),
     "timeout": (FAILED, "no answer within {seconds} s", "a longer --timeout may help"),
     "not-a-ledger": (

@@ -116,7 +116,11 @@ class Connection:
         return self.writer().write(operation.what, operation.build, look=look)
 
     def writer(self) -> Writer:
-        """A writer for this agent, which pushes by itself or in line with other processes."""
+        """A writer for this agent, which pushes by itself or in line with other processes.
+
+        Raises `Failed`: two-addresses, no-agent.
+        """
+        self.settings.remote.need_one_place()
         publisher = self.line() if self.settings.queue else self._alone
         me = self.identity()
         return Writer(self.replica, me, self.clock, self.hexadecimal, self.jitter, publisher)

@@ -6,6 +6,8 @@ Rules, all of them git's (its remote.c, connect.c and transport.c):
 - `helper::address` and `scheme://` are never on this machine, but for `file://`; nor is
   anything with a colon before its first slash, whatever the file system has.
 - Everything else is a path, as seen from the top of the work tree.
+- A push goes to each `pushurl`; where there is none, to each URL that `pushInsteadOf` rewrites;
+  where there is none either, to each URL. A fetch comes from the first URL alone.
 
 One rule is stricter than git's: a word without a slash that is no remote's name is nowhere.
 git takes it for a path. A repository's configuration can name commands, which git runs when
@@ -19,6 +21,8 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
+
+from coordledger.errors import error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +50,8 @@ class Address(NamedTuple):
     folder: str | None
     more: tuple[str, ...]  # what git's configuration says beside the URL: where a push goes, how
     opens_folders: bool  # to read or to push there, git may open a folder of this machine
+    elsewhere: str | None = None  # where a push would go that is not where git reads;
+    single: str = ""  # and one of both that, given by itself, is read and written there
 
     @property
     def plain(self) -> bool:
@@ -73,6 +79,17 @@ class Address(NamedTuple):
         web = r"https?://[a-zA-Z0-9.-]+(:[0-9]+)?/[!\"$->A-~]*"
         return self.plain and bool(re.fullmatch(web, self.url))
 
+    def need_one_place(self) -> None:
+        """What is written at one place and read at another has two winners.
+
+        Raises `Failed`: two-addresses.
+        """
+        if self.elsewhere is None:
+            return
+        reads, pushes = without_password(self.url), without_password(self.elsewhere)
+        single = without_password(self.single or "URL")
+        raise error("two-addresses", remote=self.shown, reads=reads, pushes=pushes, single=single)
+
     def typed_in(self, folder: Path) -> str:
         """`given`, to be understood from anywhere: a path is seen from where it was typed."""
         is_path = self.kind == FOLDER and self.name is None and self.url == self.given
@@ -98,8 +115,12 @@ def resolve(given: str, config: Iterable[tuple[str, str]], base: Path | None) ->
     more = [pair for pair in config if pair[0].startswith(("url.", "protocol."))]
     more += [(f"remote.{given}.{key}", value) for key, value in settings if key not in _HARMLESS]
     more += [(f"remote.{given}.url", url) for url in urls if len(urls) > 1]
-    pushes = [_rewritten(v, config, "insteadof", v) for key, v in settings if key == "pushurl"]
-    pushes += [_rewritten(url, config, "pushinsteadof", reads[0]) for url in urls or [given]]
+    named = [_rewritten(v, config, "insteadof", v) for key, v in settings if key == "pushurl"]
+    aliases = [_rewritten(url, config, "pushinsteadof", "") for url in urls or [given]]
+    pushes = named or [url for url in aliases if url] or reads
+    apart = [url for url in pushes if not _is_same_place(url, reads[0], base)]
+    single = (url for url in (reads[0], *apart) if _has_one_place(url, config, base))
+    possible = [*reads, *named, *aliases]
     return Address(
         given,
         name,
@@ -107,7 +128,9 @@ def resolve(given: str, config: Iterable[tuple[str, str]], base: Path | None) ->
         kind,
         _folder(reads[0], base) if kind == FOLDER else None,
         more=tuple(f"{key}={value}" for key, value in more),
-        opens_folders=kind != NOWHERE and FOLDER in map(kind_of, [*reads, *pushes]),
+        opens_folders=kind != NOWHERE and FOLDER in map(kind_of, filter(None, possible)),
+        elsewhere=apart[0] if apart else None,
+        single=next(single, "") if apart else "",
     )
 
 
@@ -161,6 +184,46 @@ def _rewritten(url: str, config: list[tuple[str, str]], rule: str, otherwise: st
         return otherwise
     start, base = max(fit, key=lambda one: len(one[0]))
     return base + url.removeprefix(start)
+
+
+def _is_same_place(one: str, other: str, base: Path | None) -> bool:
+    """Whether two URLs are known to lead to one repository.
+
+    A host has one repository of a path, whether it is asked for by HTTP or by SSH. By one
+    protocol, two ports are two servers; and two users of SSH may have folders of their own.
+    """
+    if one == other:
+        return True
+    kinds = {kind_of(one), kind_of(other)}
+    if kinds == {FOLDER}:
+        folders = [_folder(url, base) for url in (one, other)]
+        return folders[0] is not None and folders[0] == folders[1]
+    if not kinds <= {SSH, HTTP}:
+        return False
+    (user, host, port, path), others = _parts(one), _parts(other)
+    if (host, path) != (others[1], others[3]):
+        return False
+    return len(kinds) == 2 or (port == others[2] and (kinds == {HTTP} or user == others[0]))
+
+
+def _has_one_place(url: str, config: list[tuple[str, str]], base: Path | None) -> bool:
+    """Whether git reads and writes `url`, typed as it is, at the place that it names."""
+    reads = _rewritten(url, config, "insteadof", url)
+    pushes = _rewritten(url, config, "pushinsteadof", reads)
+    return all(_is_same_place(url, one, base) for one in (reads, pushes))
+
+
+def _parts(url: str) -> tuple[str, str, str, str]:
+    """User, host, port and path of a URL of SSH or HTTP."""
+    scheme, has_scheme, rest = url.partition("://")
+    if has_scheme:
+        at, _, path = rest.partition("/")
+    else:  # as scp has it
+        at, _, path = url.partition(":")
+    user, _, host = at.rpartition("@")
+    host, _, port = host.lower().partition(":")
+    port = port or {"http": "80", "https": "443"}.get(scheme, "22")
+    return user, host, port, path.strip("/").removesuffix(".git")
 
 
 def _folder(url: str, base: Path | None) -> str | None:

@@ -150,8 +150,10 @@ class Remote:
         """Move `ref` there from `old` to `new`; None means that it does not exist.
 
         Without `payload` git finds out what is new there, in this repository. An OSError of our
-        own disk is raised before anything is sent, and never afterwards.
+        own disk is raised before anything is sent, and never afterwards; as is `Failed`:
+        two-addresses.
         """
+        self.address.need_one_place()
         if payload and self.folder:
             return receive_pack.push(self._git, self.folder, ref, old, new, payload)
         if payload:

@@ -73,7 +73,7 @@ def examine(options: Options, environ: Mapping[str, str]) -> list[Check]:
     try:
         around = surroundings(options, environ)
         git = git_at(options, environ)  # not bound to this clone: it looks at the server's too
-        checks += [_git_version(git), _configuration(around.settings)]
+        checks += [_git_version(git), _configured(around.settings)]
         with Ledger(connect(options, environ, around=around)) as ledger:
             checks += _examine_ledger(ledger, git)
     except CoordledgerError as fault:
@@ -86,11 +86,16 @@ def _git_version(git: Git) -> Check:
     return Check("git", numbers >= LEAST_GIT, printed, "install git 2.30 or newer")
 
 
+def _configured(settings: Settings) -> Check:
+    return _attempt("configuration", lambda: _configuration(settings))
+
+
 def _configuration(settings: Settings) -> Check:
     if settings.unknown_keys:
         keys = " ".join(f"coordledger.{key}" for key in settings.unknown_keys)
         do = "git config --unset the unknown keys"
         return _bad("configuration", f"unknown keys: {keys}", do)
+    settings.remote.need_one_place()
     who = f"agent {settings.agent or '-'}, remote {settings.remote.shown}"
     return _good("configuration", f"{who}, ledger {settings.ledger}")
 

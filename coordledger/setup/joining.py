@@ -59,6 +59,7 @@ def join(
     options, around = _locate(options, environ, remote)
     with Ledger(connect(options, environ, around=around, progress=progress)) as ledger:
         connection, settings = ledger.connection, ledger.connection.settings
+        settings.remote.need_one_place()
         agent = settings.need_agent
         given = _given_secret(secret_file)
         head = ledger.join(depth=depth, pin=pin)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coordledger.errors import Failed
 from coordledger.git.address import (
     FOLDER,
     HTTP,
@@ -243,6 +244,58 @@ def test_git_may_open_a_folder_only_where_some_url_leads_to_one(tmp_path: Path) 
     assert resolve("o", [far, ("remote.o.pushurl", "sub/x")], tmp_path).opens_folders
     assert resolve("o", [far, ("url.sub/.pushinsteadof", "https:")], tmp_path).opens_folders
     assert not resolve("o", [near, ("url.x:.insteadof", "sub")], tmp_path).opens_folders
+
+
+TWO_PLACES = {
+    "a push URL": [("remote.o.pushurl", "https://fork/p")],
+    "several push URLs": [("remote.o.pushurl", "https://h/p"), ("remote.o.pushurl", "/srv/p")],
+    "several URLs": [("remote.o.url", "https://mirror/p")],
+    "rewriting on push": [("url.ssh://fork/.pushinsteadof", "https://h/")],
+    "a push URL that is rewritten": [
+        ("remote.o.pushurl", "near:p"),
+        ("url.https://fork/.insteadof", "near:"),
+    ],
+    "another port": [("remote.o.pushurl", "https://h:8443/p")],
+    "another path": [("remote.o.pushurl", "git@h:q/p")],
+}
+ONE_PLACE = {
+    "nothing beside the URL": [],
+    "the same URL for pushing": [("remote.o.pushurl", "https://bot@h:443/p.git")],
+    "the same host by ssh": [("url.git@h:.pushinsteadof", "https://h/")],
+    "a push URL wins over rewriting": [
+        ("remote.o.pushurl", "https://h/p"),
+        ("url.ssh://fork/.pushinsteadof", "https://h/"),
+    ],
+    "another remote's push URL": [("remote.o2.pushurl", "https://fork/p")],
+}
+
+
+@pytest.mark.parametrize("settings", TWO_PLACES.values(), ids=list(TWO_PLACES))
+def test_pushing_elsewhere_than_reading_is_no_address(settings: list[tuple[str, str]]) -> None:
+    config = [("remote.o.url", "https://h/p"), *settings]
+    address = resolve("o", config, None)
+    with pytest.raises(Failed) as refused:
+        address.need_one_place()
+    assert refused.value.code == "two-addresses"
+    # What the hint names is one place, with the same configuration.
+    assert address.single
+    assert resolve(address.single, config, None).elsewhere is None
+
+
+@pytest.mark.parametrize("settings", ONE_PLACE.values(), ids=list(ONE_PLACE))
+def test_two_names_of_one_place_are_one_address(settings: list[tuple[str, str]]) -> None:
+    resolve("o", [("remote.o.url", "https://h/p"), *settings], None).need_one_place()
+
+
+def test_two_names_of_one_folder_are_one_address(tmp_path: Path) -> None:
+    (tmp_path / "ledger.git").mkdir()
+    (tmp_path / "link").symlink_to("ledger.git")
+    (tmp_path / "fork.git").mkdir()
+    url = ("remote.o.url", f"{tmp_path}/ledger.git")
+    for same in ("./link", f"file://{tmp_path}/ledger.git", f"{tmp_path}/ledger.git/"):
+        resolve("o", [url, ("remote.o.pushurl", same)], tmp_path).need_one_place()
+    for other in ("fork.git", "./absent", "host:ledger.git"):
+        assert resolve("o", [url, ("remote.o.pushurl", other)], tmp_path).elsewhere == other
 
 
 def test_what_is_shown_has_no_password() -> None:
