@@ -40,6 +40,7 @@ _ERASE = "\r\x1b[2K"
 _COLOURS = {
     "won": "green",
     "renewed": "green",
+    "kept": "green",
     "lost": "red",
     "claimed": "yellow",
     "expired": "red",

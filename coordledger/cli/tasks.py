@@ -199,11 +199,12 @@ def _lost(screen: Screen, result: ClaimResult, *, several: bool) -> None:
 @task_argument
 @ttl_option
 def renew(app: App, task: str, ttl: timedelta | None) -> None:
-    """Extend the lease that this session holds."""
+    """Extend the lease that this session holds. One that lasts as long already is kept."""
     with app.ledger(writes=True) as ledger:
-        claim = ledger.renew(task, ttl=ttl)
-    app.screen.value_of(claim)
-    _said(app.screen, "renewed", claim, _lease(claim))
+        result = ledger.renewal(task, ttl=ttl)
+    [claim] = result.claims
+    app.screen.value_of(claim, outcome=result.outcome)
+    _said(app.screen, result.outcome, claim, _lease(claim))
 
 
 @command(

@@ -105,6 +105,8 @@ def land(batch: Batch, writer: Writer) -> None:
 
 
 def _outcome(what: str, end: Published | CoordledgerError) -> Outcome:
+    if isinstance(end, CoordledgerError) and end.code == "not-later":
+        return coordledger.Outcome(what, "kept", None, None, None, message=end.message)
     if isinstance(end, CoordledgerError):
         how = {LOST: "lost", UNKNOWN: "unknown"}.get(end.exit_code, "failed")
         return coordledger.Outcome(
@@ -126,6 +128,8 @@ def _read(
     if not isinstance(fields, dict):
         raise ValueError("not an object")  # noqa: TRY004 - all of these are one refusal
     form = _FORMS[fields.pop("do")]
+    if type(fields.get("ttl")) is int and fields["ttl"] >= 0:
+        fields["ttl"] = str(fields["ttl"])  # `duration` says what a number lacks
     if form.first == "tasks" and "task" in fields and "tasks" not in fields:
         fields["tasks"] = [fields.pop("task")]
     types = form.others | {form.first: form.type_of_first}

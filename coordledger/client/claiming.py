@@ -1,8 +1,10 @@
-"""One attempt to claim tasks: won, renewed, or lost with the claims that are in the way.
+"""One attempt to claim tasks, to keep one, or to complete it: won, renewed, kept, or lost with
+the claims that are in the way.
 
 Rules of this file: losing is a result, every other fault an exception. A session that was named
 by the caller and holds the one task already has its lease renewed; a session that was only minted
-cannot be told from another run in the same work tree, and has lost.
+cannot be told from another run in the same work tree, and has lost. A lease is never shortened:
+where it lasts as long already it is kept, and nothing is written.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from coordledger.client import operations
 from coordledger.client.claims import ClaimResult
-from coordledger.errors import Lost
+from coordledger.errors import Failed, Lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
+    from coordledger.client.claims import Claim
     from coordledger.client.opening import Connection
     from coordledger.client.operations import Operation
     from coordledger.client.views import Views
@@ -47,8 +51,38 @@ def attempt(
         tasks = chosen()
         renewable = lost.code == "already-yours" and len(tasks) == 1 and not dry_run
         if renewable and connection.settings.session is not None:
-            renewed = connection.write(operations.renew(tasks[0], ttl=operation.ttl))
-            return ClaimResult("renewed", (views.claim(renewed.state, tasks[0], renewed),))
+            return renew(connection, views, tasks[0], operation.ttl)
         in_the_way = views.in_the_way(connection.replica.position().state, tasks)
         return ClaimResult("lost", in_the_way, lost.code, lost.message, lost.hint)
     return ClaimResult("won", tuple(views.claim(state, task, published) for task in chosen()))
+
+
+def renew(connection: Connection, views: Views, task: str, ttl: timedelta | None) -> ClaimResult:
+    """Extend the lease that this session holds: renewed, or kept as it was.
+
+    Raises `Lost`, `Failed`, `OutcomeUnknown`, `Integrity`.
+    """
+    try:
+        published = connection.write(operations.renew(task, ttl=ttl))
+    except Failed as fault:
+        if fault.code != "not-later":
+            raise
+        state = connection.replica.position().state
+        return ClaimResult("kept", (views.claim(state, task),))
+    return ClaimResult("renewed", (views.claim(published.state, task, published),))
+
+
+def complete(connection: Connection, views: Views, task: str, result: str | None) -> Claim:
+    """Finish a task that this session holds; it may have done so before.
+
+    Raises `Lost`, `Failed`, `OutcomeUnknown`, `Integrity`.
+    """
+    me = connection.identity()
+    try:
+        published = connection.write(operations.complete(task, result=result))
+    except Lost as lost:
+        by_me = lost.data.get("agent") == me.agent and lost.data.get("session") == me.session
+        if lost.code != "done" or not by_me:
+            raise
+        return views.claim(connection.replica.position().state, task)
+    return views.claim(published.state, task, published)

@@ -63,7 +63,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """How a claim ended: won, renewed or lost; lost with the claims in the way.
+    """How a claim ended: won, renewed, kept (the lease lasts as long already, and nothing was
+    written) or lost; lost with the claims in the way.
 
     An unknown outcome is an exception, `OutcomeUnknown`. `code` and `message` say why it was lost.
     """
@@ -77,7 +78,7 @@ class ClaimResult:
     @property
     def won(self) -> bool:
         """Whether the tasks are this session's now."""
-        return self.outcome in ("won", "renewed")
+        return self.outcome in ("won", "renewed", "kept")
 
     @property
     def claim(self) -> Claim | None:

@@ -14,6 +14,7 @@ method ends within the timeout, or with its wait.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ from coordledger.client.config import Options
 from coordledger.client.opening import connect, milliseconds_now, silent
 from coordledger.client.operations import Operation, need_channel, need_task
 from coordledger.client.views import Views, agent_of, most_urgent, need_authentic, need_live
-from coordledger.errors import Failed, Lost, error
+from coordledger.errors import Failed, error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -221,29 +222,24 @@ class Ledger:
         look: bool = False,
     ) -> ClaimResult:
         connection, views = self.connection, self._views
-
-        def attempt() -> ClaimResult:
-            return claiming.attempt(
-                connection, views, operation, chosen, dry_run=dry_run, look=look
-            )
-
+        attempt = functools.partial(
+            claiming.attempt, connection, views, operation, chosen, dry_run=dry_run, look=look
+        )
         return waiting.until_won(connection, views, attempt, waiting.end_of(connection, wait))
 
     def renew(self, task: str, *, ttl: timedelta | None = None) -> Claim:
-        """Extend the lease that this session holds to `ttl` from now. Raises `Lost`."""
-        return self._change(task, operations.renew(task, ttl=ttl))
+        """Extend the lease that this session holds to `ttl` from now; one that lasts as long
+        already is kept, and nothing is written. Raises `Lost`.
+        """
+        return self.renewal(task, ttl=ttl).claims[0]
+
+    def renewal(self, task: str, *, ttl: timedelta | None = None) -> ClaimResult:
+        """As `renew`, with its outcome: renewed or kept. Raises `Lost`."""
+        return claiming.renew(self.connection, self._views, task, ttl)
 
     def complete(self, task: str, *, result: str | None = None) -> Claim:
         """Finish a task that this session holds. Repeating it is no error. Raises `Lost`."""
-        operation = operations.complete(task, result=result)
-        me = self.connection.identity()
-        try:
-            return self._change(task, operation)
-        except Lost as lost:
-            mine = lost.data.get("agent") == me.agent and lost.data.get("session") == me.session
-            if lost.code == "done" and mine:
-                return self._views.claim(self._replica.position().state, task)
-            raise
+        return claiming.complete(self.connection, self._views, task, result)
 
     def release(self, task: str, *, reason: str | None = None, force: bool = False) -> Claim:
         """Give a task back; with `force` an admin takes anybody's. Raises `Lost`."""

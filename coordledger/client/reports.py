@@ -119,7 +119,8 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one operation of a batch ended. `outcome`: landed, lost, failed or unknown.
+    """How one operation of a batch ended. `outcome`: landed, kept (a lease that lasts as long
+    already: nothing was written), lost, failed or unknown.
 
     `seq`, `commit` and (of what is about one task) `epoch` if it has landed; else `code`,
     `message` and `hint`, and `error`, what the same operation would have raised by itself.

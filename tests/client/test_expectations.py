@@ -204,3 +204,29 @@ def test_values_of_a_wrong_type_are_refused_in_one_line(fleet: Fleet) -> None:
         with pytest.raises(Failed) as refused:
             act()
         assert refused.value.code in ("bad-value", "bad-task", "bad-ttl")
+
+
+def test_a_lease_is_never_shortened_and_to_ask_for_it_is_no_failure(two: Fleet) -> None:
+    bob = two.ledger("bob", "night")
+    won = bob.claim("t", ttl=timedelta(hours=2)).claim
+    seq = bob.head().seq
+    assert won is not None
+    kept = bob.renewal("t", ttl=timedelta(minutes=30))
+    assert (kept.outcome, kept.won, kept.claims) == ("kept", True, (won,))
+    assert bob.renew("t", ttl=timedelta(minutes=30)) == won
+    again = bob.claim("t", ttl=timedelta(minutes=30))  # of a session that was named
+    assert (again.outcome, again.claim) == ("kept", won)
+    with bob.batch() as batch:
+        batch.renew("t", ttl=timedelta(minutes=30))
+    [one] = batch.outcomes
+    assert (one.outcome, one.landed, one.error, one.seq) == ("kept", False, None, None)
+    assert bob.head().seq == seq  # nothing was written
+    assert bob.renewal("t", ttl=timedelta(hours=3)).outcome == "renewed"
+
+
+def test_a_lease_that_is_over_or_somebody_elses_is_not_kept(two: Fleet) -> None:
+    alice, bob = two.ledger("alice"), two.ledger("bob")
+    bob.claim("t", ttl=timedelta(hours=2))
+    assert refusal(lambda: alice.renew("t", ttl=timedelta(minutes=1))) == "not-holder"
+    bob.release("t")
+    assert refusal(lambda: bob.renew("t", ttl=timedelta(minutes=1))) == "not-claimed"
