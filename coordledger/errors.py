@@ -168,7 +168,12 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "bad-ttl": (
         FAILED,
         "not a lease's length: {value}",
-        "90s, 10m, 2h, 1d; a bare number is minutes",
+        "90s, 10m, 2h, 1d",
+    ),
+    "no-unit": (
+        FAILED,
+        "{what}: {value} is seconds to some and minutes to others",
+        "{value}s for seconds, {value}m for minutes",
     ),
     "bad-value": (FAILED, "{what}: {why}", ""),
     "bad-secret": (FAILED, "{where} holds no usable secret: {why}", ""),

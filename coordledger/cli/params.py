@@ -1,7 +1,8 @@
 """What is typed, turned into values: durations, names, texts, pairs.
 
 Rules: a value that cannot be meant is refused here, with the same slug as anywhere else
-and before anything is opened; a misspelt command or option is click's usage error.
+and before anything is opened. A duration has a unit: a bare number is refused, as it is
+seconds to some and minutes to others. A misspelt command or option is click's usage error.
 """
 
 from __future__ import annotations
@@ -26,19 +27,27 @@ else:
 MAX_STDIN = 1_048_576
 MAX_TIMEOUT = timedelta(days=1)
 _DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "": "minutes"}
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def _duration(text: str) -> timedelta | None:
+def _duration(text: str, what: str) -> timedelta | None:
+    """The duration, or None if it is none; `what` says where it was typed.
+
+    Raises `Failed`: no-unit.
+    """
     found = _DURATION.fullmatch(text)
-    return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
+    if found is None:
+        return None
+    if not found[2]:
+        raise error("no-unit", what=what, value=found[1])
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def _told(param: click.Parameter | None) -> str:
     """What a parameter is called where it is typed."""
     if isinstance(param, click.Option):
         return param.opts[-1]
-    return param.human_readable_name if param else "value"
+    return param.human_readable_name if param else "ttl"  # a line of a batch has nothing else
 
 
 class Lease(ParamType):
@@ -51,7 +60,7 @@ class Lease(ParamType):
     ) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        found = _duration(value)
+        found = _duration(value, _told(param))
         if not found:
             raise error("bad-ttl", value=ascii(value))
         return found
@@ -70,7 +79,7 @@ class Span(ParamType):
     ) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        found = _duration(value)
+        found = _duration(value, _told(param))
         if found is None or not self.least <= found <= self.most:
             why = "a duration is like 90s, 10m, 2h, 1d" if found is None else "out of bounds"
             raise error("bad-value", what=_told(param), why=f"{why}, not {value!a}")

@@ -72,12 +72,28 @@ ROWS = {
         "agent add carol --secret-file {root}/missing", "bad-secret"
     ),
     # -- leases
-    "a lease of nothing": Row("claim t --ttl 0", "bad-ttl"),
+    "a lease of nothing": Row("claim t --ttl 0s", "bad-ttl"),
+    "a lease without a unit": Row(
+        "claim t --ttl 60", "no-unit", hint="60s for seconds, 60m for minutes"
+    ),
+    "renewing without a unit": Row("renew t --ttl 0", "no-unit"),
+    "a timeout without a unit": Row(
+        "--timeout 5 list", "no-unit", hint="5s for seconds, 5m for minutes"
+    ),
+    "a wait without a unit": Row("claim t --wait 0", "no-unit"),
+    "waiting for messages without a unit": Row("inbox --wait 10", "no-unit"),
+    "a skew without a unit": Row("init {root}/new.git --agent a --max-skew 30", "no-unit"),
+    "a batch's line without a unit": Row(
+        "batch", "no-unit", stdin='{"do": "claim", "task": "t", "ttl": "60"}'
+    ),
+    "a batch's line with a number": Row(
+        "batch", "no-unit", stdin='{"do": "renew", "task": "t", "ttl": 60}'
+    ),
     "a negative lease": Row("claim t --ttl -5m", "bad-ttl"),
     "a lease that is no duration": Row("renew t --ttl soon", "bad-ttl"),
     "a lease beyond the year 9999": Row("claim t --ttl 999999999d", "bad-ttl"),
     "a lease above the policy": Row("claim t --ttl 2d", "ttl-above-policy"),
-    "a timeout of nothing": Row("--timeout 0 list", "bad-value"),
+    "a timeout of nothing": Row("--timeout 0s list", "bad-value"),
     "a wait that is no duration": Row("claim t --wait soon", "bad-value"),
     # -- claims
     "a task that another holds": Row("renew held", "not-holder", LOST),

@@ -127,11 +127,20 @@ def test_times_are_told_both_ways(seconds, shown):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86_400), ("5", 300)]
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86_400)]
 )
 def test_durations(text, seconds):
     assert params.LEASE.convert(text, None, None).total_seconds() == seconds
     assert params.SPAN.convert(text, None, None).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "5", "60", "999999999"])
+def test_a_number_without_a_unit_is_refused_with_both_readings(text):
+    for kind in (params.LEASE, params.SPAN, params.TIMEOUT):
+        with pytest.raises(CoordledgerError) as refused:
+            kind.convert(text, None, None)
+        hint = f"{text}s for seconds, {text}m for minutes"
+        assert (refused.value.code, refused.value.hint) == ("no-unit", hint)
 
 
 @pytest.mark.parametrize("text", ["", "m", "1w", "1.5h", "-1m", "1 m", "1e3", "\u0661m", "9" * 10])
