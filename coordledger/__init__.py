@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from coordledger.client.batch import Batch
-    from coordledger.client.claims import Claim, ClaimResult
+    from coordledger.client.claims import Claim, ClaimResult, Last
     from coordledger.client.ledger import Ledger
     from coordledger.client.reports import (
         Agent,
@@ -42,7 +42,7 @@ _REPORTS = (
 _HOMES = (
     {"Batch": "client.batch", "Ledger": "client.ledger", "Secret": "format.signing"}
     | dict.fromkeys(("CoordledgerError", "Failed", "Integrity", "Lost", "OutcomeUnknown"), "errors")
-    | dict.fromkeys(("Claim", "ClaimResult"), "client.claims")
+    | dict.fromkeys(("Claim", "ClaimResult", "Last"), "client.claims")
     | dict.fromkeys(_REPORTS, "client.reports")
 )
 
@@ -59,6 +59,7 @@ __all__ = [
     "Head",
     "Integrity",
     "Key",
+    "Last",
     "Ledger",
     "Lost",
     "Message",

@@ -79,6 +79,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "not-live": (LOST, "no live claim on {task}", ""),
     "unknown-task": (FAILED, "no task {task} in this ledger", "coordledger list shows the tasks"),
     "task-exists": (FAILED, "{task} is there already", ""),
+    "task-differs": (
+        LOST,
+        "{task} is there already, with other attributes: {how}",
+        "coordledger show {task} shows it; nothing of yours was written: choose another id",
+    ),
     "bad-lease": (FAILED, "the lease would end before it begins", ""),
     "ttl-above-policy": (
         FAILED,

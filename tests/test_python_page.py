@@ -48,6 +48,7 @@ GROUPS = (
         (
             "Claim",
             "ClaimResult",
+            "Last",
             "Message",
             "Event",
             "Agent",

@@ -129,8 +129,16 @@ class Screen:
 
             self._write(sys.stdout, json.dumps(value, indent=2, ensure_ascii=True) + "\n")
 
-    def value_of(self, result: object, *, several: bool = True, **more: object) -> None:
-        """A result of the Python interface; `more` joins each object of it.
+    def value_of(
+        self,
+        result: object,
+        *,
+        several: bool = True,
+        each: Sequence[dict[str, object]] = (),
+        **more: object,
+    ) -> None:
+        """A result of the Python interface; `more` joins each object of it, and of `each`, as
+        many as there are objects, the one that is at its place.
 
         A sequence is printed as its only item where not `several` were asked for.
         """
@@ -142,7 +150,8 @@ class Screen:
         if not isinstance(value, list):
             self.value(value | more)
             return
-        values = [item | more for item in value]
+        own = each or [{}] * len(value)
+        values = [item | more | extra for item, extra in zip(value, own, strict=True)]
         self.value(values if several else values[0])
 
     def raw(self, text: str) -> None:

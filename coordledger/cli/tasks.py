@@ -20,8 +20,9 @@ from .output import block, safe, when
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
+    from typing import Any
 
-    from coordledger.client.claims import Claim, ClaimResult
+    from coordledger.client.claims import Claim, ClaimResult, Last
 
     from .common import App
     from .output import Screen
@@ -79,6 +80,8 @@ def claims_table(screen: Screen, claims: Sequence[Claim]) -> None:
     for claim in claims:
         until = when(claim.expires_at, now) if claim.expires_at else ""
         words = claim.result if claim.status == "done" else claim.note
+        if claim.status == "open" and claim.last and claim.last.text:
+            words = f"{claim.last.kind} by {claim.last.agent}: {claim.last.text}"
         if claim.waits_for:
             words = f"waits for {' '.join(claim.waits_for)}"
         verdict = "" if claim.verdict == "authentic" else claim.verdict
@@ -103,11 +106,13 @@ def print_claim(screen: Screen, claim: Claim, page: str) -> None:
         ("after", safe(" ".join(claim.after))),
         ("waits for", safe(" ".join(claim.waits_for))),
         ("meta", safe(" ".join(f"{key}={value}" for key, value in claim.meta.items()))),
+        ("last", _last(screen, claim.last) if claim.last else ""),
         ("record", safe(f"{claim.seq} {claim.commit or '(not in this copy)'}")),
         ("page", page),
         ("verdict", screen.styled(claim.verdict)),
     )
-    for name, text in (("note", claim.note), ("result", claim.result)):
+    reason = claim.last.text if claim.last and claim.status == "open" else None
+    for name, text in (("note", claim.note), ("result", claim.result), ("reason", reason)):
         if text:
             screen.line(name)
             screen.line(block(text))
@@ -124,17 +129,37 @@ def print_claim(screen: Screen, claim: Claim, page: str) -> None:
 @click.option("--after", type=params.TASK, multiple=True, metavar="TASK", help="Wait for TASK.")
 def submit(
     app: App, task: str, priority: int, meta: tuple[tuple[str, str], ...], after: tuple[str, ...]
-) -> None:
-    """Offer a task. Repeating it changes nothing."""
+) -> int:
+    """Offer a task. Repeating it changes nothing; what is there with other attributes is lost."""
+    screen = app.screen
     with app.ledger(writes=True) as ledger:
-        claim = ledger.submit(task, priority=priority, meta=dict(meta), after=after)
-    app.screen.value_of(claim)
+        try:
+            claim = ledger.submit(task, priority=priority, meta=dict(meta), after=after)
+        except Lost as lost:
+            if lost.code != "task-differs":
+                raise
+            return _differs(screen, lost)
+    screen.value_of(claim, outcome="created" if claim.created else "exists")
     facts = [f"priority {claim.priority}"] if claim.priority else []
     facts += [f"waits for {safe(' '.join(claim.waits_for))}"] if claim.waits_for else []
-    given = (priority, dict(meta), tuple(sorted(set(after))))
-    if given != (claim.priority, claim.meta, claim.after):
-        facts.append("(it was there already, and stays as it is)")
-    app.screen.line("  ".join([f"{safe(task)} is {app.screen.styled(claim.status)}", *facts]))
+    facts += [] if claim.created else ["(it was there already)"]
+    screen.line("  ".join([f"{safe(task)} is {screen.styled(claim.status)}", *facts]))
+    return 0
+
+
+def _differs(screen: Screen, lost: Lost) -> int:
+    differences: dict[str, dict[str, Any]] = lost.data["differences"]
+    if screen.json:
+        screen.value_of(
+            lost.data["claim"],
+            outcome="exists",
+            code=lost.code,
+            message=lost.message,
+            differences=differences,
+        )
+        return lost.exit_code
+    screen.error(lost)
+    return lost.exit_code
 
 
 @command(
@@ -181,16 +206,34 @@ def claim(
 
 
 def _claimed(screen: Screen, result: ClaimResult, *, several: bool, dry_run: bool) -> None:
-    screen.value_of(result.claims, several=several, outcome=result.outcome)
+    created: list[dict[str, object]] = [{"created": one.created} for one in result.claims]
+    screen.value_of(result.claims, several=several, each=created, outcome=result.outcome)
     for one in result.claims:
         done = "would be won:" if dry_run else result.outcome
-        new = "(a new task)" if one.rev == 1 else ""
+        new = "(a new task)" if one.created else ""
         _said(screen, done, one, _epoch(one), _lease(one), new)
+        if result.outcome == "won" and one.last and one.last.kind != "submit":
+            _tell_last(screen, one.last)
+
+
+def _last(screen: Screen, last: Last) -> str:
+    """Who did what last, and when."""
+    what = safe(f"{last.kind} by {last.agent}, {when(last.at, datetime.now(UTC))}")
+    return what + _doubt(screen, last.verdict)
+
+
+def _tell_last(screen: Screen, last: Last) -> None:
+    """What the next one should know; the text on lines of its own."""
+    screen.line(f"before: {_last(screen, last)}")
+    if last.text:
+        screen.line(block(last.text))
 
 
 def _lost(screen: Screen, result: ClaimResult, *, several: bool) -> None:
     if screen.json and result.claims:
-        screen.value_of(result.claims, several=several, outcome="lost", code=result.code)
+        screen.value_of(
+            result.claims, several=several, outcome="lost", code=result.code, created=False
+        )
     else:
         screen.error(Lost(result.code, result.message, result.hint))
 

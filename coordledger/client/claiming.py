@@ -9,6 +9,7 @@ where it lasts as long already it is kept, and nothing is written.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coordledger.client import operations
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from coordledger.client.claims import Claim
     from coordledger.client.opening import Connection
     from coordledger.client.operations import Operation
+    from coordledger.client.signer import Fields
     from coordledger.client.views import Views
+    from coordledger.format.records import Record
+    from coordledger.format.state import State
 
 
 def attempt(
@@ -40,12 +44,20 @@ def attempt(
     Raises `Failed`, `OutcomeUnknown`, `Integrity`.
     """
     published = None
+    before: dict[str, Record | None] = {}  # the tasks' lines that the record was made for
+
+    def build(state: State, at: int) -> tuple[str, Fields]:
+        kind, fields = operation.build(state, at)
+        before.clear()
+        before.update((item["task"], state.task(item["task"])) for item in fields["tasks"])
+        return kind, fields
+
     try:
         if dry_run:
             connection.begin()
-            state = connection.writer().dry_run(operation.build)
+            state = connection.writer().dry_run(build)
         else:
-            published = connection.write(operation, look=look)
+            published = connection.write(operation._replace(build=build), look=look)
             state = published.state
     except Lost as lost:
         tasks = chosen()
@@ -54,7 +66,15 @@ def attempt(
             return renew(connection, views, tasks[0], operation.ttl)
         in_the_way = views.in_the_way(connection.replica.position().state, tasks)
         return ClaimResult("lost", in_the_way, lost.code, lost.message, lost.hint)
-    return ClaimResult("won", tuple(views.claim(state, task, published) for task in chosen()))
+    claims = (views.claim(state, task, published) for task in chosen())
+    return ClaimResult("won", tuple(_answer(views, claim, before[claim.task]) for claim in claims))
+
+
+def _answer(views: Views, claim: Claim, before: Record | None) -> Claim:
+    """A claim that was won, with what was last said about the task before."""
+    if before is None:
+        return replace(claim, last=None, created=True)
+    return replace(claim, last=views.last_before(before))
 
 
 def renew(connection: Connection, views: Views, task: str, ttl: timedelta | None) -> ClaimResult:

@@ -7,7 +7,7 @@ takes a millisecond.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,10 +35,25 @@ def to_json(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class Last:
+    """The newest record on a task. `text`: its note, result or reason; of a renewal, which has
+    none, the note of the claim that it renews.
+    """
+
+    kind: str
+    agent: str
+    at: datetime
+    text: str | None
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A task and who holds it. `status`: open, claimed, expired or done.
 
-    `waits_for` are those in `after` that are not done: nobody can claim it before.
+    `waits_for` are those in `after` that are not done: nobody can claim it before. `last` is the
+    newest record on the task; in the answer to a claim that was won, the newest one before that
+    claim: what the last holder said. `created`: the call that this answers brought the task.
     """
 
     task: str
@@ -59,6 +74,8 @@ class Claim:
     seq: int
     commit: str | None
     verdict: str
+    last: Last | None = None
+    created: bool = field(default=False, metadata={"json": ""})
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,16 +18,25 @@ import functools
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import coordledger  # what is made of its names is imported when it is made
-from coordledger.client import administration, audit, claiming, heads, mailbox, operations, waiting
+from coordledger.client import (
+    administration,
+    audit,
+    claiming,
+    heads,
+    mailbox,
+    operations,
+    submitting,
+    waiting,
+)
 from coordledger.client.batch import Batch, land
 from coordledger.client.config import Options
 from coordledger.client.opening import connect, milliseconds_now, silent
 from coordledger.client.operations import Operation, need_channel, need_task
 from coordledger.client.views import Views, agent_of, most_urgent, need_authentic, need_live
-from coordledger.errors import Failed, error
+from coordledger.errors import error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -164,15 +173,12 @@ class Ledger:
         """Offer a task, which cannot be claimed before those in `after` are done.
 
         The highest `priority` (-1,000,000 to 1,000,000) comes first; `meta` has at most 16 names
-        with texts. Repeating it changes nothing. Raises `Failed`: unknown-task (in `after`), …
+        with texts. Repeating it changes nothing, and `created` is false then. Raises `Lost`:
+        task-differs, if it is there with other attributes (`data` has the `claim` and the
+        `differences`); `Failed`: unknown-task (in `after`), …
         """
-        operation = operations.submit(task, priority=priority, meta=meta, after=after)
-        try:
-            return self._change(task, operation)
-        except Failed as fault:
-            if fault.code != "task-exists":
-                raise
-        return self._views.claim(self._replica.position().state, task)
+        given: dict[str, Any] = {"priority": priority, "meta": meta, "after": after}
+        return submitting.submit(self.connection, self._views, task, **given)
 
     def claim(
         self,

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import coordledger  # what is made of its names is imported when it is made
-from coordledger.client.claims import Claim, moment
+from coordledger.client.claims import Claim, Last, moment
 from coordledger.errors import error
 from coordledger.format import records, timestamps
 from coordledger.format.chain import AUTHENTIC, INVALID, UNKNOWN_KEY, UNVERIFIED
@@ -89,9 +89,15 @@ class Views:
 
     def held_by(self, state: State, agent: str) -> tuple[Claim, ...]:
         """The claims that an agent holds, the most urgent first."""
-        held = sorted((task for task in self.lines(state) if task["agent"] == agent), key=urgency)
-        claims = (self._claim_of(state, task) for task in held)
-        return tuple(claim for claim in claims if claim.status in ("claimed", "expired"))
+        held = sorted(self._lines_held_by(state, agent), key=urgency)
+        self._read_ahead(held)
+        return tuple(self._claim_of(state, task) for task in held)
+
+    def _lines_held_by(self, state: State, agent: str) -> list[Record]:
+        """The claimed tasks of an agent; lines of other tasks are not parsed."""
+        self._replica.local.repository.read_ahead(state.unread_pages())
+        lines = state.tasks_with(status="claimed", agent=agent)
+        return [t for t in lines if (t["status"], t["agent"]) == ("claimed", agent)]
 
     def in_the_way(self, state: State, tasks: list[str]) -> tuple[Claim, ...]:
         """Why `tasks`, of which some exist, cannot be claimed together."""
@@ -151,18 +157,41 @@ class Views:
             seq=fresh.seq if fresh else task["last_seq"],
             commit=fresh.oid if fresh else newest.oid if newest else None,
             verdict=self._verdict_of(task, newest, claim),
+            last=self._last_of(task, newest, claim),
         )
+
+    def last_before(self, task: Record) -> Last | None:
+        """What the newest record on a task said, as its line in an earlier state has it."""
+        seq = task["claim_seq"]
+        claim = None if seq is None else self._replica.commit_at(seq)
+        return self._last_of(task, self._replica.commit_at(task["last_seq"]), claim)
+
+    def _last_of(self, task: Record, newest: Commit | None, claim: Commit | None) -> Last | None:
+        """`newest` and `claim` are the records that the task's line names, where the copy has
+        them; None if the line, which a shallow copy takes on trust, names another task's record.
+        """
+        if newest is None or task["task"] not in _tasks_of(newest.record):
+            return None
+        r = newest.record
+        renews = r["kind"] == "renew" and claim is not None and _claims(claim.record, task)
+        said = [newest, claim] if renews and claim else [newest]
+        verdict = self._worst_of(said)
+        return Last(r["kind"], r["agent"], _time_of(r), _text_of(said[-1].record), verdict)
+
+    def _worst_of(self, commits: list[Commit]) -> str:
+        """The verdict on what stands on all of these."""
+        verdicts = {self._replica.verdict_of(commit) for commit in commits}
+        order = (INVALID, UNKNOWN_KEY, UNVERIFIED)
+        return next((bad for bad in order if bad in verdicts), AUTHENTIC)
 
     def _verdict_of(self, task: Record, newest: Commit | None, claim: Commit | None) -> str:
         """Of the records that the line stands on: the newest, and the claim if it is held."""
         needed = [newest] if task["status"] == "open" else [newest, claim]
         if not all(needed):
             return UNVERIFIED
-        verdicts = {self._replica.verdict_of(commit) for commit in needed if commit}
         if task["status"] != "open" and claim and not _claims(claim.record, task):
             return INVALID
-        order = (INVALID, UNKNOWN_KEY, UNVERIFIED)
-        return next((bad for bad in order if bad in verdicts), AUTHENTIC)
+        return self._worst_of([commit for commit in needed if commit])
 
     def history(self, state: State, task: str) -> list[Event]:
         """Every record about a task that this copy has, oldest first.
@@ -191,7 +220,7 @@ class Views:
             agent=r["agent"],
             session=r["session"],
             epoch=epochs[0] if epochs else r.get("epoch"),
-            text=r.get("note") or r.get("result") or r.get("reason"),
+            text=_text_of(r),
             subject=records.subject(r),
             commit=commit.oid,
             verdict=self._replica.verdict_of(commit),
@@ -324,6 +353,11 @@ def _time_of(r: Record) -> datetime:
 
 def _tasks_of(r: Record) -> list[str]:
     return [item["task"] for item in r["tasks"]] if "tasks" in r else [r.get("task", "")]
+
+
+def _text_of(r: Record) -> str | None:
+    """What the signer says to people."""
+    return r.get("note") or r.get("result") or r.get("reason")
 
 
 def _claims(r: Record, task: Record) -> bool:

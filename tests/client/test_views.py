@@ -135,6 +135,61 @@ def test_a_list_has_the_urgent_ones_first_the_completed_last_and_counts_all(
     assert [claim.task for claim in shown.held_by(state, "carol")] == ["mine"]
 
 
+def test_what_was_said_last_is_shown_with_the_task(
+    server: MemoryServer, client: MemoryClient, shown: Views
+) -> None:
+    def last() -> tuple[str, str, str | None]:
+        found = shown.claim(client.replica.refresh().state, "t").last
+        assert found is not None
+        assert found.verdict == AUTHENTIC
+        return found.kind, found.agent, found.text
+
+    server.write("bob", "submit", task="t")
+    assert last() == ("submit", "bob", None)
+    server.write("bob", "claim", tasks=["t"], note="on branch fix-7")
+    assert last() == ("claim", "bob", "on branch fix-7")
+    server.ledger.now += SECOND
+    server.write("bob", "renew", task="t")
+    assert last() == ("renew", "bob", "on branch fix-7")
+    server.write("bob", "release", task="t", reason="tests red")
+    assert last() == ("release", "bob", "tests red")
+    server.write("carol", "claim", tasks=["t", "u"])
+    server.write("carol", "complete", task="t", result="merged")
+    assert last() == ("complete", "carol", "merged")
+
+
+def test_a_line_that_names_another_tasks_record_says_nothing_of_it(
+    server: MemoryServer, client: MemoryClient, shown: Views
+) -> None:
+    server.write("bob", "submit", task="t")
+    other = server.write("bob", "claim", tasks=["u"], note="of u")
+    state = client.replica.refresh().state
+    assert shown.claim(with_line(state, "t", last_seq=other.seq), "t").last is None
+    assert shown.claim(with_line(state, "t", last_seq=99), "t").last is None
+
+
+def test_what_an_agent_holds_is_found_without_parsing_other_lines(
+    server: MemoryServer, client: MemoryClient, shown: Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        server.write("bob", "claim", tasks=[f"t{number}"])
+        server.write("bob", "complete", task=f"t{number}")
+    liar = {"agent": "bob", "status": "claimed"}
+    server.write("carol", "submit", task="liar", meta=liar)
+    server.write("bob", "claim", tasks=["mine"])
+    server.write("carol", "claim", tasks=["hers"])
+    state = client.replica.refresh().state
+    parsed: list[bytes] = []
+
+    def counted(line: bytes) -> Any:
+        parsed.append(line)
+        return canonical.read(line)
+
+    monkeypatch.setattr("coordledger.format.state.value_of", counted)
+    assert [claim.task for claim in shown.held_by(state, "bob")] == ["mine"]
+    assert sum(b'"priority"' in line for line in parsed) == 2  # mine, and what looks like it
+
+
 def test_many_tasks_are_read_in_lots(
     server: MemoryServer, client: MemoryClient, shown: Views, monkeypatch: pytest.MonkeyPatch
 ) -> None:
