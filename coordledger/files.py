@@ -49,6 +49,21 @@ def replace(
         sync(path.rpartition("/")[0] or ".")
 
 
+def mode_in(folder: str) -> int:
+    """The mode of a file in a folder: what its owner, group and others may do in the folder."""
+    return posix.stat(folder).st_mode & 0o666
+
+
+def open_in(folder: str, name: str, flags: int) -> int:
+    """Open a file, and make it with `mode_in(folder)` where it is missing. Raises OSError."""
+    mode = mode_in(folder)
+    fd = posix.open(f"{folder}/{name}", flags | posix.O_CREAT | posix.O_CLOEXEC, mode)
+    facts = posix.fstat(fd)
+    if facts.st_mode & 0o777 != mode and facts.st_uid == posix.geteuid():  # the umask was stricter
+        posix.fchmod(fd, mode)
+    return fd
+
+
 def write_all(fd: int, content: bytes) -> None:
     while content:
         content = content[posix.write(fd, content) :]
@@ -75,15 +90,23 @@ def remove(path: str) -> None:
         pass
 
 
-def make_folders(path: str) -> None:
-    """Make a folder and those above it, where they are not there. Raises OSError."""
+def make_folders(path: str, mode: int | None = None) -> None:
+    """Make a folder and those above it, where they are not there. Raises OSError.
+
+    `mode` is that of each folder that is made, whatever the umask.
+    """
     try:
-        posix.mkdir(path)
+        posix.mkdir(path, 0o777 if mode is None else mode)
+        if mode is not None:
+            posix.chmod(path, mode)
     except FileExistsError:
         pass
     except FileNotFoundError:
-        make_folders(path.rpartition("/")[0])
-        make_folders(path)
+        above = path.rstrip("/").rpartition("/")[0]
+        if not above:
+            raise
+        make_folders(above, mode)
+        make_folders(path, mode)
 
 
 # -- locks: of open files, and released when these are closed

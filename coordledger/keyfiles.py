@@ -1,7 +1,9 @@
 """Files that hold secrets: read only if no other user can, written so that none can.
 
 Rules: a file is a regular file, owned by this user, mode 0600 or stricter, not a
-symlink; anything else is refused, never repaired in silence. Each line is one secret
+symlink; anything else is refused, never repaired in silence. A file is written only into
+a folder that no other user may write to, and made exclusively: another user who makes it first
+would keep it open, and read what comes into it. Each line is one secret
 (the newest last), blank lines and surrounding white space are ignored. Which secret
 fits which key is decided by fingerprints, not here.
 """
@@ -66,17 +68,24 @@ def parse(content: bytes, where: str) -> list[Secret]:
     return secrets
 
 
-def append(path: str, secret: Secret) -> None:
+def append(path: str, secret: Secret, folders: int = 1) -> None:
     """Add `secret` as the last line of a 0600 file, durably; the file appears whole.
 
-    Two that append at the same time queue on the folder, so that neither line is lost.
+    The `folders` above it are made with mode 0700 where they are missing, and are refused where
+    others may write to them. Two that append at the same time queue on the folder, so that
+    neither line is lost. Raises `Failed`: secret-exposed, bad-secret.
     """
     import os  # noqa: PLC0415 - here and below: the hook reads only, and has no time for it
 
     from coordledger import files  # noqa: PLC0415
 
     folder = os.path.dirname(path) or "."  # noqa: PTH120
-    os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+    above = [folder]
+    while len(above) < folders:
+        above.append(os.path.dirname(above[-1]))  # noqa: PTH120
+    for one in reversed(above):  # nothing is made below a folder that is refused
+        files.make_folders(one, 0o700)
+        _need_private(one)
     queue = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         files.lock(queue)
@@ -84,6 +93,20 @@ def append(path: str, secret: Secret) -> None:
         if secret.reveal() in lines:
             return
         content = "\n".join([*lines, secret.reveal()]) + "\n"
-        files.replace(path, content.encode("ascii"), f"{path}.new", mode=0o600, durable=True)
+        beside = f"{path}.new"
+        files.remove(beside)  # what a crash has left: the folder is ours, and the lock too
+        files.replace(
+            path, content.encode("ascii"), beside, mode=0o600, exclusive=True, durable=True
+        )
     finally:
         os.close(queue)
+
+
+def _need_private(folder: str) -> None:
+    """Raises `Failed`: secret-exposed, if another user may write into the folder."""
+    facts = posix.stat(folder)
+    if facts.st_uid != posix.geteuid():
+        raise error("secret-exposed", path=folder, why="it is another user's", fix="chown it")
+    if facts.st_mode & 0o022:
+        mode = f"mode {S_IMODE(facts.st_mode):04o} lets others write into it"
+        raise error("secret-exposed", path=folder, why=mode, fix=f"chmod 700 {folder}")

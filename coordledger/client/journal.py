@@ -58,7 +58,10 @@ class Journal:
     def record(self, *intents: Intent) -> None:
         """Make `intents`, which go together, durable before their bytes leave the process."""
         path = self._folder / f"{intents[0].op}.json"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._folder.is_dir():
+            above = self._folder.parent  # its mode is decided by who made it
+            mode = above.stat().st_mode & 0o777 if above.is_dir() else 0o700
+            files.make_folders(str(self._folder), mode)
         ours = {intent.op for intent in intents}
         before = _read(path) if path.exists() else []  # what once went with the first
         _write(path, [*intents, *(intent for intent in before if intent.op not in ours)])
@@ -93,7 +96,8 @@ class Journal:
 
 def _write(path: Path, intents: list[Intent]) -> None:
     content = canonical.encode([intent._asdict() for intent in intents])
-    files.replace(str(path), content, f"{path.parent}/new", durable=True)
+    mode = files.mode_in(str(path.parent))
+    files.replace(str(path), content, f"{path.parent}/new", mode=mode, durable=True)
 
 
 def _read(path: Path) -> list[Intent]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from coordledger.git.repository import Repository
 
 _POLL = 0.01
+_PRIVATE = 0o700  # of folders, and so of the files in them
 
 
 class TrustedHead(NamedTuple):
@@ -118,16 +119,23 @@ class LocalState:
 
     def save(self, trusted: TrustedHead) -> None:
         """Remember `trusted` (under the lock)."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         self._replace("trusted.json", trusted)
 
     def _replace(self, name: str, facts: TrustedHead | Checkpoint) -> None:
         content = canonical.encode(facts._asdict())
-        files.replace(f"{self.folder}/{name}", content, f"{self.folder}/new", durable=True)
+        mode = files.mode_in(str(self.folder))
+        files.replace(
+            f"{self.folder}/{name}", content, f"{self.folder}/new", mode=mode, durable=True
+        )
+
+    def _make_folder(self) -> None:
+        if not self.folder.is_dir():
+            files.make_folders(str(self.folder), _PRIVATE)
 
     def adopt(self, trusted: TrustedHead, passed: list[tuple[int, str]]) -> None:
         """Move forward to `trusted`, over the verified commits `passed` (seq, id)."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         self.save_index(passed, trusted.first)
         self.repository.set_ref(self.ref, trusted.commit)
         self.save(trusted)
@@ -148,7 +156,7 @@ class LocalState:
         self, checkpoint: Checkpoint, passed: list[tuple[int, str]], first: int
     ) -> None:
         """Under the lock: verified up to there, over the commits `passed`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         self.save_index(passed, first)
         self._replace("verified.json", checkpoint)
 
@@ -172,7 +180,7 @@ class LocalState:
 
     def save_index(self, passed: Iterable[tuple[int, str]], first: int) -> None:
         """Index the ids of verified commits; `first` is the copy's oldest seq."""
-        fd = os.open(self._index, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = files.open_in(str(self.folder), self._index.name, os.O_WRONLY)
         try:
             for seq, oid in passed:
                 os.pwrite(fd, oid.encode("ascii") + b"\n", (seq - first) * self._width)
@@ -218,9 +226,10 @@ class LocalState:
 
     def log(self, line: str) -> None:
         """Note what an operator did to this copy or through it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with (self.folder / "log").open("a", encoding="utf-8") as log:
+        fd = files.open_in(str(self.folder), "log", os.O_WRONLY | os.O_APPEND)
+        with open(fd, "a", encoding="utf-8") as log:  # noqa: PTH123 - a descriptor
             log.write(f"{when} {line}\n")
 
     # -- the lock
@@ -231,8 +240,8 @@ class LocalState:
         if self._locked:
             yield
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._make_folder()
+        fd = files.open_in(str(self.folder), "lock", os.O_RDWR)
         try:
             if not files.lock_by_polling(fd, deadline.over, _POLL):
                 raise error("local-lock")
@@ -250,9 +259,10 @@ class LocalState:
         path = folder / "session"
         with contextlib.suppress(FileNotFoundError):
             return path.read_text("ascii").strip()
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folders(str(folder), _PRIVATE)
         fresh = folder / f"session.{os.getpid()}.new"
-        fresh.write_text(mint() + "\n", "ascii")
+        with open(files.open_in(str(folder), fresh.name, os.O_WRONLY), "w") as file:  # noqa: PTH123
+            file.write(mint() + "\n")
         with contextlib.suppress(FileExistsError):
             os.link(fresh, path)  # the first one decides
         fresh.unlink()

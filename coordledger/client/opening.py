@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from coordledger import files
 from coordledger.client import config, secrets
 from coordledger.client.combining.line import Line
 from coordledger.client.combining.sequenced import SequencedPublisher
@@ -269,6 +270,6 @@ def _private_clone(settings: Settings, git: Git) -> Repository:
     name = digest("sha256", settings.remote.given.encode()).hex()[:24]
     path = settings.cache_dir / f"{name}.git"
     if not (path / "HEAD").exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folders(str(path.parent), 0o700)
         git.output("init", "--quiet", "--bare", "--template=", "--", str(path))
     return Repository.open(git, path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from coordledger import files
 from coordledger.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def remember(around: Surroundings, remote: str) -> str:
         where, place = ["--local"], repository.git_dir
     else:
         place = settings.config_dir / "config"
-        place.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folders(str(place.parent), 0o700)
         where = ["--file", str(place)]
     for name, value in chosen.items():
         git.output("config", *where, f"coordledger.{name}", value)

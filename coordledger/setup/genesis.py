@@ -157,7 +157,6 @@ def _masters_of(repository: Repository) -> list[Secret]:
     masters = keyfiles.read(str(path))
     if masters is None:
         masters = [mint()]
-        path.parent.mkdir(mode=0o700, exist_ok=True)
         keyfiles.append(str(path), masters[0])
     return masters
 

@@ -102,8 +102,7 @@ class Line:
         try:
             facts = self.folder.lstat()
         except FileNotFoundError:
-            self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            files.make_folders(str(self.folder), 0o700)
             facts = self.folder.lstat()
         if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
             raise PermissionError(f"{self.folder} is not a folder of this user's")
