@@ -251,7 +251,7 @@ def grow(
     nonce = random.Random(seed).randbytes(32).hex()  # noqa: S311 - it need not be secret
     said = genesis.First(OWNER, f"{OWNER}-run", 30, start, nonce, f"{seed:032x}")
     # Nothing is kept: all secrets are derived, see `secret_of`.
-    first = genesis.create_in_repository(made, name, said, lambda secret: None)
+    first = genesis.create_in_repository(made, name, said, lambda *_: None)
     packs = Packs(made)
     chain = Chain(packs.read, Keyring(), first.commit, made.algo)
     story = _Story(chain, _master(repository), start, seed)

@@ -121,6 +121,7 @@ def join(
         depth=depth,
         pin=pin,
         progress=app.screen.progress,
+        warn=app.screen.warn,
     )
     key = {
         "ready": "ready",

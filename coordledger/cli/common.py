@@ -80,7 +80,9 @@ class App:
         options = self.options()
         if remote is not None:
             options = options._replace(remote=remote)
-        with Ledger(connect(options, os.environ, progress=self.screen.progress)) as ledger:
+        screen = self.screen
+        connection = connect(options, os.environ, progress=screen.progress, warn=screen.warn)
+        with Ledger(connection) as ledger:
             for key in ledger.connection.settings.unknown_keys:
                 self.screen.warn(f"unknown configuration key coordledger.{key}")
             try:

@@ -42,7 +42,9 @@ def enroll(connection: Connection, who: str, *, admin: bool, secret: Secret | No
         entry = state.agent(who) or {"rev": 0, "keys": [], "role": "agent"}
         number = len(entry["keys"]) + 1
         chosen = secret or masters[-1].derive(ledger["nonce"], who, number)
-        _put_secret(connection, who, chosen, on_server=secret is not None)
+        connection.finder.keep(who, ledger["ledger"], chosen)  # before a record names it
+        if secret is not None:
+            _put_on_server(connection, who, chosen)
         return "enroll", {
             "who": who,
             "rev": entry["rev"] + 1,
@@ -53,14 +55,13 @@ def enroll(connection: Connection, who: str, *, admin: bool, secret: Secret | No
         }
 
     connection.write(Operation(f"enroll {who}", build))
-    return connection.finder.home(who)
+    return connection.finder.home(who, ledger["ledger"])
 
 
-def _put_secret(connection: Connection, who: str, secret: Secret, *, on_server: bool) -> None:
-    """Files first: a record that names a secret never lands before the secret is safe."""
-    keyfiles.append(str(connection.finder.home(who)), secret)
+def _put_on_server(connection: Connection, who: str, secret: Secret) -> None:
+    """A secret that no master gives has to be where records are checked, if that is here."""
     server = connection.settings.remote.folder
-    if on_server and server and os.path.isdir(f"{server}/coordledger"):  # noqa: PTH112
+    if server and os.path.isdir(f"{server}/coordledger"):  # noqa: PTH112
         keyfiles.append(f"{server}/coordledger/{who}.secret", secret)
 
 

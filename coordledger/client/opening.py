@@ -8,6 +8,7 @@ for its callers, but knows no operation of theirs.
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -58,6 +59,10 @@ def silent(what: str, done: int, of: int) -> None:
     pass
 
 
+def unheard(warning: str) -> None:
+    pass
+
+
 class Connection:
     """One agent's session with one ledger: settings, verified copy, remote and keys.
 
@@ -73,14 +78,16 @@ class Connection:
         *,
         clock: Callable[[], int] = milliseconds_now,
         progress: Progress = silent,
+        warn: Callable[[str], None] = unheard,
     ) -> None:
-        """`git` runs in `repository`."""
+        """`git` runs in `repository`; `warn(sentence)` hears each warning once."""
         self.settings, self.repository, self.git, self.clock = settings, repository, git, clock
         self.hexadecimal, self.jitter = _random_hex, _random_fraction
         self._keyrings: dict[str | None, Keyring] = {}
         self._alone = SequencedPublisher(DirectPublisher())
         self._line: Line | None = None
-        self.finder = secrets.SecretFinder(settings, repository.root)
+        self.warn = functools.cache(warn)
+        self.finder = secrets.SecretFinder(settings, repository, self.warn)
         self.remote = self._remote_from(git)
         self.local = LocalState(repository, settings.ledger, settings.branch)
         self.replica = Replica(self.local, self.remote, git, self._keyring, clock, progress)
@@ -168,7 +175,8 @@ class Connection:
                 if fault.code not in ("secret-exposed", "bad-secret"):
                     raise
                 masters = []
-            self._keyrings[ledger_id] = Keyring(masters, self.finder.quietly)
+            secrets_of = functools.partial(self.finder.quietly, ledger_id=ledger_id)
+            self._keyrings[ledger_id] = Keyring(masters, secrets_of)
         return self._keyrings[ledger_id]
 
     # -- where the ledger lives, and the ways there
@@ -223,6 +231,7 @@ def connect(
     around: Surroundings | None = None,
     clock: Callable[[], int] = milliseconds_now,
     progress: Progress = silent,
+    warn: Callable[[str], None] = unheard,
 ) -> Connection:
     """A connection; nothing is fetched yet. `around`: the surroundings, if they are known.
 
@@ -234,7 +243,7 @@ def connect(
     if repository is None:
         repository = _private_clone(settings, git)
         git = repository.git = git_in(repository, environ, git.deadline)
-    return Connection(settings, repository, git, clock=clock, progress=progress)
+    return Connection(settings, repository, git, clock=clock, progress=progress, warn=warn)
 
 
 def surroundings(options: Options, environ: Mapping[str, str]) -> Surroundings:

@@ -1,8 +1,17 @@
 """Where secrets are: agents' own ones, and a ledger's masters.
 
-Rules of this file: the first place that has a secret decides, and none is ever looked for in
-the repository's history. Form and permissions are judged by `keyfiles`; which secret fits which
-key is found out by its fingerprint, in `format.signing`.
+Rules of this file:
+- The first place that has a usable secret decides: the environment, `$COORDINATION_SECRETS_DIR`,
+  the user's configuration directory, last the work tree.
+- One file for each agent and ledger, in a folder that is named by the ledger's id, so that what
+  is handed out is one ledger's. A file beside these folders, as older versions wrote it, is looked
+  at after it and counts too.
+- A file that is not safe or holds no secret is passed over with a warning; it is an error only
+  where nothing else has any. What the repository tracks came with the code: it is never opened.
+- None is ever looked for in the repository's history.
+
+Form and permissions are judged by `keyfiles`; which secret fits which key is found out by its
+fingerprint, in `format.signing`.
 """
 
 from __future__ import annotations
@@ -12,30 +21,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coordledger import keyfiles
-from coordledger.errors import CoordledgerError
+from coordledger.errors import CoordledgerError, Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from coordledger.client.config import Settings
     from coordledger.format.signing import Secret
+    from coordledger.git.repository import Repository
 
 _VARIABLE = "COORDINATION_SECRET"  # in the environment, or how its name begins
 
 
 class SecretFinder:
-    """Where an agent's secret may be; the first place that has one decides."""
+    """Where an agent's secrets for a ledger may be; the first place that has any decides."""
 
-    def __init__(self, settings: Settings, root: Path | None) -> None:
-        """`root` is the git work tree's, if there is one."""
+    def __init__(
+        self, settings: Settings, repository: Repository | None, warn: Callable[[str], None]
+    ) -> None:
+        """`repository` is the one around, if there is one; `warn` hears of what is passed over."""
         self._environ, self._own = settings.environ, settings.agent
-        self._config_dir, self._root = settings.config_dir, root
+        self._config_dir, self._repository = settings.config_dir, repository
+        self._warn = warn
 
-    def find(self, agent: str) -> tuple[str, list[Secret]]:
-        """The place and the secrets there (none at all: an empty list).
+    def find(self, agent: str, ledger_id: str) -> tuple[str, list[Secret]]:
+        """The place and the secrets there; without any the place where one would be written.
 
         Raises `Failed`: secret-exposed, bad-secret.
         """
+        return self._search(agent, ledger_id, self._warn)
+
+    def quietly(self, agent: str, ledger_id: str | None) -> Iterable[Secret]:
+        """For checking others' records: what is unusable is no key, and no error."""
+        try:
+            return self._search(agent, ledger_id or "", _ignore)[1]
+        except CoordledgerError:
+            return ()
+
+    def _search(
+        self, agent: str, ledger_id: str, warn: Callable[[str], None]
+    ) -> tuple[str, list[Secret]]:
         names = [f"{_VARIABLE}_{agent.upper().replace('-', '_')}"]
         if agent == self._own:
             names.append(_VARIABLE)  # says whose it is no more than that it is ours
@@ -43,29 +68,62 @@ class SecretFinder:
             if self._environ.get(name):
                 content = self._environ[name].encode("ascii", "replace")
                 return name, keyfiles.parse(content, name)
-        for path in self._files(agent):
-            kept = keyfiles.read(str(path))
-            if kept is not None:
-                return str(path), kept
-        return str(self.home(agent)), []
+        faults: list[Failed] = []
+        for place in self._places(agent, ledger_id):
+            found = [
+                (str(path), secret) for path in place for secret in self._read(path, faults, warn)
+            ]
+            if found:
+                for fault in faults:
+                    warn(f"{fault.message}: passed over")
+                return found[0][0], [secret for _, secret in found]
+        if faults:
+            raise faults[0]
+        return str(self.home(agent, ledger_id)), []
 
-    def quietly(self, agent: str) -> Iterable[Secret]:
-        """For checking others' records: what is unusable is no key, and no error."""
+    def home(self, agent: str, ledger_id: str) -> Path:
+        """Where a new secret of `agent` is written, for this ledger alone."""
+        return (self._given or self._config_dir / "secrets") / ledger_id / f"{agent}.secret"
+
+    def keep(self, agent: str, ledger_id: str, secret: Secret) -> Path:
+        """Put a new secret into its file; that file.
+
+        Raises `Failed`: secret-exposed, bad-secret.
+        """
+        path = self.home(agent, ledger_id)
+        keyfiles.append(str(path), secret, folders=2)
+        return path
+
+    @property
+    def _given(self) -> Path | None:
+        folder = self._environ.get(f"{_VARIABLE}S_DIR")
+        return Path(folder) if folder else None
+
+    def _places(self, agent: str, ledger_id: str) -> Iterable[list[Path]]:
+        name = f"{agent}.secret"
+        for folder in (self._given, self._config_dir / "secrets"):
+            if folder:
+                of_this_ledger = [folder / ledger_id / name] if ledger_id else []
+                yield [*of_this_ledger, folder / name]
+        if self._repository and self._repository.root:
+            yield [self._repository.root / "secrets" / "coordination" / name]
+
+    def _read(self, path: Path, faults: list[Failed], warn: Callable[[str], None]) -> list[Secret]:
+        """The secrets in a file. One that cannot be used has none, and adds to the `faults`."""
+        if not os.path.lexists(path):
+            return []
+        if self._repository and self._repository.tracks(path):
+            warn(f"{path} is part of the repository, and no secret: passed over")
+            return []
         try:
-            return self.find(agent)[1]
-        except CoordledgerError:
-            return ()
+            return keyfiles.read(str(path)) or []
+        except Failed as fault:
+            faults.append(fault)
+            return []
 
-    def home(self, agent: str) -> Path:
-        """Where a new secret of `agent` is written: never into a work tree."""
-        given = self._environ.get(f"{_VARIABLE}S_DIR")
-        return Path(given or self._config_dir / "secrets", f"{agent}.secret")
 
-    def _files(self, agent: str) -> Iterable[Path]:
-        yield from [self.home(agent)] if self._environ.get(f"{_VARIABLE}S_DIR") else []
-        if self._root:
-            yield self._root / "secrets" / "coordination" / f"{agent}.secret"
-        yield self._config_dir / "secrets" / f"{agent}.secret"
+def _ignore(text: str) -> None:
+    pass
 
 
 def masters(settings: Settings, ledger_id: str | None) -> list[Secret]:

@@ -30,7 +30,7 @@ class Identity(NamedTuple):
 
     agent: str
     session: str
-    find: Callable[[str], tuple[str, list[Secret]]]  # as `SecretFinder.find`
+    find: Callable[[str, str], tuple[str, list[Secret]]]  # as `SecretFinder.find`
 
     def key(self, state: State, seq: int) -> tuple[int, Secret]:
         """The number of the key that signs the record at `seq`, and its secret.
@@ -44,7 +44,7 @@ class Identity(NamedTuple):
         if not valid:
             last = entry["keys"][-1]
             raise error("key-revoked", agent=self.agent, key=last["id"], seq=last["until"])
-        where, secrets = self.find(self.agent)
+        where, secrets = self.find(self.agent, state.ledger["ledger"])
         nonce = state.ledger["nonce"]
         for key in reversed(valid):
             if key["from"] <= seq:

@@ -169,6 +169,28 @@ class Repository:
         """Objects as a pack of their own."""
         return pack(objects, self.algo)
 
+    # -- the work tree
+
+    def tracks(self, path: Path) -> bool:
+        """Whether a file in the work tree came with the code: it, or a symlink on the way to it, is
+        in the index or in the newest commit. Whatever git cannot say counts as tracked.
+        """
+        if self.root is None:
+            return False
+        name, folder = path.name, os.path.realpath(path.parent)
+        for named in (path.absolute(), Path(folder, name), Path(os.path.realpath(path))):
+            if named.is_relative_to(self.root):
+                inside = named.relative_to(self.root)
+                links = [part for part in inside.parents if (self.root / part).is_symlink()]
+                if any(self._is_tracked(part.as_posix()) for part in (inside, *links)):
+                    return True
+        return False
+
+    def _is_tracked(self, name: str) -> bool:
+        indexed = self._run("ls-files", "--cached", "--", f":(icase,top){name}")
+        committed = self._run("cat-file", "-e", f"HEAD:{name}")
+        return indexed.code != 0 or bool(indexed.out) or committed.code == 0
+
     # -- refs
 
     def ref(self, name: str) -> str | None:

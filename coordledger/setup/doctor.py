@@ -125,8 +125,8 @@ def _examine_ledger(ledger: Ledger, git: Git) -> Iterator[Check]:
 
 def _secret(connection: Connection) -> Check:
     identity = connection.identity()
-    where, _ = connection.finder.find(identity.agent)
     chain = connection.replica.position()
+    where, _ = connection.finder.find(identity.agent, chain.state.ledger["ledger"])
     number, _ = identity.key(chain.state, chain.next_seq)
     return _good("secret", f"{identity.agent}/{number} from {where}, only yours")
 

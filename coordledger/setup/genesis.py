@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from coordledger import keyfiles
 from coordledger.client.ledger import Ledger
 from coordledger.client.local_state import LocalState, TrustedHead
-from coordledger.client.opening import connect, git_at, surroundings
+from coordledger.client.opening import connect, git_at, surroundings, unheard
 from coordledger.client.publish import push_error
 from coordledger.client.secrets import SecretFinder
 from coordledger.deadline import unix_ms
@@ -135,17 +135,17 @@ def need_no_ledger(repository: Repository, name: str) -> None:
 
 
 def create_in_repository(
-    repository: Repository, name: str, first: First, keep: Callable[[Secret], None]
+    repository: Repository, name: str, first: First, keep: Callable[[str, Secret], object]
 ) -> Proposal:
     """Write the first record into a bare repository.
 
-    The master is minted if the repository has none; `keep` puts the owner's secret into its
-    file, before there is a record that names it. Raises `Failed`: ledger-exists.
+    The master is minted if the repository has none; `keep(ledger id, secret)` puts the owner's
+    secret into its file, before there is a record that names it. Raises `Failed`: ledger-exists.
     """
     need_no_ledger(repository, name)
     masters = _masters_of(repository)
     signed, secret = sign_genesis(masters[-1], first)
-    keep(secret)
+    keep(signed.record["ledger"], secret)
     proposal = _propose(signed, repository, masters)
     if not repository.add_ref(LocalState(repository, name).ref, proposal.commit.oid):
         raise error("ledger-exists", remote=repository.git_dir, name=name)
@@ -164,7 +164,9 @@ def _masters_of(repository: Repository) -> list[Secret]:
 # -- on a remote without a hook
 
 
-def create_on_remote(connection: Connection, first: First, keep: Callable[[Secret], None]) -> None:
+def create_on_remote(
+    connection: Connection, first: First, keep: Callable[[str, Secret], object]
+) -> None:
     """Push the first record to a remote without a hook.
 
     The master is kept in the user's configuration; `keep` as in `create_in_repository`. Raises
@@ -175,8 +177,8 @@ def create_on_remote(connection: Connection, first: First, keep: Callable[[Secre
         raise error("ledger-exists", remote=remote.shown, name=local.name)
     master = mint()
     signed, secret = sign_genesis(master, first)
-    keep(secret)
     ledger_id = signed.record["ledger"]
+    keep(ledger_id, secret)
     keyfiles.append(str(connection.settings.config_dir / "masters" / ledger_id), master)
     head = _propose(signed, local.repository, [master]).commit
     push = remote.push(local.remote_ref, None, head.oid)
@@ -237,8 +239,8 @@ def _init_in_repository(
     repository = create_repository(path, git)
     need_no_ledger(repository, settings.ledger)
     done = hooks.install_hook(path, git)
-    secret = str(SecretFinder(settings, clone.root if clone else None).home(agent))
-    keep = partial(keyfiles.append, secret)
+    finder = SecretFinder(settings, clone, unheard)
+    keep = partial(finder.keep, agent)
     first = create_in_repository(repository, settings.ledger, _first(settings, max_skew), keep)
     configured = clone is not None and clone.git_dir != repository.git_dir
     if configured:
@@ -250,7 +252,7 @@ def _init_in_repository(
         agent=agent,
         head=first.commit.oid,
         enforcement="server",
-        secret=secret,
+        secret=str(finder.home(agent, first.commit.record["ledger"])),
         master=str(path / "coordledger" / "master"),
         configured=configured,
         done=tuple(done),
@@ -266,8 +268,8 @@ def _init_on_remote(
         connection, settings = ledger.connection, ledger.connection.settings
         agent = settings.need_agent
         _need_unjoined(connection.local)
-        secret = str(connection.finder.home(agent))
-        create_on_remote(connection, _first(settings, max_skew), partial(keyfiles.append, secret))
+        keep = partial(connection.finder.keep, agent)
+        create_on_remote(connection, _first(settings, max_skew), keep)
         head = ledger.head(refresh=False)
         remember(around, target)
         return Founded(
@@ -277,7 +279,7 @@ def _init_on_remote(
             agent=agent,
             head=head.commit,
             enforcement="none",
-            secret=secret,
+            secret=str(connection.finder.home(agent, head.ledger)),
             master=str(settings.config_dir / "masters" / head.ledger),
             configured=True,
             done=(),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from coordledger import keyfiles
 from coordledger.client.ledger import Ledger
-from coordledger.client.opening import connect, silent, surroundings
+from coordledger.client.opening import connect, silent, surroundings, unheard
 from coordledger.client.reports import Head
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
 from coordledger.format.commit import parse_commit
@@ -20,7 +20,7 @@ from coordledger.setup.configuration import remember
 from coordledger.setup.doctor import probe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from coordledger.client.config import Options
@@ -51,13 +51,14 @@ def join(
     depth: int | None = None,
     pin: str | None = None,
     progress: Progress = silent,
+    warn: Callable[[str], None] = unheard,
 ) -> Joined:
     """Enter the ledger at `remote` (a remote's name, a path, a URL).
 
     Raises `Failed`: no-agent, no-remote, not-a-ledger, bad-secret, …; `Integrity`.
     """
     options, around = _locate(options, environ, remote)
-    with Ledger(connect(options, environ, around=around, progress=progress)) as ledger:
+    with Ledger(connect(options, environ, around=around, progress=progress, warn=warn)) as ledger:
         connection, settings = ledger.connection, ledger.connection.settings
         settings.remote.need_one_place()
         agent = settings.need_agent
@@ -65,7 +66,7 @@ def join(
         head = ledger.join(depth=depth, pin=pin)
         _need_fit(connection, agent, given, secret_file)
         for secret in given:
-            keyfiles.append(str(connection.finder.home(agent)), secret)
+            connection.finder.keep(agent, head.ledger, secret)
         configured = remember(around, str(options.remote))
         key = _key_state(connection)
         return Joined(

@@ -329,10 +329,16 @@ def own(story: Fleet, copy: Path) -> Path:
     folder = copy / "secrets/coordination"
     folder.mkdir(parents=True)
     secret = folder / "carol.secret"
-    home = story.root.parent / "home/config/coordledger/secrets/carol.secret"
+    (home,) = (story.root.parent / "home/config/coordledger/secrets").glob("*/carol.secret")
     secret.write_bytes(home.read_bytes())
     secret.chmod(0o600)
     return secret
+
+
+@pytest.fixture
+def elsewhere(story: Fleet) -> dict[str, str]:
+    """The environment of who has no secret but in the work tree."""
+    return story.env | {"XDG_CONFIG_HOME": str(story.root / "no-configuration")}
 
 
 def _symlink(secret: Path) -> None:
@@ -363,14 +369,14 @@ EXPOSED = {
 
 @pytest.mark.parametrize("how", EXPOSED)
 def test_an_exposed_secret_is_refused_and_not_repeated(
-    story: Fleet, copy: Path, own: Path, how: str
+    story: Fleet, copy: Path, own: Path, elsewhere: dict[str, str], how: str
 ) -> None:
     if how == "somebody else's" and os.geteuid() != 0:
         pytest.skip("only root can give files to others")
     text = own.read_text().strip()
     EXPOSED[how](own)
     with pytest.raises(Failed) as refused:
-        opened(story, copy, "carol").claim("exposed")
+        opened(story, copy, "carol", environ=elsewhere).claim("exposed")
     assert refused.value.code == "secret-exposed"
     assert text not in f"{refused.value} {refused.value.hint} {refused.value.data}"
     with pytest.raises(Failed):
@@ -378,7 +384,7 @@ def test_an_exposed_secret_is_refused_and_not_repeated(
 
 
 def test_a_symlinked_folder_of_secrets_shows_nobodys_file(
-    story: Fleet, copy: Path, own: Path, tmp_path: Path
+    story: Fleet, copy: Path, own: Path, elsewhere: dict[str, str], tmp_path: Path
 ) -> None:
     """A checkout may bring a symlink: it can name a file, and never make us print it."""
     private = tmp_path / "ssh"
@@ -388,9 +394,79 @@ def test_a_symlinked_folder_of_secrets_shows_nobodys_file(
     key.chmod(0o600)
     shutil.rmtree(own.parent)
     own.parent.symlink_to(private)
-    ran = story.run("-C", copy, "claim", "linked", env={"COORDLEDGER_DEBUG": "1"}, check=1)
+    env = elsewhere | {"COORDLEDGER_DEBUG": "1"}
+    ran = story.run("-C", copy, "claim", "linked", env=env, check=1)
     assert "holds no usable secret" in ran.stderr
     assert "canary" not in ran.stdout + ran.stderr
+
+
+def _tracked_file(root: Path) -> None:
+    pass
+
+
+def _tracked_link_to_a_file(root: Path) -> None:
+    path = root / "secrets/coordination/carol.secret"
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def _tracked_link_to_a_folder(root: Path) -> None:
+    (root / "secrets").rename(root / "evil")
+    (root / "secrets").symlink_to("evil")
+
+
+def _tracked_link_out_of_the_tree(root: Path) -> None:
+    (root / "secrets").rename(root.parent / "evil")
+    (root / "secrets").symlink_to("../evil")
+
+
+COMMIT = ("-c", "user.name=x", "-c", "user.email=x@example.com", "commit", "--quiet")
+TRACKED = (
+    _tracked_file,
+    _tracked_link_to_a_file,
+    _tracked_link_to_a_folder,
+    _tracked_link_out_of_the_tree,
+)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+@pytest.mark.parametrize("how", TRACKED)
+def test_a_secret_that_came_with_the_code_is_never_used_nor_named_in_a_hint(
+    story: Fleet,
+    copy: Path,
+    own: Path,
+    elsewhere: dict[str, str],
+    how: Callable[[Path], None],
+    mode: int,
+) -> None:
+    own.chmod(mode)
+    how(copy)
+    story.git("add", "--force", ".", cwd=copy)
+    for staged_only in (True, False):
+        refused = story.run("-C", copy, "claim", "tracked", agent="carol", env=elsewhere, check=1)
+        assert "part of the repository" in refused.stderr
+        hint = refused.stderr.partition("hint: ")[2]
+        assert hint
+        assert "secrets/coordination" not in hint
+        assert str(copy) not in hint
+        if staged_only:
+            story.git(*COMMIT, "--message", "secrets", cwd=copy)
+    story.git("rm", "--quiet", "--cached", "-r", ".", cwd=copy)  # committed, but staged no more
+    refused = story.run("-C", copy, "claim", "tracked", agent="carol", env=elsewhere, check=1)
+    assert "part of the repository" in refused.stderr
+
+
+def test_a_tracked_secret_silences_nobody_who_has_his_own(
+    story: Fleet, copy: Path, own: Path
+) -> None:
+    own.write_text("x" * 43 + "\n")
+    story.git("add", "--force", "secrets", cwd=copy)
+    story.git(*COMMIT, "--message", "secrets", cwd=copy)
+    tracked = {"COORDINATION_SECRETS_DIR": str(own.parent)}
+    for more in ({}, tracked):
+        task = f"own-secret-{len(more)}"
+        ran = story.run("-C", copy, "claim", task, agent="carol", env=story.env | more, check=0)
+        assert ("part of the repository" in ran.stderr) == bool(more)
 
 
 def test_an_exposed_master_lets_nothing_in(fleet: Fleet) -> None:
@@ -411,7 +487,8 @@ def test_an_exposed_master_lets_nothing_in(fleet: Fleet) -> None:
 def test_noise_in_the_environment_changes_no_verdict_and_leaks_nothing(
     story: Fleet, copy: Path, tmp_path: Path
 ) -> None:
-    secret_file = story.root.parent / "home/config/coordledger/secrets/carol.secret"
+    folder = story.root.parent / "home/config/coordledger/secrets"
+    (secret_file,) = folder.glob("*/carol.secret")
     secret = secret_file.read_text().strip()
     trace = tmp_path / "trace"
     noise = {

@@ -57,7 +57,7 @@ def vault(shared_fleet: Fleet) -> Fleet:
 def canaries(fleet: Fleet) -> list[str]:
     """Every secret that there is by now."""
     files = [fleet.remote / "coordledger/master", fleet.root / "brought"]
-    files += sorted(secrets_folder(fleet).glob("*.secret"))
+    files += sorted(secrets_folder(fleet).glob("*/*.secret"))
     files += sorted((fleet.remote / "coordledger").glob("*.secret"))
     found = {line.strip() for file in files for line in file.read_text().splitlines()}
     assert len(found) > 4
@@ -188,7 +188,8 @@ def test_a_fault_of_ours_shows_no_secret_even_with_its_traceback(
 def test_no_argument_no_childs_environment_and_no_write_has_a_secret(
     vault: Fleet, tmp_path: Path
 ) -> None:
-    bob = (secrets_folder(vault) / "bob.secret").read_text().strip()
+    (bob_file,) = secrets_folder(vault).glob("*/bob.secret")
+    bob = bob_file.read_text().strip()
     alice, bobs = vault.clone("alice"), vault.clone("bob")
     secret_name = "COORDINATION_SECRET_BOB"
     run = shlex.join([sys.executable, "-m", "coordledger"])
@@ -237,7 +238,7 @@ def test_no_object_and_no_file_of_any_repository_has_a_secret(vault: Fleet) -> N
     known = [secret.encode() for secret in canaries(vault)]
     own = {vault.remote / "coordledger/master", vault.root / "brought"}
     own |= set((vault.remote / "coordledger").glob("*.secret"))
-    own |= set(secrets_folder(vault).glob("*.secret"))
+    own |= set(secrets_folder(vault).glob("*/*.secret"))
     looked = 0
     for path in vault.root.parent.rglob("*"):
         if path.is_file() and not path.is_symlink() and path not in own:
@@ -255,7 +256,7 @@ def test_no_object_and_no_file_of_any_repository_has_a_secret(vault: Fleet) -> N
 
 
 def test_every_file_with_a_secret_is_its_users_alone(vault: Fleet) -> None:
-    files = [vault.remote / "coordledger/master", *secrets_folder(vault).glob("*.secret")]
+    files = [vault.remote / "coordledger/master", *secrets_folder(vault).glob("*/*.secret")]
     files += (vault.remote / "coordledger").glob("*.secret")
     assert len(files) > 3
     for path in files:

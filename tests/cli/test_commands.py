@@ -49,7 +49,7 @@ def test_a_secret_is_written_to_its_file_and_nowhere_else(two: Fleet) -> None:
     for argv in (("agent", "add", "carol"), ("agent", "rotate", "bob", "--json")):
         ran = two.run(*argv, agent="alice", check=0)
         home = two.root.parent / "home/config/coordledger/secrets"
-        for file in home.glob("*.secret"):
+        for file in home.glob("*/*.secret"):
             for secret in file.read_text("ascii").split():
                 assert secret not in ran.stdout + ran.stderr
 

@@ -66,7 +66,9 @@ ROWS = {
     ),
     "a secret that is too short": Row("claim t", "bad-secret", env={"COORDINATION_SECRET": "x"}),
     "a secret's file that others can read": Row(
-        "claim t", "secret-exposed", env={"COORDINATION_SECRETS_DIR": "{root}/exposed"}
+        "claim t",
+        "secret-exposed",
+        env={"COORDINATION_SECRETS_DIR": "{root}/exposed", "XDG_CONFIG_HOME": "{root}/nowhere"},
     ),
     "a given secret's file that is missing": Row(
         "agent add carol --secret-file {root}/missing", "bad-secret"

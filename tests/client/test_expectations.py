@@ -130,7 +130,7 @@ def test_the_server_is_trusted_only_where_a_hook_was_seen(two: Fleet) -> None:
     bob.claim("t")
     # As on another host: neither the master nor bob's secret.
     (two.remote / "coordledger" / "master").rename(two.root / "master")
-    bob.connection.finder.home("bob").rename(two.root / "bob.secret")
+    bob.connection.finder.home("bob", bob.head().ledger).rename(two.root / "bob.secret")
     alice = two.ledger("alice")
     assert refusal(lambda: alice.require("t")) == "no-key"
     assert alice.require("t", trust_server=True).verdict == "unverified"
@@ -159,7 +159,8 @@ def test_a_hook_that_vanished_is_an_alarm(two: Fleet) -> None:
 
 def test_a_secret_that_fits_nothing_is_refused_and_not_kept(two: Fleet) -> None:
     carols = two.enroll("carol")
-    home = two.ledger("bob").connection.finder.home("bob")
+    bob = two.ledger("bob")
+    home = bob.connection.finder.home("bob", bob.head().ledger)
     bobs = home.read_text()
     path = two.root / "elsewhere"
     two.git("clone", "--quiet", two.remote, path)

@@ -80,7 +80,8 @@ def test_a_first_contact_uses_the_master_that_is_at_hand(host: HooklessHost) -> 
     assert (
         keyfiles.read(f"{host.env['XDG_CONFIG_HOME']}/coordledger/masters/{ledger}")
     ) is not None
-    (host.root / "home" / "config" / "coordledger" / "secrets" / "alice.secret").unlink()
+    secrets = host.root / "home" / "config" / "coordledger" / "secrets"
+    (secrets / ledger / "alice.secret").unlink()
     fresh = Ledger.open(host.clone("fresh"), "carol", environ=host.env, remote=host.url)
     assert refusal(fresh.join) == "bad-signature"
     assert fresh.connection.local.trusted is None
@@ -128,14 +129,14 @@ def test_a_ledger_is_not_founded_whose_owners_secret_cannot_be_kept(
 ) -> None:
     secrets = tmp_path / "home" / "config" / "coordledger" / "secrets"
     secrets.mkdir(parents=True)
-    (secrets / "alice.secret").write_text("x" * 43 + "\n")
-    (secrets / "alice.secret").chmod(0o644)
+    secrets.chmod(0o777)
 
     def init() -> genesis.Founded:
         return genesis.init(Options(tmp_path, agent="alice"), env, str(tmp_path / "l.git"), 30)
 
     assert refusal(init) == "secret-exposed"
-    (secrets / "alice.secret").chmod(0o600)
+    assert list(secrets.iterdir()) == []
+    secrets.chmod(0o700)
     founded = init()
     joined = joining.join(Options(tmp_path, agent="alice"), env, founded.repository)
     assert joined.key == "ready"

@@ -48,11 +48,8 @@ def test_a_record_of_the_api_is_authentic_to_the_hook_and_to_another_process(
     raw = shared_fleet.git("cat-file", "commit", LEDGER_REF)
     payload = raw.split("\n\n")[2].encode()
     tag = b64decode(raw.split("\n\n")[3].split()[3])
-    secret = (
-        (shared_fleet.root.parent / "home/config/coordledger/secrets/bob.secret")
-        .read_bytes()
-        .strip()
-    )
+    secrets = shared_fleet.root.parent / "home/config/coordledger/secrets"
+    secret = (secrets / bob.head().ledger / "bob.secret").read_bytes().strip()
     framed = b"DSSEv1 21 coordledger.record.v1 %d %s" % (len(payload), payload)
     assert hmac.digest(secret, framed, hashlib.sha256) == tag
 

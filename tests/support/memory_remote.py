@@ -329,7 +329,7 @@ class MemoryClient:
         MemoryClient.processes += 1
         self._number, self._ops = MemoryClient.processes, 0
         self.secrets = {who: [ledger.secret(who)] for who in ledger.state.agents()}
-        self._identity = Identity(agent, session, lambda who: (who, self.secrets[who]))
+        self._identity = Identity(agent, session, lambda who, _: (who, self.secrets[who]))
         self._publisher = publisher or SequencedPublisher(DirectPublisher())
 
     def now(self) -> int:
