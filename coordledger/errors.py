@@ -123,6 +123,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "the record's clock is {off} {direction} the server's, more than {limit} s",
         "check this machine's clock, then the server's: coordledger doctor",
     ),
+    "record-aged": (
+        FAILED,
+        "the record grew too old on the way, again and again: the server allows {limit} s",
+        "a longer --timeout may help; the clocks need not be wrong",
+    ),
     "too-early": (
         LOST,
         "{task} can be taken over from {claimable_at} on, by the server's clock",

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from coordledger.client import operations
 from coordledger.client.claims import ClaimResult
+from coordledger.client.views import most_urgent
 from coordledger.errors import Failed, Lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import timedelta
 
     from coordledger.client.claims import Claim
@@ -28,6 +29,43 @@ if TYPE_CHECKING:
     from coordledger.format.records import Record
     from coordledger.format.state import State
 
+_PASSED_OVER = 1000  # milliseconds: the server's clock had not come to a lease's end
+
+
+class Choice:
+    """The most urgent task. The server's answer about one task is no answer to "the next one":
+    another is chosen until there is none.
+    """
+
+    def __init__(self, lines: Callable[[State], Iterator[Record]]) -> None:
+        """`lines(state)`: all tasks."""
+        self._lines = lines
+        self.tasks: list[str] = []  # the one that was chosen last
+        self._too_early: dict[str, tuple[int, Lost]] = {}  # when that was said of a task
+        self._chosen_at = 0
+
+    def make(self, state: State, at: int) -> list[str]:
+        """As `operations.claim_of` has it. Raises `Lost`: nothing-to-claim, too-early."""
+        recently = {
+            task: lost
+            for task, (moment, lost) in self._too_early.items()
+            if moment <= at < moment + _PASSED_OVER
+        }
+        left = (task for task in self._lines(state) if task["task"] not in recently)
+        try:
+            self.tasks[:] = [most_urgent(state, left, at)]
+        except Lost:
+            for lost in recently.values():
+                raise lost from None
+            raise
+        self._chosen_at = at
+        return self.tasks
+
+    def is_refused(self, lost: Lost) -> bool:
+        if lost.code == "too-early":
+            self._too_early |= dict.fromkeys(self.tasks, (self._chosen_at, lost))
+        return True
+
 
 def attempt(
     connection: Connection,
@@ -36,19 +74,17 @@ def attempt(
     chosen: Callable[[], list[str]],
     *,
     dry_run: bool,
-    look: bool = False,
 ) -> ClaimResult:
     """Write `operation`, or with `dry_run` do all but that. `chosen()` gives the tasks that its
-    record was made for; `look`: decide on the remote's newest state only.
+    record was made for.
 
     Raises `Failed`, `OutcomeUnknown`, `Integrity`.
     """
     published = None
-    before: dict[str, Record | None] = {}  # the tasks' lines that the record was made for
+    before: dict[str, Record | None] = {}  # the tasks' lines that a record was made for
 
     def build(state: State, at: int) -> tuple[str, Fields]:
         kind, fields = operation.build(state, at)
-        before.clear()
         before.update((item["task"], state.task(item["task"])) for item in fields["tasks"])
         return kind, fields
 
@@ -57,7 +93,7 @@ def attempt(
             connection.begin()
             state = connection.writer().dry_run(build)
         else:
-            published = connection.write(operation._replace(build=build), look=look)
+            published = connection.write(operation._replace(build=build))
             state = published.state
     except Lost as lost:
         tasks = chosen()
@@ -66,7 +102,9 @@ def attempt(
             return renew(connection, views, tasks[0], operation.ttl)
         in_the_way = views.in_the_way(connection.replica.position().state, tasks)
         return ClaimResult("lost", in_the_way, lost.code, lost.message, lost.hint)
-    claims = (views.claim(state, task, published) for task in chosen())
+    # What has landed says which tasks: an attempt without an answer may have chosen others.
+    tasks = [i["task"] for i in published.here.record["tasks"]] if published else chosen()
+    claims = (views.claim(state, task, published) for task in tasks)
     return ClaimResult("won", tuple(_answer(views, claim, before[claim.task]) for claim in claims))
 
 

@@ -35,7 +35,7 @@ from coordledger.client.batch import Batch, land
 from coordledger.client.config import Options
 from coordledger.client.opening import connect, milliseconds_now, silent
 from coordledger.client.operations import Operation, need_channel, need_task
-from coordledger.client.views import Views, agent_of, most_urgent, need_authentic, need_live
+from coordledger.client.views import Views, agent_of, need_authentic, need_live
 from coordledger.errors import error
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
         Status,
     )
     from coordledger.format.signing import Secret
-    from coordledger.format.state import State
 
 
 class Ledger:
@@ -209,14 +208,12 @@ class Ledger:
 
         Arguments and errors are those of `claim`; `dry_run` writes nothing.
         """
-        chosen: list[str] = []
-
-        def choose(state: State, at: int) -> list[str]:
-            chosen[:] = [most_urgent(state, self._views.lines(state), at)]
-            return chosen
-
-        operation = operations.claim_of("claim --next", choose, ttl=ttl, reopen=False, note=note)
-        return self._claim(operation, lambda: chosen, wait, dry_run=dry_run, look=True)
+        choice = claiming.Choice(self._views.lines)
+        operation = operations.claim_of(
+            "claim --next", choice.make, ttl=ttl, reopen=False, note=note
+        )
+        operation = operation._replace(choose_again=choice.is_refused)
+        return self._claim(operation, lambda: choice.tasks, wait, dry_run=dry_run)
 
     def _claim(
         self,
@@ -225,11 +222,10 @@ class Ledger:
         wait: timedelta | None,
         *,
         dry_run: bool,
-        look: bool = False,
     ) -> ClaimResult:
         connection, views = self.connection, self._views
         attempt = functools.partial(
-            claiming.attempt, connection, views, operation, chosen, dry_run=dry_run, look=look
+            claiming.attempt, connection, views, operation, chosen, dry_run=dry_run
         )
         return waiting.until_won(connection, views, attempt, waiting.end_of(connection, wait))
 

@@ -118,10 +118,15 @@ class Connection:
             return self.replica.position().state
         return self.replica.refresh().state
 
-    def write(self, operation: Operation, *, look: bool = False) -> Published:
+    def write(self, operation: Operation) -> Published:
         """Land one record. Raises as `Writer.write`."""
         self.begin()
-        return self.writer().write(operation.what, operation.build, look=look)
+        return self.writer().write(
+            operation.what,
+            operation.build,
+            look=operation.choose_again is not None,
+            choose_again=operation.choose_again,
+        )
 
     def writer(self) -> Writer:
         """A writer for this agent, which pushes by itself or in line with other processes.

@@ -19,17 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from coordledger.client.signer import Build, Fields
+    from coordledger.errors import Lost
     from coordledger.format.state import State
 
 DEFAULT_TTL = timedelta(minutes=60)
 
 
 class Operation(NamedTuple):
-    """`what` for people; `build(state, now)` gives the kind and the fields, or raises."""
+    """`what` for people; `build(state, now)` gives the kind and the fields, or raises.
+
+    `choose_again`: of what chooses among several objects, which it does on the newest state; told
+    of the server's "lost" of one, it says whether to choose again.
+    """
 
     what: str
     build: Build
     ttl: timedelta | None = None
+    choose_again: Callable[[Lost], bool] | None = None
 
 
 def submit(

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from coordledger.format.state import State
     from coordledger.git.outcome import Push
 
+    ChooseAgain = Callable[[Lost], bool]
+
 PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
 PATIENCE = 8  # losses for the longest pause; and attempts to land a void
 STUCK_LOSSES = 6  # on one and the same head: nobody won these races
@@ -64,12 +66,16 @@ class PendingWrite:
 
     `intent` is what the journal has of it, or will have; `signed` what was pushed last;
     `unanswered` says that it was sent and may land. Where it is not wanted any more, `reason`
-    says why, and its void is on its way instead. `recovered`: an earlier process journalled it.
-    `settled`: it is known for good whether the intent has landed.
+    says why, and its void is on its way instead. `choose_again`, if there is one, is told that the
+    server says "lost", and says whether another choice is to be made. `recovered`: an earlier
+    process journalled it. `settled`: it is known for good whether the intent has landed.
+    `held_up` is why it was sent again, for when the time is over.
     """
 
     __slots__ = (
         "build",
+        "choose_again",
+        "held_up",
         "intent",
         "outcome",
         "proposal",
@@ -81,12 +87,15 @@ class PendingWrite:
         "void_attempts",
     )
 
-    def __init__(self, intent: Intent, build: Build) -> None:
-        self.intent, self.build = intent, build
+    def __init__(
+        self, intent: Intent, build: Build, choose_again: ChooseAgain | None = None
+    ) -> None:
+        self.intent, self.build, self.choose_again = intent, build, choose_again
         self.signed: Signed | None = None
         self.proposal: Proposal | None = None
         self.unanswered = self.recovered = self.settled = False
         self.reason: CoordledgerError | None = None
+        self.held_up: CoordledgerError | None = None
         self.void_attempts = 0
         self.outcome: Published | CoordledgerError | None = None
 
@@ -191,22 +200,34 @@ class Writer:
 
     # -- one write, or several that go together
 
-    def write(self, what: str, build: Build, *, look: bool = False) -> Published:
+    def write(
+        self,
+        what: str,
+        build: Build,
+        *,
+        look: bool = False,
+        choose_again: ChooseAgain | None = None,
+    ) -> Published:
         """Land one record.
 
         `look` asks the remote before the first attempt, for what depends on more than one
-        object: the compare-and-swap alone would let an older choice win.
+        object: the compare-and-swap alone would let an older choice win. Where the server says
+        "lost" of the one that was chosen, `choose_again` tells whether `build` is asked again.
 
         `build(state, now)` gives the kind and its fields, or raises; it is asked again
         whenever the state has changed. Raises `Lost`, `Failed`, `OutcomeUnknown`, `Integrity`.
         """
-        [outcome] = self.write_all([(what, build)], look=look)
+        [outcome] = self.write_all([(what, build)], look=look, choose_again=choose_again)
         if isinstance(outcome, CoordledgerError):
             raise outcome
         return outcome
 
     def write_all(
-        self, wanted: list[tuple[str, Build]], *, look: bool = False
+        self,
+        wanted: list[tuple[str, Build]],
+        *,
+        look: bool = False,
+        choose_again: ChooseAgain | None = None,
     ) -> list[Published | CoordledgerError]:
         """Land several records with as few pushes as it takes; what became of each.
 
@@ -218,7 +239,8 @@ class Writer:
                 chain = self._replica.position()
                 self._settle_own()
                 writes = [
-                    PendingWrite(self._new_intent(chain, what), build) for what, build in wanted
+                    PendingWrite(self._new_intent(chain, what), build, choose_again)
+                    for what, build in wanted
                 ]
                 self._land(writes, self._publisher, look=ASK if look else NOT)
         except OSError as fault:  # before the first attempt: `_land` lets none out
@@ -410,8 +432,31 @@ class Writer:
         self._try_again(attempt.run, losses)
 
     def _after_refused(self, attempt: Attempt, losses: Losses) -> None:
-        if attempt.is_final:  # else it is decided again, here
-            self._give_up(attempt.blamed(), push_error(attempt.push, self._replica.remote.shown))
+        if not attempt.is_final:
+            return  # it is decided again, here
+        fault = push_error(attempt.push, self._replica.remote.shown)
+        blamed = attempt.blamed()
+        aged = [write for write in blamed if self._has_aged(write, fault)]
+        other = [write for write in blamed if _chooses_again(write, fault)]
+        for write in other:
+            write.signed = None
+        again = [*aged, *other]
+        self._give_up((write for write in blamed if write not in again), fault)
+        if again:
+            losses.add(attempt)
+            self._try_again(again, losses)
+
+    def _has_aged(self, write: PendingWrite, fault: CoordledgerError) -> bool:
+        """Whether the server refuses for its age what was fresh when it was signed: the way was
+        slow, and no clock is at fault. It is signed afresh.
+        """
+        skew = self._replica.position().state.skew
+        if fault.code != "clock-skew" or not write.signed:
+            return False
+        if self._signer.is_fresh(write.signed, skew):
+            return False
+        write.held_up = error("record-aged", limit=skew // 1000)
+        return True
 
     def _after_unsent(self, attempt: Attempt, losses: Losses) -> None:
         if not attempt.is_final:
@@ -456,6 +501,8 @@ class Writer:
         shown = fault.own() if isinstance(fault, RuleBroken) else fault
         given_up = [write for write in writes if write.outcome is None]
         for write in given_up:
+            if write.held_up and shown.code == "timeout":
+                shown = write.held_up
             if write.is_voiding:
                 self._give_up_void(write, fault)
             elif not write.unanswered:
@@ -516,6 +563,13 @@ def _base(chain: Chain) -> dict[str, Any]:
 
 def _void(state: State, now: int) -> tuple[str, Fields]:
     return "void", {}
+
+
+def _chooses_again(write: PendingWrite, fault: CoordledgerError) -> bool:
+    """Whether the server's "no" to one choice leaves others."""
+    if write.is_voiding or write.choose_again is None or not isinstance(fault, Lost):
+        return False
+    return write.choose_again(fault)
 
 
 def _settle_by(write: PendingWrite, published: Published) -> None:

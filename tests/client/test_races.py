@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.sequencing import switch
 from support.soundness import check_soundness, claims_of, records_of
 from support.worker_pool import WorkerPool
 
@@ -65,3 +67,26 @@ def test_processes_in_one_clone_take_turns(fleet: Fleet, attacker: Attacker) -> 
     }
     assert winners == {(line["task"], who) for who in said for line in said[who] if _won(line)}
     check_soundness(fleet, "alice")
+
+
+@pytest.mark.parametrize("sequence", [True, False], ids=["sequenced", "by compare-and-swap"])
+def test_as_many_agents_get_the_next_task_as_there_are_tasks(
+    make_fleet: Callable[..., Fleet], *, sequence: bool
+) -> None:
+    """Each from a host of its own, at the same moment: nobody hears of "nothing to do"."""
+    fleet = make_fleet()
+    agents = ("alice", "bob", "carol")
+    for agent in agents[1:]:
+        fleet.enroll(agent)
+    switch(fleet, sequence=sequence)
+    environ = fleet.env | {"COORDLEDGER_QUEUE": "off"}
+    ledgers = [fleet.ledger(agent, environ=environ) for agent in agents]
+    for n, ledger in enumerate(ledgers):
+        ledger.submit(f"warm{n}", priority=-9)  # each knows that the server sequences
+    for turn in range(3):
+        for n in range(len(agents)):
+            ledgers[0].submit(f"job{turn}-{n}")
+        with ThreadPoolExecutor(len(agents)) as pool:
+            results = list(pool.map(lambda ledger: ledger.claim_next(), ledgers))
+        won = sorted(result.claim.task for result in results if result.won and result.claim)
+        assert won == [f"job{turn}-{n}" for n in range(len(agents))]

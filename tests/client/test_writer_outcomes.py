@@ -8,6 +8,7 @@ an outcome that is told as final is still true when everything that was under wa
 from __future__ import annotations
 
 import errno
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -28,10 +29,11 @@ from support.memory_remote import (
 )
 
 from coordledger.client import operations
+from coordledger.client.claiming import Choice
 from coordledger.client.publish import Published
 from coordledger.client.writer import PATIENCE, STUCK_LOSSES
 from coordledger.deadline import Deadline
-from coordledger.errors import CoordledgerError, Integrity, error
+from coordledger.errors import CoordledgerError, Integrity, Lost, error
 from coordledger.git.outcome import WON, Push
 
 if TYPE_CHECKING:
@@ -425,6 +427,67 @@ def test_a_write_that_depends_on_more_than_one_object_looks_first(
 
     client.writer.write("a choice", build, look=True)
     assert seen == [True]
+
+
+def test_the_servers_no_to_one_choice_is_no_answer_to_the_next_one(
+    server: MemoryServer, client: MemoryClient
+) -> None:
+    for task in ("a", "b", "c"):
+        server.write("bob", "submit", task=task)
+    client.replica.refresh()
+    choice = Choice(lambda state: state.tasks())
+    wanted = operations.claim_of("next", choice.make, ttl=None, reopen=False, note=None)
+
+    def next_task() -> str:
+        client.writer.write(wanted.what, wanted.build, look=True, choose_again=choice.is_refused)
+        return choice.tasks[0]
+
+    # Somebody else gets it while it is under way; the server says so, as a sequencer does.
+    taken = after(lambda: server.write("bob", "claim", tasks=["a"]), refused("held"))
+    server.plan.append(taken)
+    assert next_task() == "b"
+    # By the server's clock a lease has not ended: the others are chosen first.
+    server.plan.append(refused("too-early"))
+    server.write("bob", "submit", task="d")
+    assert next_task() == "d"
+    with pytest.raises(Lost) as lost:
+        next_task()
+    assert lost.value.code == "too-early"
+    server.ledger.now += 1001
+    assert next_task() == "c"
+    with pytest.raises(Lost) as lost:
+        next_task()
+    assert lost.value.code == "nothing-to-claim"
+
+
+def test_a_record_that_grew_old_on_the_way_is_signed_afresh(
+    server: MemoryServer, client: MemoryClient
+) -> None:
+    def slow() -> None:
+        server.ledger.now += server.ledger.state.skew + 2000
+
+    slow_way = after(slow, refused("clock-skew"))
+    server.plan.append(slow_way)
+    assert told(client) == "landed"
+    first, second = (push.records[0] for push in server.pushes)
+    assert first["op"] == second["op"]
+    assert first["at"] < second["at"]
+    # A clock that is wrong makes no record old.
+    server.plan.append(refused("clock-skew"))
+    assert told(client, operations.renew("t", ttl=timedelta(hours=2))) == "clock-skew"
+
+
+def test_where_the_way_stays_slow_no_clock_is_blamed(
+    server: MemoryServer, client: MemoryClient
+) -> None:
+    def slow() -> None:
+        server.ledger.now += server.ledger.state.skew + 2000
+        if len(server.pushes) == 3:
+            client.replica.git.deadline = Deadline(0)
+
+    server.plan.extend([after(slow, refused("clock-skew"))] * 9)
+    assert told(client) == "record-aged"
+    assert len(server.pushes) == 3
 
 
 def test_what_is_sent_again_is_the_same_bytes_as_long_as_they_are_fresh(
