@@ -2,7 +2,8 @@
 
 Rules of this file:
 - An audit judges with the keys that are at hand now, and reports instead of raising; it ends
-  at the first bad record, as nothing that follows has a place.
+  at the first bad record, as nothing that follows has a place. A record that was audited without
+  a key for it is judged again once there are other keys.
 - Its progress is saved now and then, so that an interrupted audit can be resumed. A record
   that has not been judged is never counted.
 - A history is cut back only to a record that is valid, only where somebody wrote a bad one
@@ -23,6 +24,7 @@ from coordledger.format.chain import UNVERIFIED, Chain
 from coordledger.format.commit import parse_commit
 from coordledger.git.history import raw_parent
 from coordledger.git.outcome import WON
+from coordledger.hashes import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,19 +59,24 @@ def audit(connection: Connection, *, full: bool, since: int | None, resume: bool
     trusted = replica.trusted
     if since is not None and since > trusted.seq:
         raise error("bad-value", what="--since", why=f"the newest record is {trusted.seq}")
-    start = since if since is not None else (0 if full else trusted.audited + 1)
+    keys = _keys_at_hand(replica)
+    unaudited = trusted.audited + 1
+    if keys != trusted.keys and trusted.unverified >= 0:
+        unaudited = min(unaudited, trusted.unverified)
+    start = since if since is not None else (0 if full else unaudited)
     start = max(start, trusted.first)
     interrupted = interrupted_at(replica) if full and resume else None
     begin = interrupted["seq"] + 1 if interrupted else start
 
     def save(head: Commit, counts: dict[str, int]) -> None:
         place = {"seq": head.seq, "commit": head.oid, "verdicts": counts}
-        _save(connection, start, head.seq, **({"auditing": place} if full else {}))
+        noted: dict[str, Any] = {"auditing": place} if full else {}
+        _save(connection, start, head.seq, counts, **noted)
 
     counted = interrupted["verdicts"] if interrupted else {}
     counts, problems, last = judge_again(replica, begin, counted, save)
     last = -1 if problems else last
-    _save(connection, start, last, **({"auditing": None} if full else {}))
+    _save(connection, start, last, counts, keys, **({"auditing": None} if full else {}))
     resumed = begin if interrupted else None
     total = sum(counts.values())
     return coordledger.Audit(
@@ -77,14 +84,43 @@ def audit(connection: Connection, *, full: bool, since: int | None, resume: bool
     )
 
 
-def _save(connection: Connection, start: int, last: int, **changes: Any) -> None:
-    """Everything from `start` to `last` has been audited. It may have taken long."""
+def _keys_at_hand(replica: Replica) -> str:
+    """A digest of the keys of the ledger whose secrets are here."""
+    state, keyring = replica.position().state, replica.keyring()
+    nonce = state.ledger["nonce"]
+    entries = ((name, state.agent(name) or {"keys": []}) for name in state.agents())
+    here = [
+        f"{name}/{key['id']}\n"
+        for name, entry in entries
+        for key in entry["keys"]
+        if keyring.find(nonce, name, key["id"], key["fingerprint"])
+    ]
+    return digest("sha256", "".join(here).encode("ascii")).hex()
+
+
+def _save(
+    connection: Connection,
+    start: int,
+    last: int,
+    counts: dict[str, int],
+    keys: str | None = None,
+    **changes: Any,
+) -> None:
+    """Everything from `start` to `last` has been audited, with these verdicts and, if that was
+    all there was to audit, with these `keys`. It may have taken long.
+    """
     connection.git.work_until(Deadline(connection.settings.timeout))
     with connection.local.lock(connection.git.deadline):
         trusted = connection.replica.trusted
-        gapless = start <= trusted.audited + 1
-        audited = max(trusted.audited, last) if gapless else trusted.audited
-        connection.local.save(trusted._replace(audited=audited, **changes))
+        if start <= trusted.audited + 1:  # without a gap
+            older = trusted.unverified if 0 <= trusted.unverified < start else -1
+            unverified = start if older < 0 and counts.get(UNVERIFIED) else older
+            trusted = trusted._replace(
+                audited=max(trusted.audited, last),
+                unverified=unverified,
+                keys=keys if keys is not None and older < 0 else trusted.keys,
+            )
+        connection.local.save(trusted._replace(**changes))
 
 
 def verified_up_to(connection: Connection, *, full: bool) -> tuple[int, bool] | None:

@@ -44,7 +44,8 @@ _PRIVATE = 0o700  # of folders, and so of the files in them
 
 class TrustedHead(NamedTuple):
     """The verified head. `first` is the oldest seq that this copy has (0 if whole),
-    `audited` the newest one that an audit has covered.
+    `audited` the newest one that an audit has covered; `unverified` a seq below which it left
+    none without a verdict for want of a key (-1: nowhere), `keys` tells which ones it had.
     """
 
     ledger: str
@@ -53,6 +54,8 @@ class TrustedHead(NamedTuple):
     digest: str
     first: int = 0
     audited: int = -1
+    unverified: int = -1
+    keys: str = ""
     auditing: dict[str, Any] | None = None  # how far an audit of everything has got
     enforcement: str = "unknown"  # server, none
     guarded: bool = False  # whether a hook has ever been seen at work

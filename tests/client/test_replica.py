@@ -13,6 +13,7 @@ from support.attacker import opened, plain, second_opinion
 from support.fleet import LEDGER_REF
 
 from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
 from coordledger.errors import CoordledgerError, Failed, Integrity
 from coordledger.setup import joining
 from coordledger.setup.genesis import mint
@@ -275,6 +276,39 @@ def test_records_from_the_future_are_refused_where_no_hook_checks_clocks(
 
 
 # -- a shallow first contact
+
+
+def test_what_was_audited_without_a_key_is_audited_again_once_there_is_one(
+    make_fleet: Callable[[], Fleet],
+) -> None:
+    fleet = make_fleet()
+    fleet.enroll("bob")
+    fleet.ledger("bob").submit("one")
+    env = fleet.env | {"XDG_CONFIG_HOME": str(fleet.root / "auditor")}
+    url = f"file://{fleet.remote}"  # as on another host, where no master is
+    path = fresh(fleet, "audited")
+
+    def audit() -> tuple[int, dict[str, int]]:
+        with Ledger.open(path, "carol", environ=env, remote=url) as carol:
+            found = carol.audit()
+            return found.since, found.verdicts
+
+    master = fleet.remote / "coordledger" / "master"
+    aside = fleet.root / "master"
+    master.rename(aside)
+    assert audit() == (0, {"unverified": 3})
+    assert audit() == (3, {})  # with the same keys there is nothing new
+    secrets = fleet.root / "auditor" / "coordledger" / "secrets"
+    secrets.mkdir(parents=True, mode=0o700)
+    there = Path(fleet.env["XDG_CONFIG_HOME"], "coordledger", "secrets")
+    shutil.copy2(there / "bob.secret", secrets)
+    assert audit() == (0, {"unverified": 2, "authentic": 1})
+    assert audit() == (3, {})
+    shutil.copy2(there / "alice.secret", secrets)
+    assert audit() == (0, {"authentic": 3})
+    (secrets / "bob.secret").unlink()
+    assert audit() == (3, {})  # what was authentic once needs no other verdict
+    aside.rename(master)
 
 
 def test_a_shallow_copy_says_what_it_has_not_verified(shared_fleet: Fleet) -> None:
