@@ -181,9 +181,30 @@ def push_error(push: Push, shown_remote: str) -> CoordledgerError:
     if push.outcome == LOST and push.locked:
         return error("stale-lock", why=push.why)
     if push.code:
-        exit_code, _, hint = ERRORS[push.code]
-        kind = Lost if exit_code == EXIT_LOST else Failed
-        needs_data = "{" in hint  # the server's sentence has the data already
+        kind = Lost if ERRORS[push.code][0] == EXIT_LOST else Failed
         why = f"the server refused: {printable(push.why)}"
-        return kind(push.code, why, "" if needs_data else hint)
+        return kind(push.code, why, _hint(push.code, push.why))
     return error("push-refused", why=push.why, hint="")
+
+
+def _hint(code: str, message: str) -> str:
+    """The table's hint, filled in with what the server's sentence says; "" if that lacks any.
+
+    The sentence is the server's word, and a hint may be copied into a shell: only plain words
+    get from the one into the other.
+    """
+    import re  # noqa: PLC0415 - writes that land need none
+    from string import Formatter  # noqa: PLC0415
+
+    _, sentence, hint = ERRORS[code]
+    needed = {name for _, name, _, _ in Formatter().parse(hint) if name}
+    pattern, seen = "", set[str]()
+    for text, name, _, _ in Formatter().parse(sentence):
+        pattern += re.escape(text)
+        if name:
+            pattern += f"(?P={name})" if name in seen else f"(?P<{name}>.+?)"
+            seen.add(name)
+    said = re.fullmatch(pattern, message)
+    values = {name: said[name] for name in needed & seen} if said else {}
+    plain = all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]*", value) for value in values.values())
+    return hint.format(**values) if plain and needed == values.keys() else ""
