@@ -50,8 +50,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "replayed": (INTEGRITY, "{agent}'s intent {op} has landed already", ""),
     "time-backwards": (
         FAILED,
-        "the record's clock is {behind} behind the newest record's",
-        "check this machine's clock",
+        "record {seq} is dated {at}: this one is {behind} behind it, and none is taken before then",
+        (
+            "check this machine's clock; if it is right, the server's owner cuts that record off:"
+            " coordledger repair REPO.git"
+        ),
     ),
     # -- the rules of claims (section 9)
     "stale-rev": (LOST, "{what} is at revision {rev}, the record makes {got}", "look again"),
@@ -135,8 +138,14 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     ),
     "gap": (
         FAILED,
-        "the newest record is {gap} older than the server's clock, more than {limit} allows",
-        "if the server's clock is right: git -C REPO.git config coordledger.maxGap {suggest}",
+        (
+            "the newest record is {gap} older than the server's clock, more than {limit} allows"
+            " ({suggest} would do)"
+        ),
+        (
+            "if the server's clock is right, its owner runs:"
+            " git --git-dir=REPO.git config coordledger.maxGap {suggest}"
+        ),
     ),
     "no-create": (
         FAILED,
@@ -282,8 +291,8 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "head-differs": (INTEGRITY, "the other copy has another history: {why}", ""),
     "from-future": (
         INTEGRITY,
-        "record {seq} is {ahead} ahead of this machine's clock",
-        "check this machine's clock, then its signer's and the server's",
+        "record {seq} is dated {at}, {ahead} ahead of this machine's clock",
+        "check this machine's clock, then its signer's; to cut that record off: coordledger repair",
     ),
     "bad-chain": (INTEGRITY, "{count} bad records", ""),
     "bad-copy": (INTEGRITY, "the local copy is damaged: {why}", "coordledger join --reset"),

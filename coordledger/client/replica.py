@@ -271,7 +271,8 @@ class Replica:
         head = chain.head
         ahead = timestamps.parse(head.record["at"]) - self.clock() if head else 0
         if head and ahead > chain.state.skew:
-            raise error("from-future", seq=head.seq, ahead=timestamps.span(ahead), commit=head.oid)
+            facts = {"seq": head.seq, "at": head.record["at"], "commit": head.oid}
+            raise error("from-future", ahead=timestamps.span(ahead), **facts)
 
     def _save_checkpoint(self, chain: Chain, passed: list[tuple[int, str]], first: int) -> None:
         head = chain.head

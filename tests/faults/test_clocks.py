@@ -271,9 +271,11 @@ def test_a_server_a_month_ahead_admits_nothing_until_its_owner_says_so(
         fast.claim("t")
     assert refused.value.code == "gap"
     assert re.search("is 31 d .*older than the server's clock, more than 30 d", str(refused.value))
+    command = "git --git-dir=REPO.git config coordledger.maxGap 32d"
+    assert refused.value.hint.endswith(command)
     assert records_of(there.fleet.remote)[-1]["tasks"][0]["task"] == "before"
     assert fast.connection.local.journal.intents() == []
-    there.fleet.git("config", "coordledger.maxGap", "32d")
+    there.fleet.git(*command.replace("REPO.git", str(there.fleet.remote)).split()[1:])
     assert fast.claim("t").won
     there.fleet.git("config", "--unset", "coordledger.maxGap")
     assert fast.claim("u").won  # the chain's time is there now
@@ -281,8 +283,11 @@ def test_a_server_a_month_ahead_admits_nothing_until_its_owner_says_so(
     there.set_server(0)
     with pytest.raises(Failed) as late:
         alice.claim("v")
-    assert late.value.code in ("time-backwards", "clock-skew")
-    assert "behind" in late.value.message
+    assert late.value.code == "time-backwards"  # and which record is in the way, until when
+    seq, at = alice.head().seq, records_of(there.fleet.remote)[-1]["at"]
+    dated = rf"record {seq} is dated {at[:-5]}\.000Z: this one is 3[01] d behind it"
+    assert re.match(dated, late.value.message)
+    assert "coordledger repair REPO.git" in late.value.hint
 
 
 def test_without_a_hook_readers_refuse_what_comes_from_the_future(
@@ -296,7 +301,8 @@ def test_without_a_hook_readers_refuse_what_comes_from_the_future(
         with pytest.raises(Integrity) as future:
             act()
         assert (future.value.code, future.value.exit_code) == ("from-future", 4)
-        assert re.search(r"record \d+ is 95 s ahead", future.value.message)
+        dated = rf"record {seq + 1} is dated [0-9T:.-]+Z, 95 s ahead of this machine's"
+        assert re.search(dated, future.value.message)
         assert bob.head(refresh=False).seq == seq
     assert bob.connection.local.journal.intents() == []
     there.at(there.now + 95_000 - SKEW)
