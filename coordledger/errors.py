@@ -213,6 +213,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "coordledger doctor looks for the hook",
     ),
     "holder-revoked": (LOST, "{agent}, who holds {task}, has no valid key any more", ""),
+    "claim-key-revoked": (
+        LOST,
+        "{task} is held by a record of {agent}'s key {key}, which record {seq} revoked",
+        "an admin frees it: coordledger release {task} --force",
+    ),
     "no-master": (
         FAILED,
         "the ledger's master secret is not here",

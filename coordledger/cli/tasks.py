@@ -378,7 +378,7 @@ def history(app: App, task: str) -> None:
 )
 @task_argument
 @click.option("--by", type=params.AGENT, metavar="AGENT", help="Held by this agent.")
-@click.option("--epoch", type=int, metavar="N", help="In this epoch.")
+@click.option("--epoch", type=int, metavar="N", help="In this epoch; without --by: mine.")
 @click.option("--trust-server", is_flag=True, help="Rely on the hook where no key is here.")
 def require(app: App, task: str, by: str | None, epoch: int | None, trust_server: bool) -> None:
     """A gate: exit 0 only if the claim is live and authentic."""

@@ -306,18 +306,23 @@ class Ledger:
     ) -> Claim:
         """The live, authentic claim on a task, or an exception: a gate for scripts.
 
-        It has to be the claim of the agent `by` and to have the `epoch`, where these are given.
-        `trust_server` relies on the server's hook for what cannot be checked here. A lease counts
+        It has to be the claim of the agent `by` and to have the `epoch`, where these are given; an
+        `epoch` without `by` is one that this agent's session has been told, so the claim has to be
+        this session's. The key that signed it has to be valid still. `trust_server` relies on
+        the server's hook for what cannot be checked here. A lease counts
         until `max_skew` before its end, so that nobody acts on one that another clock has seen
-        end. Raises `Lost`: not-live, not-holder, wrong-epoch, holder-revoked; `Failed`: no-key,
-        nobody-checked, unknown-task; `Integrity`: bad-signature.
+        end. Raises `Lost`: not-live, not-holder, wrong-epoch, holder-revoked, claim-key-revoked;
+        `Failed`: no-key, nobody-checked, unknown-task, no-agent; `Integrity`: bad-signature.
         """
         if self.connection.settings.offline:
             raise error("bad-value", what="--offline", why="a gate asks the remote")
+        me = self.connection.identity() if by is None and epoch is not None else None
         claim = self.show(task)
         enforced = self._replica.trusted.enforcement == "server"
         state, at = self._replica.position().state, self.connection.clock()
-        need_live(claim, state, at, by=by, epoch=epoch)
+        agent, session = (me.agent, me.session) if me else (by, None)
+        need_live(claim, state, at, by=agent, session=session, epoch=epoch)
+        self._views.need_valid_keys(state, task)
         need_authentic(claim, trust_server=trust_server, enforced=enforced)
         return claim
 

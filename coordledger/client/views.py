@@ -193,6 +193,26 @@ class Views:
             return INVALID
         return self._worst_of([commit for commit in needed if commit])
 
+    def need_valid_keys(self, state: State, name: str) -> None:
+        """Whether the holder's records that a task's line stands on are of keys that are valid now:
+        who has stolen a key may have claimed with it before it was revoked.
+
+        Where this copy lacks a record, every key counts that may have signed it. Raises `Lost`:
+        claim-key-revoked.
+        """
+        task = state.task(name) or {}
+        agent = task["agent"]
+        keys = (state.agent(agent) or {"keys": []})["keys"]
+        for seq in (task["claim_seq"], task["last_seq"]):
+            commit = self._replica.commit_at(seq)
+            if commit and commit.record["agent"] != agent:
+                continue
+            for key in keys:
+                signed = key["id"] == commit.record["key"] if commit else _could_sign(key, seq)
+                if signed and key["until"] is not None:
+                    number, until = key["id"], key["until"]
+                    raise error("claim-key-revoked", task=name, agent=agent, key=number, seq=until)
+
     def history(self, state: State, task: str) -> list[Event]:
         """Every record about a task that this copy has, oldest first.
 
@@ -285,7 +305,15 @@ def agent_of(state: State, name: str) -> Agent:
     return coordledger.Agent(name, role, entry["rev"], active, keys)
 
 
-def need_live(claim: Claim, state: State, at: int, *, by: str | None, epoch: int | None) -> None:
+def need_live(
+    claim: Claim,
+    state: State,
+    at: int,
+    *,
+    by: str | None,
+    epoch: int | None,
+    session: str | None = None,
+) -> None:
     """Raises `Lost`: not-live, not-holder, wrong-epoch, holder-revoked.
 
     A lease counts until `max_skew` before its end: another clock may be that far ahead.
@@ -293,7 +321,7 @@ def need_live(claim: Claim, state: State, at: int, *, by: str | None, epoch: int
     ends = claim.expires_at - timedelta(milliseconds=state.skew) if claim.expires_at else None
     if ends is None or ends <= (moment(at) or ends):
         raise error("not-live", task=claim.task)
-    if by not in (None, claim.agent):
+    if by not in (None, claim.agent) or session not in (None, claim.session):
         raise error(
             "not-holder",
             task=claim.task,
@@ -358,6 +386,10 @@ def _tasks_of(r: Record) -> list[str]:
 def _text_of(r: Record) -> str | None:
     """What the signer says to people."""
     return r.get("note") or r.get("result") or r.get("reason")
+
+
+def _could_sign(key: Record, seq: int) -> bool:
+    return bool(key["from"] <= seq and (key["until"] is None or seq <= key["until"]))
 
 
 def _claims(r: Record, task: Record) -> bool:

@@ -118,11 +118,59 @@ def test_the_gate_says_which_condition_does_not_hold(two: Fleet) -> None:
     bob.claim("t")
     assert alice.require("t", by="bob", epoch=1).task == "t"
     assert refusal(lambda: alice.require("t", by="alice")) == "not-holder"
-    assert refusal(lambda: alice.require("t", epoch=2)) == "wrong-epoch"
+    assert refusal(lambda: alice.require("t", by="bob", epoch=2)) == "wrong-epoch"
     assert refusal(lambda: two.ledger("alice", offline=True).require("t")) == "bad-value"
     alice.revoke("bob")
     assert refusal(lambda: alice.require("t", by="bob")) == "holder-revoked"
     assert refusal(lambda: bob.claim("u")) == "key-revoked"
+
+
+def test_an_epoch_without_an_agent_is_that_of_this_very_session(two: Fleet) -> None:
+    bob = two.ledger("bob", "first")
+    bob.claim("t")
+    assert bob.require("t", epoch=1).task == "t"
+    assert refusal(lambda: bob.require("t", epoch=2)) == "wrong-epoch"
+    other = two.ledger("bob", "second")
+    assert refusal(lambda: other.require("t", epoch=1)) == "not-holder"
+    assert other.require("t", by="bob", epoch=1).session == "first"
+    assert refusal(lambda: two.ledger("alice").require("t", epoch=1)) == "not-holder"
+
+
+def test_what_a_stolen_key_has_claimed_passes_no_gate_after_its_revocation(two: Fleet) -> None:
+    alice, bob = two.ledger("alice"), two.ledger("bob")
+    bob.claim("by-the-thief")
+    alice.enroll("bob")
+    bob.head()  # who has seen the new key signs with it
+    bob.claim("honest")
+    assert alice.require("by-the-thief", by="bob").epoch == 1
+    alice.revoke("bob", 1)
+    assert refusal(lambda: alice.require("by-the-thief")) == "claim-key-revoked"
+    assert refusal(lambda: alice.require("by-the-thief", by="bob", epoch=1)) == "claim-key-revoked"
+    assert refusal(lambda: bob.require("by-the-thief", epoch=1)) == "claim-key-revoked"
+    assert alice.require("honest", by="bob").epoch == 1
+    bob.renew("by-the-thief")  # it still is a claim of the old key's
+    assert refusal(lambda: alice.require("by-the-thief")) == "claim-key-revoked"
+    alice.release("by-the-thief", force=True)
+    bob.claim("by-the-thief")
+    assert alice.require("by-the-thief", by="bob").epoch == 2
+
+
+def test_a_copy_without_the_claims_record_lets_no_key_pass_that_may_have_signed_it(
+    two: Fleet,
+) -> None:
+    alice, bob = two.ledger("alice"), two.ledger("bob")
+    bob.claim("old")
+    alice.enroll("bob")
+    bob.head()
+    bob.claim("new")
+    shallow = two.root / "shallow"
+    two.git("clone", "--quiet", two.remote, shallow)
+    joining.join(Options(shallow, agent="alice"), two.env, "origin", depth=1)
+    with Ledger.open(shallow, "alice", environ=two.env) as edge:
+        assert edge.require("old", trust_server=True).agent == "bob"
+        alice.revoke("bob", 1)
+        assert refusal(lambda: edge.require("old", trust_server=True)) == "claim-key-revoked"
+        assert edge.require("new", by="bob", trust_server=True).agent == "bob"
 
 
 def test_the_server_is_trusted_only_where_a_hook_was_seen(two: Fleet) -> None:
