@@ -252,7 +252,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "other-ledger": (
         INTEGRITY,
         "this clone follows ledger {ours}, and {remote} has {theirs}",
-        "use another clone, or --ledger NAME; to leave the old one: coordledger join --reset",
+        "ask the server's owner who made it anew; another clone can follow the other ledger",
     ),
     "already-joined": (
         FAILED,
@@ -290,7 +290,17 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "rewritten": (
         INTEGRITY,
         "the remote's history was rewritten: it does not continue the verified head {head}",
-        "ask the server's owner; after a restored backup: coordledger join --reset",
+        "ask the server's owner; to leave the verified history for the remote's: {command}",
+    ),
+    "ledger-gone": (
+        INTEGRITY,
+        "{remote} has no ledger {name} any more; verified was {head}",
+        "ask the server's owner: it was moved, hidden or deleted{others}",
+    ),
+    "remote-behind": (
+        INTEGRITY,
+        "{remote} is an older copy: it ends at record {seq}, verified was {head}",
+        "a replica that lags catches up: try again; if it stays so, ask the server's owner",
     ),
     "pin-mismatch": (INTEGRITY, "the remote's ledger is not the pinned one: {why}", ""),
     "head-differs": (INTEGRITY, "the other copy has another history: {why}", ""),

@@ -16,6 +16,7 @@ Records that have been adopted are judged again by `audit`.
 from __future__ import annotations
 
 import contextlib
+import shlex
 from typing import TYPE_CHECKING
 
 from coordledger.client.heads import check_pin
@@ -34,6 +35,7 @@ from coordledger.format.chain import (
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS
 from coordledger.format.rules.ledger import policy_problem
+from coordledger.git.address import without_password
 from coordledger.git.history import ancestors
 from coordledger.git.tree import object_id
 
@@ -152,7 +154,7 @@ class Replica:
     def fetch(self, depth: int | None = None) -> str:
         """Bring the remote's history here (all of it that is new, or `depth` commits); its head.
 
-        Raises `Integrity`: rewritten; `Failed`: not-a-ledger, remote-unreachable.
+        Raises `Integrity`: ledger-gone; `Failed`: not-a-ledger, remote-unreachable.
         """
         local, repository = self.local, self.local.repository
         kept = repository.ref(local.incoming) if local.checkpoint else None  # not fetched twice
@@ -162,16 +164,32 @@ class Replica:
         exists = self.remote.fetch(local.remote_ref, local.incoming, depth)
         head = repository.ref(local.incoming) if exists else None
         if head is None:
-            if local.trusted:
-                raise _rewritten(local.trusted)
-            names = self.remote.names(LEDGERS)
-            others = f"; it has {', '.join(names)}" if names else ""
-            raise self._not_a_ledger(others)
+            raise self._absent()
         return head
+
+    def _absent(self) -> CoordledgerError:
+        """The remote has no such ref. One that lists nothing at all may be no git server."""
+        self.remote.need_listing()
+        trusted = self.local.trusted
+        if trusted is None:
+            names = self.remote.names(LEDGERS)
+            return self._not_a_ledger(f"; it has {', '.join(names)}" if names else "")
+        remotes = " ".join(self.remote.address.others)
+        others = f"; the other remotes here: {remotes}" if remotes else ""
+        facts = {"remote": self.remote.shown, "name": self._name, "head": _shown(trusted)}
+        return error("ledger-gone", others=others, **facts)
+
+    @property
+    def _name(self) -> str:
+        """What the ledger is called on the remote, for people."""
+        local = self.local
+        return local.name if local.remote_ref == local.ref else local.remote_ref
 
     def path_to(self, head: str) -> tuple[Chain, CommitRange]:
         """Where to begin, and the way to `head`: from the verified head, from the checkpoint
-        beyond it, or from nothing. Raises `Integrity`: rewritten, other-ledger, bad-copy.
+        beyond it, or from nothing.
+
+        Raises `Integrity`: rewritten, remote-behind, other-ledger, bad-copy.
         """
         trusted = self.local.trusted
         chain = self.position() if trusted else self._empty_chain(head)
@@ -281,22 +299,36 @@ class Replica:
             self.local.save_checkpoint(checkpoint, passed, first)
 
     def _not_a_ledger(self, others: str = "") -> CoordledgerError:
-        local = self.local
-        name = local.name if local.remote_ref == local.ref else local.remote_ref
-        return error("not-a-ledger", remote=self.remote.shown, name=name, others=others)
+        return error("not-a-ledger", remote=self.remote.shown, name=self._name, others=others)
 
     def _not_continued(self, head: str, trusted: TrustedHead | None) -> CoordledgerError:
-        """Another ledger altogether, or another history of ours."""
+        """Another ledger altogether, an older copy of ours, or another history of it."""
         if trusted is None:
             return self._not_a_ledger()
         try:
-            theirs = parse_commit(head, self.local.repository.read(head)).record["ledger"]
+            commit = parse_commit(head, self.local.repository.read(head))
         except (KeyError, RuleBroken):
-            theirs = trusted.ledger
-        if theirs != trusted.ledger:
-            names = {"ours": trusted.ledger, "theirs": theirs, "remote": self.remote.shown}
-            return error("other-ledger", **names)
-        return _rewritten(trusted)
+            commit = None
+        remote = self.remote.shown
+        if commit and commit.record["ledger"] != trusted.ledger:
+            theirs = commit.record["ledger"]
+            return error("other-ledger", ours=trusted.ledger, theirs=theirs, remote=remote)
+        if commit and self._has_verified(commit):
+            return error("remote-behind", remote=remote, seq=commit.seq, head=_shown(trusted))
+        return error("rewritten", head=_shown(trusted), command=self._reset_command())
+
+    def _has_verified(self, commit: Commit) -> bool:
+        """Whether it is one of the records of this copy."""
+        known = self.commit_at(commit.seq)
+        return known is not None and known.oid == commit.oid
+
+    def _reset_command(self) -> str:
+        """The command that leaves the verified history for the remote's, to be copied."""
+        local, given = self.local, self.remote.address.given
+        options = ["--ledger", local.name] if local.name != "main" else []
+        if local.remote_ref != local.ref:
+            options += ["--branch", local.remote_ref.removeprefix("refs/heads/")]
+        return shlex.join(["coordledger", "join", without_password(given), *options, "--reset"])
 
     def adopt(self, chain: Chain, passed: list[tuple[int, str]]) -> None:
         """The clone moves to the chain's head, which was verified (or is our own, landed)."""
@@ -422,5 +454,5 @@ class Replica:
         return self._authentic
 
 
-def _rewritten(trusted: TrustedHead) -> CoordledgerError:
-    return error("rewritten", head=f"{trusted.seq}:{trusted.digest[:16]}")
+def _shown(trusted: TrustedHead) -> str:
+    return f"{trusted.seq}:{trusted.digest[:16]}"

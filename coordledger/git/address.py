@@ -52,6 +52,7 @@ class Address(NamedTuple):
     opens_folders: bool  # to read or to push there, git may open a folder of this machine
     elsewhere: str | None = None  # where a push would go that is not where git reads;
     single: str = ""  # and one of both that, given by itself, is read and written there
+    others: tuple[str, ...] = ()  # the names of the other remotes that are configured
 
     @property
     def plain(self) -> bool:
@@ -131,6 +132,7 @@ def resolve(given: str, config: Iterable[tuple[str, str]], base: Path | None) ->
         opens_folders=kind != NOWHERE and FOLDER in map(kind_of, filter(None, possible)),
         elsewhere=apart[0] if apart else None,
         single=next(single, "") if apart else "",
+        others=_others(given, config),
     )
 
 
@@ -161,6 +163,13 @@ def local_path(url: str) -> str | None:
 def without_password(text: str) -> str:
     """`text` with the user's part of URLs taken out: up to the last @ before a slash."""
     return re.sub(r"(?<=://)[^/\s]*@", "", text)
+
+
+def _others(given: str, config: list[tuple[str, str]]) -> tuple[str, ...]:
+    """The names of the remotes that have a URL, but for `given`."""
+    parts = (key.removeprefix("remote.") for key, _ in config if key.startswith("remote."))
+    names = (part.removesuffix(".url") for part in parts if part.endswith(".url"))
+    return tuple(name for name in dict.fromkeys(names) if name != given)
 
 
 def _settings(name: str, config: list[tuple[str, str]]) -> list[tuple[str, str]]:

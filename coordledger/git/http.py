@@ -74,6 +74,7 @@ class SmartHttp:
         self._advertised: push_protocol.Advertisement | None = None
         self._authorization: list[str] = []  # the header, once it was asked for
         self._fit = self._lists = True  # as far as is known, git is not needed
+        self._spoke = False
 
     def close(self) -> None:
         if self._sock:
@@ -112,6 +113,11 @@ class SmartHttp:
         self._advertised = advertised
         return report
 
+    @property
+    def advertises(self) -> bool:
+        """Whether the server has spoken git's smart protocol, and git is not needed."""
+        return self._spoke and self._fit
+
     def head(self, ref: str) -> str | None:
         """The id that `ref` has there, or None. Raises `Unsent`."""
         if not self._lists:
@@ -121,7 +127,7 @@ class SmartHttp:
             advertised = push_protocol.service_advertisement(answer, _UPLOAD)
         except _FAULTS as fault:
             raise self._failed(fault, sent=False) from None
-        self._lists = len(answer) < MOST_LISTED
+        self._lists, self._spoke = len(answer) < MOST_LISTED, True
         return advertised.refs.get(ref)
 
     def _failed(self, fault: BaseException, *, sent: bool) -> Unsent | Unknown:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from coordledger.errors import Failed, error
 from coordledger.git import receive_pack
+from coordledger.git.address import HTTP
 from coordledger.git.outcome import LOST, UNKNOWN, Push, from_porcelain, from_report
 from coordledger.git.pktline import ProtocolError
 from coordledger.git.process import Ran
@@ -106,6 +107,22 @@ class Remote:
             if name == ref:
                 return oid
         return None
+
+    def need_listing(self) -> None:
+        """Whether there is a repository behind an address that has not got what was asked for.
+
+        An empty page of a proxy looks to git like a repository without any ref.
+
+        Raises `Failed`: remote-unreachable.
+        """
+        if self.address.kind != HTTP or (self._http and self._http.advertises):
+            return
+        ran = self._run("ls-remote", "--quiet", "--", self.address.argument)
+        if ran.code:
+            raise self._unreachable(ran)
+        if not ran.out.strip():
+            why = "it answers, but lists nothing: it may be no git server"
+            raise error("remote-unreachable", remote=self.shown, why=why)
 
     def names(self, below: str) -> list[str]:
         """The refs that the remote has below a folder, without it."""

@@ -132,7 +132,9 @@ ROWS = {
     "a remote that is missing": Row("--remote {root}/missing list", "remote-unreachable"),
     "a remote that is no repository": Row("--remote {root} list", "remote-unreachable"),
     "a remote that is no ledger": Row("--remote {root}/other.git list", "not-a-ledger", agent=None),
-    "a remote that lost its ledger": Row("--remote {root}/other.git list", "rewritten", INTEGRITY),
+    "a remote that lost its ledger": Row(
+        "--remote {root}/other.git list", "ledger-gone", INTEGRITY
+    ),
     "a remote that is not configured": Row("--remote nowhere list", "no-remote"),
     "joining what is missing": Row("join {root}/missing --agent bob", "remote-unreachable"),
     "a ledger that is there already": Row("init {remote} --agent bob", "ledger-exists", agent=None),

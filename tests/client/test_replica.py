@@ -214,7 +214,14 @@ def _to_a_blob(attacker: Attacker) -> None:
     (attacker.fleet.remote / LEDGER_REF).write_text(blob + "\n")
 
 
-REWRITTEN = [_rolled_back, _forked, _refounded, _to_a_branch, _deleted, _to_a_blob]
+REWRITTEN = {
+    _rolled_back: "remote-behind",
+    _forked: "rewritten",
+    _refounded: "other-ledger",
+    _to_a_branch: "rewritten",
+    _deleted: "ledger-gone",
+    _to_a_blob: "rewritten",
+}
 
 
 @pytest.mark.parametrize("rewrite", REWRITTEN)
@@ -226,7 +233,7 @@ def test_a_history_that_does_not_continue_is_an_error_and_moves_nothing(
     before = remembered(path, open_fleet)
     rewrite(open_forge)
     after = open_fleet.git("for-each-ref", "refs/coordledger")
-    slug = "other-ledger" if rewrite is _refounded else "rewritten"
+    slug = REWRITTEN[rewrite]
     for act in (alice.tasks, lambda: alice.claim("three"), alice.join, alice.audit, alice.head):
         assert integrity(act) == slug
         assert remembered(path, open_fleet) == before
@@ -242,7 +249,7 @@ def test_a_rolled_back_server_is_noticed_by_a_write_before_anything_is_sent(
     alice = open_fleet.ledger("alice")
     _rolled_back(open_forge)
     head = open_fleet.head()
-    assert integrity(alice.release, "one") == "rewritten"
+    assert integrity(alice.release, "one") == "remote-behind"
     assert open_fleet.head() == head
 
 
@@ -279,9 +286,8 @@ def test_records_from_the_future_are_refused_where_no_hook_checks_clocks(
 
 
 def test_what_was_audited_without_a_key_is_audited_again_once_there_is_one(
-    make_fleet: Callable[[], Fleet],
+    fleet: Fleet,
 ) -> None:
-    fleet = make_fleet()
     fleet.enroll("bob")
     fleet.ledger("bob").submit("one")
     env = fleet.env | {"XDG_CONFIG_HOME": str(fleet.root / "auditor")}
@@ -298,9 +304,12 @@ def test_what_was_audited_without_a_key_is_audited_again_once_there_is_one(
     master.rename(aside)
     assert audit() == (0, {"unverified": 3})
     assert audit() == (3, {})  # with the same keys there is nothing new
-    secrets = fleet.root / "auditor" / "coordledger" / "secrets"
+    home = Path(fleet.env["XDG_CONFIG_HOME"])
+    there = home / "coordledger" / "secrets" / fleet.founded.ledger
+    secrets = fleet.root / "auditor" / "coordledger" / "secrets" / there.name
     secrets.mkdir(parents=True, mode=0o700)
-    there = Path(fleet.env["XDG_CONFIG_HOME"], "coordledger", "secrets")
+    for folder in secrets.parents[:2]:
+        folder.chmod(0o700)
     shutil.copy2(there / "bob.secret", secrets)
     assert audit() == (0, {"unverified": 2, "authentic": 1})
     assert audit() == (3, {})
@@ -392,11 +401,11 @@ def test_reset_is_the_only_way_back_and_is_logged(open_fleet: Fleet, open_forge:
     alice = open_fleet.ledger("alice")
     alice.claim("lost")
     _rolled_back(open_forge)
-    assert integrity(alice.tasks) == "rewritten"
+    assert integrity(alice.tasks) == "remote-behind"
     old, new = joining.peek(alice)
     assert old
     assert (old.seq, new.seq) == (new.seq + 1, old.seq - 1)
-    assert integrity(alice.tasks) == "rewritten"  # looking was not leaving
+    assert integrity(alice.tasks) == "remote-behind"  # looking was not leaving
     joining.reset(alice, old, new)
     assert alice.join().commit == new.commit == open_fleet.head()
     assert alice.claim("lost").outcome == "won"

@@ -171,7 +171,7 @@ class Row(NamedTuple):
 
 
 REFUSED = {
-    "rolled back": Row(_roll_back, "rewritten"),
+    "rolled back": Row(_roll_back, "remote-behind"),
     "forked": Row(_fork, "rewritten"),
     "another ledger": Row(_found_another, "other-ledger"),
     "a forged signature": Row(_forge, "bad-signature"),
@@ -195,7 +195,8 @@ def test_a_history_that_does_not_go_on_well_moves_nothing(
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in REFUSED.values() if row.code not in ("rewritten", "other-ledger")]
+    "row",
+    [row for row in REFUSED.values() if row.happens not in (_roll_back, _fork, _found_another)],
 )
 def test_a_first_contact_with_such_a_history_remembers_nothing(
     server: MemoryServer, reader: Reader, row: Row
@@ -216,7 +217,7 @@ def test_a_ref_that_is_gone_is_no_empty_ledger(
         assert caught.value.code == "not-a-ledger"
     reader.replica.refresh()
     monkeypatch.setattr(MemoryServer, "refs", {})
-    assert reader.refuses() == "rewritten"
+    assert reader.refuses() == "ledger-gone"
     assert reader.has_nothing_left_over()
 
 

@@ -393,10 +393,10 @@ def test_a_rewritten_remote_is_told_and_settles_nothing(
     told(client)
     op = leave_open(server, client, operations.claim(["other"]))
     server.ledger = server.ledger.at(2)
-    with pytest.raises(Integrity, match="rewritten"):
+    with pytest.raises(Integrity, match="older copy"):
         client.writer.resolve()
     assert [intent.op for intent in client.intents()] == [op]
-    assert told(client, operations.claim(["third"])) == "rewritten"
+    assert told(client, operations.claim(["third"])) == "remote-behind"
     assert server.pushes == []
 
 

@@ -103,12 +103,13 @@ def test_a_client_that_has_seen_more_refuses_the_older_copy_and_moves_nothing(
     for act in acts:
         with pytest.raises(Integrity) as refused:
             act()
-        assert (refused.value.code, refused.value.exit_code) == ("rewritten", 4)
+        assert (refused.value.code, refused.value.exit_code) == ("remote-behind", 4)
+        assert "--reset" not in refused.value.hint
         assert snapshot(clone, fleet.env) == before
     assert alice.connection.local.journal.intents() == []
     assert alice.resolve() == []
     ran = fleet.run("list", "--json", agent="alice", check=4)
-    assert json.loads(ran.stdout)["error"]["code"] == "rewritten"
+    assert json.loads(ran.stdout)["error"]["code"] == "remote-behind"
     assert fleet.git("for-each-ref", cwd=copies.older) == there
     alice = copies.at("alice", fleet.remote)
     assert alice.complete("newer").status == "done"
@@ -187,6 +188,7 @@ def test_after_writes_to_both_copies_everybody_is_told_that_there_are_two(copies
             with pytest.raises(Integrity) as refused:
                 act()
             assert refused.value.code == "rewritten"
+            assert refused.value.hint.endswith("coordledger join origin --reset")
             assert snapshot(clone, fleet.env) == before
         assert ledger.connection.local.journal.intents() == []
     # The only way over is to be told to forget.

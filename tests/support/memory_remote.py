@@ -26,6 +26,7 @@ from coordledger.errors import RuleBroken, error
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import FOR, LEDGERS
+from coordledger.git.address import resolve
 from coordledger.git.history import raw_parent
 from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
 from coordledger.git.process import Git
@@ -254,6 +255,7 @@ class MemoryRemote:
     """A `MemoryServer` as seen from one repository."""
 
     shown, folder, head_is_cheap = "memory", None, True
+    address = resolve("memory::", [], None)
 
     def __init__(self, server: MemoryServer, repository: Repository) -> None:
         self.server, self._repository = server, repository
@@ -263,6 +265,9 @@ class MemoryRemote:
 
     def head(self, ref: str) -> str | None:
         return self.server.look(ref)
+
+    def need_listing(self) -> None:
+        pass
 
     def names(self, below: str) -> list[str]:
         refs = self.server.refs

@@ -626,7 +626,7 @@ def test_a_rewritten_remote_is_noticed_by_each_for_itself(
     with line.led():
         both = [Claiming(alice, "c"), Claiming(bob, "d")]
         line.wait_for(2)
-    assert [one.ended() for one in both] == ["rewritten", "rewritten"]
+    assert [one.ended() for one in both] == ["remote-behind", "remote-behind"]
     assert fleet.head() == before
 
 
