@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import re
 import shlex
 import shutil
 import subprocess
+import time
 from socket import socketpair
 from typing import TYPE_CHECKING
 
@@ -24,10 +26,12 @@ from support.sequencing import (
     switch,
 )
 
+from coordledger.errors import RuleBroken
 from coordledger.server import proc_receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from support.attacker import Attacker
     from support.fleet import Fleet
@@ -123,6 +127,24 @@ def test_a_ref_that_stands_in_the_list_twice_is_refused(
     )
     assert ran.stdout.count(b"ng refs/for/coordledger/main bad-push") == 2
     assert attacker.tip == head
+
+
+def test_the_time_for_many_refs_grows_with_their_number() -> None:
+    count, asked = 40_000, 0
+
+    def make(_: str) -> NoReturn:
+        nonlocal asked
+        asked += 1
+        raise RuleBroken("no-create")
+
+    commands = [("1" * 40, f"{FOR_REF}-{number}") for number in range(count)]
+    out, began = io.BytesIO(), time.monotonic()
+    proc_receive.answer_commands(
+        [*commands, commands[0]], out, io.StringIO(), make, atomic=False, asked=False
+    )
+    assert time.monotonic() - began < 5
+    assert asked == count - 1
+    assert (out.getvalue().count(b" no-create"), out.getvalue().count(b" bad-push")) == (asked, 2)
 
 
 # -- what git says beside
