@@ -198,9 +198,8 @@ class Connection:
         git = Git(environ, cwd, deadline, options=("-c", here))
         repository = Repository.open(git, path)
         local = LocalState(repository, self.settings.ledger, self.settings.branch)
-        remote = self._remote_from(git)
-        remote.need_same_address()  # not each of the clone's settings is in that one file
-        return Replica(local, remote, git, self._keyring, self.clock, silent)
+        config.need_same_way(self.settings, git, cwd)  # not all that counts is in that one file
+        return Replica(local, self._remote_from(git), git, self._keyring, self.clock, silent)
 
 
 class Surroundings(NamedTuple):

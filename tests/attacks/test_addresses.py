@@ -295,11 +295,9 @@ def test_no_master_and_no_line_comes_from_a_folder_named_like_the_url(
 
 
 @pytest.mark.parametrize("allowed", [None, "ssh:file"], ids=["", "protocols allowed"])
-@pytest.mark.parametrize(
-    ("url", "code"), [("git@host:ledger.git", "remote-unreachable"), ("{remote}", "bad-config")]
-)
+@pytest.mark.parametrize("url", ["git@host:ledger.git", "{remote}"])
 def test_the_shared_copy_never_takes_the_remotes_name_for_a_folder(
-    trap: Trap, tmp_path: Path, url: str, code: str, allowed: str | None
+    trap: Trap, tmp_path: Path, url: str, allowed: str | None
 ) -> None:
     """It sees the clone's common configuration, and not that of one work tree."""
     trap.plant("origin")
@@ -311,11 +309,38 @@ def test_the_shared_copy_never_takes_the_remotes_name_for_a_folder(
     ledger = trap.ledger(environ=trap.env | ({"GIT_ALLOW_PROTOCOL": allowed} if allowed else {}))
     assert ledger.claim(trap.path.parent.name).won
     with pytest.raises(Failed) as failed:
-        copy = ledger.connection._shared_copy(tmp_path / "copy", Deadline(20))
-        copy.remote.push(LEDGER_REF, None, None)
-        copy.remote.head(LEDGER_REF)
-    assert failed.value.code == code
+        ledger.connection._shared_copy(tmp_path / "copy", Deadline(20))
+    assert failed.value.code == "bad-config"
     trap.need_unsprung(asked="@" in url)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"url.elsewhere:.insteadOf": "host:"},
+        {"url.elsewhere:.pushInsteadOf": "host:"},
+        {"remote.origin.pushurl": "elsewhere:ledger.git"},
+        {"remote.origin.url": "elsewhere:ledger.git"},
+        {"remote.origin.receivepack": "elsewhere"},
+        {"core.sshCommand": "elsewhere"},
+    ],
+    ids="".join,
+)
+def test_the_shared_copy_goes_the_clones_way_or_none(
+    trap: Trap, tmp_path: Path, rule: dict[str, str]
+) -> None:
+    """A rule for one clone's place holds for no other repository."""
+    trap.url_of_origin("host:ledger.git")
+    trap.ledger().connection._shared_copy(tmp_path / "copy", Deadline(20))
+    here = tmp_path / "gitconfig"
+    for key, value in rule.items():
+        trap.fleet.git("config", "--file", here.with_name("rule"), key, value)
+    trap.fleet.git("config", "--file", here, f"includeIf.gitdir:{trap.path}/.path", "rule")
+    env = {name: value for name, value in trap.env.items() if name != "GIT_CONFIG_NOSYSTEM"}
+    ledger = trap.ledger(environ=env | {"GIT_CONFIG_GLOBAL": str(here)})
+    with pytest.raises(Failed) as failed:
+        ledger.connection._shared_copy(tmp_path / "copy", Deadline(20))
+    assert failed.value.code == "bad-config"
 
 
 # -- what is a path is one
