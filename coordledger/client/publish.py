@@ -180,7 +180,7 @@ def push_error(push: Push, shown_remote: str) -> CoordledgerError:
         return error("remote-unreachable", remote=shown_remote, why=push.why)
     if push.outcome == LOST and push.locked:
         return error("stale-lock", why=push.why)
-    if push.code:
+    if push.code and push.outcome != LOST:
         exit_code, _, hint = ERRORS[push.code]
         kind = Lost if exit_code == EXIT_LOST else Failed
         needs_data = "{" in hint  # the server's sentence has the data already

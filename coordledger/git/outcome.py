@@ -113,7 +113,8 @@ def _refusal(reason: str, printed: list[str], errors: str) -> Push:
     sequenced = SEQUENCED in given
     # What is there already has landed by another way: to be looked for, as after a lost race.
     if code in ("not-fast-forward", "replayed") or any(text in reason for text in _RACES):
-        return Push(LOST, reason, locked=".lock': File exists" in errors, sequenced=sequenced)
+        locked = ".lock': File exists" in errors
+        return Push(LOST, reason, code, locked=locked, sequenced=sequenced)
     why = refused.message if refused else ""
     why = why or next((line for line in printed if line), "") or reason
     return Push(REFUSED, why, code, blamed=commit, sequenced=sequenced)

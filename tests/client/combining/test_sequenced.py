@@ -114,6 +114,21 @@ def test_a_server_without_any_hook_is_not_believed_to_have_landed_it(busy: Fleet
     assert second_opinion(busy.remote) == 4
 
 
+def test_a_ref_that_another_client_has_left_there_keeps_nobody_back(busy: Fleet) -> None:
+    """As where the hooks were lost: the first client's push made it, and no other's can move it."""
+    with busy.ledger("alice") as alice, busy.ledger("bob") as bob:
+        alice.claim("a")
+        bob.claim("b")
+        for name in ("pre-receive", "proc-receive"):
+            (busy.remote / "hooks" / name).unlink()
+        busy.git("config", "--unset-all", "receive.procReceiveRefs")
+        assert alice.claim("c").won
+        assert FOR_REF in busy.git("for-each-ref")
+        assert bob.claim("d").won
+        assert alice.claim("e").won
+    assert second_opinion(busy.remote) == 7
+
+
 def test_what_git_itself_pushes_is_sequenced_too(
     busy: Fleet, pushed: Callable[[], list[str]]
 ) -> None:
