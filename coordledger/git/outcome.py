@@ -70,7 +70,7 @@ def from_report(report: Report, ref: str, errors: str = "") -> Push:
     """How the push of `ref` ended, of which receive-pack made a report; `errors` it printed."""
     if ref not in report.refs:
         return Push(UNKNOWN, "the report says nothing of the ref")
-    reason, printed = report.refs[ref], report.printed.splitlines()
+    reason, printed = report.refs[ref], report.printed.split("\n")
     if reason is None:
         return _won(printed)
     return _refusal(reason, printed, errors + report.printed)
@@ -81,7 +81,7 @@ def from_porcelain(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
 
     `sent`: git may have begun to send it.
     """
-    printed = [line.strip() for line in ran.err.splitlines()]
+    printed = [line.strip() for line in ran.err.split("\n")]
     printed = [line.removeprefix("remote:").strip() for line in printed if line[:7] == "remote:"]
     for line in ran.out.splitlines():
         flag, _, rest = line.partition("\t")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, WON, from_report
+from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, WON, from_porcelain, from_report
+from coordledger.git.process import Ran
 from coordledger.git.push_protocol import Report
 
 REF = "refs/coordledger/main"
@@ -41,7 +42,19 @@ def test_a_race_that_git_tells_of_is_lost(reason: str) -> None:
 @pytest.mark.parametrize("code", ["not-fast-forward", "replayed"])
 def test_a_refusal_that_means_a_race_is_lost(code: str) -> None:
     line = f"coordledger: refused {ONE[:12]}: {code}: too late"
-    assert from_report(report("pre-receive hook declined", line), REF).outcome == LOST
+    push = from_report(report("pre-receive hook declined", line), REF)
+    assert (push.outcome, push.code) == (LOST, code)
+
+
+@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+def test_an_answer_is_a_whole_line_and_no_part_of_what_another_hook_prints(end: str) -> None:
+    """Such a hook may print the names of others' branches, or the subjects of their commits."""
+    line = f"newest: fix{end}coordledger: sequenced"
+    assert not from_report(report(None, line), REF).sequenced
+    err = f"remote: newest: fix{end}remote: coordledger: sequenced\n"
+    ran = Ran(0, f"*\t{ONE}:{REF}\t[new reference]\n", err)
+    push = from_porcelain(ran, REF, ONE, sent=True)
+    assert (push.outcome, push.sequenced) == (WON, False)
 
 
 def test_a_refusal_has_the_hooks_words_or_the_first_of_the_servers_or_gits() -> None:
