@@ -372,6 +372,22 @@ def test_what_a_key_has_signed_that_is_revoked_is_void_by_that(
     bob.close()
 
 
+def test_what_a_key_has_signed_whose_secret_is_gone_stays_open(
+    server: MemoryServer, tmp_path: Path, env: dict[str, str]
+) -> None:
+    """The key is valid, and the bytes that are under way may land."""
+    bob = MemoryClient(server, tmp_path / "bob.git", env, "bob")
+    op = leave_open(server, bob)
+    bob.secrets["bob"] = []
+    [intent] = bob.writer.resolve()
+    assert (intent.op, intent.outcome) == (op, "open")
+    assert [left.op for left in bob.intents()] == [op]
+    server.deliver()
+    [settled] = bob.writer.resolve()
+    assert (settled.op, settled.outcome) == (op, "landed")
+    bob.close()
+
+
 def test_after_a_reset_to_an_older_copy_an_intent_above_it_stays_open_and_stops_nobody(
     server: MemoryServer, client: MemoryClient
 ) -> None:

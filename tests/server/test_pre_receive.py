@@ -428,6 +428,8 @@ def test_replaced_objects_and_grafts_on_the_server_change_nothing(
     assert '"admin"' in shared_fleet.git("show", f"{LEDGER_REF}:agents/bob.json")  # git is fooled
     seize = attacker.render(attacker.signed("bob", "enroll", who="mallory"))
     assert attacker.refusal(seize) == "not-permitted"
+    shared_fleet.git("repack", "-adq")  # from now on git is asked for it
+    assert attacker.refusal(seize) == "not-permitted"
 
     beside = sibling(attacker)
     assert attacker.push(f"{beside}:refs/replace/{attacker.tip}").slug == ""
