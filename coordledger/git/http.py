@@ -47,9 +47,9 @@ _FAULTS = (
     OSError,
     HTTPException,
     Failed,
-    ValueError,
+    ValueError,  # odd hosts
     ProtocolError,
-)  # ValueError: odd hosts
+)
 
 
 class Unsent(Exception):

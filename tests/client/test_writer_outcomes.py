@@ -662,3 +662,18 @@ def test_an_answer_that_does_not_say_where_it_landed_is_no_answer(
     assert len(sequenced.pushes) == 1
     assert published.oid == sequenced.ledger.head.oid
     sequenced.ops()
+
+
+def test_what_has_landed_is_told_although_the_folder_of_the_copy_is_gone(
+    server: MemoryServer, client: MemoryClient
+) -> None:
+    folder = client.local.folder
+
+    def break_folder() -> None:
+        folder.rename(folder.with_name("away"))
+        folder.write_bytes(b"")
+
+    server.plan.append(after(break_folder))
+    published = client.writer.write(CLAIM.what, CLAIM.build)
+    assert isinstance(published, Published)
+    assert server.records[published.seq]["kind"] == "claim"
