@@ -499,7 +499,10 @@ def test_forged_and_broken_records_in_line_keep_no_other_back(
 
 
 def test_an_answer_that_is_broken_is_no_answer(t: str, fleet: Fleet, line: Line) -> None:
-    for number, text in enumerate(('{"outcome": "won"}', "[]", "{", '{"landed": 7}')):
+    elsewhere = (None, {}, {"f" * 40: [7, "e" * 40]})  # it says "won", and not where
+    won = [json.dumps(Push(WON)._asdict() | {"landed": places}) for places in elsewhere]
+    texts = ['{"outcome": "won"}', "[]", "{", '{"landed": 7}', *won]
+    for number, text in enumerate(texts):
         with line.led():
             claiming = Claiming(fleet.ledger("bob"), f"{t}{number}")
             [slot] = line.wait_for(1)
