@@ -23,9 +23,10 @@ import coordledger  # what is made of its names is imported when it is made
 from coordledger.client import administration, audit, claiming, heads, mailbox, operations, waiting
 from coordledger.client.batch import Batch, land
 from coordledger.client.config import Options
-from coordledger.client.opening import connect, milliseconds_now, silent
+from coordledger.client.opening import connect, silent
 from coordledger.client.operations import Operation, need_channel, need_task
 from coordledger.client.views import Views, agent_of, most_urgent, need_authentic, need_live
+from coordledger.deadline import unix_ms
 from coordledger.errors import Failed, Lost, error
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Ledger:
         timeout: timedelta = timedelta(seconds=30),
         offline: bool = False,
         environ: Mapping[str, str] | None = None,
-        clock: Callable[[], int] = milliseconds_now,
+        clock: Callable[[], int] = unix_ms,
         progress: Progress = silent,
     ) -> Self:
         """The ledger of the clone around `path`, or the user's own outside of any.

@@ -41,10 +41,6 @@ if TYPE_CHECKING:
     from coordledger.format.state import State
 
 
-def milliseconds_now() -> int:
-    return unix_ms()
-
-
 def _random_hex(count: int) -> str:
     return os.urandom(count).hex()
 
@@ -70,7 +66,7 @@ class Connection:
         repository: Repository,
         git: Git,
         *,
-        clock: Callable[[], int] = milliseconds_now,
+        clock: Callable[[], int] = unix_ms,
         progress: Progress = silent,
     ) -> None:
         """`git` runs in `repository`."""
@@ -215,7 +211,7 @@ def connect(
     environ: Mapping[str, str],
     *,
     around: Surroundings | None = None,
-    clock: Callable[[], int] = milliseconds_now,
+    clock: Callable[[], int] = unix_ms,
     progress: Progress = silent,
 ) -> Connection:
     """A connection; nothing is fetched yet. `around`: the surroundings, if they are known.

@@ -111,7 +111,7 @@ def envelope(content: bytes, parent: str | None, tree: str) -> bytes:
 
 
 def parse_commit(oid: str, content: bytes) -> Commit:
-    """What `render_commit` would have to have been given to make these bytes.
+    """The commit that `render_commit` would have to be given to make these bytes.
 
     Raises `RuleBroken`: bad-commit, too-large, bad-signature, and those of `canonical.decode`
     and `records.check`.

@@ -29,7 +29,7 @@ _SCHEMES = {"file": FOLDER, "http": HTTP, "https": HTTP} | dict.fromkeys(
     ("ssh", "git+ssh", "ssh+git"), SSH
 )
 _HELPER = re.compile(r"([a-zA-Z0-9][a-zA-Z0-9+.-]*)?::")
-# What a remote can say beside its URL without changing where a push goes, and how.
+# A remote can have these beside its URL without changing where a push goes, and how.
 _HARMLESS = {"url", "fetch", "tagopt", "prune", "prunetags", "mirror", "push", "gh-resolved"}
 
 
@@ -64,7 +64,7 @@ class Address(NamedTuple):
 
     @property
     def argument(self) -> str:
-        """What git is given: a path that depends on nothing, where that says all."""
+        """The word that git is given: a path that depends on nothing, where that says all."""
         return self.folder if self.folder and self.plain else self.given
 
     @property
@@ -141,7 +141,7 @@ def without_password(text: str) -> str:
 
 
 def _settings(name: str, config: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """What is configured of the remote of that name: keys and values."""
+    """The configuration of the remote of that name: keys and values."""
     if name.startswith("/"):
         return []
     parts = [(key.rpartition("."), value) for key, value in config]

@@ -52,7 +52,7 @@ class Push(NamedTuple):
 
 
 class PushPayload(NamedTuple):
-    """What a push brings, and what is to be done here on its way.
+    """The objects that a push brings, and what is to be done here on its way.
 
     `pack()` gives a pack of what is new there. `ready()` is called before anything is sent,
     maybe while the remote's program starts; it may raise OSError or `Integrity`. `store()`
@@ -111,7 +111,7 @@ def _refusal(reason: str, printed: list[str], errors: str) -> Push:
     refused = next((one for one in given if isinstance(one, Refused)), None)
     code, commit = (refused.code, refused.commit) if refused else ("", "")
     sequenced = SEQUENCED in given
-    # What is there already has landed by another way: to be looked for, as after a lost race.
+    # A record that is there already has landed by another way: as after a lost race, look for it.
     if code in ("not-fast-forward", "replayed") or any(text in reason for text in _RACES):
         locked = ".lock': File exists" in errors
         return Push(LOST, reason, code, locked=locked, sequenced=sequenced)
