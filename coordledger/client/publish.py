@@ -107,6 +107,7 @@ class DirectPublisher:
         )
         if push.sequenced:
             note_sequenced(replica, says=True)
+        push = push._replace(landed=None)  # the ref's new head is ours: nobody has put it elsewhere
         return conclude(push, replica, tip, run, before, stored=stored)
 
 
