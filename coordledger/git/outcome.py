@@ -34,6 +34,8 @@ _RACES = (
     "needs force",
 )
 _COMPLETE = ("[remote rejected]", "[rejected]", "[no match]")
+# With it no ref should have moved: a server that says "ok" of one contradicts itself.
+_NOT_UNPACKED = "remote unpack failed: "
 
 
 class Push(NamedTuple):
@@ -71,9 +73,11 @@ def from_report(report: Report, ref: str, errors: str = "") -> Push:
     if ref not in report.refs:
         return Push(UNKNOWN, "the report says nothing of the ref")
     reason, printed = report.refs[ref], report.printed.split("\n")
-    if reason is None:
-        return _won(printed)
-    return _refusal(reason, printed, errors + report.printed)
+    if reason is not None:
+        return _refusal(reason, printed, errors + report.printed)
+    if report.unpacked != "ok":
+        return Push(UNKNOWN, f"{_NOT_UNPACKED}{report.unpacked}")
+    return _won(printed)
 
 
 def from_porcelain(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
@@ -81,8 +85,8 @@ def from_porcelain(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
 
     `sent`: git may have begun to send it.
     """
-    printed = [line.strip() for line in ran.err.split("\n")]
-    printed = [line.removeprefix("remote:").strip() for line in printed if line[:7] == "remote:"]
+    errors = [line.strip() for line in ran.err.split("\n")]
+    printed = [line.removeprefix("remote:").strip() for line in errors if line[:7] == "remote:"]
     for line in ran.out.splitlines():
         flag, _, rest = line.partition("\t")
         names, _, summary = rest.partition("\t")
@@ -90,6 +94,8 @@ def from_porcelain(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
         if not (names.endswith(f":{ref}") or (new and names.startswith(f"{new}:"))):
             continue
         if flag in (" ", "*", "+", "-", "="):
+            if any(line.startswith(f"error: {_NOT_UNPACKED}") for line in errors):
+                return Push(UNKNOWN, ran.why())
             # The remote has it; whatever went wrong afterwards cannot undo that.
             return _won(printed)
         reason = summary.partition("(")[2].rpartition(")")[0] or summary

@@ -97,6 +97,8 @@ def report(answer: bytes, advertised: Advertisement) -> Report:
     for line in map(_text, packets):
         word, _, rest = line.rstrip("\n").partition(" ")
         name, _, why = rest.partition(" ")
+        if word in ("ok", "ng") and name in refs:
+            raise ProtocolError("the report speaks of a ref twice")
         if word == "unpack":
             unpacked = rest
         elif word == "ok":

@@ -20,6 +20,15 @@ def test_a_ref_that_the_report_leaves_out_has_an_unknown_outcome() -> None:
     assert from_report(report(None), "refs/coordledger/other").outcome == UNKNOWN
 
 
+def test_a_server_that_has_unpacked_nothing_has_moved_no_ref() -> None:
+    said = Report("index-pack abnormal exit", {REF: None}, "")
+    assert from_report(said, REF).outcome == UNKNOWN
+    line = f"*\t{ONE}:{REF}\t[new reference]\n"
+    err = "error: remote unpack failed: index-pack abnormal exit\n"
+    assert from_porcelain(Ran(1, line, err), REF, ONE, sent=True).outcome == UNKNOWN
+    assert from_porcelain(Ran(1, line, f"remote: {err}"), REF, ONE, sent=True).outcome == WON
+
+
 def test_what_the_hook_says_of_a_push_that_landed_is_read() -> None:
     push = from_report(report(None), REF)
     assert (push.outcome, push.landed, push.sequenced) == (WON, None, False)
