@@ -495,7 +495,7 @@ class Writer:
         """Take settled intents out of the journal; an earlier process's are told first."""
         settled = [write.intent for write in writes if write.settled and not write.recovered]
         if settled:
-            with contextlib.suppress(OSError):  # the next write finds out again
+            with contextlib.suppress(CoordledgerError, OSError):  # the next write finds out again
                 self._replica.local.journal.forget(*settled)
 
     def _key_has_ended(self, intent: Intent, fault: CoordledgerError) -> bool:

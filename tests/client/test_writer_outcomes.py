@@ -664,16 +664,22 @@ def test_an_answer_that_does_not_say_where_it_landed_is_no_answer(
     sequenced.ops()
 
 
-def test_what_has_landed_is_told_although_the_folder_of_the_copy_is_gone(
-    server: MemoryServer, client: MemoryClient
-) -> None:
+def without_its_folder(client: MemoryClient) -> None:
     folder = client.local.folder
+    folder.rename(folder.with_name("away"))
+    folder.write_bytes(b"")
 
-    def break_folder() -> None:
-        folder.rename(folder.with_name("away"))
-        folder.write_bytes(b"")
 
-    server.plan.append(after(break_folder))
+def with_a_damaged_journal(client: MemoryClient) -> None:
+    for path in (client.local.folder / "intents").iterdir():
+        path.write_bytes(b"nonsense")
+
+
+@pytest.mark.parametrize("damaged", [without_its_folder, with_a_damaged_journal])
+def test_what_has_landed_is_told_although_the_copy_is_damaged_meanwhile(
+    server: MemoryServer, client: MemoryClient, damaged: Callable[[MemoryClient], None]
+) -> None:
+    server.plan.append(after(lambda: damaged(client)))
     published = client.writer.write(CLAIM.what, CLAIM.build)
     assert isinstance(published, Published)
     assert server.records[published.seq]["kind"] == "claim"
