@@ -148,7 +148,8 @@ def load(options: Options, environ: Mapping[str, str], git: Git, base: Path | No
     ours = {name.removeprefix(PREFIX): v for name, v in given if name.startswith(PREFIX)}
     chosen = {row.name: _choose(row, options, environ, ours) for row in SETTINGS}
     _need_branch(chosen["branch"], git)
-    remote = _resolve(chosen["remote"], given, base, environ)
+    remembered = not options.remote
+    remote = _resolve(chosen["remote"], given, base, environ, remembered=remembered)
     return Settings(
         **chosen | {"remote": remote},
         path=options.path,
@@ -181,9 +182,14 @@ def need_same_way(settings: Settings, git: Git, base: Path) -> None:
 
 
 def _resolve(
-    remote: str, given: list[tuple[str, str]], base: Path | None, environ: Mapping[str, str]
+    remote: str,
+    given: list[tuple[str, str]],
+    base: Path | None,
+    environ: Mapping[str, str],
+    *,
+    remembered: bool = False,
 ) -> Address:
-    found = address.resolve(remote, given, base)
+    found = address.resolve(remote, given, base, remembered=remembered)
     if "GIT_ALLOW_PROTOCOL" in environ:
         return found._replace(more=(*found.more, "GIT_ALLOW_PROTOCOL"))
     return found

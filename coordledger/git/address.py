@@ -7,9 +7,10 @@ Rules, all of them git's (its remote.c, connect.c and transport.c):
   anything with a colon before its first slash, whatever the file system has.
 - Everything else is a path, as seen from the top of the work tree.
 
-One rule is stricter than git's: a word without a slash that is no remote's name is nowhere.
-git takes it for a path. A repository's configuration can name commands, which git runs when
-it opens the repository; so no folder that somebody has committed may take a remote's place.
+One rule is stricter than git's: a word without a slash that is no remote's name is nowhere, and
+so is a path that was remembered and does not begin as one (`team/x`). git takes both for paths.
+A repository's configuration can name commands, which git runs when it opens the repository; so
+no folder that somebody has committed may take the place of a remote that is there no more.
 
 Nothing here runs git; of the file system it is only asked whether a path is a directory.
 """
@@ -81,9 +82,16 @@ class Address(NamedTuple):
         return self.given
 
 
-def resolve(given: str, config: Iterable[tuple[str, str]], base: Path | None) -> Address:
+def resolve(
+    given: str,
+    config: Iterable[tuple[str, str]],
+    base: Path | None,
+    *,
+    remembered: bool = False,
+) -> Address:
     """`config` has the names and values of git's configuration, in its order. Relative paths
-    are seen from `base`; None outside of any repository, where they lead nowhere.
+    are seen from `base`; None outside of any repository, where they lead nowhere. `remembered`:
+    nobody has just typed it.
     """
     config = list(config)
     settings = _settings(given, config)
@@ -92,6 +100,8 @@ def resolve(given: str, config: Iterable[tuple[str, str]], base: Path | None) ->
     reads = [_rewritten(url, config, "insteadof", url) for url in urls or [given]]
     kind = OTHER if any(key == "vcs" for key, _ in settings) else kind_of(reads[0])
     is_word = not re.search("[/:]", given) and given not in (".", "..")
+    if remembered and kind == FOLDER:
+        is_word = not re.match(r"/|~|\.\.?(/|$)|file://", given)
     # An empty URL resets the list for some of git's versions.
     if "" in urls or (name is None and is_word and reads[0] == given):
         kind = NOWHERE

@@ -271,6 +271,43 @@ def test_a_word_that_is_no_remotes_name_is_no_folder(
     trap.need_unsprung(asked=False)
 
 
+def by_the_environment(trap: Trap, name: str) -> dict[str, str]:
+    return {"COORDLEDGER_REMOTE": name}
+
+
+def by_the_configuration(trap: Trap, name: str) -> dict[str, str]:
+    trap.configure(**{"coordledger.remote": name})
+    return {}
+
+
+@pytest.mark.parametrize("way", [by_the_environment, by_the_configuration])
+@pytest.mark.parametrize("name", ["team/x", ".hidden/x", "...", "a/../b"])
+def test_a_remembered_name_is_no_folder_where_the_remote_is_missing(
+    trap: Trap, way: Callable[[Trap, str], dict[str, str]], name: str
+) -> None:
+    """As where somebody has removed that remote, or in a clone that never had it."""
+    (trap.path / "a").mkdir()
+    trap.plant(name)
+    environ = trap.env | way(trap, name)
+    with pytest.raises(Failed) as failed:
+        trap.ledger(environ=environ)
+    assert failed.value.code == "no-remote"
+    trap.need_unsprung(asked=False)
+    name = f"./{name}"
+    environ = trap.env | way(trap, name)
+    assert trap.ledger(environ=environ).connection.settings.remote.folder
+
+
+@pytest.mark.parametrize("name", ["origin", "team/x"])
+def test_a_ledger_is_not_founded_in_a_folder_named_like_a_remote(trap: Trap, name: str) -> None:
+    folder = trap.plant(name)
+    trap.configure(**{f"remote.{name}.url": "git@host:ledger.git"})
+    options = ("--agent", OWNER, "--ledger", "second")
+    assert f"./{name}" in trap.run("init", name, *options, code=1)
+    assert not (folder / "refs/coordledger/second").exists()
+    trap.need_unsprung(asked=False)
+
+
 def test_an_empty_url_is_not_the_work_tree(trap: Trap) -> None:
     trap.configure(**{"remote.origin.url": ""})
     with pytest.raises(Failed) as failed:
