@@ -391,13 +391,13 @@ def error(code: str, **data: Any) -> CoordledgerError:
 
 
 def disk_error(fault: OSError) -> CoordledgerError:
-    """What the system says of a file, as an error of ours: io."""
+    """The system's word about a file, as an error of ours: io."""
     what = fault.strerror or type(fault).__name__
     return error("io", why=f"{what}: {fault.filename}" if fault.filename else what)
 
 
 class RuleBroken(Exception):
-    """A record breaks one rule of docs/format.md. Who is to blame, the caller knows."""
+    """A record breaks one rule of docs/format.md. The caller knows which side is to blame."""
 
     def __init__(self, code: str, **data: Any) -> None:
         super().__init__(code)

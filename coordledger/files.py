@@ -25,7 +25,7 @@ def replace(
 ) -> None:
     """Write `beside`, in the same folder, and rename it to `path`. Raises OSError.
 
-    What a crash has left at `beside` is written over; with `exclusive` it is a FileExistsError.
+    A file that is left at `beside` is written over; with `exclusive` it is a FileExistsError.
     `mode` is the file's, whatever the umask. `durable`: it is on the disk when this returns, and
     after a crash before that `path` has the old content or the new.
     """

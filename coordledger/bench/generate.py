@@ -68,18 +68,18 @@ class Packs:
     """Objects on their way into a repository: readable at once, written by thousands."""
 
     def __init__(self, repository: Repository) -> None:
-        self._store = repository
+        self._repository = repository
         self._waiting: Objects = {}
 
     def read(self, oid: str) -> bytes:
-        return self._waiting[oid][1] if oid in self._waiting else self._store.read(oid)
+        return self._waiting[oid][1] if oid in self._waiting else self._repository.read(oid)
 
     def add(self, objects: Objects) -> None:
         self._waiting.update(objects)
 
     def flush(self) -> None:
         """Write what waits."""
-        self._store.write(self._waiting)
+        self._repository.write(self._waiting)
         self._waiting.clear()
 
 

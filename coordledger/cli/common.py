@@ -1,4 +1,4 @@
-"""What all commands share: the common options, the way to a ledger, the form of help.
+"""Shared by all commands: the common options, the way to a ledger, the form of help.
 
 Rules of this file:
 - A common option is accepted before the command and after it; the last one counts.

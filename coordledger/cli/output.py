@@ -1,4 +1,4 @@
-"""What people and scripts see.
+"""The output for people and scripts.
 
 Rules of this file:
 - Results go to stdout; errors, hints, warnings and progress to stderr. With `--json`

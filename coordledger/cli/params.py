@@ -1,4 +1,4 @@
-"""What is typed, turned into values: durations, names, texts, pairs.
+"""Typed words as values: durations, names, texts, pairs.
 
 Rules: a value that cannot be meant is refused here, with the same slug as anywhere else
 and before anything is opened. A duration has a unit: a bare number is refused, as it is
@@ -44,7 +44,7 @@ def _duration(text: str, what: str) -> timedelta | None:
 
 
 def _told(param: click.Parameter | None) -> str:
-    """What a parameter is called where it is typed."""
+    """The name of a parameter where it is typed."""
     if isinstance(param, click.Option):
         return param.opts[-1]
     return param.human_readable_name if param else "ttl"  # a line of a batch has nothing else

@@ -148,9 +148,8 @@ def load(options: Options, environ: Mapping[str, str], git: Git, base: Path | No
     ours = {name.removeprefix(PREFIX): v for name, v in given if name.startswith(PREFIX)}
     chosen = {row.name: _choose(row, options, environ, ours) for row in SETTINGS}
     _need_branch(chosen["branch"], git)
-    remote = address.resolve(chosen["remote"], given, base)
-    if "GIT_ALLOW_PROTOCOL" in environ:
-        remote = remote._replace(more=(*remote.more, "GIT_ALLOW_PROTOCOL"))
+    remembered = not options.remote
+    remote = _resolve(chosen["remote"], given, base, environ, remembered=remembered)
     return Settings(
         **chosen | {"remote": remote},
         path=options.path,
@@ -164,6 +163,36 @@ def load(options: Options, environ: Mapping[str, str], git: Git, base: Path | No
         config_dir=folder,
         cache_dir=cache_dir(environ),
     )
+
+
+def need_same_way(settings: Settings, git: Git, base: Path) -> None:
+    """Git in another repository looks the remote up again, by that one's configuration.
+
+    Raises `Failed`: bad-config, where a push would go elsewhere, or in another way.
+    """
+    remote, environ = settings.remote, settings.environ
+    if remote.folder and remote.plain:
+        return  # an absolute path
+    given = _git_config(git)
+    seen = _resolve(remote.given, given, base, environ)
+    says = _transport_settings(seen, given, environ)
+    if (seen, says) != (remote, settings.transport_settings):
+        why = f"seen from {git.cwd} it has another meaning"
+        raise error("bad-config", key=f"remote {remote.shown}", why=why)
+
+
+def _resolve(
+    remote: str,
+    given: list[tuple[str, str]],
+    base: Path | None,
+    environ: Mapping[str, str],
+    *,
+    remembered: bool = False,
+) -> Address:
+    found = address.resolve(remote, given, base, remembered=remembered)
+    if "GIT_ALLOW_PROTOCOL" in environ:
+        return found._replace(more=(*found.more, "GIT_ALLOW_PROTOCOL"))
+    return found
 
 
 def _choose(

@@ -21,26 +21,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import coordledger  # what is made of its names is imported when it is made
-from coordledger.client import (
-    administration,
-    audit,
-    claiming,
-    heads,
-    mailbox,
-    operations,
-    submitting,
-    waiting,
-)
-from coordledger.client.batch import Batch, land
+from coordledger import client
+from coordledger.client import claiming, operations, submitting, waiting
 from coordledger.client.config import Options
-from coordledger.client.opening import connect, milliseconds_now, silent
+from coordledger.client.opening import connect, silent
 from coordledger.client.operations import Operation, need_channel, need_task
 from coordledger.client.views import Views, agent_of, need_authentic, need_live
+from coordledger.deadline import unix_ms
 from coordledger.errors import error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+    from coordledger.client.batch import Batch
     from coordledger.client.claims import Claim, ClaimResult
     from coordledger.client.opening import Connection
     from coordledger.client.replica import Progress
@@ -87,7 +80,7 @@ class Ledger:
         timeout: timedelta = timedelta(seconds=30),
         offline: bool = False,
         environ: Mapping[str, str] | None = None,
-        clock: Callable[[], int] = milliseconds_now,
+        clock: Callable[[], int] = unix_ms,
         progress: Progress = silent,
     ) -> Self:
         """The ledger of the clone around `path`, or the user's own outside of any.
@@ -150,7 +143,7 @@ class Ledger:
 
         Raises `Integrity`: head-differs; `Failed`: bad-value, gone.
         """
-        heads.compare(self.connection, line)
+        client.heads.compare(self.connection, line)
         return self.head(refresh=False)
 
     def status(self) -> Status:
@@ -262,11 +255,11 @@ class Ledger:
 
         Each stands for itself: one that is refused keeps no other back.
         """
-        batch = Batch()
+        batch = client.batch.Batch()
         yield batch
         if batch.operations:
             self.connection.begin()
-            land(batch, self.connection.writer())
+            client.batch.land(batch, self.connection.writer())
 
     def tasks(self) -> list[Claim]:
         """All tasks: by priority (highest first), then by age; what is done comes last."""
@@ -363,8 +356,8 @@ class Ledger:
         """
         if channel is not None:
             need_channel(channel)
-        end = waiting.end_of(self.connection, wait)
-        return mailbox.read(self.connection, self._views, channel, everything=everything, end=end)
+        both = self.connection, self._views
+        return client.mailbox.read(*both, channel, wait, everything=everything)
 
     def messages(self, channel: str, limit: int | None = None) -> list[Message]:
         """The messages that a channel keeps, oldest first; the newest `limit` of them.
@@ -381,7 +374,7 @@ class Ledger:
 
         Raises `Failed`: not-in-inbox.
         """
-        return mailbox.acknowledge(self.connection, self.connection.settings.need_agent, seqs)
+        return client.mailbox.acknowledge(self.connection, seqs)
 
     # -- agents and policy
 
@@ -396,14 +389,14 @@ class Ledger:
         `admin` makes it an admin. The secret is derived from the master, or `secret`, which then
         has to be on the server too. Raises `Failed`: no-master, not-permitted, bad-agent.
         """
-        return administration.enroll(self.connection, who, admin=admin, secret=secret)
+        return client.administration.enroll(self.connection, who, admin=admin, secret=secret)
 
     def revoke(self, who: str, key: int | None = None) -> list[int]:
         """Revoke the key number `key` of the agent `who`, or every active one; what was revoked.
 
         Raises `Failed`: unknown-agent, bad-key, last-key, not-permitted.
         """
-        return administration.revoke(self.connection, who, key)
+        return client.administration.revoke(self.connection, who, key)
 
     def policy(self, **changes: int) -> dict[str, int]:
         """The policy, after the `changes` (key=value) if there are any (an admin's record).
@@ -411,7 +404,7 @@ class Ledger:
         Raises `Failed`: bad-value, bad-policy, not-permitted.
         """
         if changes:
-            return administration.change_policy(self.connection, changes)
+            return client.administration.change_policy(self.connection, changes)
         return dict(self.connection.read().ledger["policy"])
 
     # -- looking after it
@@ -424,7 +417,7 @@ class Ledger:
         begins there, and a full one if it is to `resume`. Only bringing the copy up to date is
         under the timeout: the rest waits for nobody.
         """
-        return audit.audit(self.connection, full=full, since=since, resume=resume)
+        return client.audit.audit(self.connection, full=full, since=since, resume=resume)
 
     def damage(self) -> Damage | None:
         """Where the remote's history stops being valid; None if it does not.
@@ -432,7 +425,7 @@ class Ledger:
         Records that this copy has adopted are judged again, too: keys may have come since.
         """
         self.connection.begin()
-        return audit.find_damage(self._replica)
+        return client.audit.find_damage(self._replica)
 
     def repair(self, found: Damage) -> Head:
         """Cut the remote back to the last valid record: what follows it is given up.
@@ -442,7 +435,7 @@ class Ledger:
         Raises `Failed`: push-refused, …
         """
         self.connection.begin()
-        audit.repair(self.connection, found)
+        client.audit.repair(self.connection, found)
         return self.head()
 
     def resolve(self) -> list[Settled]:

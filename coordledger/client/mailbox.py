@@ -15,6 +15,7 @@ from coordledger.format.rules.mailbox import MAX_ACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
 
     from coordledger.client.opening import Connection
     from coordledger.client.reports import Message
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
 
 
 def read(
-    connection: Connection, views: Views, channel: str | None, *, everything: bool, end: int
+    connection: Connection,
+    views: Views,
+    channel: str | None,
+    wait: timedelta | None,
+    *,
+    everything: bool,
 ) -> list[Message]:
     """The messages to this agent and in the configured channels, or only those in `channel`; as
-    soon as there are some, at the latest when the clock has reached `end`.
+    soon as there are some, at the latest when `wait` is over.
     """
+    end = waiting.end_of(connection, wait)
     settings = connection.settings
     channels = settings.channels if channel is None else (channel,)
     direct, me = channel is None, settings.need_agent
@@ -38,8 +45,9 @@ def read(
         waiting.until_changed(connection, end)
 
 
-def acknowledge(connection: Connection, agent: str, seqs: Iterable[int]) -> list[int]:
-    """The messages that are acknowledged, sorted. Raises `Failed`: not-in-inbox."""
+def acknowledge(connection: Connection, seqs: Iterable[int]) -> list[int]:
+    """The messages that are acknowledged, sorted. Raises `Failed`: not-in-inbox, no-agent."""
+    agent = connection.settings.need_agent
     state = connection.read()
     wanted = sorted(set(seqs))
     direct = {line["seq"] for line in state.inbox(agent)}

@@ -43,10 +43,6 @@ if TYPE_CHECKING:
     from coordledger.format.state import State
 
 
-def milliseconds_now() -> int:
-    return unix_ms()
-
-
 def _random_hex(count: int) -> str:
     return os.urandom(count).hex()
 
@@ -76,7 +72,7 @@ class Connection:
         repository: Repository,
         git: Git,
         *,
-        clock: Callable[[], int] = milliseconds_now,
+        clock: Callable[[], int] = unix_ms,
         progress: Progress = silent,
         warn: Callable[[str], None] = unheard,
     ) -> None:
@@ -216,9 +212,8 @@ class Connection:
         git = Git(environ, cwd, deadline, options=("-c", here))
         repository = Repository.open(git, path)
         local = LocalState(repository, self.settings.ledger, self.settings.branch)
-        remote = self._remote_from(git)
-        remote.need_same_address()  # not each of the clone's settings is in that one file
-        return Replica(local, remote, git, self._keyring, self.clock, silent)
+        config.need_same_way(self.settings, git, cwd)  # not all that counts is in that one file
+        return Replica(local, self._remote_from(git), git, self._keyring, self.clock, silent)
 
 
 class Surroundings(NamedTuple):
@@ -234,7 +229,7 @@ def connect(
     environ: Mapping[str, str],
     *,
     around: Surroundings | None = None,
-    clock: Callable[[], int] = milliseconds_now,
+    clock: Callable[[], int] = unix_ms,
     progress: Progress = silent,
     warn: Callable[[str], None] = unheard,
 ) -> Connection:

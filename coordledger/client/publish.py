@@ -107,6 +107,7 @@ class DirectPublisher:
         )
         if push.sequenced:
             note_sequenced(replica, says=True)
+        push = push._replace(landed=None)  # the ref's new head is ours: nobody has put it elsewhere
         return conclude(push, replica, tip, run, before, stored=stored)
 
 
@@ -180,7 +181,7 @@ def push_error(push: Push, shown_remote: str) -> CoordledgerError:
         return error("remote-unreachable", remote=shown_remote, why=push.why)
     if push.outcome == LOST and push.locked:
         return error("stale-lock", why=push.why)
-    if push.code:
+    if push.code and push.outcome != LOST:
         kind = Lost if ERRORS[push.code][0] == EXIT_LOST else Failed
         why = f"the server refused: {printable(push.why)}"
         return kind(push.code, why, _hint(push.code, push.why))

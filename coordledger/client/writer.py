@@ -414,9 +414,11 @@ class Writer:
     def _after_won(self, attempt: Attempt, losses: Losses) -> None:
         published = attempt.publication.published
         for write, one in zip(attempt.run, published, strict=True):
-            self._replica.know_as_authentic(one.here)
             _settle_by(write, one)
         self._forget(attempt.run)
+        with contextlib.suppress(CoordledgerError, OSError):  # it has landed, even if this fails
+            for one in published:
+                self._replica.know_as_authentic(one.here)
         self._catch_up(published[-1].seq)
 
     def _after_lost(self, attempt: Attempt, losses: Losses) -> None:
@@ -514,28 +516,33 @@ class Writer:
         self._forget(given_up)
 
     def _give_up_void(self, write: PendingWrite, fault: RuleBroken | CoordledgerError) -> None:
-        """It cannot land; which matters little where its intent cannot land either.
-
-        An intent is dead, too, once the chain has another record in its base's place (after
-        `join --reset`), or the key that has signed it can sign nothing more.
-        """
-        if isinstance(fault, RuleBroken):
-            base = write.intent.base["seq"]
-            is_dead = fault.code == "bad-base" and base <= self._replica.trusted.seq
-        else:
-            is_dead = self._key_has_ended(write.intent, fault)
-        if is_dead:
+        """It cannot land; which matters little where its intent cannot land either."""
+        if self._is_dead(write.intent, fault):
             write.settle(write.reason, VOIDED)
         elif write.recovered and isinstance(fault, Integrity):
             write.outcome = fault
         else:
             write.leave_open(write.reason)
 
+    def _is_dead(self, intent: Intent, fault: RuleBroken | CoordledgerError) -> bool:
+        """Whether `fault`, which an intent's void has met, says that the intent cannot land.
+
+        It cannot once the chain has another record in its base's place (after `join --reset`),
+        or the key that has signed it can sign nothing more.
+        """
+        with contextlib.suppress(
+            CoordledgerError, OSError
+        ):  # of our own copy: then it is not known
+            if isinstance(fault, RuleBroken):
+                return fault.code == "bad-base" and intent.base["seq"] <= self._replica.trusted.seq
+            return self._key_has_ended(intent, fault)
+        return False
+
     def _forget(self, writes: list[PendingWrite]) -> None:
         """Take settled intents out of the journal; an earlier process's are told first."""
         settled = [write.intent for write in writes if write.settled and not write.recovered]
         if settled:
-            with contextlib.suppress(OSError):  # the next write finds out again
+            with contextlib.suppress(CoordledgerError, OSError):  # the next write finds out again
                 self._replica.local.journal.forget(*settled)
 
     def _key_has_ended(self, intent: Intent, fault: CoordledgerError) -> bool:

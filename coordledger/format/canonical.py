@@ -134,7 +134,7 @@ def _with_package() -> Codec:
 
 _SAMPLE: Any = {"b": [0, -7, True, False, None, {}], "a": '"\\/\n\x7f\xe9\U0001f600'}
 _WRITTEN = r'{"a":"\"\\/\n\u007f\u00e9\ud83d\ude00","b":[0,-7,true,false,null,{}]}'
-# What the strict reader itself has to refuse: to write it again and compare may not do.
+# Texts that the strict reader itself has to refuse: to write it again and compare may not do.
 _REFUSED = ("1.0", "NaN", "9007199254740992", '{"a":1,"a":1}')
 
 

@@ -13,7 +13,7 @@ from binascii import a2b_base64, b2a_base64  # base64 around them imports re
 from coordledger.errors import RuleBroken
 from coordledger.format import canonical, records, timestamps
 from coordledger.format.signing import TAG_BYTES, Signed
-from coordledger.hashes import digest
+from coordledger.hashes import digest, is_hex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def envelope(content: bytes, parent: str | None, tree: str) -> bytes:
 
 
 def parse_commit(oid: str, content: bytes) -> Commit:
-    """What `render_commit` would have to have been given to make these bytes.
+    """The commit that `render_commit` would have to be given to make these bytes.
 
     Raises `RuleBroken`: bad-commit, too-large, bad-signature, and those of `canonical.decode`
     and `records.check`.
@@ -148,7 +148,8 @@ def _parse(oid: str, content: bytes, read: Callable[[bytes], Record]) -> Commit:
         tag = a2b_base64(signature.split(b" ")[2], strict_mode=True)
         number = int(seq)
         digest_text = digest.decode("ascii")
-        bytes.fromhex(digest_text)
+        if not is_hex(digest_text.lower(), 64):  # a shallow copy shows it on trust
+            raise ValueError("no digest")
         record = read(payload)
     except (ValueError, IndexError, RecursionError):
         raise RuleBroken("bad-commit", why="it has not the form of a record's commit") from None

@@ -1,4 +1,4 @@
-"""What a field of a record may hold (docs/format.md, sections 3 and 4).
+"""The values that a field of a record may hold (docs/format.md, sections 3 and 4).
 
 A `Rule` says what is wrong with a value, or "" if nothing is. Rules are values that are
 built from each other, so that a kind's shape is a table (`rules`). Each knows one value:

@@ -81,7 +81,7 @@ def apply(state: State, record: Record, seq: int) -> Changes:
 
 
 def admit(state: State, record: Record, now: int) -> None:
-    """What a server adds for a record of this kind (section 10), in the state before it.
+    """Check what a server adds for a record of this kind (section 10), in the state before it.
 
     `now` is the server's clock in milliseconds. Raises `RuleBroken`.
     """

@@ -71,7 +71,7 @@ class Secret:
         return len(tag) == TAG_BYTES and compare_digest(self.sign(payload), tag)
 
     def fingerprint(self, nonce: str, agent: str, key: int) -> str:
-        """What the ledger lists of the key: 64 hexadecimal digits."""
+        """The key as the ledger lists it: 64 hexadecimal digits."""
         return self._mac("coordledger.fingerprint.v1", canonical.encode([nonce, agent, key])).hex()
 
     def derive(self, nonce: str, agent: str, key: int) -> Secret:

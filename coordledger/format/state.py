@@ -52,9 +52,9 @@ def lines_in(content: bytes | None) -> list[bytes]:
 
 
 class State:
-    """What the ledger says at one commit, read from its tree as it is asked for.
+    """The ledger as it stands at one commit, read from its tree as it is asked for.
 
-    The lines are given as they stand in the file, as values: nobody changes them.
+    The lines are given as they stand in the file, as values: no caller changes them.
     """
 
     def __init__(self, tree: Tree) -> None:

@@ -1,7 +1,7 @@
 """The one form of a time (docs/format.md, section 3) <-> milliseconds since 1970.
 
 Inside coordledger a moment is an int of milliseconds (UTC), a span an int of
-milliseconds too unless its name says seconds. Nobody reads a clock here.
+milliseconds too unless its name says seconds. No clock is read here.
 
 The standard library's calendar does the work, called at its C module where there is one:
 the module around it imports more than that.

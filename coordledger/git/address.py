@@ -9,9 +9,10 @@ Rules, all of them git's (its remote.c, connect.c and transport.c):
 - A push goes to each `pushurl`; where there is none, to each URL that `pushInsteadOf` rewrites;
   where there is none either, to each URL. A fetch comes from the first URL alone.
 
-One rule is stricter than git's: a word without a slash that is no remote's name is nowhere.
-git takes it for a path. A repository's configuration can name commands, which git runs when
-it opens the repository; so no folder that somebody has committed may take a remote's place.
+One rule is stricter than git's: a word without a slash that is no remote's name is nowhere, and
+so is a path that was remembered and does not begin as one (`team/x`). git takes both for paths.
+A repository's configuration can name commands, which git runs when it opens the repository; so
+no folder that somebody has committed may take the place of a remote that is there no more.
 
 Nothing here runs git; of the file system it is only asked whether a path is a directory.
 """
@@ -33,7 +34,7 @@ _SCHEMES = {"file": FOLDER, "http": HTTP, "https": HTTP} | dict.fromkeys(
     ("ssh", "git+ssh", "ssh+git"), SSH
 )
 _HELPER = re.compile(r"([a-zA-Z0-9][a-zA-Z0-9+.-]*)?::")
-# What a remote can say beside its URL without changing where a push goes, and how.
+# A remote can have these beside its URL without changing where a push goes, and how.
 _HARMLESS = {"url", "fetch", "tagopt", "prune", "prunetags", "mirror", "push", "gh-resolved"}
 
 
@@ -71,7 +72,7 @@ class Address(NamedTuple):
 
     @property
     def argument(self) -> str:
-        """What git is given: a path that depends on nothing, where that says all."""
+        """The word that git is given: a path that depends on nothing, where that says all."""
         return self.folder if self.folder and self.plain else self.given
 
     @property
@@ -99,9 +100,16 @@ class Address(NamedTuple):
         return self.given
 
 
-def resolve(given: str, config: Iterable[tuple[str, str]], base: Path | None) -> Address:
+def resolve(
+    given: str,
+    config: Iterable[tuple[str, str]],
+    base: Path | None,
+    *,
+    remembered: bool = False,
+) -> Address:
     """`config` has the names and values of git's configuration, in its order. Relative paths
-    are seen from `base`; None outside of any repository, where they lead nowhere.
+    are seen from `base`; None outside of any repository, where they lead nowhere. `remembered`:
+    nobody has just typed it.
     """
     config = list(config)
     settings = _settings(given, config)
@@ -110,6 +118,8 @@ def resolve(given: str, config: Iterable[tuple[str, str]], base: Path | None) ->
     reads = [_rewritten(url, config, "insteadof", url) for url in urls or [given]]
     kind = OTHER if any(key == "vcs" for key, _ in settings) else kind_of(reads[0])
     is_word = not re.search("[/:]", given) and given not in (".", "..")
+    if remembered and kind == FOLDER:
+        is_word = not re.match(r"/|~|\.\.?(/|$)|file://", given)
     # An empty URL resets the list for some of git's versions.
     if "" in urls or (name is None and is_word and reads[0] == given):
         kind = NOWHERE
@@ -173,7 +183,7 @@ def _others(given: str, config: list[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def _settings(name: str, config: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """What is configured of the remote of that name: keys and values."""
+    """The configuration of the remote of that name: keys and values."""
     if name.startswith("/"):
         return []
     parts = [(key.rpartition("."), value) for key, value in config]

@@ -1,7 +1,7 @@
 """git's smart HTTP (gitprotocol-http(5)), on a connection that is kept.
 
 Rules: it does what git does where nothing is configured, and nothing else: no redirect, no
-proxy, no cookie. What it does not understand it leaves to git (`Unsent`). Nothing is sent
+proxy, no cookie. It leaves to git what it does not understand (`Unsent`). Nothing is sent
 twice, but for what a 401 says "has not been applied" (RFC 9110, 15.5.2): a push that
 was sent ends with a whole report, or as `Unknown`. Passwords come from `git credential`
 and go into the one header. Every wait ends at git's deadline; answers are bounded.
@@ -47,9 +47,9 @@ _FAULTS = (
     OSError,
     HTTPException,
     Failed,
-    ValueError,
+    ValueError,  # odd hosts
     ProtocolError,
-)  # ValueError: odd hosts
+)
 
 
 class Unsent(Exception):
@@ -247,7 +247,7 @@ class SmartHttp:
 
 
 class _Reader(io.RawIOBase):
-    """What `HTTPResponse` reads from: a socket of which every read ends at the deadline."""
+    """The file that `HTTPResponse` reads: a socket of which every read ends at the deadline."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock, self._deadline = sock, deadline

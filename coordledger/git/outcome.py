@@ -34,6 +34,8 @@ _RACES = (
     "needs force",
 )
 _COMPLETE = ("[remote rejected]", "[rejected]", "[no match]")
+# With it no ref should have moved: a server that says "ok" of one contradicts itself.
+_NOT_UNPACKED = "remote unpack failed: "
 
 
 class Push(NamedTuple):
@@ -52,7 +54,7 @@ class Push(NamedTuple):
 
 
 class PushPayload(NamedTuple):
-    """What a push brings, and what is to be done here on its way.
+    """The objects that a push brings, and what is to be done here on its way.
 
     `pack()` gives a pack of what is new there. `ready()` is called before anything is sent,
     maybe while the remote's program starts; it may raise OSError or `Integrity`. `store()`
@@ -70,10 +72,12 @@ def from_report(report: Report, ref: str, errors: str = "") -> Push:
     """How the push of `ref` ended, of which receive-pack made a report; `errors` it printed."""
     if ref not in report.refs:
         return Push(UNKNOWN, "the report says nothing of the ref")
-    reason, printed = report.refs[ref], report.printed.splitlines()
-    if reason is None:
-        return _won(printed)
-    return _refusal(reason, printed, errors + report.printed)
+    reason, printed = report.refs[ref], report.printed.split("\n")
+    if reason is not None:
+        return _refusal(reason, printed, errors + report.printed)
+    if report.unpacked != "ok":
+        return Push(UNKNOWN, f"{_NOT_UNPACKED}{report.unpacked}")
+    return _won(printed)
 
 
 def from_porcelain(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
@@ -81,8 +85,8 @@ def from_porcelain(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
 
     `sent`: git may have begun to send it.
     """
-    printed = [line.strip() for line in ran.err.splitlines()]
-    printed = [line.removeprefix("remote:").strip() for line in printed if line[:7] == "remote:"]
+    errors = [line.strip() for line in ran.err.split("\n")]
+    printed = [line.removeprefix("remote:").strip() for line in errors if line[:7] == "remote:"]
     for line in ran.out.splitlines():
         flag, _, rest = line.partition("\t")
         names, _, summary = rest.partition("\t")
@@ -90,6 +94,8 @@ def from_porcelain(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
         if not (names.endswith(f":{ref}") or (new and names.startswith(f"{new}:"))):
             continue
         if flag in (" ", "*", "+", "-", "="):
+            if any(line.startswith(f"error: {_NOT_UNPACKED}") for line in errors):
+                return Push(UNKNOWN, ran.why())
             # The remote has it; whatever went wrong afterwards cannot undo that.
             return _won(printed)
         reason = summary.partition("(")[2].rpartition(")")[0] or summary
@@ -111,9 +117,10 @@ def _refusal(reason: str, printed: list[str], errors: str) -> Push:
     refused = next((one for one in given if isinstance(one, Refused)), None)
     code, commit = (refused.code, refused.commit) if refused else ("", "")
     sequenced = SEQUENCED in given
-    # What is there already has landed by another way: to be looked for, as after a lost race.
+    # A record that is there already has landed by another way: as after a lost race, look for it.
     if code in ("not-fast-forward", "replayed") or any(text in reason for text in _RACES):
-        return Push(LOST, reason, locked=".lock': File exists" in errors, sequenced=sequenced)
+        locked = ".lock': File exists" in errors
+        return Push(LOST, reason, code, locked=locked, sequenced=sequenced)
     why = refused.message if refused else ""
     why = why or next((line for line in printed if line), "") or reason
     return Push(REFUSED, why, code, blamed=commit, sequenced=sequenced)

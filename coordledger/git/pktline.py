@@ -1,8 +1,8 @@
 """pkt-lines (gitprotocol-common(5)): git's frames on the wire, as bytes and values.
 
-Rules: the one codec, for what we ask of a server and for what git asks of a hook. What is cut
-off or has an impossible length is an error; a packet's end of line is part of it. The hooks
-import this: it imports nothing.
+Rules: the one codec, for what we ask of a server and for what git asks of a hook. A packet that
+is cut off or has an impossible length is an error; a packet's end of line is part of it. The
+hooks import this: it imports nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
 class ProtocolError(Exception):
-    """What came is not what the protocol says."""
+    """The bytes that came are not what the protocol says."""
 
 
 def encode(data: bytes) -> bytes:
@@ -58,7 +58,7 @@ def read(take: Callable[[int], bytes], limit: int) -> list[bytes]:
 
 
 def _length(head: bytes, seen: bytes) -> int:
-    """What the four bytes say, 0 for a flush; `seen` is what is shown where they are no length."""
+    """The length in the four bytes, 0 for a flush; where they are none, `seen` is shown."""
     if len(head) != 4 or not _HEX.issuperset(head):  # int() takes more for digits
         raise ProtocolError(seen.decode("utf-8", "replace") or "the packets end early")
     length = int(head, 16)

@@ -2,7 +2,7 @@
 
 Rules: every call ends: by itself, or killed with all its children when the deadline
 has passed. No prompt, no hook of the user's, messages in English (they are parsed).
-What a program prints is returned, never shown. A server's program on this machine
+The output of a program is returned, never shown. A server's program on this machine
 (`Service`) is told nothing of the repository that it is called from, as git does it.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ENDING = 2.0  # seconds that git gets to clean up after it was asked to stop
 
-# What git adds below ssh's own reason.
+# Lines that git adds below ssh's own reason.
 _UNINFORMATIVE = (
     "fatal: Could not read from remote repository.",
     "Please make sure you have the correct access rights",
@@ -40,7 +40,7 @@ _INFORMATIVE = ("fatal:", "FATAL:", "error:", "ssh:")  # the second is gitolite'
 
 
 class Ran(NamedTuple):
-    """What a program left behind."""
+    """The end of a program: its exit code, and what it has printed."""
 
     code: int
     out: str
@@ -60,11 +60,11 @@ class Ran(NamedTuple):
 # A partial clone asks no remote for an object that is missing; the second is for git < 2.44.
 NO_REMOTE = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
 
-# What git takes out of the environment of a server's program that it starts itself, beside
+# Names that git takes out of the environment of a server's program that it starts itself, beside
 # what names the repository's parts (those are taken out for all of git's programs).
 _ABOUT_HERE = ("GIT_DIR", "GIT_NO_REPLACE_OBJECTS", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT")
 
-# What git tells its hooks and aliases about one repository: not for another one.
+# By these git tells its hooks and aliases about one repository: not for another one.
 _LOCAL = frozenset(
     f"GIT_{name}"
     for name in (
@@ -199,7 +199,7 @@ class Git:
         return Service(process, self.deadline)
 
     def output(self, *args: str) -> str:
-        """What `git ARGS` prints. Raises `Failed`: git-failed, no-git, timeout."""
+        """The output of `git ARGS`. Raises `Failed`: git-failed, no-git, timeout."""
         ran = self.run(*args)
         if ran.code:
             raise error("git-failed", why=ran.why())
@@ -228,7 +228,7 @@ class Service:
             _end(self._process)
 
     def read(self) -> bytes:
-        """What it has printed since; nothing if it has ended. Raises `Failed`: timeout."""
+        """The bytes that it has printed since; none if it has ended. Raises `Failed`: timeout."""
         out = self._process.stdout
         poll = select.poll()  # `select` itself takes no high numbers
         if out is not None:

@@ -1,8 +1,8 @@
-"""What a push looks like on the wire: what git's receive-pack and its client say, as values.
+"""A push on the wire: the words of git's receive-pack and of its client, as values.
 
 Rules: pure; bytes in, values out; no process, no socket, no deadline. Only what a push of
 single refs needs: the advertisement of receive-pack, the request, the report (git's
-gitprotocol-pack(5) and gitprotocol-common(5)). What the server says is parsed strictly:
+gitprotocol-pack(5) and gitprotocol-common(5)). The server's words are parsed strictly:
 a report that is cut off or odd is no report.
 """
 
@@ -32,7 +32,7 @@ class Advertisement(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What became of a push: per ref None or why not, and what the hooks printed."""
+    """The end of a push: per ref None or why not, and what the hooks printed."""
 
     unpacked: str
     refs: dict[str, str | None]
@@ -73,7 +73,7 @@ def service_advertisement(answer: bytes, service: str) -> Advertisement:
 def request(
     advertised: Advertisement, moves: list[tuple[str | None, str | None, str]], pack: bytes
 ) -> bytes:
-    """What asks for `moves` (old, new, ref; None: does not exist), with the objects in `pack`."""
+    """The request for `moves` (old, new, ref; None: does not exist), with the objects in `pack`."""
     width = LENGTHS.get(advertised.algo, LENGTHS["sha1"])
     asked = [c for c in _ASKED if c in advertised.capabilities]
     asked += [c for c in advertised.capabilities if c.startswith("object-format=")]
@@ -97,6 +97,8 @@ def report(answer: bytes, advertised: Advertisement) -> Report:
     for line in map(_text, packets):
         word, _, rest = line.rstrip("\n").partition(" ")
         name, _, why = rest.partition(" ")
+        if word in ("ok", "ng") and name in refs:
+            raise ProtocolError("the report speaks of a ref twice")
         if word == "unpack":
             unpacked = rest
         elif word == "ok":

@@ -58,7 +58,7 @@ def push(
 
 
 def _advertisement(service: Service) -> Advertisement:
-    """What the program begins with. Raises `ProtocolError`; `Failed`: timeout."""
+    """The words with which the program begins. Raises `ProtocolError`; `Failed`: timeout."""
     packets: list[bytes] = []
     rest = b""
     while True:

@@ -9,7 +9,7 @@ Rules of this file:
 - `move` is git's own compare-and-swap, and brings the ref to the disk.
 - The hooks import this: dulwich is imported late, and neither os nor typing is.
 
-What may be written to which ref is not decided here.
+It does not decide what may be written to which ref.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Refs:
             self._by_dulwich(lambda refs: refs.set_if_equals(ref, None, oid.encode("ascii")))
 
     def _by_dulwich(self, act: Callable[[Any], _T]) -> _T:
-        """What `act` says of dulwich's container of the refs. Raises `FileExistsError`."""
+        """The result of `act` on dulwich's container of the refs. Raises `FileExistsError`."""
         import errno  # noqa: PLC0415 - here and below: most processes need none of it
 
         from dulwich.file import FileLocked  # noqa: PLC0415

@@ -58,19 +58,6 @@ class Remote:
             self._http = SmartHttp(self._git, url, ca_file)
         return self._http
 
-    def need_same_address(self) -> None:
-        """Git looks a remote's name up again, and takes a name that it does not know for a path.
-
-        Raises `Failed`: bad-config, if this repository's configuration has another one there.
-        """
-        address = self.address
-        if address.argument != address.name or not address.opens_folders:
-            return  # a path, which is the same everywhere, or `_run` sees to it
-        seen = self._git.run("ls-remote", "--get-url", "--", address.name).out
-        if seen.removesuffix("\n") != address.url:
-            why = "this repository has another remote of that name"
-            raise error("bad-config", key=f"remote.{address.name}.url", why=why)
-
     def _run(self, *args: str, hooks: str | None = os.devnull) -> Ran:
         """As `Git.run`, of a command that speaks to the remote; one that is no folder of this
         machine is never looked for in one.

@@ -132,8 +132,8 @@ class Repository:
         reader = self._objects_here()
         for _ in range(2):  # git may have been killed, which says nothing of the object
             with contextlib.suppress(RuleBroken):
-                if loose := reader.find_loose(oid):
-                    return loose[2]
+                if stored := reader.find_loose(oid):
+                    return stored[2]
                 if packed := reader.find_by_git(oid):
                     return self._checked(packed)
                 break

@@ -1,8 +1,8 @@
 """Trees of git as values: read lazily by id, changed without touching anything.
 
 Rules: an object's id is computed here from its bytes, never asked for; `update` gives
-the tree after the changes with the objects that are new, and writes nothing. What is kept
-at hand counts for the id that it was read or made under and for no other: it may be
+the tree after the changes with the objects that are new, and writes nothing. A value that is
+kept at hand counts for the id that it was read or made under and for no other: it may be
 missing, never wrong. It knows no ledger: paths and bytes only. Object ids are hexadecimal;
 "sha1" or "sha256" is the repository's object format.
 """
@@ -165,7 +165,7 @@ class Tree:
         return None if file is None else file.content
 
     def value(self, path: str, parse: Callable[[bytes], Any]) -> Any:
-        """What `parse` makes of a file's content, or None. One parser for each path; nobody
+        """The value that `parse` makes of a file, or None. One parser for each path; no caller
         changes what comes out: it is given again for as long as the file is the same.
         """
         file = self._file(path)

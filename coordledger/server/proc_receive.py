@@ -144,13 +144,13 @@ def answer_commands(
     asked: bool,
 ) -> None:
     """Land the commands and report them to receive-pack, one after the other."""
-    refs = [ref for _, ref in commands]
+    twice = _twice([ref for _, ref in commands])
     for command in commands:
         new, ref = command
         why = ""
         if atomic:  # git could take the other refs back, and not what has landed here
             why = "an atomic push cannot be sequenced"
-        elif refs.count(ref) > 1:
+        elif ref in twice:
             why = "a ref stands twice in the list"
         outcome: Outcome | Unknown
         if why:
@@ -167,6 +167,14 @@ def answer_commands(
         out.flush()
     out.write(FLUSH)
     out.flush()
+
+
+def _twice(refs: list[str]) -> set[str]:
+    """Those that stand in the list more than once: a push may have a hundred thousand."""
+    seen, twice = set[str](), set[str]()
+    for ref in refs:
+        (twice if ref in seen else seen).add(ref)
+    return twice
 
 
 # -- the program

@@ -225,9 +225,12 @@ def _first(settings: Settings, max_skew: int) -> First:
 def _init_in_repository(
     options: Options, environ: Mapping[str, str], target: str, max_skew: int
 ) -> Founded:
-    around = surroundings(options, environ)
+    around = surroundings(options._replace(remote=target), environ)
     settings, clone, _ = around
     agent = settings.need_agent
+    if settings.remote.name:
+        why = f"a remote of this clone has that name: give its URL, or the folder as ./{target}"
+        raise error("bad-value", what=target, why=why)
     if settings.branch:
         why = "for hosts without hooks: the hook guards refs/coordledger/* alone"
         raise error("bad-value", what="--branch", why=why)

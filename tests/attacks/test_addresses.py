@@ -271,6 +271,43 @@ def test_a_word_that_is_no_remotes_name_is_no_folder(
     trap.need_unsprung(asked=False)
 
 
+def by_the_environment(trap: Trap, name: str) -> dict[str, str]:
+    return {"COORDLEDGER_REMOTE": name}
+
+
+def by_the_configuration(trap: Trap, name: str) -> dict[str, str]:
+    trap.configure(**{"coordledger.remote": name})
+    return {}
+
+
+@pytest.mark.parametrize("way", [by_the_environment, by_the_configuration])
+@pytest.mark.parametrize("name", ["team/x", ".hidden/x", "...", "a/../b"])
+def test_a_remembered_name_is_no_folder_where_the_remote_is_missing(
+    trap: Trap, way: Callable[[Trap, str], dict[str, str]], name: str
+) -> None:
+    """As where somebody has removed that remote, or in a clone that never had it."""
+    (trap.path / "a").mkdir()
+    trap.plant(name)
+    environ = trap.env | way(trap, name)
+    with pytest.raises(Failed) as failed:
+        trap.ledger(environ=environ)
+    assert failed.value.code == "no-remote"
+    trap.need_unsprung(asked=False)
+    name = f"./{name}"
+    environ = trap.env | way(trap, name)
+    assert trap.ledger(environ=environ).connection.settings.remote.folder
+
+
+@pytest.mark.parametrize("name", ["origin", "team/x"])
+def test_a_ledger_is_not_founded_in_a_folder_named_like_a_remote(trap: Trap, name: str) -> None:
+    folder = trap.plant(name)
+    trap.configure(**{f"remote.{name}.url": "git@host:ledger.git"})
+    options = ("--agent", OWNER, "--ledger", "second")
+    assert f"./{name}" in trap.run("init", name, *options, code=1)
+    assert not (folder / "refs/coordledger/second").exists()
+    trap.need_unsprung(asked=False)
+
+
 def test_an_empty_url_is_not_the_work_tree(trap: Trap) -> None:
     trap.configure(**{"remote.origin.url": ""})
     with pytest.raises(Failed) as failed:
@@ -295,11 +332,9 @@ def test_no_master_and_no_line_comes_from_a_folder_named_like_the_url(
 
 
 @pytest.mark.parametrize("allowed", [None, "ssh:file"], ids=["", "protocols allowed"])
-@pytest.mark.parametrize(
-    ("url", "code"), [("git@host:ledger.git", "remote-unreachable"), ("{remote}", "bad-config")]
-)
+@pytest.mark.parametrize("url", ["git@host:ledger.git", "{remote}"])
 def test_the_shared_copy_never_takes_the_remotes_name_for_a_folder(
-    trap: Trap, tmp_path: Path, url: str, code: str, allowed: str | None
+    trap: Trap, tmp_path: Path, url: str, allowed: str | None
 ) -> None:
     """It sees the clone's common configuration, and not that of one work tree."""
     trap.plant("origin")
@@ -311,11 +346,38 @@ def test_the_shared_copy_never_takes_the_remotes_name_for_a_folder(
     ledger = trap.ledger(environ=trap.env | ({"GIT_ALLOW_PROTOCOL": allowed} if allowed else {}))
     assert ledger.claim(trap.path.parent.name).won
     with pytest.raises(Failed) as failed:
-        copy = ledger.connection._shared_copy(tmp_path / "copy", Deadline(20))
-        copy.remote.push(LEDGER_REF, None, None)
-        copy.remote.head(LEDGER_REF)
-    assert failed.value.code == code
+        ledger.connection._shared_copy(tmp_path / "copy", Deadline(20))
+    assert failed.value.code == "bad-config"
     trap.need_unsprung(asked="@" in url)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"url.elsewhere:.insteadOf": "host:"},
+        {"url.elsewhere:.pushInsteadOf": "host:"},
+        {"remote.origin.pushurl": "elsewhere:ledger.git"},
+        {"remote.origin.url": "elsewhere:ledger.git"},
+        {"remote.origin.receivepack": "elsewhere"},
+        {"core.sshCommand": "elsewhere"},
+    ],
+    ids="".join,
+)
+def test_the_shared_copy_goes_the_clones_way_or_none(
+    trap: Trap, tmp_path: Path, rule: dict[str, str]
+) -> None:
+    """A rule for one clone's place holds for no other repository."""
+    trap.url_of_origin("host:ledger.git")
+    trap.ledger().connection._shared_copy(tmp_path / "copy", Deadline(20))
+    here = tmp_path / "gitconfig"
+    for key, value in rule.items():
+        trap.fleet.git("config", "--file", here.with_name("rule"), key, value)
+    trap.fleet.git("config", "--file", here, f"includeIf.gitdir:{trap.path}/.path", "rule")
+    env = {name: value for name, value in trap.env.items() if name != "GIT_CONFIG_NOSYSTEM"}
+    ledger = trap.ledger(environ=env | {"GIT_CONFIG_GLOBAL": str(here)})
+    with pytest.raises(Failed) as failed:
+        ledger.connection._shared_copy(tmp_path / "copy", Deadline(20))
+    assert failed.value.code == "bad-config"
 
 
 # -- what is a path is one

@@ -191,6 +191,14 @@ def test_no_hook_of_a_clone_runs_and_no_setting_of_it_matters(
     before = seen(story, story.clone("carol"))
     assert seen(story, copy) == before
     assert opened(story, copy, "carol").claim("with-hooks").won
+    # What has to be fetched comes alone, and moves refs without a word.
+    assert story.ledger("bob").claim("meanwhile").won
+    story.git("tag", "planted", LEDGER_REF)
+    try:
+        assert opened(story, copy, "carol").show("meanwhile").agent == "bob"
+        assert "planted" not in story.git("tag", cwd=copy)
+    finally:
+        story.git("tag", "-d", "planted")
     assert not ran.exists()
 
 

@@ -250,12 +250,13 @@ def test_a_state_that_a_shallow_copy_took_on_trust_is_shown_harmless(
         (b"[" * 200_000, None),
         (b"\xff\xfe", None),
         (b"policy", None),
+        (b"other", None),
         (None, None),
         (b"", b"-5"),
         (b"", b"99999999999"),
         (b"", b"9" * 30),
     ],
-    ids=["cut", "array", "deep", "no text", "policy", "none", "negative", "far", "beyond"],
+    ids=["cut", "array", "deep", "no text", "policy", "other", "none", "negative", "far", "beyond"],
 )
 def test_a_shallow_copy_takes_no_nonsense_for_a_ledger(
     noisy: Fleet,
@@ -265,9 +266,11 @@ def test_a_shallow_copy_takes_no_nonsense_for_a_ledger(
     content: bytes | None,
     seq: bytes | None,
 ) -> None:
+    ledger = attacker.stand(attacker.tip).state.ledger
     if content == b"policy":
-        ledger = attacker.stand(attacker.tip).state.ledger
         content = line(ledger | {"policy": ledger["policy"] | {"max_ttl": ESCAPES}})
+    elif content == b"other":
+        content = line(ledger | {"ledger": "0" * 32})
     changes = {} if seq else {"ledger.json": content}
     server = evil_server(noisy, attacker, f"odd-{tmp_path.name}", changes)
     if seq:

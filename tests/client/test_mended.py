@@ -122,6 +122,10 @@ def test_a_claim_that_was_adopted_before_the_keys_came_passes_no_gate(host: Hook
         assert blind.show("stolen").verdict == "invalid"
         assert refusal(lambda: blind.require("stolen")) == "bad-signature"
         assert refusal(lambda: blind.require("stolen", trust_server=True)) == "bad-signature"
+        audit = blind.audit(full=True)
+        assert audit.verdicts == {"authentic": 1, "invalid": 1}
+        [problem] = audit.problems
+        assert (problem["seq"], problem["code"]) == (1, "bad-signature")
 
 
 def test_a_ledger_is_not_founded_whose_owners_secret_cannot_be_kept(

@@ -374,6 +374,22 @@ def test_what_a_key_has_signed_that_is_revoked_is_void_by_that(
     bob.close()
 
 
+def test_what_a_key_has_signed_whose_secret_is_gone_stays_open(
+    server: MemoryServer, tmp_path: Path, env: dict[str, str]
+) -> None:
+    """The key is valid, and the bytes that are under way may land."""
+    bob = MemoryClient(server, tmp_path / "bob.git", env, "bob")
+    op = leave_open(server, bob)
+    bob.secrets["bob"] = []
+    [intent] = bob.writer.resolve()
+    assert (intent.op, intent.outcome) == (op, "open")
+    assert [left.op for left in bob.intents()] == [op]
+    server.deliver()
+    [settled] = bob.writer.resolve()
+    assert (settled.op, settled.outcome) == (op, "landed")
+    bob.close()
+
+
 def test_after_a_reset_to_an_older_copy_an_intent_above_it_stays_open_and_stops_nobody(
     server: MemoryServer, client: MemoryClient
 ) -> None:
@@ -709,3 +725,24 @@ def test_an_answer_that_does_not_say_where_it_landed_is_no_answer(
     assert len(sequenced.pushes) == 1
     assert published.oid == sequenced.ledger.head.oid
     sequenced.ops()
+
+
+def without_its_folder(client: MemoryClient) -> None:
+    folder = client.local.folder
+    folder.rename(folder.with_name("away"))
+    folder.write_bytes(b"")
+
+
+def with_a_damaged_journal(client: MemoryClient) -> None:
+    for path in (client.local.folder / "intents").iterdir():
+        path.write_bytes(b"nonsense")
+
+
+@pytest.mark.parametrize("damaged", [without_its_folder, with_a_damaged_journal])
+def test_what_has_landed_is_told_although_the_copy_is_damaged_meanwhile(
+    server: MemoryServer, client: MemoryClient, damaged: Callable[[MemoryClient], None]
+) -> None:
+    server.plan.append(after(lambda: damaged(client)))
+    published = client.writer.write(CLAIM.what, CLAIM.build)
+    assert isinstance(published, Published)
+    assert server.records[published.seq]["kind"] == "claim"

@@ -204,6 +204,37 @@ class TestJudgingMany:
             list(judge_all(fleet.fresh_verifier(), commits()))
 
 
+class TestFollowing:
+    def test_it_steps_onto_a_later_head_and_knows_what_lies_between(self):
+        fleet, _ = everything()
+        last = len(fleet.log) - 1
+        for seq in range(len(fleet.log)):
+            chain = fleet.verifier_at(seq + 1)
+            assert chain.follow(fleet.head)
+            assert (chain.head.oid, chain.state.tree.root) == (fleet.head.oid, fleet.head.tree)
+            assert [chain.at(n).oid for n in range(last + 1)] == [oid for oid, _ in fleet.log]
+
+    def test_it_stays_where_the_head_is_of_another_history(self):
+        fleet, _ = everything()
+        other = fleet.at(len(fleet.log) - 1)
+        other.put("bob", "void", key=2)
+        store = fleet.store | other.store
+        for head in (other.head, other.at(len(other.log) - 1).head):
+            chain = Chain(store.__getitem__, fleet.ring, fleet.head, fleet.algo)
+            assert not chain.follow(head)
+            assert chain.head.oid == fleet.head.oid
+            assert [chain.at(n).oid for n in range(len(fleet.log))] == [oid for oid, _ in fleet.log]
+
+    def test_it_stays_where_a_commit_between_is_missing(self):
+        fleet, _ = everything()
+        store = dict(fleet.store)
+        del store[fleet.log[-2][0]]
+        head = parse_commit(*fleet.log[0])
+        chain = Chain(store.__getitem__, fleet.ring, head, fleet.algo)
+        assert not chain.follow(fleet.head)
+        assert chain.head.oid == head.oid
+
+
 # -- nobody without the secret
 
 

@@ -198,6 +198,8 @@ WITHOUT_FORM = {
     "two trailers": CONTENT[: CONTENT.index(b"Coordledger-Digest")],
     "a seq that is no number": replaced(b"Seq: 2", b"Seq: two"),
     "a digest that is not hexadecimal": CONTENT[:-2] + b"z\n",
+    "a digest that is too short": CONTENT[:-2] + b"\n",
+    "a digest with a vertical tab in it": CONTENT[:-3] + b"\v" + CONTENT[-3:],
     "a header that is not ASCII": replaced(b"bob/s1", "bób/s1".encode()),
     "one line of header": b"tree x" + CONTENT[CONTENT.index(b"\n\n") :],
     "a date that is no number": replaced(b" +0000\n\n", b"x +0000\n\n"),

@@ -192,6 +192,19 @@ def test_a_word_that_is_no_remotes_name_is_nowhere(tmp_path: Path) -> None:
     assert (ruled.kind, ruled.url) == (HTTP, "https://h/")
 
 
+def test_a_remembered_path_begins_as_one(tmp_path: Path) -> None:
+    (tmp_path / "sub/x").mkdir(parents=True)
+    for path in ("sub/x", "sub/", ".sub/x", "..."):
+        assert resolve(path, [], tmp_path, remembered=True).kind == NOWHERE
+        named = [(f"remote.{path}.url", "https://h/p")]
+        assert resolve(path, named, tmp_path, remembered=True).kind == HTTP
+    paths = ("./sub/x", "../x", ".", "..", "/srv/x", "~/x", "file:///srv/x", "git@host:p", "a:b/c")
+    for path in paths:
+        assert resolve(path, [], tmp_path, remembered=True) == resolve(path, [], tmp_path)
+    ruled = resolve("al/x", [("url./srv/.insteadof", "al/")], tmp_path, remembered=True)
+    assert (ruled.kind, ruled.url) == (FOLDER, "/srv/x")
+
+
 def test_a_path_is_seen_from_the_base_and_given_to_git_as_a_whole(tmp_path: Path) -> None:
     (tmp_path / "sub/x").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "sub")

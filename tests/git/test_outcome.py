@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, WON, from_report
+from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, WON, from_porcelain, from_report
+from coordledger.git.process import Ran
 from coordledger.git.push_protocol import Report
 
 REF = "refs/coordledger/main"
@@ -17,6 +18,15 @@ def report(reason: str | None, *printed: str) -> Report:
 
 def test_a_ref_that_the_report_leaves_out_has_an_unknown_outcome() -> None:
     assert from_report(report(None), "refs/coordledger/other").outcome == UNKNOWN
+
+
+def test_a_server_that_has_unpacked_nothing_has_moved_no_ref() -> None:
+    said = Report("index-pack abnormal exit", {REF: None}, "")
+    assert from_report(said, REF).outcome == UNKNOWN
+    line = f"*\t{ONE}:{REF}\t[new reference]\n"
+    err = "error: remote unpack failed: index-pack abnormal exit\n"
+    assert from_porcelain(Ran(1, line, err), REF, ONE, sent=True).outcome == UNKNOWN
+    assert from_porcelain(Ran(1, line, f"remote: {err}"), REF, ONE, sent=True).outcome == WON
 
 
 def test_what_the_hook_says_of_a_push_that_landed_is_read() -> None:
@@ -41,7 +51,19 @@ def test_a_race_that_git_tells_of_is_lost(reason: str) -> None:
 @pytest.mark.parametrize("code", ["not-fast-forward", "replayed"])
 def test_a_refusal_that_means_a_race_is_lost(code: str) -> None:
     line = f"coordledger: refused {ONE[:12]}: {code}: too late"
-    assert from_report(report("pre-receive hook declined", line), REF).outcome == LOST
+    push = from_report(report("pre-receive hook declined", line), REF)
+    assert (push.outcome, push.code) == (LOST, code)
+
+
+@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+def test_an_answer_is_a_whole_line_and_no_part_of_what_another_hook_prints(end: str) -> None:
+    """Such a hook may print the names of others' branches, or the subjects of their commits."""
+    line = f"newest: fix{end}coordledger: sequenced"
+    assert not from_report(report(None, line), REF).sequenced
+    err = f"remote: newest: fix{end}remote: coordledger: sequenced\n"
+    ran = Ran(0, f"*\t{ONE}:{REF}\t[new reference]\n", err)
+    push = from_porcelain(ran, REF, ONE, sent=True)
+    assert (push.outcome, push.sequenced) == (WON, False)
 
 
 def test_a_refusal_has_the_hooks_words_or_the_first_of_the_servers_or_gits() -> None:

@@ -169,6 +169,8 @@ def test_a_report_that_is_cut_off_is_none(inner: bytes, there: Advertisement) ->
         banded(FLUSH),
         banded(report(f"ok {REF}")),  # not a word on the pack
         banded(report("unpack", f"ok {REF}")),
+        banded(report("unpack ok", f"ok {REF}", f"ng {REF} hook declined")),
+        banded(report("unpack ok", f"ng {REF} hook declined", f"ok {REF}")),
         banded(b"", "only what the hook printed\n"),
         pktline.encode(b"\3fatal: out of memory\n") + FLUSH,
         pktline.encode(b"\3fatal: out of memory\n") + banded(WON),

@@ -20,6 +20,7 @@ from coordledger.deadline import Deadline
 from coordledger.errors import Failed
 from coordledger.git.loose import Reader
 from coordledger.git.process import Git
+from coordledger.server import admission
 from coordledger.server.pre_receive import judge
 from coordledger.setup.hooks import install_hook
 
@@ -281,6 +282,25 @@ def test_a_fault_of_the_hook_itself_refuses(attacker: Attacker, fault: Exception
     assert refused.code == "hook-broken"
 
 
+def test_a_push_is_read_up_to_its_bound_of_bytes(
+    attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 32 MiB, which tests/attacks brings; here of what a few records take."""
+    oids = attacker.voids(5)
+    pushed = f"{attacker.tip} {oids[-1]} {LEDGER_REF}\n".encode()
+    environ = {
+        "GIT_DIR": str(attacker.fleet.remote),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(attacker.folder / "objects"),
+    }
+    size = sum(len(attacker.raw(oid)) for oid in oids)
+    monkeypatch.setattr(admission, "MAX_BYTES", size)
+    assert judge(pushed, environ, attacker.now) is None
+    monkeypatch.setattr(admission, "MAX_BYTES", size - 1)
+    refused = judge(pushed, environ, attacker.now)
+    assert refused is not None
+    assert refused.code == "too-large"
+
+
 def test_a_list_that_is_cut_off_is_refused_without_the_shell_too(attacker: Attacker) -> None:
     environ = {"GIT_DIR": str(attacker.fleet.remote)}
     for pushed in (b"", f"{attacker.tip} {good(attacker)} {LEDGER_REF}".encode()):
@@ -424,6 +444,8 @@ def test_replaced_objects_and_grafts_on_the_server_change_nothing(
     assert attacker.push(f"{admin}:refs/replace/{blob}").slug == ""
     assert '"admin"' in shared_fleet.git("show", f"{LEDGER_REF}:agents/bob.json")  # git is fooled
     seize = attacker.render(attacker.signed("bob", "enroll", who="mallory"))
+    assert attacker.refusal(seize) == "not-permitted"
+    shared_fleet.git("repack", "-adq")  # from now on git is asked for it
     assert attacker.refusal(seize) == "not-permitted"
 
     beside = sibling(attacker)

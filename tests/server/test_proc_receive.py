@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import re
 import shlex
 import shutil
 import subprocess
+import time
 from socket import socketpair
 from typing import TYPE_CHECKING
 
@@ -24,10 +26,17 @@ from support.sequencing import (
     switch,
 )
 
+from coordledger.answers import Unknown
+from coordledger.errors import RuleBroken
+from coordledger.git.loose import Reader
 from coordledger.server import proc_receive
+from coordledger.server.admission import server_keyring
+from coordledger.server.sequencer import Sequencer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+    from typing import NoReturn
 
     from support.attacker import Attacker
     from support.fleet import Fleet
@@ -123,6 +132,24 @@ def test_a_ref_that_stands_in_the_list_twice_is_refused(
     )
     assert ran.stdout.count(b"ng refs/for/coordledger/main bad-push") == 2
     assert attacker.tip == head
+
+
+def test_the_time_for_many_refs_grows_with_their_number() -> None:
+    count, asked = 40_000, 0
+
+    def make(_: str) -> NoReturn:
+        nonlocal asked
+        asked += 1
+        raise RuleBroken("no-create")
+
+    commands = [("1" * 40, f"{FOR_REF}-{number}") for number in range(count)]
+    out, began = io.BytesIO(), time.monotonic()
+    proc_receive.answer_commands(
+        [*commands, commands[0]], out, io.StringIO(), make, atomic=False, asked=False
+    )
+    assert time.monotonic() - began < 5
+    assert asked == count - 1
+    assert (out.getvalue().count(b" no-create"), out.getvalue().count(b" bad-push")) == (asked, 2)
 
 
 # -- what git says beside
@@ -262,6 +289,51 @@ def test_a_hook_that_asked_a_resident_and_gets_no_turn_does_not_know(
         )
     assert ran.stdout == b"0000"
     assert ran.stderr.startswith(b"coordledger: unknown ")
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (RuleBroken("busy", why="no turn"), "busy"),
+        (RuleBroken("no-create"), "no-create"),
+        (OSError(5, "sick"), "hook-broken"),
+        (RuntimeError("odd"), "hook-broken"),
+    ],
+    ids=["busy", "rule", "disk", "odd"],
+)
+def test_no_is_said_where_nothing_can_have_landed(asked: bool, fault: Exception, code: str) -> None:
+    """A resident that was asked may be why there is no turn, or go on with its own."""
+
+    def make(name: str) -> Sequencer:
+        raise fault
+
+    outcome = proc_receive.land_command(("a" * 40, FOR_REF), make, asked=asked)
+    if asked and code != "no-create":
+        assert isinstance(outcome, Unknown)
+    else:
+        assert not isinstance(outcome, Unknown)
+        assert outcome.code == code
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_may_have_moved_the_ref_is_no_refusal(
+    attacker: Attacker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    """There is no git that could say whether it has."""
+    head, oid = attacker.tip, good(attacker)
+    bring(attacker, oid)
+    environ = {"GIT_DIR": str(attacker.fleet.remote)}
+
+    def make(name: str) -> Sequencer:
+        keyring = server_keyring(f"{attacker.fleet.remote}/coordledger")
+        return Sequencer(name, environ).use(Reader(environ), keyring)
+
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        outcome = proc_receive.land_command((oid, FOR_REF), make, asked=asked)
+    assert isinstance(outcome, Unknown)
+    assert attacker.tip == head
 
 
 # -- a hook that cannot work

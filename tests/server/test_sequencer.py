@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import posix
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from support.fleet import LEDGER_REF
 from support.forgeries import forged, good, submitted
 from support.sequencing import (
     FOR_REF,
+    bring,
     enveloped,
     grow,
     is_sound,
@@ -21,12 +24,15 @@ from support.sequencing import (
     seq_of,
 )
 
+from coordledger import files
 from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Signed
+from coordledger.git.loose import Reader
+from coordledger.server.admission import server_keyring
+from coordledger.server.sequencer import Sequencer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from support.attacker import Attacker
     from support.fleet import Fleet
@@ -291,6 +297,33 @@ def test_a_push_that_gets_no_turn_is_told_so(
         fcntl.flock(file, fcntl.LOCK_EX)
         assert send(own_attacker, oid).slug == "busy"
     assert len(landed(send(own_attacker, oid))) == 1
+
+
+def test_what_has_arrived_and_lands_as_it_is_is_brought_to_the_disk(
+    own_attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git has written it, as it writes loose objects, and not brought it to the disk."""
+    remote, head = own_attacker.fleet.remote, own_attacker.tip
+    oid = submitted(own_attacker, "arrived")
+    bring(own_attacker, oid)
+    synced, sync = set(), posix.fsync
+
+    def record(fd: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        sync(fd)
+
+    environ = {"GIT_DIR": str(remote)}
+    keyring = server_keyring(f"{remote}/coordledger")
+    sequencer = Sequencer("main", environ).use(Reader(environ), keyring)
+    push = sequencer.read_push(oid)
+    with monkeypatch.context() as patch, sequencer.lock(files.lock_in_line):
+        patch.setattr(posix, "fsync", record)
+        [outcome] = sequencer.run([push])
+    assert (outcome.code, own_attacker.tip) == ("", oid)
+    new = own_attacker.fleet.git("rev-list", "--objects", "--no-object-names", oid, f"^{head}")
+    assert len(new.split()) > 2
+    for one in new.split():
+        assert str(remote / "objects" / one[:2] / one[2:]) in synced
 
 
 def test_the_ref_moves_as_git_moves_it(own_attacker: Attacker) -> None:

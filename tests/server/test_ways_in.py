@@ -85,6 +85,15 @@ def test_of_several_records_the_bad_one_is_named(attacker: Attacker) -> None:
     assert words.startswith(f"coordledger: refused {bad[:12]}: ")
 
 
+@pytest.mark.parametrize("case", LATE)
+def test_each_record_of_a_push_has_to_be_of_the_right_time(attacker: Attacker, case: str) -> None:
+    """Not only the last one, whose commit the ref is to name."""
+    make, slug = LATE[case]
+    bad = make(attacker)
+    for words in refusals(attacker, good(attacker, on=bad), slug, WAYS_IN):
+        assert words.startswith(f"coordledger: refused {bad[:12]}: ")
+
+
 # -- what surrounds the record: whole commits are compared, a sequencer makes them anew
 
 

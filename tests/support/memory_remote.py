@@ -219,7 +219,7 @@ class MemoryServer:
                 trial.judge(oid, content)
             except RuleBroken as broken:
                 if broken.code in _BY_ANOTHER_WAY:
-                    return Push(LOST, "pre-receive hook declined")
+                    return Push(LOST, "pre-receive hook declined", broken.code)
                 return Push(REFUSED, str(broken), broken.code, blamed=oid[:12])
         ledger.store.update(stored)
         for oid, content in push.commits:
@@ -243,7 +243,7 @@ class MemoryServer:
                     there = proposal.commit
             except RuleBroken as broken:
                 if broken.code in _BY_ANOTHER_WAY:
-                    return Push(LOST, "refused")
+                    return Push(LOST, "refused", broken.code)
                 return Push(REFUSED, str(broken), broken.code, blamed=oid[:12])
             landed[oid] = (there.seq, there.oid)
         for signed in new:

@@ -109,15 +109,6 @@ class Leader:
             self._copy.close()
         self._copy = None
 
-    def is_ahead_of(self, replica: Replica) -> bool:
-        """Whether it matters that the shared copy has seen more of the chain than `replica`."""
-        if replica.trusted.sequenced:
-            return False
-        try:
-            return int((self._folder / "seq").read_bytes()) > replica.trusted.seq
-        except (FileNotFoundError, ValueError):
-            return False
-
     def serve(self, deadline: Deadline, give_sign_of_life: Callable[[], None]) -> None:
         """Push for all that wait, until each has an answer. Raises OSError if one cannot have
         it: nothing is sent after that, and the next leader takes over.

@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING
 
 from coordledger import files
 from coordledger.client.combining import slots
-from coordledger.client.combining.leader import Leader
 from coordledger.client.publish import Publication, Publisher, as_planned, relocated
 from coordledger.errors import error
 from coordledger.git.outcome import UNKNOWN, UNSENT, WON, Push
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from coordledger.client.combining.leader import OpenCopy
+    from coordledger.client.combining.leader import Leader, OpenCopy
     from coordledger.client.replica import Replica
     from coordledger.deadline import Deadline
     from coordledger.format.chain import Chain, Proposal
@@ -58,7 +57,8 @@ class Line:
         `alone` publishes without the line, and what a leader has collected.
         """
         self.folder, self._alone = folder, alone
-        self.leader = Leader(folder, open_copy, clock, alone)
+        self._open_copy, self._clock = open_copy, clock
+        self._leader: Leader | None = None
         self._lock: int | None = None
         self._waits = 0
 
@@ -66,7 +66,26 @@ class Line:
         if self._lock is not None:
             os.close(self._lock)
         self._lock = None
-        self.leader.close()
+        if self._leader is not None:
+            self._leader.close()
+
+    @property
+    def leader(self) -> Leader:
+        """The leader that this process is: imported and made when it leads others."""
+        if self._leader is None:
+            from coordledger.client.combining.leader import Leader  # noqa: PLC0415
+
+            self._leader = Leader(self.folder, self._open_copy, self._clock, self._alone)
+        return self._leader
+
+    def _is_ahead_of(self, replica: Replica) -> bool:
+        """Whether it matters that the leaders' copy has seen more of the chain than `replica`."""
+        if replica.trusted.sequenced:
+            return False
+        try:
+            return int((self.folder / "seq").read_bytes()) > replica.trusted.seq
+        except (FileNotFoundError, ValueError):
+            return False
 
     @property
     def alone(self) -> Publisher:
@@ -84,7 +103,7 @@ class Line:
             self._enter()
             if self._take_lock():
                 with self._leading():
-                    if not slots.waiting(self.folder) and not self.leader.is_ahead_of(replica):
+                    if not slots.waiting(self.folder) and not self._is_ahead_of(replica):
                         return self._alone.publish(replica, tip, run, ready)
             ready()
             push = self._wait_in_line(run, replica.git.deadline)

@@ -5,8 +5,8 @@ Rules of this file:
   that the server has left behind, the commits as they were proposed would bring five objects
   each that nobody will ever need; and git, which does not know the server's new head, would
   send the whole history along.
-- The server's own word is certain, and nothing else: "ok" without places, and a refusal
-  without a slug, may come from a server that has no such hook any more.
+- The server's own word is certain, and nothing else: "ok" without places, and a refusal or a
+  lost race without a slug, may come from a server that has no such hook any more.
 - A server that has stopped sequencing is noticed by its answer; the next attempt goes to the
   ledger's ref.
 """
@@ -65,6 +65,8 @@ def _certain(push: Push, replica: Replica) -> Push:
     if push.code == "not-sequenced":  # it did once
         note_sequenced(replica, says=False)
         return push._replace(outcome=LOST)
+    if push.outcome == LOST and not push.code:  # another client has made a ref of that name
+        note_sequenced(replica, says=False)
     without_places = push.outcome == WON and not push.landed
     without_slug = push.outcome == REFUSED and not push.code
     if without_places or without_slug:

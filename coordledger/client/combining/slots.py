@@ -86,10 +86,10 @@ def clear(slot: Path) -> None:
 
 def clear_dead(folder: Path) -> None:
     """Remove what owners have left that do not live any more. Raises OSError."""
-    files = (path.name for path in folder.iterdir())
-    for name in {file.partition(".")[0] for file in files if file.endswith(KINDS)}:
-        if not is_alive(folder / name):
-            clear(folder / name)
+    names = (path.name for path in folder.iterdir())
+    for slot in {name.partition(".")[0] for name in names if name.endswith(KINDS)}:
+        if not is_alive(folder / slot):
+            clear(folder / slot)
 
 
 def is_alive(slot: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What makes a kind of record, and the checks that several kinds share."""
+"""The form of a kind of record, and the checks that several kinds share."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The ledger itself: its first record, and its policy (sections 7 and 9).
 
-What a genesis record has to be besides, because it comes first and certifies itself, is
-the chain's matter.
+A genesis record comes first and certifies itself: the rules that follow from that are the
+chain's.
 """
 
 from __future__ import annotations

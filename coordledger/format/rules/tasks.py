@@ -185,7 +185,7 @@ def _claim(state: State, record: Record, seq: int) -> Changes:
 
 
 def _admit_claim(state: State, record: Record, now: int) -> None:
-    """Nobody takes a task over before its lease and the skew are over by the server's clock."""
+    """No task is taken over before its lease and the skew are over by the server's clock."""
     for item in record["tasks"]:
         task = state.task(item["task"])
         if task and task["status"] == "claimed" and now < state.claimable_at(task):

@@ -463,6 +463,13 @@ def test_forged_and_broken_records_in_line_keep_no_other_back(
     )
     newer = attacker.record("alice", "submit", task=f"{t}-4")
     newer["base"] = newer["base"] | {"seq": 10**9}
+    odd = submit(attacker, f"{t}-5")
+    payload, tag = odd.payload.decode(), b64encode(odd.tag).decode()
+
+    def counting(pushed: int, payloads: int, tags: int) -> bytes:
+        facts = {"pushed": ["x"] * pushed, "payloads": [payload] * payloads, "tags": [tag] * tags}
+        return json.dumps(facts).encode()
+
     head, tail = json.dumps({"pushed": ["x"], "payloads": ["P"], "tags": ["T"]}).split('"P"')
     genesis = attacker.stolen(fleet.git("rev-list", "--max-parents=0", LEDGER_REF).strip())
     alice = fleet.ledger("alice")
@@ -481,6 +488,9 @@ def test_forged_and_broken_records_in_line_keep_no_other_back(
             "no record": line.add(raw=f"{head}{json.dumps('{}')}{tail}".encode()),
             "not ASCII": line.add(raw=f"{head}{json.dumps('é')}{tail}".encode()),
             "too large": line.add(raw=f"{head}{json.dumps('x' * 9_000_000)}{tail}".encode()),
+            "too few ids": line.add(raw=counting(0, 1, 1)),
+            "too many ids": line.add(raw=counting(2, 1, 1)),
+            "too few tags": line.add(raw=counting(2, 2, 1)),
             "landed": line.add(attacker.stolen(attacker.tip)),
         }
         line.wait_for(len(added))
@@ -499,7 +509,10 @@ def test_forged_and_broken_records_in_line_keep_no_other_back(
 
 
 def test_an_answer_that_is_broken_is_no_answer(t: str, fleet: Fleet, line: Line) -> None:
-    for number, text in enumerate(('{"outcome": "won"}', "[]", "{", '{"landed": 7}')):
+    elsewhere = (None, {}, {"f" * 40: [7, "e" * 40]})  # it says "won", and not where
+    won = [json.dumps(Push(WON)._asdict() | {"landed": places}) for places in elsewhere]
+    texts = ['{"outcome": "won"}', "[]", "{", '{"landed": 7}', *won]
+    for number, text in enumerate(texts):
         with line.led():
             claiming = Claiming(fleet.ledger("bob"), f"{t}{number}")
             [slot] = line.wait_for(1)

@@ -114,6 +114,34 @@ def test_a_server_without_any_hook_is_not_believed_to_have_landed_it(busy: Fleet
     assert second_opinion(busy.remote) == 4
 
 
+def test_a_push_to_the_ledgers_ref_has_landed_nowhere_else(fleet: Fleet) -> None:
+    """Whatever a hook of the project's prints."""
+    hook = fleet.remote / "hooks" / "post-receive"
+    line = f"coordledger: landed $new 99 {'f' * 40}"
+    hook.write_text(f'#!/bin/sh\nwhile read -r old new ref\ndo echo "{line}"\ndone\n')
+    hook.chmod(0o755)
+    with fleet.ledger("alice") as alice:
+        claim = alice.claim("a").claim
+        assert claim
+        assert (claim.seq, claim.commit) == (1, fleet.head())
+        assert alice.head(refresh=False).commit == fleet.head()
+
+
+def test_a_ref_that_another_client_has_left_there_keeps_nobody_back(busy: Fleet) -> None:
+    """As where the hooks were lost: the first client's push made it, and no other's can move it."""
+    with busy.ledger("alice") as alice, busy.ledger("bob") as bob:
+        alice.claim("a")
+        bob.claim("b")
+        for name in ("pre-receive", "proc-receive"):
+            (busy.remote / "hooks" / name).unlink()
+        busy.git("config", "--unset-all", "receive.procReceiveRefs")
+        assert alice.claim("c").won
+        assert FOR_REF in busy.git("for-each-ref")
+        assert bob.claim("d").won
+        assert alice.claim("e").won
+    assert second_opinion(busy.remote) == 7
+
+
 def test_what_git_itself_pushes_is_sequenced_too(
     busy: Fleet, pushed: Callable[[], list[str]]
 ) -> None:
