@@ -106,11 +106,13 @@ class Setting(NamedTuple):
     parse: Callable[[str], Any]
 
 
+DEFAULT_REMOTE = "origin"
+REMOTE = Setting("remote", "COORDLEDGER_REMOTE", DEFAULT_REMOTE, str)
 SETTINGS = (
     Setting("agent", "COORDLEDGER_AGENT", None, _identifier("bad-agent")),
     Setting("session", "COORDLEDGER_SESSION", None, _identifier("bad-session")),
     Setting("ledger", "COORDLEDGER_LEDGER", "main", _identifier("bad-ledger")),
-    Setting("remote", "COORDLEDGER_REMOTE", "origin", str),
+    REMOTE,
     Setting("branch", None, None, str),
     Setting("channels", None, "general", _channels),
     Setting("queue", "COORDLEDGER_QUEUE", "on", _on_or_off),
@@ -135,7 +137,25 @@ def cache_dir(environ: Mapping[str, str]) -> Path:
     return platformdirs.user_cache_path("coordledger", appauthor=False)
 
 
-def load(options: Options, environ: Mapping[str, str], git: Git, base: Path | None) -> Settings:
+class Host(NamedTuple):
+    """The bare repository around the path: where nothing else is said it is the remote itself,
+    and who works there is the owner of the ledger.
+
+    `is_served`: it has a server's secrets. `owner` gives the owner of the ledger of that name.
+    """
+
+    path: Path
+    is_served: bool
+    owner: Callable[[str], str | None]
+
+
+def load(
+    options: Options,
+    environ: Mapping[str, str],
+    git: Git,
+    base: Path | None,
+    host: Host | None = None,
+) -> Settings:
     """Decide. `base` is where relative URLs are seen from, None outside of any repository.
 
     Raises `Failed`: bad-agent, bad-session, bad-ledger, bad-channel, no-git.
@@ -147,6 +167,10 @@ def load(options: Options, environ: Mapping[str, str], git: Git, base: Path | No
         given += [pair for pair in _git_config(git, own) if pair[0].startswith(PREFIX)]
     ours = {name.removeprefix(PREFIX): v for name, v in given if name.startswith(PREFIX)}
     chosen = {row.name: _choose(row, options, environ, ours) for row in SETTINGS}
+    is_remote = host and (host.is_served or f"remote.{DEFAULT_REMOTE}.url" not in dict(given))
+    if host and is_remote and not _given(REMOTE, options, environ, ours):
+        chosen["remote"] = str(host.path)
+        chosen["agent"] = chosen["agent"] or host.owner(chosen["ledger"])
     _need_branch(chosen["branch"], git)
     remembered = not options.remote
     remote = _resolve(chosen["remote"], given, base, environ, remembered=remembered)
@@ -199,13 +223,20 @@ def _choose(
     row: Setting, options: Options, environ: Mapping[str, str], ours: Mapping[str, str]
 ) -> Any:
     """The setting's value, from the first place that has one. An empty text is none."""
-    text = (
+    text = _given(row, options, environ, ours) or row.default
+    return None if text is None else row.parse(text)
+
+
+def _given(
+    row: Setting, options: Options, environ: Mapping[str, str], ours: Mapping[str, str]
+) -> str | None:
+    """The setting's text, from the first place that has one; None if it was left open."""
+    text: str | None = (
         getattr(options, row.name, None)
         or (row.variable and environ.get(row.variable))
         or ours.get(row.name)
-        or row.default
     )
-    return None if text is None else row.parse(text)
+    return text or None
 
 
 def _need_branch(name: str | None, git: Git) -> None:

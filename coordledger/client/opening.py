@@ -8,14 +8,17 @@ for its callers, but knows no operation of theirs.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import shlex
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from coordledger import files
 from coordledger.client import config, secrets
 from coordledger.client.combining.line import Line
 from coordledger.client.combining.sequenced import SequencedPublisher
+from coordledger.client.config import Host
 from coordledger.client.journal import OPEN
 from coordledger.client.local_state import LocalState
 from coordledger.client.publish import DirectPublisher
@@ -23,7 +26,10 @@ from coordledger.client.replica import Replica
 from coordledger.client.signer import Identity
 from coordledger.client.writer import Writer
 from coordledger.deadline import Deadline, unix_ms
-from coordledger.errors import Failed, error
+from coordledger.errors import CoordledgerError, Failed, RuleBroken, error
+from coordledger.format.chain import Chain
+from coordledger.format.commit import parse_commit
+from coordledger.format.names import LEDGERS, is_identifier
 from coordledger.format.signing import Keyring
 from coordledger.git.address import NOWHERE
 from coordledger.git.process import Git, child_environment
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
     from coordledger.client.replica import Progress
     from coordledger.format.signing import Secret
     from coordledger.format.state import State
+    from coordledger.git.address import Address
 
 
 def _random_hex(count: int) -> str:
@@ -239,11 +246,32 @@ def connect(
     """
     settings, repository, git = around or surroundings(options, environ)
     if settings.remote.kind == NOWHERE and not (settings.offline and repository):
-        raise error("no-remote", remote=settings.remote.given)
+        typed = options.remote or environ.get("COORDLEDGER_REMOTE")
+        advice = _advice(settings.remote, typed=bool(typed))
+        raise error("no-remote", remote=settings.remote.given, advice=advice)
+    algo = None
+    if repository and _is_itself(settings.remote, repository):
+        # What a client remembers, and moves, is never the server's own ref.
+        place = str(settings.remote.folder)
+        remote = settings.remote._replace(given=place, name=None, url=place)
+        algo, settings, repository = repository.algo, settings._replace(remote=remote), None
     if repository is None:
-        repository = _private_clone(settings, git)
+        repository = _private_clone(settings, git, algo)
         git = repository.git = git_in(repository, environ, git.deadline)
     return Connection(settings, repository, git, clock=clock, progress=progress, warn=warn)
+
+
+def _advice(missing: Address, *, typed: bool) -> str:
+    """How to name a remote that is there: git's fork workflow renames the one that was cloned.
+
+    `typed`: a flag or the environment named the one that is missing, and wins again.
+    """
+    if not missing.others:
+        return "coordledger join URL --agent NAME, or --remote URL; a folder: ./FOLDER"
+    best = "upstream" if "upstream" in missing.others else missing.others[0]
+    remotes, word = " ".join(missing.others), shlex.quote(best)
+    command = f"--remote {word}" if typed else f"git config coordledger.remote {word}"
+    return f"there are: {remotes}; to take one: {command}"
 
 
 def surroundings(options: Options, environ: Mapping[str, str]) -> Surroundings:
@@ -259,8 +287,33 @@ def surroundings(options: Options, environ: Mapping[str, str]) -> Surroundings:
             raise
         repository = None
     base = (repository.root or repository.git_dir) if repository else None
-    settings = config.load(options, environ, git, base)
+    host = _host(repository) if repository and repository.is_bare else None
+    settings = config.load(options, environ, git, base, host)
     return Surroundings(settings, repository, git)
+
+
+def _is_itself(remote: Address, repository: Repository) -> bool:
+    """Whether the remote is the very repository that the command runs in."""
+    places = (repository.git_dir, repository.common_dir, repository.root)
+    return remote.folder in [os.path.realpath(place) for place in places if place]
+
+
+def _host(repository: Repository) -> Host:
+    """The bare repository that the command runs in. What it says of the owner is no proof, and
+    none is needed: who it names has to sign.
+    """
+
+    def owner(name: str) -> str | None:
+        with contextlib.suppress(LookupError, TypeError, ValueError, RuleBroken, CoordledgerError):
+            oid = str(repository.ref(LEDGERS + name))
+            head = parse_commit(oid, repository.read(oid))
+            chain = Chain(repository.read, Keyring(), head, repository.algo)
+            named = str(chain.state.ledger["owner"])
+            return named if is_identifier(named) else None
+        return None
+
+    is_served = (repository.git_dir / "coordledger" / "master").exists()
+    return Host(repository.git_dir, is_served, owner)
 
 
 def git_in(repository: Repository, environ: Mapping[str, str], deadline: Deadline) -> Git:
@@ -274,11 +327,14 @@ def git_at(options: Options, environ: Mapping[str, str]) -> Git:
     return Git(child_environment(environ), options.path, Deadline(options.timeout))
 
 
-def _private_clone(settings: Settings, git: Git) -> Repository:
-    """A bare repository in the cache: what serves outside of any repository."""
+def _private_clone(settings: Settings, git: Git, algo: str | None) -> Repository:
+    """A bare repository in the cache: what serves outside of any repository. `algo` names its
+    objects, if that is known.
+    """
     name = digest("sha256", settings.remote.given.encode()).hex()[:24]
     path = settings.cache_dir / f"{name}.git"
     if not (path / "HEAD").exists():
         files.make_folders(str(path.parent), 0o700)
-        git.output("init", "--quiet", "--bare", "--template=", "--", str(path))
+        form = [f"--object-format={algo}"] if algo else []
+        git.output("init", "--quiet", "--bare", "--template=", *form, "--", str(path))
     return Repository.open(git, path)

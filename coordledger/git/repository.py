@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from coordledger.errors import Integrity, RuleBroken, error
 from coordledger.git import loose
 from coordledger.git.pack import MANY, pack
-from coordledger.git.process import NO_REMOTE
+from coordledger.git.process import NO_REMOTE, untrusted
 from coordledger.git.refs import Refs
 from coordledger.git.tree import object_id
 from coordledger.hashes import LENGTHS, is_hex
@@ -39,9 +39,12 @@ _FORMS = ("repository extension", "repo version")  # in what git says of them
 class Repository:
     """One repository, bare or with a work tree, or a linked work tree of it."""
 
-    def __init__(self, git: Git, git_dir: Path, root: Path | None, algo: str) -> None:
+    def __init__(
+        self, git: Git, git_dir: Path, root: Path | None, algo: str, *, is_bare: bool = False
+    ) -> None:
         """`git` may be replaced by another one, whose deadline is the caller's."""
         self.git, self.git_dir, self.root, self.algo = git, git_dir, root, algo
+        self.is_bare = is_bare
         self.common_dir = git_dir
         if (git_dir / "commondir").exists():
             shared = os.fsdecode((git_dir / "commondir").read_bytes())
@@ -55,7 +58,7 @@ class Repository:
     def open(cls, git: Git, path: Path | None = None) -> Repository:
         """The repository at `path`; None for the one that git finds where it runs.
 
-        Raises `Failed`: not-a-repository, object-format, git-failed (somebody else's).
+        Raises `Failed`: not-a-repository, object-format, not-trusted, not-named, git-failed.
         """
         named: dict[str, str] = {}
         chdir: tuple[str, ...] = ()
@@ -74,10 +77,12 @@ class Repository:
                 raise error("object-format", path=shown, what=what)
             if "not a git repository" in ran.err:
                 raise error("not-a-repository", path=shown)
-            raise error("git-failed", why=ran.why())
+            raise untrusted(ran.err) or error("git-failed", why=ran.why())
         if (Path(git_dir) / "reftable").exists():  # not tried against git's own
             raise error("object-format", path=git_dir, what="extensions.refStorage = reftable")
-        return cls(git, Path(git_dir), Path(root) if bare == "false" and root else None, algo)
+        is_bare = bare == "true"
+        top = Path(root) if bare == "false" and root else None
+        return cls(git, Path(git_dir), top, algo, is_bare=is_bare)
 
     def close(self) -> None:
         if self._reader is not None:

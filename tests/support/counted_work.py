@@ -18,7 +18,7 @@ from pathlib import Path
 
 from coordledger import Ledger, hashes
 from coordledger.client.config import Options
-from coordledger.client.opening import connect
+from coordledger.client.opening import surroundings
 from coordledger.format.signing import Secret
 from coordledger.git.repository import Repository
 from coordledger.setup import joining
@@ -73,9 +73,9 @@ class Work:
         self.alice.tasks()
         chain = self.alice.connection.replica.position()
         proposal = chain.propose(self.alice.connection.writer().sample(chain))
-        there = Options(self.server, agent="alice", remote=".")
-        with Ledger(connect(there, os.environ)) as server:
-            server.connection.local.repository.write(proposal.objects)
+        there = surroundings(Options(self.server), os.environ).repository
+        assert there
+        there.write(proposal.objects)
         line = f"{chain.head.oid} {proposal.commit.oid} {self.alice.connection.local.ref}\n"
         self.pushed = line.encode()
 
