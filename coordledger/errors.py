@@ -80,12 +80,12 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "blocked": (LOST, "{task} waits for {after}", "it can be claimed once that is done"),
     "nothing-to-claim": (LOST, "no open, unblocked task", "--wait waits for one"),
     "not-live": (LOST, "no live claim on {task}", ""),
-    "unknown-task": (FAILED, "no task {task} in this ledger", "coordledger list shows the tasks"),
+    "unknown-task": (FAILED, "no task {task} in this ledger", "the tasks: coordledger list"),
     "task-exists": (FAILED, "{task} is there already", ""),
     "task-differs": (
         LOST,
         "{task} is there already, with other attributes: {how}",
-        "coordledger show {task} shows it; nothing of yours was written: choose another id",
+        "to see it: coordledger show {task}; nothing of yours was written: choose another id",
     ),
     "bad-lease": (FAILED, "the lease would end before it begins", ""),
     "ttl-above-policy": (
@@ -96,20 +96,20 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "not-later": (FAILED, "{task} is already leased until {until}", "renew with a longer --ttl"),
     "page-full": (FAILED, "the page of {task} is full", "use another ledger for more tasks"),
     # -- agents, policy, messages (section 9)
-    "not-permitted": (FAILED, "{agent} may not {what}", "coordledger agent list shows who may"),
+    "not-permitted": (FAILED, "{agent} may not {what}", "those who may: coordledger agent list"),
     "bad-key": (FAILED, "key {id} of {who}: {why}", "coordledger agent list"),
     "last-key": (FAILED, "key {id} is the owner's last one", "rotate first"),
     "agent-exists": (
         FAILED,
         "agent {who} is enrolled already",
-        "coordledger agent rotate {who} gives it a new key",
+        "to give it a new key: coordledger agent rotate {who}",
     ),
     "too-many-agents": (FAILED, "the ledger has {limit} agents, the most there can be", ""),
     "bad-policy": (FAILED, "{key}={value} is not within {least} to {most}", ""),
     "unknown-agent": (
         FAILED,
         "no active agent {who} in this ledger",
-        "coordledger agent list shows them",
+        "the agents: coordledger agent list",
     ),
     "text-too-long": (
         FAILED,
@@ -119,7 +119,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "mailbox-full": (FAILED, "{who}'s inbox is full: {why}", "{who} has to ack messages first"),
     "too-many-channels": (FAILED, "there are {limit} channels, the most there can be", ""),
     "bad-thread": (FAILED, "thread {thread} is not a message that you have seen", ""),
-    "not-in-inbox": (FAILED, "no message {seq} in your inbox", "coordledger inbox shows them"),
+    "not-in-inbox": (FAILED, "no message {seq} in your inbox", "the messages: coordledger inbox"),
     # -- admission by a server (section 10)
     "clock-skew": (
         FAILED,
@@ -150,7 +150,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "no-create": (
         FAILED,
         "a push cannot create a ledger",
-        "the repository's owner runs: coordledger init PATH",
+        "the repository's owner runs: coordledger init PATH --agent NAME",
     ),
     "no-delete": (FAILED, "a ledger cannot be deleted by a push", ""),
     "not-fast-forward": (FAILED, "the push does not build on the ledger's head", "fetch first"),
@@ -158,7 +158,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "not-sequenced": (
         FAILED,
         "this server does not sequence: {ref} takes nothing",
-        "push to refs/coordledger/, or ask the server's owner for: hook install --sequence",
+        "the server's owner can switch it on: coordledger hook install REPO.git --sequence",
     ),
     "busy": (FAILED, "the ledger is busy: {why}", "try again"),
     "bad-ref": (FAILED, "{ref} is not a ledger's ref", ""),
@@ -200,7 +200,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "no-secret-found": (
         FAILED,
         "no secret of {agent} found that fits the ledger's key",
-        "an admin's `agent add` or `agent rotate` writes it; put it into {where}",
+        "put it into {where}; an admin makes a new one: coordledger agent rotate {agent}",
     ),
     "no-key": (
         FAILED,
@@ -210,7 +210,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "nobody-checked": (
         FAILED,
         "no key to check {agent}'s claim with, and no hook on the server that did",
-        "coordledger doctor looks for the hook",
+        "to look for the hook: coordledger doctor",
     ),
     "holder-revoked": (LOST, "{agent}, who holds {task}, has no valid key any more", ""),
     "claim-key-revoked": (
@@ -221,21 +221,36 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "no-master": (
         FAILED,
         "the ledger's master secret is not here",
-        "run it where the repository lives, or copy REPO.git/coordledger/master to {where}",
+        "run it inside of REPO.git itself, or copy REPO.git/coordledger/master to {where}",
     ),
     "key-revoked": (
         FAILED,
         "{agent}'s key {key} was revoked by record {seq}",
-        "an admin can give a new one: coordledger agent rotate {agent}",
+        "an admin can give a new one: coordledger agent add {agent}",
     ),
     "no-git": (FAILED, "git is not there: {why}", "install git 2.30 or newer"),
+    "no-process": (
+        FAILED,
+        "cannot start git: {why}",
+        "this machine is short of processes, memory or open files: try again later",
+    ),
+    "not-trusted": (
+        FAILED,
+        "{path} belongs to somebody else, and git does not open it",
+        "if you trust its owner, where it is: git config --global --add safe.directory {path}",
+    ),
+    "not-named": (
+        FAILED,
+        "{path} is bare, and safe.bareRepository lets git open such a repository by name only",
+        "name it: GIT_DIR={path} coordledger status",
+    ),
     "git-failed": (FAILED, "git failed: {why}", ""),
     "not-a-repository": (FAILED, "{path} is not a git repository", ""),
     "object-format": (FAILED, "{path} uses {what}, which coordledger cannot read", ""),
     "no-remote": (
         FAILED,
         "no remote {remote} is configured",
-        "coordledger join URL --agent NAME, or --remote URL; a folder: ./FOLDER",
+        "{advice}",
     ),
     "two-addresses": (
         FAILED,
@@ -259,7 +274,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "this clone follows ledger {ours} already",
         "use another clone, or --ledger NAME",
     ),
-    "ledger-exists": (FAILED, "{remote} has a ledger {name} already", "join it: coordledger join"),
+    "ledger-exists": (
+        FAILED,
+        "{remote} has a ledger {name} already",
+        "to join it: coordledger join {remote} --agent NAME",
+    ),
     "not-joined": (
         FAILED,
         "this clone has not joined a ledger",
@@ -315,7 +334,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "unknown-outcome": (
         UNKNOWN,
         "the push may or may not have landed: {why}",
-        "coordledger resolve settles it",
+        "to settle it: coordledger resolve",
     ),
 }
 
@@ -374,11 +393,22 @@ def printable(value: object, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+# What stands in hints as one word of a command, and the characters that no shell takes apart.
+_WORDS = frozenset(("agent", "path", "remote", "single", "task", "where", "who"))
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
+
+
+def _quoted(text: str) -> str:
+    """`text` as one word for a shell: a hint may be copied there."""
+    return text if text and _PLAIN.issuperset(text) else "'" + text.replace("'", "'\\''") + "'"
+
+
 def sentence(code: str, **data: Any) -> tuple[str, str]:
     """The line and the hint of `code`, filled in."""
     _, message, hint = ERRORS[code]
     shown = {name: printable(value) for name, value in data.items()}
-    return message.format(**shown), hint.format(**shown)
+    words = {name: _quoted(text) if name in _WORDS else text for name, text in shown.items()}
+    return message.format(**shown), hint.format(**words)
 
 
 def error(code: str, **data: Any) -> CoordledgerError:

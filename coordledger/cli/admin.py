@@ -88,7 +88,7 @@ def init(app: App, path: str, me: str | None, branch: str | None, max_skew: time
     section="Set-up",
     example="coordledger join git@host:project.git --agent bob --secret-file bob.secret",
 )
-@click.argument("remote")
+@click.argument("remote", required=False)
 @agent_option
 @secret_option
 @branch_option
@@ -98,7 +98,7 @@ def init(app: App, path: str, me: str | None, branch: str | None, max_skew: time
 @click.option("--yes", is_flag=True, help="Answer yes to what --reset asks.")
 def join(
     app: App,
-    remote: str,
+    remote: str | None,
     me: str | None,
     secret_file: str | None,
     branch: str | None,
@@ -107,7 +107,10 @@ def join(
     reset: bool,
     yes: bool,
 ) -> None:
-    """Enter a ledger: fetch it, verify it, remember its head."""
+    """Enter a ledger: fetch it, verify it, remember its head.
+
+    REMOTE is a remote's name, a path or a URL; without it the remote that is configured.
+    """
     from coordledger.setup import joining  # noqa: PLC0415 - help needs none
 
     app.agent, app.branch = me or app.agent, branch
@@ -126,7 +129,7 @@ def join(
     key = {
         "ready": "ready",
         "no-secret": f"none: join again with --secret-file and what `{NAME} agent add` wrote",
-        "revoked": f"revoked: an admin runs `{NAME} agent rotate {joined.agent}`",
+        "revoked": f"revoked: an admin runs `{NAME} agent add {joined.agent}`",
         "not-enrolled": f"none: an admin runs `{NAME} agent add {joined.agent}`",
     }
     app.screen.value_of(joined)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from coordledger.errors import ERRORS, CoordledgerError, Failed, Lost, error, printable
 from coordledger.errors import LOST as EXIT_LOST
 from coordledger.git.outcome import LOST, UNKNOWN, UNSENT, WON, PushPayload
+from coordledger.git.process import untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,7 +179,7 @@ def push_error(push: Push, shown_remote: str) -> CoordledgerError:
     if push.outcome == UNKNOWN:
         return error("unknown-outcome", why=push.why)
     if push.outcome == UNSENT:
-        return error("remote-unreachable", remote=shown_remote, why=push.why)
+        return untrusted(push.why) or error("remote-unreachable", remote=shown_remote, why=push.why)
     if push.outcome == LOST and push.locked:
         return error("stale-lock", why=push.why)
     if push.code and push.outcome != LOST:

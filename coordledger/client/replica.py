@@ -313,12 +313,14 @@ class Replica:
         if commit and commit.record["ledger"] != trusted.ledger:
             theirs = commit.record["ledger"]
             return error("other-ledger", ours=trusted.ledger, theirs=theirs, remote=remote)
-        if commit and self._has_verified(commit):
+        if commit and self._is_older(commit, trusted):
             return error("remote-behind", remote=remote, seq=commit.seq, head=_shown(trusted))
         return error("rewritten", head=_shown(trusted), command=self._reset_command())
 
-    def _has_verified(self, commit: Commit) -> bool:
-        """Whether it is one of the records of this copy."""
+    def _is_older(self, commit: Commit, trusted: TrustedHead) -> bool:
+        """Whether it is one of the records of this copy, or may be one below its edge."""
+        if commit.seq < trusted.first:
+            return True
         known = self.commit_at(commit.seq)
         return known is not None and known.oid == commit.oid
 

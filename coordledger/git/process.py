@@ -9,6 +9,7 @@ The output of a program is returned, never shown. A server's program on this mac
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.deadline import Deadline
+    from coordledger.errors import CoordledgerError
 
 ENDING = 2.0  # seconds that git gets to clean up after it was asked to stop
 
@@ -55,6 +57,26 @@ class Ran(NamedTuple):
         for prefix in ("fatal: ", "FATAL: ", "error: "):
             line = line.removeprefix(prefix)
         return without_password(line)
+
+
+# How git's versions say that a repository is somebody else's, or a bare one that was not named.
+_UNTRUSTED = re.compile(r"(?:dubious ownership in repository at '|unsafe repository \(')(.+?)'")
+_UNNAMED = re.compile(r"cannot use bare repository '(.+?)' \(safe\.bareRepository")
+
+
+def untrusted(said: str) -> CoordledgerError | None:
+    """The error that it is if git has `said` that it opens no such repository; else None."""
+    if found := _UNTRUSTED.search(said):
+        return error("not-trusted", path=found[1])
+    if found := _UNNAMED.search(said):
+        return error("not-named", path=found[1])
+    return None
+
+
+def _not_started(fault: OSError) -> CoordledgerError:
+    """Git is not there, or no process can be made."""
+    scarce = fault.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+    return error("no-process" if scarce else "no-git", why=fault.strerror)
 
 
 # A partial clone asks no remote for an object that is missing; the second is for git < 2.44.
@@ -145,7 +167,7 @@ class Git:
         except OSError as fault:
             if self.cwd and not self.cwd.is_dir():
                 raise error("not-a-repository", path=self.cwd) from None
-            raise error("no-git", why=fault.strerror) from None
+            raise _not_started(fault) from None
         try:
             given = stdin.encode() if isinstance(stdin, str) else stdin
             out, err = process.communicate(given, timeout=left)
@@ -173,7 +195,7 @@ class Git:
         try:
             return CatFile(self._environ | NO_REMOTE, quiet=True)
         except OSError as fault:
-            raise error("no-git", why=fault.strerror) from None
+            raise _not_started(fault) from None
 
     def reader(self, git_dir: Path, objects: str) -> Reader:
         """A reader of objects that prefers their own files. Like `objects`, it has no deadline."""
@@ -195,7 +217,7 @@ class Git:
                 start_new_session=True,
             )
         except OSError as fault:
-            raise error("no-git", why=fault.strerror) from None
+            raise _not_started(fault) from None
         return Service(process, self.deadline)
 
     def output(self, *args: str) -> str:

@@ -21,7 +21,7 @@ from coordledger.git import receive_pack
 from coordledger.git.address import HTTP
 from coordledger.git.outcome import LOST, UNKNOWN, Push, from_porcelain, from_report
 from coordledger.git.pktline import ProtocolError
-from coordledger.git.process import Ran
+from coordledger.git.process import Ran, untrusted
 
 if TYPE_CHECKING:
     from coordledger.errors import CoordledgerError
@@ -146,7 +146,8 @@ class Remote:
         if "mismatched algorithms" in ran.err:
             what = f"another object format than this clone ({ran.why()})"
             return error("object-format", path=self.shown, what=what)
-        return error("remote-unreachable", remote=self.shown, why=ran.why())
+        untrusting = untrusted(ran.err)
+        return untrusting or error("remote-unreachable", remote=self.shown, why=ran.why())
 
     def push(
         self, ref: str, old: str | None, new: str | None, payload: PushPayload | None = None

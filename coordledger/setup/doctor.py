@@ -10,6 +10,7 @@ changed but the remembered kind of enforcement; a try that lands is deleted agai
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -281,15 +282,17 @@ def _no_hook(path: Path, hook: Path) -> Check | None:
     if hook.exists():
         return None
     guarded = (path / "coordledger" / "master").exists()
-    do = f"coordledger hook install {path}"
+    do = f"coordledger hook install {shlex.quote(str(path))}"
     return Check("server's files", ok=False if guarded else None, found=f"no hook at {hook}", do=do)
 
 
 def _hook_without_use(path: Path, hook: Path) -> Check | None:
     if not os.access(hook, os.X_OK):
-        return _bad("server's files", f"{hook} is not executable", f"chmod +x {hook}")
+        return _bad(
+            "server's files", f"{hook} is not executable", f"chmod +x {shlex.quote(str(hook))}"
+        )
     if hooks.MARK not in hook.read_text("utf-8", "replace"):
-        do = f"coordledger hook install {path}"
+        do = f"coordledger hook install {shlex.quote(str(path))}"
         return _bad("server's files", f"{hook} is not coordledger's", do)
     return None
 

@@ -59,12 +59,19 @@ def install_hook(
     ]
 
 
+def _in(path: Path) -> tuple[str, ...]:
+    """Git's options for the repository at `path`; a bare one is named, as safe.bareRepository
+    may want it.
+    """
+    return ("-C", str(path)) if (path / ".git").exists() else ("-C", str(path), "--git-dir=.")
+
+
 def _settle_hooks_path(path: Path, git: Git) -> list[str]:
-    asked = ("-C", str(path), "config", "--show-scope", "--get", "core.hooksPath")
+    asked = (*_in(path), "config", "--show-scope", "--get", "core.hooksPath")
     scope, _, elsewhere = git.run(*asked, hooks=None).out.strip().partition("\t")
     if not elsewhere:
         # On a path that many users push to, one user's own hooks path would hide this hook.
-        git.output("-C", str(path), "config", "core.hooksPath", "hooks")
+        git.output(*_in(path), "config", "core.hooksPath", "hooks")
         return ["set core.hooksPath=hooks"]
     if scope != "local":
         return [f"core.hooksPath is {scope}: every repository there has this hook now"]
@@ -89,9 +96,9 @@ def _put_hook(hook: Path, python: str) -> list[str]:
 def _remove_strays(path: Path, git: Git) -> list[str]:
     """Refs that were made while there was no hook: clients would take one for a rival."""
     done = []
-    strays = git.output("-C", str(path), "for-each-ref", "--format=%(refname)", f"{SEQUENCED}/")
+    strays = git.output(*_in(path), "for-each-ref", "--format=%(refname)", f"{SEQUENCED}/")
     for ref in strays.split():
-        git.output("-C", str(path), "update-ref", "-d", ref)
+        git.output(*_in(path), "update-ref", "-d", ref)
         done.append(f"removed {ref}, which only a server without this hook could have made")
     return done
 
@@ -119,8 +126,8 @@ def _make_pushes_cheap(path: Path, git: Git) -> list[str]:
     done = []
     borrows = (path / "objects" / "info" / "alternates").exists()
     for name, value in (SETTINGS if borrows else SETTINGS | NO_ALTERNATES).items():
-        if not git.run("-C", str(path), "config", "--get", name).out.strip():
-            git.output("-C", str(path), "config", name, value)
+        if not git.run(*_in(path), "config", "--get", name).out.strip():
+            git.output(*_in(path), "config", name, value)
             done.append(f"set {name}={value}")
     return done
 
@@ -128,7 +135,7 @@ def _make_pushes_cheap(path: Path, git: Git) -> list[str]:
 def _forbid_shallow_pushes(path: Path, git: Git) -> list[str]:
     if not takes_shallow(path, git):
         return []
-    git.output("-C", str(path), "config", "receive.shallowUpdate", "false")
+    git.output(*_in(path), "config", "receive.shallowUpdate", "false")
     return ["set receive.shallowUpdate=false: a push could have cut the ledger's history"]
 
 
@@ -155,11 +162,11 @@ def _switch_sequencing(path: Path, git: Git, python: str, sequence: bool | None)
     hook, done = hook_path(path, git, SEQUENCER), []
     ours = hook.exists() and SEQUENCER_MARK in hook.read_text("utf-8", "replace")
     asked = ("config", "--local", "--get-all", "receive.procReceiveRefs")
-    named = SEQUENCED in git.run("-C", str(path), *asked).out.split()
+    named = SEQUENCED in git.run(*_in(path), *asked).out.split()
     if sequence is False:
         if named:
             every = ("receive.procReceiveRefs", f"^{SEQUENCED}$")
-            git.output("-C", str(path), "config", "--local", "--unset-all", *every)
+            git.output(*_in(path), "config", "--local", "--unset-all", *every)
             done.append(f"unset receive.procReceiveRefs={SEQUENCED}: pushes there are refused")
         if ours:
             hook.unlink()
@@ -169,7 +176,7 @@ def _switch_sequencing(path: Path, git: Git, python: str, sequence: bool | None)
         done.append(f"installed {hook}, run by {python}")
         if not named:
             every = ("receive.procReceiveRefs", SEQUENCED)
-            git.output("-C", str(path), "config", "--local", "--add", *every)
+            git.output(*_in(path), "config", "--local", "--add", *every)
             done.append(f"set receive.procReceiveRefs={SEQUENCED}")
     return done
 
@@ -177,12 +184,12 @@ def _switch_sequencing(path: Path, git: Git, python: str, sequence: bool | None)
 def takes_shallow(path: Path, git: Git) -> bool:
     """Whether a push may declare commits parentless there: then no fetch would reach below."""
     asked = ("config", "--type=bool", "--get", "receive.shallowUpdate")
-    return git.run("-C", str(path), *asked).out.strip() == "true"
+    return git.run(*_in(path), *asked).out.strip() == "true"
 
 
 def hook_path(path: Path, git: Git, name: str = HOOK) -> Path:
     """Where git looks for the hook when somebody pushes to `path`: follows core.hooksPath."""
-    asked = ("-C", str(path), "rev-parse", "--git-path", "hooks")
+    asked = (*_in(path), "rev-parse", "--git-path", "hooks")
     return path / git.run(*asked, hooks=None).out.strip() / name
 
 

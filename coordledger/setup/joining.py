@@ -45,7 +45,7 @@ class Joined:
 def join(
     options: Options,
     environ: Mapping[str, str],
-    remote: str,
+    remote: str | None,
     *,
     secret_file: Path | None = None,
     depth: int | None = None,
@@ -53,7 +53,7 @@ def join(
     progress: Progress = silent,
     warn: Callable[[str], None] = unheard,
 ) -> Joined:
-    """Enter the ledger at `remote` (a remote's name, a path, a URL).
+    """Enter the ledger at `remote` (a remote's name, a path, a URL; None: the configured one).
 
     Raises `Failed`: no-agent, no-remote, not-a-ledger, bad-secret, …; `Integrity`.
     """
@@ -80,16 +80,21 @@ def join(
         )
 
 
-def absolute(options: Options, environ: Mapping[str, str], remote: str) -> str:
-    """A path as it will be understood from anywhere; everything else as it is."""
+def absolute(options: Options, environ: Mapping[str, str], remote: str | None) -> str:
+    """A path as it will be understood from anywhere; everything else as it is; for None the
+    configured remote.
+    """
     options, _ = _locate(options, environ, remote)
     return str(options.remote)
 
 
 def _locate(
-    options: Options, environ: Mapping[str, str], remote: str
+    options: Options, environ: Mapping[str, str], remote: str | None
 ) -> tuple[Options, Surroundings]:
     """The options with `remote` as it will be understood from anywhere, and what is there."""
+    if remote is None:
+        around = surroundings(options, environ)
+        return options._replace(remote=around.settings.remote.given), around
     options = options._replace(remote=remote)
     around = surroundings(options, environ)
     absolute = around.settings.remote.typed_in(options.path)

@@ -52,7 +52,7 @@ ROWS = {
     "rotating an agent that is not there": Row("agent rotate nobody", "unknown-agent"),
     "revoking an agent that is not there": Row("agent revoke nobody", "unknown-agent"),
     "enrolling an agent twice": Row(
-        "agent add bob", "agent-exists", hint="coordledger agent rotate bob gives it a new key"
+        "agent add bob", "agent-exists", hint="to give it a new key: coordledger agent rotate bob"
     ),
     "no agent configured": Row("--remote {remote} claim t", "no-agent", agent=None),
     "the owner's last key": Row("agent revoke alice", "last-key"),

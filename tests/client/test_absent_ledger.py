@@ -114,3 +114,17 @@ def test_the_command_that_resets_names_everything_that_it_needs(fleet: Fleet) ->
     with pytest.raises(CoordledgerError) as written:
         fleet.ledger("alice", remote=str(fork)).submit("three")
     assert written.value.code == "rewritten"
+
+
+def test_a_remote_that_ends_below_a_shallow_copys_edge_is_no_fork(fleet: Fleet) -> None:
+    older = fleet.root / "older.git"
+    shutil.copytree(fleet.remote, older)
+    for task in ("one", "two"):
+        fleet.ledger("alice").submit(task)
+    path = fleet.root / "shallow"
+    fleet.git("clone", "--quiet", "--no-local", fleet.remote, path)
+    fleet.run("join", "origin", "--agent", "carol", "--depth", "1", cwd=path, check=0)
+    fleet.git("remote", "set-url", "origin", str(older), cwd=path)
+    ran = fleet.run("list", cwd=path, check=4)
+    assert "is an older copy" in ran.stderr
+    assert "--reset" not in ran.stderr
