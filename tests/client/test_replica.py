@@ -630,7 +630,7 @@ def test_a_reader_without_the_others_secrets_says_so_and_follows(shared_fleet: F
     config = secrets / "coordledger/secrets"
     config.mkdir(parents=True)
     home = shared_fleet.root.parent / "home/config/coordledger/secrets"
-    (bob_file,) = home.glob("*/bob.secret")
+    bob_file = home / shared_fleet.founded.ledger / "bob.secret"
     shutil.copy(bob_file, config / "bob.secret")  # where older versions had it
     far = env | {"XDG_CONFIG_HOME": str(secrets)}
     joined = joining.join(Options(path=path, agent="bob"), far, "origin")
