@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from coordledger.client.reports import (
         Agent,
         Audit,
+        Channel,
         Damage,
         Event,
         Head,
         Key,
         Message,
         Outcome,
+        Purged,
         Settled,
         Status,
     )
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _REPORTS = (
-    "Agent", "Audit", "Damage", "Event", "Head", "Key", "Message", "Outcome", "Settled", "Status",
+    "Agent", "Audit", "Channel", "Damage", "Event", "Head", "Key", "Message", "Outcome", "Purged",
+    "Settled", "Status",
 )  # fmt: skip
 _HOMES = (
     {"Batch": "client.batch", "Ledger": "client.ledger", "Secret": "format.signing"}
@@ -50,6 +53,7 @@ __all__ = [
     "Agent",
     "Audit",
     "Batch",
+    "Channel",
     "Claim",
     "ClaimResult",
     "CoordledgerError",
@@ -65,6 +69,7 @@ __all__ = [
     "Message",
     "Outcome",
     "OutcomeUnknown",
+    "Purged",
     "Secret",
     "Settled",
     "Status",

@@ -80,7 +80,13 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "blocked": (LOST, "{task} waits for {after}", "it can be claimed once that is done"),
     "nothing-to-claim": (LOST, "no open, unblocked task", "--wait waits for one"),
     "not-live": (LOST, "no live claim on {task}", ""),
+    "withdrawn": (LOST, "{task} was withdrawn", "to offer it again: coordledger submit {task}"),
     "unknown-task": (FAILED, "no task {task} in this ledger", "the tasks: coordledger list"),
+    "after-newer": (
+        FAILED,
+        "{task} cannot wait for {after}, which came after it",
+        "submit it under a new id",
+    ),
     "task-exists": (FAILED, "{task} is there already", ""),
     "task-differs": (
         LOST,
@@ -117,7 +123,16 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "shorten it, or put it elsewhere and send a link",
     ),
     "mailbox-full": (FAILED, "{who}'s inbox is full: {why}", "{who} has to ack messages first"),
-    "too-many-channels": (FAILED, "there are {limit} channels, the most there can be", ""),
+    "too-many-channels": (
+        FAILED,
+        "there are {limit} channels, the most there can be",
+        "an admin makes room: coordledger channel drop CHANNEL",
+    ),
+    "unknown-channel": (
+        FAILED,
+        "no channel {channel} in this ledger",
+        "the channels: coordledger channel list",
+    ),
     "bad-thread": (FAILED, "thread {thread} is not a message that you have seen", ""),
     "not-in-inbox": (FAILED, "no message {seq} in your inbox", "the messages: coordledger inbox"),
     # -- admission by a server (section 10)

@@ -20,14 +20,16 @@ from .common import NAME, command, group, root
 from .output import NOT_ENFORCED, safe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
     from pathlib import Path
 
     from coordledger.client.ledger import Ledger
-    from coordledger.client.reports import Agent, Head
+    from coordledger.client.reports import Agent, Head, Purged
     from coordledger.format.signing import Secret
 
     from .common import App
+    from .output import Screen
 
 branch_option = click.option(
     "--branch", metavar="NAME", help="Keep the ledger on this branch, so that a host's rules hold."
@@ -261,17 +263,35 @@ def rotate(app: App, who: str, secret_file: str | None) -> None:
 @command("revoke", parent=agents, example="coordledger agent revoke bob --key 1")
 @who_argument
 @click.option("--key", type=int, metavar="N", help="Only this key; else all of them.")
-def revoke(app: App, who: str, key: int | None) -> None:
+@click.option("--purge", is_flag=True, help="Give back what it holds, withdraw what it offered.")
+def revoke(app: App, who: str, key: int | None, purge: bool) -> None:
     """Revoke AGENT's keys. What they have signed stays valid."""
+    if purge and key is not None:
+        raise click.UsageError("--purge goes with all keys: no --key")
     with app.ledger(writes=True) as ledger:
+        if purge:
+            _purged(app.screen, ledger.purge(who))
+            return
         revoked = ledger.revoke(who, key)
         gone = not _known(ledger, who)
         held, _ = ledger.some_tasks(["claimed"], who)
     app.screen.value({"agent": who, "revoked": revoked})
-    names = " ".join(f"{who}/{number}" for number in revoked)
-    app.screen.line(f"revoked {names}" if revoked else f"{who} has no valid key")
+    _revoked(app.screen, who, revoked)
     for one in held if gone else ():
         app.screen.line(f"it still holds {safe(one.task)}: {NAME} release {safe(one.task)} --force")
+
+
+def _revoked(screen: Screen, who: str, numbers: Sequence[int]) -> None:
+    names = " ".join(f"{who}/{number}" for number in numbers)
+    screen.line(f"revoked {names}" if names else f"{who} has no valid key")
+
+
+def _purged(screen: Screen, purged: Purged) -> None:
+    screen.value_of(purged)
+    _revoked(screen, purged.agent, purged.revoked)
+    screen.line(f"gave back {len(purged.released)}, withdrew {len(purged.withdrawn)}")
+    for task in purged.left:
+        screen.line(f"somebody else holds {safe(task)}, which it offered")
 
 
 @command("list", parent=agents, example="coordledger agent list")

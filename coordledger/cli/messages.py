@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import params
-from .common import command, root
+from .common import command, group, root
 from .output import block, safe, when
 
 if TYPE_CHECKING:
@@ -113,3 +113,36 @@ def messages(app: App, channel: str, limit: int | None) -> None:
         found = ledger.messages(channel, limit)
     app.screen.value_of(found)
     print_messages(app.screen, found)
+
+
+# -- channels
+
+channels = group(
+    "channel",
+    parent=root,
+    section="Messages",
+    example="coordledger channel list",
+    doc="The channels that there are, and dropping one.",
+)
+
+
+@command("list", parent=channels, example="coordledger channel list")
+def list_(app: App) -> None:
+    """List the channels, and how much they keep."""
+    with app.ledger() as ledger:
+        found = ledger.channels()
+    app.screen.value_of(found)
+    rows = [[one.channel, str(one.messages), str(one.bytes), str(one.seq)] for one in found]
+    app.screen.table(["CHANNEL", "MESSAGES", "BYTES", "NEWEST"], rows)
+    if not found:
+        app.screen.line("no channels")
+
+
+@command("drop", parent=channels, example="coordledger channel drop pr-17")
+@click.argument("channel", type=params.CHANNEL)
+def drop(app: App, channel: str) -> None:
+    """Drop CHANNEL, as an admin. Its messages stay in the history."""
+    with app.ledger(writes=True) as ledger:
+        ledger.drop_channel(channel)
+    app.screen.value({"dropped": channel})
+    app.screen.line(f"dropped {safe(channel)}")

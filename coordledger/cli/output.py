@@ -54,6 +54,7 @@ _COLOURS = {
     "high": "red",
     "landed": "green",
     "voided": "yellow",
+    "withdrawn": "yellow",
     "open": "cyan",
 }
 _UNVERIFIED = "unverified: no key here to check it with; "

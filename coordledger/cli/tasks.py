@@ -80,7 +80,7 @@ def claims_table(screen: Screen, claims: Sequence[Claim]) -> None:
     for claim in claims:
         until = when(claim.expires_at, now) if claim.expires_at else ""
         words = claim.result if claim.status == "done" else claim.note
-        if claim.status == "open" and claim.last and claim.last.text:
+        if claim.status in ("open", "withdrawn") and claim.last and claim.last.text:
             words = f"{claim.last.kind} by {claim.last.agent}: {claim.last.text}"
         if claim.waits_for:
             words = f"waits for {' '.join(claim.waits_for)}"
@@ -102,6 +102,7 @@ def print_claim(screen: Screen, claim: Claim, page: str) -> None:
         ("claimed", when(claim.claimed_at, now) if claim.claimed_at else ""),
         ("until", when(claim.expires_at, now) if claim.expires_at else ""),
         ("free from", when(claim.claimable_at, now) if claim.claimable_at else ""),
+        ("offered by", safe(claim.by or "")),
         ("priority", safe(claim.priority or "")),
         ("after", safe(" ".join(claim.after))),
         ("waits for", safe(" ".join(claim.waits_for))),
@@ -111,7 +112,8 @@ def print_claim(screen: Screen, claim: Claim, page: str) -> None:
         ("page", page),
         ("verdict", screen.styled(claim.verdict)),
     )
-    reason = claim.last.text if claim.last and claim.status == "open" else None
+    free = claim.status in ("open", "withdrawn")
+    reason = claim.last.text if claim.last and free else None
     for name, text in (("note", claim.note), ("result", claim.result), ("reason", reason)):
         if text:
             screen.line(name)
@@ -160,6 +162,22 @@ def _differs(screen: Screen, lost: Lost) -> int:
         return lost.exit_code
     screen.error(lost)
     return lost.exit_code
+
+
+@command(
+    "withdraw",
+    parent=root,
+    section="Tasks",
+    example="coordledger withdraw task-1 --reason 'not needed any more'",
+)
+@task_argument
+@click.option("--reason", type=params.TEXT, metavar="TEXT", help="Why.")
+def withdraw(app: App, task: str, reason: str | None) -> None:
+    """Take back an offer that nobody holds. Tasks that wait for it wait no longer."""
+    with app.ledger(writes=True) as ledger:
+        claim = ledger.withdraw(task, reason=reason)
+    app.screen.value_of(claim)
+    _said(app.screen, "withdrawn", claim)
 
 
 @command(
@@ -294,8 +312,8 @@ def batch(app: App) -> int:
     """Land many operations with one push: a JSON object a line, on stdin.
 
     {"do": "submit", "task", "priority", "meta", "after"}, {"do": "claim", "task" or "tasks",
-    "ttl", "note", "reopen"}, and so on for renew, complete, release and send, with the names of
-    their options. Each stands for itself; the exit code is the highest of them all.
+    "ttl", "note", "reopen"}, and so on for withdraw, renew, complete, release and send, with the
+    names of their options. Each stands for itself; the exit code is the highest of them all.
     """
     lines = [line for line in params.read_stdin("the batch", MAX_BATCH).split("\n") if line.strip()]
     with app.ledger(writes=True) as ledger, ledger.batch() as wanted:
@@ -314,6 +332,7 @@ def batch(app: App) -> int:
 @click.option("--claimed", is_flag=True, help="Its lease runs.")
 @click.option("--expired", is_flag=True, help="Its lease is over.")
 @click.option("--done", is_flag=True, help="Completed.")
+@click.option("--withdrawn", is_flag=True, help="Not offered any more.")
 @click.option("--mine", is_flag=True, help="Claimed or completed by this agent.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N.")
 def list_(app: App, mine: bool, limit: int | None, **wanted: bool) -> None:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import coordledger  # what is made of its names is imported when it is made
 from coordledger import keyfiles
+from coordledger.client import operations
+from coordledger.client.batch import Batch, land
 from coordledger.client.operations import Operation
 from coordledger.errors import error
 from coordledger.format.names import is_identifier
 from coordledger.format.rules.ledger import POLICY
+from coordledger.format.rules.tasks import standing
 from coordledger.format.signing import ALG
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.client.opening import Connection
+    from coordledger.client.reports import Purged
     from coordledger.client.signer import Fields
     from coordledger.format.signing import Secret
     from coordledger.format.state import State
@@ -87,6 +92,72 @@ def _revocation(who: str, number: int) -> Operation:
         return "revoke", {"who": who, "rev": entry["rev"] + 1, "id": number}
 
     return Operation(f"revoke {who}/{number}", build)
+
+
+def purge(connection: Connection, who: str) -> Purged:
+    """Revoke every key of an agent, and undo what it holds and has offered, in one batch.
+
+    The revocation comes first, so that the agent cannot begin anew in between. Raises `Failed`:
+    bad-agent, unknown-agent, not-permitted, last-key; and what a write raises.
+    """
+    _need_agent(who)
+    done: dict[str, list[str]] = {"revoke": [], "release": [], "withdraw": []}
+    lost: set[tuple[str, str]] = set()  # of tasks that moved meanwhile
+    while undoing := [step for step in _undoing(connection, who) if step[:2] not in lost]:
+        batch = Batch()
+        batch.operations = [operation for _, _, operation in undoing]
+        connection.begin()
+        land(batch, connection.writer())
+        for (verb, name, _), outcome in zip(undoing, batch.outcomes, strict=True):
+            if outcome.error is None:
+                done[verb].append(name)
+            elif outcome.outcome == "lost" or outcome.code == "unknown-task":
+                lost.add((verb, name))
+            else:
+                raise outcome.error
+    state = connection.replica.position().state
+    offers = (task for task in state.tasks_with(by=who) if task["by"] == who)
+    return coordledger.Purged(
+        agent=who,
+        revoked=tuple(map(int, done["revoke"])),
+        released=tuple(done["release"]),
+        withdrawn=tuple(done["withdraw"]),
+        left=tuple(sorted(task["task"] for task in offers if task["status"] == "claimed")),
+    )
+
+
+def _undoing(connection: Connection, who: str) -> list[tuple[str, str, Operation]]:
+    """Verb, subject and operation for all that is to be done about an agent, in this order.
+
+    Raises `Failed`: unknown-agent.
+    """
+    state, at = connection.read(), connection.clock()
+    entry = state.agent(who)
+    if entry is None:
+        raise error("unknown-agent", who=who)
+    connection.local.repository.read_ahead(state.unread_pages())
+    why = f"{who} was revoked"
+    reason = why if len(why) <= state.policy("max_text") else None
+    active = [key["id"] for key in entry["keys"] if key["until"] is None]
+    if who == state.ledger["owner"]:
+        raise error("last-key", id=active[-1])
+    # A key can sign its own revocation, and nothing after that.
+    if active and who == connection.settings.agent:
+        mine, _ = connection.identity().key(state, connection.replica.trusted.seq + 1)
+        active.sort(key=lambda number: number == mine)
+    ends = [("revoke", str(number), _revocation(who, number)) for number in active]
+    undoing = []
+    for task in state.tasks_with(agent=who):
+        if (task["agent"], task["status"]) == (who, "claimed"):
+            back = operations.release(task["task"], reason=reason, force=True)
+            undoing.append(("release", task["task"], back))
+    for task in state.tasks_with(by=who):
+        released = (task["agent"], task["status"]) == (who, "claimed")
+        free = released or standing(task, at, state.skew) in ("open", "expired")
+        if task["by"] == who and free:
+            away = operations.withdraw(task["task"], reason=reason)
+            undoing.append(("withdraw", task["task"], away))
+    return undoing + ends if who == connection.settings.agent else ends + undoing
 
 
 def change_policy(connection: Connection, changes: Mapping[str, int]) -> dict[str, int]:

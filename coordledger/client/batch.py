@@ -33,6 +33,7 @@ class _Form(NamedTuple):
 
 _FORMS = {
     "submit": _Form(operations.submit, "task", str, {"priority": int, "meta": dict, "after": list}),
+    "withdraw": _Form(operations.withdraw, "task", str, {"reason": str}),
     "claim": _Form(operations.claim, "tasks", list, {"ttl": str, "reopen": bool, "note": str}),
     "renew": _Form(operations.renew, "task", str, {"ttl": str}),
     "complete": _Form(operations.complete, "task", str, {"result": str}),
@@ -61,6 +62,10 @@ class Batch:
     def submit(self, task: str, **given: Any) -> None:
         """As `Ledger.submit`."""
         self.operations.append(operations.submit(task, **given))
+
+    def withdraw(self, task: str, **given: Any) -> None:
+        """As `Ledger.withdraw`."""
+        self.operations.append(operations.withdraw(task, **given))
 
     def claim(self, *tasks: str, **given: Any) -> None:
         """As `Ledger.claim`; `wait` and `dry_run` do not go with others."""

@@ -9,10 +9,11 @@ where it lasts as long already it is kept, and nothing is written.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from coordledger.client import operations
+from coordledger.client import operations, waiting
 from coordledger.client.claims import ClaimResult
 from coordledger.client.views import most_urgent
 from coordledger.errors import Failed, Lost
@@ -65,6 +66,20 @@ class Choice:
         if lost.code == "too-early":
             self._too_early |= dict.fromkeys(self.tasks, (self._chosen_at, lost))
         return True
+
+
+def claim(
+    connection: Connection,
+    views: Views,
+    operation: Operation,
+    chosen: Callable[[], list[str]],
+    wait: timedelta | None,
+    *,
+    dry_run: bool,
+) -> ClaimResult:
+    """As `attempt`, and again until it is won or the `wait` is over."""
+    once = functools.partial(attempt, connection, views, operation, chosen, dry_run=dry_run)
+    return waiting.until_won(connection, views, once, waiting.end_of(connection, wait))
 
 
 def attempt(

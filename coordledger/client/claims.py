@@ -49,9 +49,10 @@ class Last:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A task and who holds it. `status`: open, claimed, expired or done.
+    """A task and who holds it. `status`: open, claimed, expired, done or withdrawn.
 
-    `waits_for` are those in `after` that are not done: nobody can claim it before. `last` is the
+    `waits_for` are those in `after` that are not done: nobody can claim it before. `by` has
+    offered it; None where nobody did. `last` is the
     newest record on the task; in the answer to a claim that was won, the newest one before that
     claim: what the last holder said. `created`: the call that this answers brought the task.
     """
@@ -74,6 +75,7 @@ class Claim:
     seq: int
     commit: str | None
     verdict: str
+    by: str | None = None
     last: Last | None = None
     created: bool = field(default=False, metadata={"json": ""})
 

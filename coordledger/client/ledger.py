@@ -14,7 +14,6 @@ method ends within the timeout, or with its wait.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -22,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger import client
-from coordledger.client import claiming, operations, submitting, waiting
+from coordledger.client import claiming, operations, submitting
 from coordledger.client.config import Options
 from coordledger.client.opening import connect, silent
-from coordledger.client.operations import Operation, need_channel, need_task
+from coordledger.client.operations import need_channel, need_task
 from coordledger.client.views import Views, agent_of, need_authentic, need_live
 from coordledger.deadline import unix_ms
 from coordledger.errors import error
@@ -40,10 +39,12 @@ if TYPE_CHECKING:
     from coordledger.client.reports import (
         Agent,
         Audit,
+        Channel,
         Damage,
         Event,
         Head,
         Message,
+        Purged,
         Settled,
         Status,
     )
@@ -172,6 +173,12 @@ class Ledger:
         given: dict[str, Any] = {"priority": priority, "meta": meta, "after": after}
         return submitting.submit(self.connection, self._views, task, **given)
 
+    def withdraw(self, task: str, *, reason: str | None = None) -> Claim:
+        """Take back an offer that nobody holds: its submitter does, or an admin.
+        Raises `Lost`: held, done, withdrawn; `Failed`: unknown-task, not-permitted.
+        """
+        return submitting.withdraw(self.connection, self._views, task, reason)
+
     def claim(
         self,
         *tasks: str,
@@ -187,7 +194,9 @@ class Ledger:
         tasks that are done, too. `dry_run` writes nothing.
         """
         operation = operations.claim(tasks, ttl=ttl, reopen=reopen, note=note)
-        return self._claim(operation, lambda: sorted(set(tasks)), wait, dry_run=dry_run)
+        connection, views = self.connection, self._views
+        names = sorted(set(tasks))
+        return claiming.claim(connection, views, operation, lambda: names, wait, dry_run=dry_run)
 
     def claim_next(
         self,
@@ -206,21 +215,8 @@ class Ledger:
             "claim --next", choice.make, ttl=ttl, reopen=False, note=note
         )
         operation = operation._replace(choose_again=choice.is_refused)
-        return self._claim(operation, lambda: choice.tasks, wait, dry_run=dry_run)
-
-    def _claim(
-        self,
-        operation: Operation,
-        chosen: Callable[[], list[str]],
-        wait: timedelta | None,
-        *,
-        dry_run: bool,
-    ) -> ClaimResult:
-        connection, views = self.connection, self._views
-        attempt = functools.partial(
-            claiming.attempt, connection, views, operation, chosen, dry_run=dry_run
-        )
-        return waiting.until_won(connection, views, attempt, waiting.end_of(connection, wait))
+        connection, views, tasks = self.connection, self._views, choice.tasks
+        return claiming.claim(connection, views, operation, lambda: tasks, wait, dry_run=dry_run)
 
     def renew(self, task: str, *, ttl: timedelta | None = None) -> Claim:
         """Extend the lease that this session holds to `ttl` from now; one that lasts as long
@@ -238,9 +234,7 @@ class Ledger:
 
     def release(self, task: str, *, reason: str | None = None, force: bool = False) -> Claim:
         """Give a task back; with `force` an admin takes anybody's. Raises `Lost`."""
-        return self._change(task, operations.release(task, reason=reason, force=force))
-
-    def _change(self, task: str, operation: Operation) -> Claim:
+        operation = operations.release(task, reason=reason, force=force)
         published = self.connection.write(operation)
         return self._views.claim(published.state, task, published)
 
@@ -364,10 +358,7 @@ class Ledger:
 
         Raises `Failed`: bad-channel.
         """
-        need_channel(channel)
-        lines = self.connection.read().channel(channel)
-        newest = lines[-(limit or len(lines)) :]
-        return [self._views.message(line, channel=channel) for line in newest]
+        return client.mailbox.kept(self.connection, self._views, channel, limit)
 
     def ack(self, *seqs: int) -> list[int]:
         """Acknowledge the messages `seqs`: direct ones by a record, channel ones in this clone.
@@ -375,6 +366,16 @@ class Ledger:
         Raises `Failed`: not-in-inbox.
         """
         return client.mailbox.acknowledge(self.connection, seqs)
+
+    def channels(self) -> list[Channel]:
+        """All channels that there are."""
+        return client.mailbox.channels(self.connection)
+
+    def drop_channel(self, channel: str) -> None:
+        """Drop a channel, as an admin: its messages leave the state, and stay in the history.
+        Raises `Failed`: unknown-channel, not-permitted, bad-channel.
+        """
+        self.connection.write(operations.drop(channel))
 
     # -- agents and policy
 
@@ -397,6 +398,12 @@ class Ledger:
         Raises `Failed`: unknown-agent, bad-key, last-key, not-permitted.
         """
         return client.administration.revoke(self.connection, who, key)
+
+    def purge(self, who: str) -> Purged:
+        """Revoke all keys of the agent `who`, give back what it holds, withdraw what it offered.
+        Raises `Failed`: unknown-agent, last-key, not-permitted.
+        """
+        return client.administration.purge(self.connection, who)
 
     def policy(self, **changes: int) -> dict[str, int]:
         """The policy, after the `changes` (key=value) if there are any (an admin's record).

@@ -174,7 +174,7 @@ class LocalState:
 
     def reset(self) -> None:
         """Forget the head and the index. The journal stays: its intents may still land."""
-        for name in ("trusted.json", "verified.json", "index"):
+        for name in ("trusted.json", "verified.json", "index", "quiet"):
             (self.folder / name).unlink(missing_ok=True)
         self.repository.set_ref(self.ref, None)
         self._trusted = self._stamp = None

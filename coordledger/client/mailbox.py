@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import coordledger  # what is made of its names is imported when it is made
 from coordledger.client import waiting
-from coordledger.client.operations import Operation
+from coordledger.client.operations import Operation, need_channel
 from coordledger.errors import error
 from coordledger.format.rules.mailbox import MAX_ACK
+from coordledger.format.state import channel_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import timedelta
 
     from coordledger.client.opening import Connection
-    from coordledger.client.reports import Message
+    from coordledger.client.reports import Channel, Message
     from coordledger.client.views import Views
 
 
@@ -43,6 +45,24 @@ def read(
         if messages or connection.clock() >= end:
             return messages
         waiting.until_changed(connection, end)
+
+
+def kept(connection: Connection, views: Views, channel: str, limit: int | None) -> list[Message]:
+    """The newest `limit` of the messages that a channel keeps. Raises `Failed`: bad-channel."""
+    need_channel(channel)
+    lines = connection.read().channel(channel)
+    newest = lines[-(limit or len(lines)) :]
+    return [views.message(line, channel=channel) for line in newest]
+
+
+def channels(connection: Connection) -> list[Channel]:
+    """All channels that there are."""
+    state = connection.read()
+    found = []
+    for name in state.channels():
+        lines, size = state.channel(name), len(state.tree.get(channel_path(name)) or b"")
+        found.append(coordledger.Channel(name, len(lines), size, lines[-1]["seq"]))
+    return found
 
 
 def acknowledge(connection: Connection, seqs: Iterable[int]) -> list[int]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from coordledger.client.signer import Build, Fields
     from coordledger.errors import Lost
+    from coordledger.format.records import Record
     from coordledger.format.state import State
 
 DEFAULT_TTL = timedelta(minutes=60)
@@ -51,9 +52,24 @@ def submit(
         need_task(name)
     waits = sorted(set(after))
     fields: Fields = {"priority": priority, "meta": dict(meta or {}), "after": waits}
-    return Operation(
-        f"submit {task}", lambda state, at: ("submit", {"task": task, "rev": 1} | fields)
-    )
+
+    def build(state: State, at: int) -> tuple[str, Fields]:
+        line = state.task(task)
+        rev = line["rev"] + 1 if line and line["status"] == "withdrawn" else 1
+        return "submit", {"task": task, "rev": rev} | fields
+
+    return Operation(f"submit {task}", build)
+
+
+def withdraw(task: str, *, reason: str | None = None) -> Operation:
+    """Take back the offer of a task that nobody holds."""
+    need_task(task)
+
+    def build(state: State, at: int) -> tuple[str, Fields]:
+        rev = _known(state, task)["rev"] + 1
+        return "withdraw", {"task": task, "rev": rev, "reason": reason}
+
+    return Operation(f"withdraw {task}", build)
 
 
 def claim(
@@ -143,6 +159,12 @@ def send(
     return Operation(f"send to {to or channel}", lambda state, at: ("send", fields))
 
 
+def drop(channel: str) -> Operation:
+    """Drop a channel; its messages stay in the history."""
+    need_channel(channel)
+    return Operation(f"drop channel {channel}", lambda state, at: ("drop", {"channel": channel}))
+
+
 def need_task(value: str) -> None:
     if not is_task(value):
         raise error("bad-task", value=ascii(value))
@@ -179,7 +201,12 @@ def _until(state: State, at: int, ttl: timedelta | None) -> str:
 
 def _held(state: State, name: str) -> Fields:
     """The fields of a holder's record about a task as it stands; the rules judge it."""
+    task = _known(state, name)
+    return {"task": name, "rev": task["rev"] + 1, "epoch": max(1, task["epoch"])}
+
+
+def _known(state: State, name: str) -> Record:
     task = state.task(name)
     if task is None:
         raise RuleBroken("unknown-task", task=name)
-    return {"task": name, "rev": task["rev"] + 1, "epoch": max(1, task["epoch"])}
+    return task

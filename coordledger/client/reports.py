@@ -50,6 +50,30 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge of an agent did: its keys that were revoked, the tasks that it held and that
+    were released, and those that it had offered and that were withdrawn. `left` are others that
+    it had offered: somebody else holds them.
+    """
+
+    agent: str
+    revoked: tuple[int, ...]
+    released: tuple[str, ...]
+    withdrawn: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel: how many messages it keeps, of how many bytes, and its newest one's number."""
+
+    channel: str
+    messages: int
+    bytes: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One record about a task, as `history` tells it."""
 

@@ -1,4 +1,4 @@
-"""Offer a task, and see that the one that is there has what was asked for.
+"""Offer a task, see that the one that is there has what was asked for; take an offer back.
 
 Rules of this file: repeating an offer is no error, and changes nothing. A task that is there with
 other attributes is not what the caller offered, and is never passed off as that: somebody else may
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from coordledger.client.claims import Claim
     from coordledger.client.opening import Connection
+    from coordledger.client.signer import Fields
     from coordledger.client.views import Views
+    from coordledger.format.state import State
 
 
 def submit(
@@ -54,6 +56,22 @@ def submit(
         data = {"claim": claim, "differences": differing}
         raise error("task-differs", task=task, how="; ".join(shown), **data)
     return claim
+
+
+def withdraw(connection: Connection, views: Views, task: str, reason: str | None) -> Claim:
+    """The task as it is afterwards, also where nothing of it is left in the state.
+
+    Raises `Lost`: held, done, withdrawn, …; `Failed`: unknown-task, not-permitted.
+    """
+    operation = operations.withdraw(task, reason=reason)
+    before: dict[str, Any] = {}
+
+    def build(state: State, at: int) -> tuple[str, Fields]:
+        before.update(state.task(task) or {})
+        return operation.build(state, at)
+
+    published = connection.write(operation._replace(build=build))
+    return views.withdrawn(before, published)
 
 
 def differences(claim: Claim, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

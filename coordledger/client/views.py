@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger.client.claims import Claim, Last, moment
+from coordledger.client.quiet_pages import held_lines
 from coordledger.errors import error
 from coordledger.format import records, timestamps
 from coordledger.format.chain import AUTHENTIC, INVALID, UNKNOWN_KEY, UNVERIFIED
@@ -62,7 +63,7 @@ class Views:
             if (not statuses or _status(task, at, state.skew) in statuses)
             and agent in (None, task["agent"])
         ]
-        tasks.sort(key=lambda task: (task["status"] == "done", urgency(task)))
+        tasks.sort(key=lambda task: (task["status"] in ("done", "withdrawn"), urgency(task)))
         wanted = tasks[:limit]
         claims: list[Claim] = []
         for start in range(0, len(wanted), _LOT):
@@ -87,17 +88,16 @@ class Views:
             raise error("unknown-task", task=name)
         return self._claim_of(state, task, published)
 
+    def withdrawn(self, before: Record, published: Published) -> Claim:
+        """A task whose offer was taken back, and whose line was `before`; it may have no other."""
+        line = published.state.task(before["task"])
+        return self._claim_of(published.state, line or gone(before, published.here), published)
+
     def held_by(self, state: State, agent: str) -> tuple[Claim, ...]:
         """The claims that an agent holds, the most urgent first."""
-        held = sorted(self._lines_held_by(state, agent), key=urgency)
+        held = sorted(held_lines(self._replica.local, state, agent), key=urgency)
         self._read_ahead(held)
         return tuple(self._claim_of(state, task) for task in held)
-
-    def _lines_held_by(self, state: State, agent: str) -> list[Record]:
-        """The claimed tasks of an agent; lines of other tasks are not parsed."""
-        self._replica.local.repository.read_ahead(state.unread_pages())
-        lines = state.tasks_with(status="claimed", agent=agent)
-        return [t for t in lines if (t["status"], t["agent"]) == ("claimed", agent)]
 
     def in_the_way(self, state: State, tasks: list[str]) -> tuple[Claim, ...]:
         """Why `tasks`, of which some exist, cannot be claimed together."""
@@ -136,7 +136,7 @@ class Views:
         claim = newest if same else self._replica.commit_at(task["claim_seq"])
         claim = None if task["claim_seq"] is None else claim
         live = task["status"] == "claimed"
-        note = claim.record.get("note") if claim and task["status"] != "open" else None
+        note = claim.record.get("note") if claim and task["agent"] else None
         result = newest.record.get("result") if newest and task["status"] == "done" else None
         return Claim(
             task=task["task"],
@@ -157,6 +157,7 @@ class Views:
             seq=fresh.seq if fresh else task["last_seq"],
             commit=fresh.oid if fresh else newest.oid if newest else None,
             verdict=self._verdict_of(task, newest, claim),
+            by=task["by"],
             last=self._last_of(task, newest, claim),
         )
 
@@ -186,10 +187,11 @@ class Views:
 
     def _verdict_of(self, task: Record, newest: Commit | None, claim: Commit | None) -> str:
         """Of the records that the line stands on: the newest, and the claim if it is held."""
-        needed = [newest] if task["status"] == "open" else [newest, claim]
+        held = task["status"] not in ("open", "withdrawn")
+        needed = [newest, claim] if held else [newest]
         if not all(needed):
             return UNVERIFIED
-        if task["status"] != "open" and claim and not _claims(claim.record, task):
+        if held and claim and not _claims(claim.record, task):
             return INVALID
         return self._worst_of([commit for commit in needed if commit])
 
@@ -291,6 +293,13 @@ class Views:
             commit=commit.oid if commit else None,
             verdict=verdict,
         )
+
+
+def gone(before: Record, withdrawal: Commit) -> Record:
+    """The line that a task would have, had its withdrawal not removed it."""
+    record = withdrawal.record
+    bare: Record = {"status": "withdrawn", "by": None, "priority": 0, "meta": {}, "after": []}
+    return before | bare | {"rev": record["rev"], "last_seq": withdrawal.seq}
 
 
 def agent_of(state: State, name: str) -> Agent:

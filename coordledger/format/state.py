@@ -120,34 +120,59 @@ class State:
         A line is parsed only if it has the members' canonical form somewhere in it, which no
         text can imitate: there quotation marks are escaped.
         """
-        marks = [line_of({name: value})[1:-2] for name, value in members.items()]
         for folder in self.tree.names("tasks"):
             for page in self.tree.names(f"tasks/{folder}"):
-                content = self.tree.get(f"tasks/{folder}/{page}") or b""
-                if all(mark in content for mark in marks):
-                    lines = lines_in(content)
-                    yield from (value_of(x) for x in lines if all(mark in x for mark in marks))
+                yield from self.tasks_on(f"tasks/{folder}/{page}", **members)
+
+    def tasks_on(self, page: str, **members: str) -> list[Record]:
+        """As `tasks_with`, of one page, given by its path."""
+        marks = [line_of({name: value})[1:-2] for name, value in members.items()]
+        content = self.tree.get(page) or b""
+        if not all(mark in content for mark in marks):
+            return []
+        return [value_of(line) for line in lines_in(content) if all(mark in line for mark in marks)]
+
+    def task_pages(self) -> dict[str, str]:
+        """The pages of tasks: path -> id of the page."""
+        folders = [f"tasks/{name}" for name in self.tree.names("tasks")]
+        paths = [f"{folder}/{name}" for folder in folders for name in self.tree.names(folder)]
+        return {path: self.tree.id_of(path) for path in paths}
 
     def unread_pages(self) -> list[str]:
         """The ids of the pages that `tasks` would have to read."""
         return self.tree.missing("tasks")
 
-    def with_tasks(self, tasks: list[Record]) -> Changes:
+    def with_tasks(self, tasks: list[Record], *, grows: bool = False) -> Changes:
         """The pages in which these lines replace those of the same tasks, or are new.
 
-        Raises `RuleBroken`: page-full.
+        A new line has to have room in its page, and with `grows` any has to. Raises `RuleBroken`:
+        page-full.
         """
-        return self._tasks.changed(tasks)
+        return self._tasks.changed(tasks, grows=grows)
+
+    def without_task(self, name: str) -> Changes:
+        """The page without the line of a task that is there."""
+        return self._tasks.without(name)
 
     def claimable_at(self, task: Record) -> int:
         """The moment from which a claimed task can be taken over."""
         return min(timestamps.parse(task["until"]) + self.skew, timestamps.LATEST)
 
     def waits_for(self, task: Record | None) -> list[str]:
-        """The ids in the task's `after` that are not done."""
-        after = task["after"] if task else ()
-        others = ((name, self.task(name)) for name in after)
-        return [name for name, other in others if not other or other["status"] != "done"]
+        """The ids in the task's `after` that are neither done nor withdrawn.
+
+        One that is absent was withdrawn, and one that came after this task is another task.
+        """
+        if not task:
+            return []
+        others = ((name, self.task(name)) for name in task["after"])
+        return [
+            name
+            for name, other in others
+            if other
+            and other["first_seq"] < task["first_seq"]
+            and other["status"] not in ("done", "withdrawn")
+        ]
 
     # -- messages
 
@@ -208,9 +233,15 @@ class _TaskPages:
         task = value_of(lines[index]) if index < len(lines) else None
         return task if task and task["task"] == name else None
 
-    def changed(self, tasks: list[Record]) -> Changes:
+    def without(self, name: str) -> Changes:
+        path = self._path_of(name)
+        lines = list(self._page(path))
+        del lines[self._index_of(lines, name)]
+        return {path: b"".join(lines) or None}
+
+    def changed(self, tasks: list[Record], *, grows: bool) -> Changes:
         pages: dict[str, list[bytes]] = {}
-        grown = {}  # the pages with a new line: page -> task
+        grown = {}  # the pages that need room: page -> task
         for task in tasks:
             name = task["task"]
             path = self._path_of(name)
@@ -220,6 +251,8 @@ class _TaskPages:
                 lines[index] = line_of(task)
             else:
                 lines.insert(index, line_of(task))
+                grown[path] = name
+            if grows:
                 grown[path] = name
         contents: Changes = {path: b"".join(lines) for path, lines in pages.items()}
         for path, name in grown.items():

@@ -159,6 +159,13 @@ class Tree:
         entry = self._find(path)
         return None if entry is None or entry[0] else self._object(path, entry[1])
 
+    def id_of(self, path: str) -> str:
+        """The id of a file or a folder that is there. KeyError: it is not."""
+        entry = self._find(path)
+        if entry is None:
+            raise KeyError(path)
+        return entry[1]
+
     def get(self, path: str) -> bytes | None:
         """The content of a file, or None."""
         file = self._file(path)

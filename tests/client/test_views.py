@@ -187,7 +187,42 @@ def test_what_an_agent_holds_is_found_without_parsing_other_lines(
 
     monkeypatch.setattr("coordledger.format.state.value_of", counted)
     assert [claim.task for claim in shown.held_by(state, "bob")] == ["mine"]
-    assert sum(b'"priority"' in line for line in parsed) == 2  # mine, and what looks like it
+    assert sum(b'"priority"' in line for line in parsed) == 3  # what is claimed, or looks like it
+
+
+def test_pages_without_a_claimed_task_are_read_once(
+    server: MemoryServer, client: MemoryClient, shown: Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        server.write("bob", "claim", tasks=[f"t{number}"])
+        server.write("bob", "complete", task=f"t{number}")
+    server.write("bob", "claim", tasks=["mine"])
+    server.write("bob", "claim", tasks=["other"])
+    repository = client.local.repository
+    read: list[str] = []
+
+    def look(state: State, *held: str) -> int:
+        """How many pages are read to find what bob holds."""
+        read.clear()
+        assert sorted(claim.task for claim in shown.held_by(state, "bob")) == sorted(held)
+        return len(read)
+
+    ahead = repository.read_ahead
+    monkeypatch.setattr(repository, "read_ahead", lambda ids: (read.extend(ids), ahead(ids)))
+    state = client.replica.refresh().state
+    pages = len(state.task_pages())
+    records = 2
+    assert look(state, "mine", "other") == pages + records
+    assert look(state, "mine", "other") == 2 + records  # the two pages that are not quiet
+    server.write("bob", "complete", task="other")
+    server.write("bob", "claim", tasks=["t7"], reopen=True)
+    state = client.replica.refresh().state
+    assert look(state, "mine", "t7") == 3 + records
+    (client.local.folder / "quiet").write_bytes(b"\xff damaged")
+    assert look(state, "mine", "t7") == pages + records
+    (client.local.folder / "quiet").unlink()
+    (client.local.folder / "quiet").mkdir()
+    assert look(state, "mine", "t7") == pages + records
 
 
 def test_many_tasks_are_read_in_lots(

@@ -106,6 +106,7 @@ REFUSED = {
         ],
         "after": [None, {}, MANY, ["b", "a"], ["a", "a"], [""], ["a b"], [1], "ab"],
     },
+    "withdraw": {"task": TASK_ERRORS, "rev": POSITIVE_ERRORS, "reason": TEXT_ERRORS},
     "claim": {
         "tasks": [
             None,
@@ -163,6 +164,7 @@ REFUSED = {
             *([error] for error in COUNT_ERRORS),
         ]
     },
+    "drop": {"channel": NAME_ERRORS},
     "void": {},
 }
 
@@ -177,6 +179,8 @@ GIVEN = {
     "release": {"task": "a"},
     "send": {"to": "bob"},
     "ack": {"messages": [1]},
+    "withdraw": {"task": "a"},
+    "drop": {"channel": "general"},
 }
 FLEET = MemoryLedger()
 GOOD = {
@@ -295,6 +299,8 @@ SUBJECTS = [
     ("send", {"to": None, "channel": "general"}, "send to channel general"),
     ("ack", {"messages": [4]}, "ack 4"),
     ("ack", {"messages": [4, 5, 9]}, "ack 4 and 2 more"),
+    ("withdraw", {}, "withdraw a"),
+    ("drop", {}, "drop channel general"),
     ("void", {"op": "0f" * 16}, "void " + "0f" * 16),
 ]
 

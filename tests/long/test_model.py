@@ -57,10 +57,14 @@ class Model:
     def land(self, r: dict[str, Any]) -> None:
         at = _moment(r["at"])
         for item in r["tasks"] if r["kind"] == "claim" else [r] if "task" in r else []:
-            old = self.tasks.get(item["task"], {"after": [], "epoch": 0})
+            blank = {"after": [], "epoch": 0, "by": None, "first": len(self.ops)}
+            old = self.tasks.get(item["task"], blank)
             new = {**old, "rev": item["rev"]}
             if r["kind"] == "submit":
-                new |= {"status": "open", "after": r["after"]}
+                new |= {"status": "open", "after": r["after"], "by": r["agent"]}
+            if r["kind"] == "withdraw":
+                new |= {"status": "withdrawn", "after": [], "by": None}
+                new |= {"who": (None, None), "until": None}
             if r["kind"] == "claim":
                 new |= {"status": "claimed", "epoch": item["epoch"]}
                 new |= {"who": (r["agent"], r["session"]), "until": _moment(r["until"])}
@@ -71,12 +75,30 @@ class Model:
             if r["kind"] == "release":
                 new |= {"status": "open", "who": (None, None), "until": None}
             self.tasks[item["task"]] = new
+            if new["status"] == "withdrawn" and not new["epoch"]:
+                del self.tasks[item["task"]]
         self.ops.append((r["agent"], r["op"]))
         self.committed = max(self.committed, at // 1000)
 
     def _submit(self, r: dict[str, Any], at: int) -> bool:
-        known = all(task in self.tasks for task in r["after"])
-        return r["task"] not in self.tasks and r["rev"] == 1 and known
+        old = self.tasks.get(r["task"], {"status": "withdrawn", "rev": 0, "first": len(self.ops)})
+        others = [self.tasks.get(task) for task in r["after"]]
+        known = all(other and other["first"] < old["first"] for other in others)
+        return bool(old["status"] == "withdrawn" and r["rev"] == old["rev"] + 1 and known)
+
+    def _withdraw(self, r: dict[str, Any], at: int) -> bool:
+        old = self.tasks.get(r["task"])
+        if old is None or r["rev"] != old["rev"] + 1 or r["agent"] not in (old["by"], "alice"):
+            return False
+        over = old["status"] == "claimed" and at >= old["until"] + self.skew
+        return bool(old["status"] == "open" or over)
+
+    def _waits(self, old: dict[str, Any]) -> bool:
+        others = [self.tasks[task] for task in old["after"] if task in self.tasks]
+        return any(
+            other["first"] < old["first"] and other["status"] in ("open", "claimed")
+            for other in others
+        )
 
     def _claim(self, r: dict[str, Any], at: int) -> bool:
         if not at < _moment(r["until"]) <= at + DAY:
@@ -92,8 +114,7 @@ class Model:
                 or (old["status"] == "claimed" and at >= old["until"] + self.skew)
                 or (old["status"] == "done" and r["reopen"])
             )
-            waits = any(self.tasks[task]["status"] != "done" for task in old["after"])
-            if not free or waits:
+            if not free or self._waits(old):
                 return False
             if (item["rev"], item["epoch"]) != (old["rev"] + 1, old["epoch"] + 1):
                 return False
@@ -147,6 +168,7 @@ class Model:
         )
         assert (line["agent"], line["session"]) == who
         assert (until, line["after"]) == (mine.get("until"), mine["after"])
+        assert line["by"] == mine["by"]
 
 
 def _moment(text: str) -> int:
@@ -167,9 +189,8 @@ class Walk:
         at = now + dice.randint(-self.drift, self.drift)
         if dice.random() < 0.04:
             at -= 2 * model.skew + dice.randint(-2, 2) * SECOND
-        kind = dice.choice(
-            ["submit", "claim", "claim", "claim", "renew", "complete", "release", "void"]
-        )
+        kinds = ["submit", "claim", "claim", "claim", "renew", "complete", "release", "void"]
+        kind = dice.choice([*kinds, "withdraw"])
         task = dice.choice(TASKS)
         old = model.tasks.get(task, {"rev": 0, "epoch": 0})
         rev, epoch = old["rev"] + 1, max(1, old["epoch"])
@@ -189,9 +210,8 @@ class Walk:
             at = old["until"] + model.skew + dice.choice([-1, 0])  # the first moment
             until = at + self.lease
         given: dict[str, Any] = {"session": session, "at": timestamps.show(at)}
-        if kind == "submit":
-            after = sorted(dice.sample(TASKS, dice.choice([0, 1, 1, 2])))
-            given |= {"task": task, "after": after, "rev": dice.choice([1, 1, 1, 1, rev])}
+        if kind in ("submit", "withdraw"):
+            given |= {"task": task} | self._offer(kind, old, rev)
         elif kind == "claim":
             group = sorted({task, *dice.sample(TASKS, dice.choice([0, 0, 0, 1, 2]))})
             given |= {"until": timestamps.show(until), "reopen": dice.random() < 0.4}
@@ -201,6 +221,14 @@ class Walk:
             given |= {"until": timestamps.show(until)} if kind == "renew" else {}
             given |= {"force": dice.random() < 0.3} if kind == "release" else {}
         return agent, kind, given
+
+    def _offer(self, kind: str, old: dict[str, Any], rev: int) -> dict[str, Any]:
+        dice = self.dice
+        if kind == "withdraw":
+            return {"rev": rev + (dice.random() < 0.05), "reason": None}
+        right = [rev] * 8 if old.get("status") == "withdrawn" else [1, 1, 1]
+        after = sorted(dice.sample(TASKS, dice.choice([0, 1, 1, 2])))
+        return {"after": after, "rev": dice.choice([1, *right, rev])}
 
     def _item(self, task: str) -> dict[str, Any]:
         old = self.model.tasks.get(task, {"rev": 0, "epoch": 0})
@@ -263,7 +291,12 @@ def test_model_code_and_second_implementation_agree_on_every_step(seed: int) -> 
             with pytest.raises(Invalid):
                 deepcopy(reader).step(fleet.forge(again)[1])
     assert min(outcomes.values()) > 150, outcomes
-    assert {task["status"] for task in model.tasks.values()} <= {"open", "claimed", "done"}
+    assert {task["status"] for task in model.tasks.values()} <= {
+        "open",
+        "claimed",
+        "done",
+        "withdrawn",
+    }
     assert reader.authentic == len(fleet.log)
     whole = fleet.fresh_verifier()
     assert {whole.judge(*item) for item in fleet.log} == {AUTHENTIC}
@@ -290,7 +323,7 @@ def test_the_server_agrees_with_the_model_and_its_clock(
         early = any(
             model.tasks.get(item["task"], {}).get("status") == "claimed"
             and now < model.tasks[item["task"]]["until"] + skew
-            for item in (r["tasks"] if kind == "claim" else ())
+            for item in (r["tasks"] if kind == "claim" else [r] if kind == "withdraw" else ())
         )
         admitted = expected and abs(_moment(r["at"]) - now) <= skew and not early
         if expected and abs(abs(_moment(r["at"]) - now) - skew) < SECOND:

@@ -181,6 +181,9 @@ class MemoryLedger:
                 "fingerprint": fingerprint,
                 "role": role,
             }
+        if kind == "withdraw":
+            task = self.state.task(given["task"]) or {"rev": 0}
+            return {"rev": task["rev"] + 1, "reason": None}
         if kind in ("renew", "complete", "release"):
             task = self.state.task(given["task"]) or {"rev": 0, "epoch": 1}
             held = {"rev": task["rev"] + 1, "epoch": max(1, task["epoch"])}
@@ -199,7 +202,7 @@ class MemoryLedger:
                 "fingerprint": fingerprint,
             },
             "policy": {"rev": self.state.ledger.get("policy_rev", 0) + 1},
-            "submit": {"rev": 1, "priority": 0, "meta": {}, "after": []},
+            "submit": {"rev": self._submitted_rev(given), "priority": 0, "meta": {}, "after": []},
             "claim": {"until": later, "reopen": False, "note": None},
             "send": {
                 "to": None,
@@ -210,6 +213,10 @@ class MemoryLedger:
             },
         }
         return rest.get(kind, {})
+
+    def _submitted_rev(self, given: dict[str, Any]) -> int:
+        task = self.state.task(given["task"]) if "task" in given else None
+        return int(task["rev"]) + 1 if task and task["status"] == "withdrawn" else 1
 
     def sign(self, record: records.Record, secret: signing.Secret | None = None) -> signing.Signed:
         """`record` signed with its signer's secret, or with `secret`."""

@@ -220,6 +220,7 @@ KINDS: dict[str, dict[str, Check]] = {
         "meta": meta,
         "after": array(task_id, 0, 16),
     },
+    "withdraw": {"task": task_id, "rev": positive, "reason": nullable(text)},
     "claim": {
         "tasks": array(members(ON_TASK), 1, 16, lambda v: v["task"]),
         "until": time,
@@ -237,6 +238,7 @@ KINDS: dict[str, dict[str, Check]] = {
         "body": lambda v: text(v) and v != "",
     },
     "ack": {"messages": array(count, 1, 256)},
+    "drop": {"channel": identifier},
     "void": {},
 }
 
@@ -295,18 +297,19 @@ def subject(r: Line) -> str:
             return f"revoke {r['who']} key {r['id']}"
         case "policy":
             return " ".join(["policy", *(f"{k}={v}" for k, v in sorted(r["set"].items()))])
-        case "submit":
-            return f"submit {r['task']}"
+        case "submit" | "withdraw" as kind:
+            return f"{kind} {r['task']}"
+        case "drop":
+            return f"drop channel {r['channel']}"
         case "claim":
             first, more = r["tasks"][0], len(r["tasks"]) - 1
             rest = f"and {more} more" if more else f"epoch {first['epoch']}"
             return f"claim {first['task']} {rest} until {r['until']}"
         case "renew":
             return f"renew {r['task']} epoch {r['epoch']} until {r['until']}"
-        case "complete":
-            return f"complete {r['task']} epoch {r['epoch']}"
-        case "release":
-            return f"release {r['task']} epoch {r['epoch']}" + (" by force" if r["force"] else "")
+        case "complete" | "release" as kind:
+            forced = " by force" if r.get("force") else ""
+            return f"{kind} {r['task']} epoch {r['epoch']}{forced}"
         case "send":
             return f"send to {r['to']}" if r["to"] else f"send to channel {r['channel']}"
         case "ack":
@@ -407,7 +410,8 @@ class Step:
 
     def with_tasks(self, changed: list[Line]) -> State:
         state = replace(self.state, tasks=self.state.tasks | {t["task"]: t for t in changed})
-        grown = {page(t["task"]) for t in changed if t["task"] not in self.state.tasks}
+        submits = self.record["kind"] == "submit"
+        grown = {page(t["task"]) for t in changed if submits or t["task"] not in self.state.tasks}
         files = state.files() if grown else {}
         need(all(len(files[path]) <= MAX_PAGE for path in grown), "page")
         return state
@@ -447,17 +451,48 @@ class Step:
 
     def new_task(self, task: str) -> Line:
         nothing = dict.fromkeys(("agent", "session", "claimed_at", "until", "claim_seq"))
-        given = {"priority": 0, "meta": {}, "after": []}
+        given = {"by": None, "priority": 0, "meta": {}, "after": []}
         line = {"task": task, "status": "open", "rev": 0, "epoch": 0, **nothing, **given}
         return line | {"first_seq": self.seq, "last_seq": self.seq}
 
     def submit(self) -> State:
         r, old = self.record, self.state.tasks.get(self.record["task"])
-        self.check(old is None)
+        self.check(old is None or old["status"] == "withdrawn")
         self.check_rev(r, old)
-        self.check(all(task in self.state.tasks for task in r["after"]))
+        for before in r["after"]:
+            known = self.state.tasks.get(before)
+            self.check(known is not None and (not old or known["first_seq"] < old["first_seq"]))
         given = {k: r[k] for k in ("rev", "priority", "meta", "after")}
-        return self.with_tasks([self.new_task(r["task"]) | given])
+        given |= {"by": r["agent"], "status": "open", "last_seq": self.seq}
+        return self.with_tasks([(old or self.new_task(r["task"])) | given])
+
+    def waits(self, task: Line) -> bool:
+        others = [self.state.tasks[name] for name in task["after"] if name in self.state.tasks]
+        earlier = [other for other in others if other["first_seq"] < task["first_seq"]]
+        return any(other["status"] not in ("done", "withdrawn") for other in earlier)
+
+    def withdraw(self) -> State:
+        r, old = self.record, self.state.tasks.get(self.record["task"])
+        self.check_rev(r, old)
+        if old is None:
+            raise Invalid(r["kind"])
+        self.check(old["by"] == r["agent"] or self.is_admin())
+        skew = 1_000 * self.policy["max_skew"]
+        over = old["until"] is not None and self.now >= milliseconds(old["until"]) + skew
+        self.check(old["status"] == "open" or (old["status"] == "claimed" and over))
+        self.check_text(r["reason"])
+        tasks = {name: line for name, line in self.state.tasks.items() if name != r["task"]}
+        if old["claim_seq"] is None:
+            return replace(self.state, tasks=tasks)
+        nothing = dict.fromkeys(("agent", "session", "claimed_at", "until", "by"))
+        bare = {"status": "withdrawn", "priority": 0, "meta": {}, "after": []}
+        seqs = {"rev": r["rev"], "last_seq": self.seq}
+        return self.with_tasks([old | nothing | bare | seqs])
+
+    def drop(self) -> State:
+        name, channels = self.record["channel"], dict(self.state.channels)
+        self.check(self.is_admin() and bool(channels.pop(name, None)))
+        return replace(self.state, channels=channels)
 
     def claim(self) -> State:
         r, tasks = self.record, self.state.tasks
@@ -472,7 +507,7 @@ class Step:
                 self.check(self.now >= milliseconds(old["until"]) + skew)
             if old["status"] == "done":
                 self.check(r["reopen"])
-            self.check(all(tasks[before]["status"] == "done" for before in old["after"]))
+            self.check(old["status"] != "withdrawn" and not self.waits(old))
             self.check(item["epoch"] == old["epoch"] + 1)
             holder = {"agent": r["agent"], "session": r["session"], "claimed_at": r["at"]}
             seqs = {"claim_seq": self.seq, "last_seq": self.seq}

@@ -55,6 +55,7 @@ FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
         "meta": st.dictionaries(IDENTIFIERS, TEXTS, max_size=16),
         "after": st.lists(TASKS, max_size=16, unique=True).map(sorted),
     },
+    "withdraw": {"task": TASKS, "rev": POSITIVES, "reason": _NOTE},
     "claim": {
         "tasks": st.lists(_CLAIMED, min_size=1, max_size=16, unique_by=lambda c: c["task"]).map(
             lambda tasks: sorted(tasks, key=lambda c: c["task"])
@@ -74,6 +75,7 @@ FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
         "body": TEXTS.filter(bool),
     },
     "ack": {"messages": st.lists(COUNTS, min_size=1, max_size=256, unique=True).map(sorted)},
+    "drop": {"channel": IDENTIFIERS},
     "void": {},
 }
 

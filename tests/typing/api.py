@@ -68,6 +68,7 @@ def claims(ledger: Ledger) -> None:
     )
     assert_type(ledger.claim_next(ttl=minutes, wait=minutes, note="x", dry_run=True), ClaimResult)
     assert_type(ledger.submit("a", priority=5, meta={"branch": "x"}, after=["b"]), Claim)
+    assert_type(ledger.withdraw("a", reason="a mistake"), Claim)
     assert_type(ledger.renew("a", ttl=minutes), Claim)
     assert_type(ledger.complete("a", result="merged"), Claim)
     assert_type(ledger.release("a", reason="gone", force=True), Claim)

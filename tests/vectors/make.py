@@ -107,6 +107,17 @@ def valid() -> tuple[MemoryLedger, dict[str, int]]:
     old = parse_commit(*fleet.log[moments["enrolled"]])
     fleet.put("bob", "void", base={"digest": old.digest, "seq": old.seq})
     fleet.put("carol", "ack", messages=_sent_to("carol", fleet))
+    fleet.put("carol", "submit", task="gone", after=["plan#2"])
+    fleet.put("carol", "submit", task="waits", after=["gone", "plan#2"])
+    now("offered")
+    fleet.put("carol", "withdraw", task="gone", reason="a mistake")
+    fleet.put("bob", "withdraw", task="plan#2")
+    now("withdrawn")
+    fleet.put("carol", "submit", task="gone", after=["waits"])  # another task of that name
+    fleet.put("carol", "claim", tasks=["waits"])  # for nothing any more
+    fleet.put("carol", "submit", task="plan#2", after=["plan#1"], priority=3)
+    fleet.put("alice", "withdraw", task="x/2", key=2)
+    fleet.put("alice", "drop", channel="ops", key=2)
     now("end")
     return fleet, moments
 
@@ -465,6 +476,8 @@ def _kinds(cases: Cases) -> None:
         "release": {"task": "plan#1"},
         "send": {"to": "carol"},
         "ack": {"messages": [inbox[0]["seq"]]},
+        "withdraw": {"task": "plan#2"},
+        "drop": {"channel": "general"},
     }
 
     def draft(kind: str, /, **broken: Any) -> Draft:
@@ -474,7 +487,7 @@ def _kinds(cases: Cases) -> None:
                 made.record["ledger"] = signing.ledger_id(made.record)
                 made.payload = canonical.encode(made.record)
             return made
-        agent = "alice" if kind in ("enroll", "revoke", "policy", "ack") else "bob"
+        agent = "alice" if kind in ("enroll", "revoke", "policy", "ack", "drop") else "bob"
         moment = "held" if kind == "renew" else "inbox full"
         return cases.draft(moment, agent, kind, **given.get(kind, {}), broken=broken)
 
@@ -534,6 +547,8 @@ def _kinds(cases: Cases) -> None:
         ("note-number", "a note is a text or null", "claim", {"note": 1}),
         ("result-number", "a result is a text or null", "complete", {"result": 1}),
         ("reason-object", "a reason is a text or null", "release", {"reason": {}}),
+        ("withdraw-reason-number", "a reason is a text or null", "withdraw", {"reason": 1}),
+        ("drop-name", "a channel is an identifier", "drop", {"channel": "General"}),
         ("force-null", "force is a boolean", "release", {"force": None}),
         ("send-to-both", "a message has one addressee", "send", {"channel": "general"}),
         ("send-to-nobody", "a message has an addressee", "send", {"to": None}),
@@ -874,6 +889,59 @@ def _tasks(cases: Cases) -> None:
         task="n",
         rev=2,
     )
+    rule = "a withdrawn task's rev goes on"
+    add("rev-submit-withdrawn", rule, "stale-rev", "withdrawn", "bob", "submit", task=plan2, rev=1)
+    rule = "what a withdrawn task waits for was there before it"
+    given = {"task": plan2, "after": ["x/1"]}
+    add("submit-after-newer", rule, "after-newer", "withdrawn", "bob", "submit", **given)
+    # withdraw
+    verb = "withdraw"
+    add("withdraw-unknown", "the task exists", "unknown-task", "held", "bob", verb, task="n")
+    rule = "a task is withdrawn by its submitter or an admin"
+    add("withdraw-anothers", rule, "not-permitted", "held", "dave", verb, task=plan2)
+    rule = "what nobody offered is withdrawn by an admin"
+    given = {"task": "x/1", "at": timestamps.show(lease_end("before takeover", "x/1") + SKEW)}
+    add("withdraw-unoffered", rule, "not-permitted", "before takeover", "dave", verb, **given)
+    rule = "nobody withdraws a held task"
+    add("withdraw-held", rule, "held", "held", "bob", verb, task=plan1)
+    add("withdraw-held-admin", rule, "held", "held", "carol", verb, task=plan1)
+    at = timestamps.show(lease_end("before takeover", "x/1") + SKEW - 1)
+    rule = "an expired task can be withdrawn a skew after its end"
+    add("withdraw-too-early", rule, "held", "before takeover", "carol", verb, task="x/1", at=at)
+    rule = "what is done is not withdrawn"
+    add("withdraw-done", rule, "done", "done", "bob", verb, task=plan1)
+    rule = "a task is withdrawn once"
+    add("withdraw-again", rule, "withdrawn", "withdrawn", "carol", verb, task=plan2)
+    add("withdraw-gone", "the task exists", "unknown-task", "withdrawn", "carol", verb, task="gone")
+    rule = "rev is the one before + 1: tasks"
+    for rev, word in ((1, "same"), (3, "skipped")):
+        add(f"rev-withdraw-{word}", rule, "stale-rev", "held", "bob", verb, task=plan2, rev=rev)
+    rule = "a reason is within max_text"
+    add("withdraw-reason", rule, "text-too-long", "held", "bob", verb, task=plan2, reason=long)
+    rule = "a withdrawn task is submitted before it is claimed"
+    given: dict[str, Any] = {"tasks": [plan2]}
+    add("claim-withdrawn", rule, "withdrawn", "withdrawn", "bob", "claim", **given)
+    add(
+        "claim-withdrawn-reopen",
+        rule,
+        "withdrawn",
+        "withdrawn",
+        "bob",
+        "claim",
+        **given,
+        reopen=True,
+    )
+    for kind in ("renew", "complete", "release"):
+        rule, given = "the task is claimed", {"task": plan2, "rev": 8}
+        add(
+            f"{kind}-withdrawn",
+            "the task is claimed",
+            "withdrawn",
+            "withdrawn",
+            "bob",
+            kind,
+            **given,
+        )
     # claim
     now, early = "submitted", "held"
     rule = "a lease ends after it begins"
@@ -1008,6 +1076,10 @@ def _messages(cases: Cases) -> None:
     add("send-sender-bytes", rule, full, "one message", "bob", "send", to="alice", body=body)
     rule = "there are at most channels channels"
     add("send-channels", rule, "too-many-channels", "channels full", "bob", "send", channel="more")
+    rule = "a channel is dropped by an admin"
+    add("drop-by-agent", rule, "not-permitted", "inbox full", "bob", "drop", channel="general")
+    rule = "a channel that is dropped is there"
+    add("drop-unknown", rule, "unknown-channel", "inbox full", "carol", "drop", channel="ops")
     rule = "an ack names messages in the signer's inbox"
     moment = "inbox full"
     inbox = [message["seq"] for message in cases.at(moment).state.inbox("alice")]

@@ -21,12 +21,14 @@ MODULES = {
     "revoke": "agents",
     "policy": "ledger",
     "submit": "tasks",
+    "withdraw": "tasks",
     "claim": "tasks",
     "renew": "tasks",
     "complete": "tasks",
     "release": "tasks",
     "send": "mailbox",
     "ack": "mailbox",
+    "drop": "mailbox",
     "void": "intents",
 }
 

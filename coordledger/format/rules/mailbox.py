@@ -1,14 +1,15 @@
-"""Messages, to an agent's inbox or to a channel: send, ack.
+"""Messages, to an agent's inbox or to a channel, and channels themselves: send, ack, drop.
 
 An inbox refuses what is too much and keeps each message until it is acknowledged; a channel
-takes everything and sheds its oldest messages.
+takes everything and sheds its oldest messages. The names of channels are bounded, so an admin can
+drop one: its messages leave the state, and stay in the history.
 """
 
 from __future__ import annotations
 
 from coordledger.errors import RuleBroken
 from coordledger.format import fields
-from coordledger.format.rules.kind import Kind, need_size
+from coordledger.format.rules.kind import Kind, need_admin, need_size
 from coordledger.format.state import channel_path, inbox_path, line_of, lines_in, value_of
 
 TYPE_CHECKING = False
@@ -84,6 +85,14 @@ def _ack_subject(record: Record) -> str:
     return f"ack {first} and {len(others)} more" if others else f"ack {first}"
 
 
+def _drop(state: State, record: Record, seq: int) -> Changes:
+    need_admin(state, record, "drop channels")
+    path = channel_path(record["channel"])
+    if state.tree.get(path) is None:
+        raise RuleBroken("unknown-channel", channel=record["channel"])
+    return {path: None}
+
+
 KINDS = {
     "send": Kind(
         {
@@ -101,5 +110,10 @@ KINDS = {
         {"messages": fields.array(fields.count, 1, MAX_ACK, lambda seq: seq)},
         apply=_ack,
         subject=_ack_subject,
+    ),
+    "drop": Kind(
+        {"channel": fields.identifier},
+        apply=_drop,
+        subject=lambda record: f"drop channel {record['channel']}",
     ),
 }

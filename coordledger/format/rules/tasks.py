@@ -1,4 +1,4 @@
-"""Tasks and their leases: submit, claim, renew, complete, release.
+"""Tasks and their leases: submit, withdraw, claim, renew, complete, release.
 
 Rules: a task moves by one table, `MOVES`; an illegal move is a missing row. What a row cannot
 say stands in the function of the kind: who has to be the holder, what has to fit the epoch, the
@@ -29,6 +29,9 @@ MAX_META_VALUE = 1024
 # release with `force` the verb "force".
 MOVES = {
     ("absent", "submit"): "open",
+    ("withdrawn", "submit"): "open",
+    ("open", "withdraw"): "withdrawn",
+    ("expired", "withdraw"): "withdrawn",
     ("absent", "claim"): "claimed",
     ("open", "claim"): "claimed",
     ("expired", "claim"): "claimed",
@@ -51,13 +54,15 @@ _WHY_NOT = {
     "grace": "expired",
     "expired": "expired",
     "done": "done",
+    "withdrawn": "withdrawn",
+    ("grace", "withdraw"): "held",
     ("grace", "claim"): "held",
     ("grace", "reopen"): "held",
 }
 
 
 def standing(task: Record | None, at: int, skew: int) -> str:
-    """How a task stands at a moment: absent, open, held, grace, expired or done.
+    """How a task stands at a moment: absent, open, held, grace, expired, done or withdrawn.
 
     held: the lease runs; grace: it ended less than `skew` milliseconds ago, so that
     nobody may take it over yet; expired: anybody may.
@@ -81,7 +86,7 @@ def _status_after(state: State, record: Record, task: Record | None, name: str, 
     why = "task-exists" if verb == "submit" else _WHY_NOT.get((before, verb), _WHY_NOT[before])
     if task is None:
         raise RuleBroken(why, task=name)
-    if why == before == "held" and _is_holder(task, record):
+    if why == before == "held" and verb != "withdraw" and _is_holder(task, record):
         why = "already-yours"
     claimable = timestamps.show(state.claimable_at(task)) if task["until"] else None
     raise RuleBroken(why, **_facts(task), claimable_at=claimable)
@@ -95,6 +100,10 @@ def _is_holder(task: Record, record: Record) -> bool:
     return bool(task["agent"] == record["agent"] and task["session"] == record["session"])
 
 
+_NOBODY: dict[str, Any] = {"agent": None, "session": None, "claimed_at": None, "until": None}
+_UNOFFERED: dict[str, Any] = {"by": None, "priority": 0, "meta": {}, "after": []}
+
+
 def _new_task(name: str, seq: int) -> Record:
     return {
         "task": name,
@@ -105,16 +114,14 @@ def _new_task(name: str, seq: int) -> Record:
         "session": None,
         "claimed_at": None,
         "until": None,
-        "priority": 0,
-        "meta": {},
-        "after": [],
+        **_UNOFFERED,
         "first_seq": seq,
         "claim_seq": None,
         "last_seq": seq,
     }
 
 
-# -- submit
+# -- submit, withdraw
 
 
 def _meta(value: Any) -> str:
@@ -130,13 +137,39 @@ def _meta(value: Any) -> str:
 
 def _submit(state: State, record: Record, seq: int) -> Changes:
     name = record["task"]
-    _status_after(state, record, state.task(name), name, "submit")
-    need_next_rev(name, 0, record)
+    withdrawn = state.task(name)
+    status = _status_after(state, record, withdrawn, name, "submit")
+    task = withdrawn or _new_task(name, seq)
+    need_next_rev(name, task["rev"], record)
     for other in record["after"]:
-        if state.task(other) is None:
+        waited_for = state.task(other)
+        if waited_for is None:
             raise RuleBroken("unknown-task", task=other)
-    given = {field: record[field] for field in ("rev", "priority", "meta", "after")}
-    return state.with_tasks([_new_task(name, seq) | given])
+        if waited_for["first_seq"] >= task["first_seq"]:  # two could wait for each other
+            raise RuleBroken("after-newer", task=name, after=other)
+    given = {field: record[field] for field in ("priority", "meta", "after")}
+    given |= {"by": record["agent"], "status": status}
+    return state.with_tasks([_changed(task, record, seq, **given)], grows=True)
+
+
+def _withdraw(state: State, record: Record, seq: int) -> Changes:
+    name = record["task"]
+    task = state.task(name)
+    status = _status_after(state, record, task, name, "withdraw")
+    if task is None:
+        raise AssertionError("no absent task is withdrawn")
+    if record["agent"] != task["by"]:
+        need_admin(state, record, f"withdraw {name}, which it did not offer")
+    need_next_rev(name, task["rev"], record)
+    need_size(state, record, "reason", "max_text")
+    if task["claim_seq"] is None:
+        return state.without_task(name)
+    bare = {"status": status} | _NOBODY | _UNOFFERED
+    return state.with_tasks([_changed(task, record, seq, **bare)])
+
+
+def _admit_withdrawal(state: State, record: Record, now: int) -> None:
+    _need_claimable(state, record["task"], now)
 
 
 # -- claim
@@ -187,10 +220,15 @@ def _claim(state: State, record: Record, seq: int) -> Changes:
 def _admit_claim(state: State, record: Record, now: int) -> None:
     """No task is taken over before its lease and the skew are over by the server's clock."""
     for item in record["tasks"]:
-        task = state.task(item["task"])
-        if task and task["status"] == "claimed" and now < state.claimable_at(task):
-            at = timestamps.show(state.claimable_at(task))
-            raise RuleBroken("too-early", task=item["task"], claimable_at=at)
+        _need_claimable(state, item["task"], now)
+
+
+def _need_claimable(state: State, name: str, now: int) -> None:
+    """The lease on the task and the skew, if there is a lease, are over at `now`."""
+    task = state.task(name)
+    if task and task["status"] == "claimed" and now < state.claimable_at(task):
+        at = timestamps.show(state.claimable_at(task))
+        raise RuleBroken("too-early", task=name, claimable_at=at)
 
 
 def _claim_subject(record: Record) -> str:
@@ -241,8 +279,7 @@ def _release(state: State, record: Record, seq: int) -> Changes:
         need_admin(state, record, "release by force")
     task, status = _held(state, record, "force" if record["force"] else "release")
     need_size(state, record, "reason", "max_text")
-    nobody = {"agent": None, "session": None, "claimed_at": None, "until": None}
-    return state.with_tasks([_changed(task, record, seq, status=status, **nobody)])
+    return state.with_tasks([_changed(task, record, seq, status=status, **_NOBODY)])
 
 
 def _release_subject(record: Record) -> str:
@@ -265,6 +302,12 @@ KINDS = {
         },
         apply=_submit,
         subject=lambda record: f"submit {record['task']}",
+    ),
+    "withdraw": Kind(
+        {"task": fields.task, "rev": fields.positive, "reason": _TEXT},
+        apply=_withdraw,
+        subject=lambda record: f"withdraw {record['task']}",
+        admit=_admit_withdrawal,
     ),
     "claim": Kind(
         {

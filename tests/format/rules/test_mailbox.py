@@ -1,4 +1,4 @@
-"""Send and ack: inboxes, threads and channels."""
+"""Send, ack and drop: inboxes, threads and channels."""
 
 from support.memory_ledger import (
     MemoryLedger,
@@ -149,3 +149,17 @@ class TestChannels:
         assert fleet.state.channels() == ["a", "b"]
         assert fleet.refusal("alice", "send", channel="c") == "too-many-channels"
         assert fleet.refusal("alice", "send", channel="b") == ""
+
+    def test_are_dropped_by_an_admin_and_make_room_for_another(self):
+        fleet = MemoryLedger("bob", policy={"channels": 2})
+        for name in ("a", "b"):
+            fleet.put("bob", "send", channel=name)
+        assert fleet.refusal("bob", "drop", channel="a") == "not-permitted"
+        assert fleet.refusal("alice", "drop", channel="c") == "unknown-channel"
+        fleet.put("alice", "drop", channel="a")
+        assert fleet.state.channels() == ["b"]
+        assert fleet.refusal("alice", "drop", channel="a") == "unknown-channel"
+        fleet.put("bob", "send", channel="c")
+        fleet.put("alice", "drop", channel="b")
+        fleet.put("bob", "send", channel="b", body="anew")
+        assert [message["body"] for message in fleet.state.channel("b")] == ["anew"]

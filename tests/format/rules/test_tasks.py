@@ -1,4 +1,4 @@
-"""Submit, claim, renew, complete, release: what each does to a task, and what it may not do.
+"""Submit, withdraw, claim, renew, complete, release: what each does to a task, and may not do.
 
 Tasks move by one table; here it stands a second time, with the refusals filled in.
 """
@@ -19,8 +19,8 @@ from coordledger.format import records, timestamps
 from coordledger.format.rules.tasks import MOVES
 from coordledger.format.rules.tasks import standing as standing_of
 
-STANDINGS = ["absent", "open", "held", "grace", "expired", "done"]
-VERBS = ["submit", "claim", "reopen", "renew", "complete", "release", "force"]
+STANDINGS = ["absent", "open", "held", "grace", "expired", "done", "withdrawn"]
+VERBS = ["submit", "withdraw", "claim", "reopen", "renew", "complete", "release", "force"]
 
 # (standing, verb): the status afterwards, or the slug of the refusal. It is the holder
 # who tries, in the session that holds; alice where it takes an admin.
@@ -67,6 +67,20 @@ EXPECTED = {
     ("done", "complete"): "!done",
     ("done", "release"): "!done",
     ("done", "force"): "!done",
+    ("absent", "withdraw"): "!unknown-task",
+    ("open", "withdraw"): "withdrawn",
+    ("held", "withdraw"): "!held",
+    ("grace", "withdraw"): "!held",
+    ("expired", "withdraw"): "withdrawn",
+    ("done", "withdraw"): "!done",
+    ("withdrawn", "submit"): "open",
+    ("withdrawn", "withdraw"): "!withdrawn",
+    ("withdrawn", "claim"): "!withdrawn",
+    ("withdrawn", "reopen"): "!withdrawn",
+    ("withdrawn", "renew"): "!withdrawn",
+    ("withdrawn", "complete"): "!withdrawn",
+    ("withdrawn", "release"): "!withdrawn",
+    ("withdrawn", "force"): "!withdrawn",
 }
 # The same for somebody who does not hold the task, where it makes a difference.
 STRANGERS = {
@@ -91,6 +105,9 @@ def fleet_with(standing):
         fleet.now = {"grace": until + SKEW - 1, "expired": until + SKEW}.get(standing, fleet.now)
     if standing == "done":
         fleet.put("bob", "complete", task="t")
+    if standing == "withdrawn":
+        fleet.put("bob", "release", task="t")
+        fleet.put("bob", "withdraw", task="t")
     return fleet
 
 
@@ -109,7 +126,8 @@ def outcome(fleet, agent, verb, **more):
     if why:
         return f"!{why}"
     fleet.put(agent, kind, **fields, **more)
-    return fleet.state.task("t")["status"]
+    task = fleet.state.task("t")
+    return task["status"] if task else "withdrawn"  # and it was never claimed
 
 
 def test_the_table_says_something_about_each_standing_and_verb():
@@ -133,6 +151,8 @@ def test_somebody_else_or_another_session_cannot_do_what_the_holder_can(
     fleet = fleet_with(standing)
     expected = STRANGERS.get((standing, verb), EXPECTED[standing, verb])
     if verb == "force":
+        expected = "!not-permitted"
+    if verb == "withdraw" and agent != "bob" and expected == "withdrawn":  # bob has offered it
         expected = "!not-permitted"
     assert outcome(fleet, agent, verb, session=session) == expected
 
@@ -166,6 +186,7 @@ class TestLines:
             "session": None,
             "claimed_at": None,
             "until": None,
+            "by": "bob",
             "priority": -7,
             "meta": {"x": "é"},
             "after": ["a"],
@@ -187,6 +208,7 @@ class TestLines:
             "session": "s7",
             "claimed_at": at,
             "until": timestamps.show(timestamps.parse(at) + LEASE),
+            "by": None,
             "priority": 0,
             "meta": {},
             "after": [],
@@ -374,6 +396,88 @@ class TestAfter:
         assert fleet.refusal("bob", "claim", tasks=["u"]) == "blocked"
 
 
+class TestWithdrawal:
+    def test_a_task_that_was_never_claimed_leaves_nothing(self):
+        fleet = MemoryLedger("bob")
+        before = files_of(fleet.state)
+        fleet.put("bob", "submit", task="t")
+        fleet.put("bob", "withdraw", task="t", reason="a mistake")
+        assert files_of(fleet.state) == before
+
+    def test_another_keeps_a_bare_line_because_epochs_have_no_gap(self):
+        fleet = MemoryLedger("bob")
+        fleet.put("bob", "submit", task="a")
+        fleet.put("bob", "submit", task="t", priority=5, meta={"x": "1"}, after=[])
+        fleet.put("bob", "claim", tasks=["t"])
+        fleet.put("bob", "release", task="t")
+        fleet.put("bob", "withdraw", task="t")
+        nothing = dict.fromkeys(("agent", "session", "claimed_at", "until", "by"))
+        seqs = {"first_seq": 3, "claim_seq": 4, "last_seq": 6, "epoch": 1, "rev": 4}
+        bare = {"task": "t", "status": "withdrawn", "priority": 0, "meta": {}, "after": []}
+        assert fleet.state.task("t") == bare | nothing | seqs
+        fleet.put("alice", "submit", task="t", priority=7, after=["a"])
+        line = fleet.state.task("t")
+        assert (line["by"], line["status"], line["rev"], line["priority"]) == (
+            "alice",
+            "open",
+            5,
+            7,
+        )
+        assert (line["after"], line["epoch"], line["first_seq"]) == (["a"], 1, 3)
+
+    def test_is_for_the_submitter_and_for_admins(self):
+        fleet = MemoryLedger("bob", "dave")
+        fleet.put("bob", "submit", task="t")
+        fleet.put("dave", "claim", tasks=["unoffered"])
+        fleet.put("dave", "release", task="unoffered")
+        assert fleet.refusal("dave", "withdraw", task="t") == "not-permitted"
+        assert fleet.refusal("dave", "withdraw", task="unoffered") == "not-permitted"
+        for task in ("t", "unoffered"):
+            assert fleet.refusal("alice", "withdraw", task=task) == ""
+
+    def test_settles_what_waits_for_it(self):
+        fleet = MemoryLedger("bob")
+        for task in ("claimed", "never"):
+            fleet.put("bob", "submit", task=task)
+        fleet.put("bob", "submit", task="t", after=["claimed", "never"])
+        fleet.put("bob", "claim", tasks=["claimed"])
+        fleet.put("bob", "release", task="claimed")
+        fleet.put("bob", "withdraw", task="never")
+        assert fleet.refusal("bob", "claim", tasks=["t"]) == "blocked"
+        fleet.put("bob", "withdraw", task="claimed")
+        assert fleet.refusal("bob", "claim", tasks=["t"]) == ""
+
+    def test_no_two_tasks_can_come_to_wait_for_each_other(self):
+        fleet = MemoryLedger("bob")
+        for task in ("claimed", "never"):
+            fleet.put("bob", "submit", task=task)
+        fleet.put("bob", "claim", tasks=["claimed"])
+        fleet.put("bob", "release", task="claimed")
+        fleet.put("bob", "submit", task="t", after=["claimed", "never"])
+        for task in ("claimed", "never"):
+            fleet.put("bob", "withdraw", task=task)
+        assert fleet.refusal("bob", "submit", task="claimed", after=["t"]) == "after-newer"
+        fleet.put("bob", "submit", task="never", after=["t"])  # another task of that name
+        assert fleet.refusal("bob", "claim", tasks=["t"]) == ""
+        assert fleet.refusal("bob", "claim", tasks=["never"]) == "blocked"
+
+    def test_a_reason_has_a_limited_size(self):
+        fleet = MemoryLedger("bob", policy={"max_text": 10})
+        fleet.put("bob", "submit", task="t")
+        assert fleet.refusal("bob", "withdraw", task="t", reason="x" * 11) == "text-too-long"
+        assert fleet.refusal("bob", "withdraw", task="t", reason="x" * 10) == ""
+
+    def test_a_withdrawn_line_that_is_offered_again_needs_room_in_its_page(self, monkeypatch):
+        fleet = MemoryLedger("bob")
+        fleet.put("bob", "claim", tasks=["t"])
+        fleet.put("bob", "release", task="t")
+        fleet.put("alice", "withdraw", task="t")
+        monkeypatch.setattr("coordledger.format.state.PAGE_BYTES", 1000)
+        large = {"meta": {"x": "y" * 900}}
+        assert fleet.refusal("bob", "submit", task="t", **large) == "page-full"
+        assert fleet.refusal("bob", "submit", task="t") == ""
+
+
 @given(
     st.lists(
         st.tuples(
@@ -438,3 +542,10 @@ class TestAdmission:
         fleet = fleet_with("held")
         for kind, fields in (("release", {"task": "t"}), ("void", {}), ("submit", {"task": "a"})):
             records.admit(fleet.state, fleet.record("bob", kind, **fields), 0)
+
+    def test_of_a_withdrawal_waits_for_the_end_of_the_lease_and_the_skew(self):
+        fleet = fleet_with("expired")
+        free = timestamps.parse(fleet.state.task("t")["until"]) + SKEW
+        record = fleet.record("bob", "withdraw", task="t")
+        records.admit(fleet.state, record, free)
+        assert refused(records.admit, fleet.state, record, free - 1) == "too-early"
