@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +51,8 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
         fleet.clone(agent)
     for sample in root.rglob("*.sample"):
         sample.unlink()
+    for sessions in list(root.rglob(".git/coordledger/sessions")):
+        shutil.rmtree(sessions)  # of which each copy would say that it is another's
     return fleet
 
 

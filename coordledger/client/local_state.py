@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordledger import files
@@ -29,7 +30,7 @@ from coordledger.errors import RuleBroken, error
 from coordledger.format import canonical
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS
-from coordledger.hashes import LENGTHS, is_hex
+from coordledger.hashes import LENGTHS, digest, is_hex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -100,6 +101,7 @@ class LocalState:
         self._trusted: TrustedHead | None = None
         self._stamp: tuple[int, int] | None = None
         self._locked = False
+        self._session = ""  # where none can be kept
 
     # -- the verified head
 
@@ -256,17 +258,45 @@ class LocalState:
 
     # -- the session of a work tree
 
-    def session(self, mint: Callable[[], str]) -> str:
-        """The token of this work tree, minted once."""
-        folder = self.repository.git_dir / "coordledger"
-        path = folder / "session"
+    def session(self, mint: Callable[[], str], copied: Callable[[str], None]) -> str:
+        """The token of this work tree, minted once: at this place, on this host.
+
+        It is kept under the place's name, so that it stays where the work tree is moved, and a copy
+        finds none of its own; then `copied(the new one)` is told. Where nothing can be written it
+        is this process's.
+        """
+        folder = self.repository.git_dir / "coordledger" / "sessions"
+        path = folder / _place(self.repository)
         with contextlib.suppress(FileNotFoundError):
             return path.read_text("ascii").strip()
-        files.make_folders(str(folder), _PRIVATE)
-        fresh = folder / f"session.{os.getpid()}.new"
-        with open(files.open_in(str(folder), fresh.name, os.O_WRONLY), "w") as file:  # noqa: PTH123
-            file.write(mint() + "\n")
-        with contextlib.suppress(FileExistsError):
-            os.link(fresh, path)  # the first one decides
-        fresh.unlink()
-        return path.read_text("ascii").strip()
+        try:
+            files.make_folders(str(folder), _PRIVATE)
+            others = [file for file in folder.iterdir() if file.stat().st_uid == os.geteuid()]
+            fresh = folder / f"{os.getpid()}.new"
+            with open(files.open_in(str(folder), fresh.name, os.O_WRONLY), "w") as file:  # noqa: PTH123
+                file.write(mint() + "\n")
+            with contextlib.suppress(FileExistsError):
+                os.link(fresh, path)  # the first one decides
+            fresh.unlink()
+        except OSError:
+            self._session = self._session or mint()
+            return self._session
+        minted = path.read_text("ascii").strip()
+        if others or (folder.parent / "session").exists():  # the latter is an older version's
+            copied(minted)
+        return minted
+
+
+def _place(repository: Repository) -> str:
+    """The name of a work tree's place: a move within a file system keeps it, a copy has another.
+
+    It is made of the host, the user, and the folder's device and inode. A linked work tree that is
+    copied leads to the first one's git folder, so its own folder counts, too.
+    """
+    linked = repository.git_dir != repository.common_dir
+    folders = [repository.git_dir, repository.root if linked else None]
+    facts = [os.stat(folder) for folder in folders if folder]  # noqa: PTH116 - as above
+    words = [os.uname().nodename, str(os.geteuid()), *(f"{f.st_dev}:{f.st_ino}" for f in facts)]
+    with contextlib.suppress(OSError):
+        words.append(Path("/etc/machine-id").read_text("ascii"))  # hosts can have one name
+    return digest("sha256", "\n".join(words).encode()).hex()[:24]

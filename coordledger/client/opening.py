@@ -167,8 +167,12 @@ class Connection:
 
     def identity(self) -> Identity:
         """Raises `Failed`: no-agent."""
-        session = self.settings.session or self.local.session(lambda: self.hexadecimal(4))
-        return Identity(self.settings.need_agent, session, self.finder.find)
+        agent, session = self.settings.need_agent, self.settings.session
+        session = session or self.local.session(lambda: self.hexadecimal(4), self._say_copied)
+        return Identity(agent, session, self.finder.find)
+
+    def _say_copied(self, session: str) -> None:
+        self.warn(f"this clone was copied from another place: its session is {session} from now on")
 
     def masters(self, ledger_id: str | None) -> list[Secret]:
         """The ledger's master secrets, if they are here. Raises `Failed`: secret-exposed, …"""
