@@ -44,6 +44,7 @@ class Settings(NamedTuple):
     path: Path
     environ: Mapping[str, str]
     agent: str | None
+    configured_agent: str | None  # whatever the caller and the environment say
     session: str | None
     remote: Address
     ledger: str
@@ -176,6 +177,7 @@ def load(
     remote = _resolve(chosen["remote"], given, base, environ, remembered=remembered)
     return Settings(
         **chosen | {"remote": remote},
+        configured_agent=ours.get("agent") or None,
         path=options.path,
         environ=environ,
         timeout=options.timeout,

@@ -67,7 +67,7 @@ def join(
         _need_fit(connection, agent, given, secret_file)
         for secret in given:
             connection.finder.keep(agent, head.ledger, secret)
-        configured = remember(around, str(options.remote))
+        configured = remember(around, str(options.remote), warn)
         key = _key_state(connection)
         return Joined(
             head=head,
