@@ -1,7 +1,9 @@
 """Files that hold secrets: read only if no other user can, written so that none can.
 
 Rules: a file is a regular file, owned by this user, mode 0600 or stricter, not a
-symlink; anything else is refused, never repaired in silence. A file is written only into
+symlink; anything else is refused, never repaired in silence. Platforms mount secrets as links,
+readable by all, of another owner: in a folder that the user names as trusted only the content
+counts. A file is written only into
 a folder that no other user may write to, and made exclusively: another user who makes it first
 would keep it open, and read what comes into it. Each line is one secret
 (the newest last), blank lines and surrounding white space are ignored. Which secret
@@ -17,16 +19,19 @@ from coordledger.errors import error
 from coordledger.format.signing import Secret
 
 MAX_BYTES = 65_536
+TRUSTED = "COORDLEDGER_SECRETS_TRUSTED"  # the environment's name of the trusted folder
 
 
-def read(path: str) -> list[Secret] | None:
+def read(path: str, trusted: str | None = None) -> list[Secret] | None:
     """The secrets in the file, or None if there is no file.
 
-    Raises `Failed`: secret-exposed, bad-secret.
+    In the folder `trusted` and below it, links to files in there are followed, whoever owns them
+    and may read them. Raises `Failed`: secret-exposed, bad-secret.
     """
+    mounted = _resolved(path, trusted) if trusted else None
     try:
         fd = posix.open(
-            path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC | posix.O_NONBLOCK
+            mounted or path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC | posix.O_NONBLOCK
         )
     except FileNotFoundError:
         return None
@@ -36,19 +41,39 @@ def read(path: str) -> list[Secret] | None:
         import errno  # noqa: PLC0415 - a file that can be read needs none
 
         why = "it is a symlink" if fault.errno == errno.ELOOP else fault.strerror
-        raise error("secret-exposed", path=path, why=why, fix="use a file of your own") from None
+        fix = f"use a file of your own; {_opt_in(path)}"
+        raise error("secret-exposed", path=path, why=why, fix=fix) from None
     facts = posix.fstat(fd)
     if not S_ISREG(facts.st_mode):
         posix.close(fd)
         raise error("secret-exposed", path=path, why="it is no file", fix="use a file")
     with open(fd, "rb") as file:  # noqa: PTH123
-        if facts.st_uid != posix.geteuid():
-            raise error("secret-exposed", path=path, why="it is another user's", fix="chown it")
-        if facts.st_mode & 0o077:
+        if facts.st_uid != posix.geteuid() and not mounted:
+            fix = f"chown it; {_opt_in(path)}"
+            raise error("secret-exposed", path=path, why="it is another user's", fix=fix)
+        if facts.st_mode & 0o077 and not mounted:
             mode = f"mode {S_IMODE(facts.st_mode):04o} lets others read it"
-            raise error("secret-exposed", path=path, why=mode, fix=f"chmod 600 {path}")
+            fix = f"chmod 600 {path}"
+            if not facts.st_mode & 0o200:
+                fix += f"; {_opt_in(path)}"
+            raise error("secret-exposed", path=path, why=mode, fix=fix)
         content = file.read(MAX_BYTES + 1)
     return parse(content, path)
+
+
+def _resolved(path: str, trusted: str) -> str | None:
+    """Where the file is, if both its name and that place are in the folder."""
+    import os  # noqa: PLC0415 - a hook trusts no folder
+
+    folder, place = os.path.realpath(trusted), os.path.realpath(path)
+    named = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))  # noqa: PTH118, PTH119, PTH120
+    inside = all(one.startswith(folder.rstrip("/") + "/") for one in (named, place))
+    return place if inside else None
+
+
+def _opt_in(path: str) -> str:
+    folder = path.rpartition("/")[0] or "."
+    return f"if a platform mounts it: export {TRUSTED}={folder}"
 
 
 def parse(content: bytes, where: str) -> list[Secret]:

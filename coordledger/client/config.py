@@ -8,6 +8,8 @@ else in coordledger looks at the environment, but `secrets` for secrets. Unknown
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -59,6 +61,7 @@ class Settings(NamedTuple):
     transport_settings: tuple[str, ...]  # how a push goes there, beside the URL
     config_dir: Path
     cache_dir: Path
+    folder_mode: int  # of what is kept in the repository: its user's alone, or shared as it is
 
     def __repr__(self) -> str:  # secrets may be in the environment
         return f"Settings({self.path})"
@@ -125,17 +128,61 @@ def config_dir(environ: Mapping[str, str]) -> Path:
     """Where the user's own files are: secrets, masters, the set-up outside of repositories."""
     if environ.get("XDG_CONFIG_HOME"):
         return Path(environ["XDG_CONFIG_HOME"], "coordledger")
+    if not _has_home(environ):
+        return _homeless(environ) / "config"
     import platformdirs  # noqa: PLC0415 - where the environment says nothing
 
-    return platformdirs.user_config_path("coordledger", appauthor=False)
+    folder = platformdirs.user_config_path("coordledger", appauthor=False)
+    usable = os.access(folder, os.F_OK) or _can_be_made(folder)
+    return folder if usable else _homeless(environ) / "config"
 
 
 def cache_dir(environ: Mapping[str, str]) -> Path:
+    """Where copies and queues are, which can be made anew."""
     if environ.get("XDG_CACHE_HOME"):
         return Path(environ["XDG_CACHE_HOME"], "coordledger")
+    if not _has_home(environ):
+        return _homeless(environ) / "cache"
     import platformdirs  # noqa: PLC0415 - as above
 
-    return platformdirs.user_cache_path("coordledger", appauthor=False)
+    folder = platformdirs.user_cache_path("coordledger", appauthor=False)
+    return folder if _can_be_made(folder) else _homeless(environ) / "cache"
+
+
+def _has_home(environ: Mapping[str, str]) -> bool:
+    """Whether the user is said to have a home: containers run as users that no file knows."""
+    if environ.get("HOME"):
+        return True
+    import pwd  # noqa: PLC0415 - where the environment says nothing
+
+    try:
+        return bool(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        return False
+
+
+def _can_be_made(folder: Path) -> bool:
+    there = next(one for one in (folder, *folder.parents) if os.access(one, os.F_OK))
+    return os.access(there, os.W_OK | os.X_OK)
+
+
+def _homeless(environ: Mapping[str, str]) -> Path:
+    """The folder of a user without a home, which lasts as long as the machine or the container.
+
+    Raises `Failed`: secret-exposed, if somebody else has made it.
+    """
+    folder = Path(environ.get("TMPDIR") or "/tmp", f"coordledger-{os.geteuid()}")  # noqa: S108
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        facts = folder.lstat()
+        private = stat.S_ISDIR(facts.st_mode) and not facts.st_mode & 0o077
+        if not private or facts.st_uid != os.geteuid():
+            why = "it is no folder of this user's alone"
+            raise error("secret-exposed", path=folder, why=why, fix="export HOME=DIR") from None
+    except OSError:  # a system that cannot be written: there is nothing to be read here either
+        pass
+    return folder
 
 
 class Host(NamedTuple):
@@ -164,7 +211,8 @@ def load(
     folder = config_dir(environ)
     given = _git_config(git)
     own = folder / "config"
-    if base is None and own.exists():  # git itself knows nothing of this file
+    if base is None and os.path.exists(own):  # noqa: PTH110 - False where it may not look
+        # Git itself knows nothing of this file.
         given += [pair for pair in _git_config(git, own) if pair[0].startswith(PREFIX)]
     ours = {name.removeprefix(PREFIX): v for name, v in given if name.startswith(PREFIX)}
     chosen = {row.name: _choose(row, options, environ, ours) for row in SETTINGS}
@@ -188,6 +236,7 @@ def load(
         transport_settings=_transport_settings(remote, given, environ),
         config_dir=folder,
         cache_dir=cache_dir(environ),
+        folder_mode=_folder_mode(dict(given).get("core.sharedrepository", "")),
     )
 
 
@@ -219,6 +268,18 @@ def _resolve(
     if "GIT_ALLOW_PROTOCOL" in environ:
         return found._replace(more=(*found.more, "GIT_ALLOW_PROTOCOL"))
     return found
+
+
+def _folder_mode(shared: str) -> int:
+    """The mode that git's `core.sharedRepository` asks for."""
+    if shared.lower() in ("group", "true", "yes", "on", "1"):
+        return 0o2770
+    if shared.lower() in ("all", "world", "everybody", "2"):
+        return 0o2775
+    if shared.startswith("0") and set(shared) <= set("01234567"):
+        mode = int(shared, 8) & 0o666
+        return 0o700 | mode | (mode & 0o444) >> 2 | (0o2000 if mode & 0o020 else 0)
+    return 0o700
 
 
 def _choose(
@@ -255,7 +316,7 @@ def _git_config(git: Git, file: Path | None = None) -> list[tuple[str, str]]:
     where = ["--file", str(file)] if file else []
     ran = git.run(
         *("config", *where, "--null", "--get-regexp"),
-        r"^((coordledger|remote|url|protocol|http|push)\.|core\.(sshcommand|gitproxy)$)",
+        r"^((coordledger|remote|url|protocol|http|push)\.|core\.(sshcommand|gitproxy|sharedrepository)$)",
     )
     if ran.code > 1:  # 1: nothing found
         raise error("bad-config", key="git config", why=ran.why())
@@ -280,7 +341,8 @@ def _transport_settings(
     remote: Address, given: list[tuple[str, str]], environ: Mapping[str, str]
 ) -> tuple[str, ...]:
     """The settings that decide, beside the URL, where a push goes and how."""
-    says = [f"{name}={value}" for name, value in given if name.startswith("core.")]
+    ours = ("core.sshcommand", "core.gitproxy")
+    says = [f"{name}={value}" for name, value in given if name in ours]
     says += remote.more
     says += [f"{name}={environ.get(name)}" for name in ("GIT_SSH", "GIT_SSH_COMMAND")]
     return tuple(sorted(says))

@@ -60,7 +60,7 @@ class Journal:
         path = self._folder / f"{intents[0].op}.json"
         if not self._folder.is_dir():
             above = self._folder.parent  # its mode is decided by who made it
-            mode = above.stat().st_mode & 0o777 if above.is_dir() else 0o700
+            mode = above.stat().st_mode & 0o7777 if above.is_dir() else 0o700
             files.make_folders(str(self._folder), mode)
         ours = {intent.op for intent in intents}
         before = _read(path) if path.exists() else []  # what once went with the first

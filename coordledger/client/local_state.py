@@ -87,8 +87,17 @@ class Checkpoint(NamedTuple):
 class LocalState:
     """The private side of one ledger in one repository."""
 
-    def __init__(self, repository: Repository, name: str, branch: str | None = None) -> None:
-        """`branch`: where the remote keeps the ledger if it cannot be a ref of its own."""
+    def __init__(
+        self,
+        repository: Repository,
+        name: str,
+        branch: str | None = None,
+        folder_mode: int = _PRIVATE,
+    ) -> None:
+        """`branch`: where the remote keeps the ledger if it cannot be a ref of its own;
+        `folder_mode`: of the folders that are made, and so of the files in them.
+        """
+        self._folder_mode = folder_mode
         self.repository, self.name = repository, name
         self.ref = LEDGERS + name
         self.remote_ref = f"refs/heads/{branch}" if branch else self.ref
@@ -136,7 +145,7 @@ class LocalState:
 
     def _make_folder(self) -> None:
         if not self.folder.is_dir():
-            files.make_folders(str(self.folder), _PRIVATE)
+            files.make_folders(str(self.folder), self._folder_mode)
 
     def adopt(self, trusted: TrustedHead, passed: list[tuple[int, str]]) -> None:
         """Move forward to `trusted`, over the verified commits `passed` (seq, id)."""
@@ -270,7 +279,7 @@ class LocalState:
         with contextlib.suppress(FileNotFoundError):
             return path.read_text("ascii").strip()
         try:
-            files.make_folders(str(folder), _PRIVATE)
+            files.make_folders(str(folder), self._folder_mode)
             others = [file for file in folder.iterdir() if file.stat().st_uid == os.geteuid()]
             fresh = folder / f"{os.getpid()}.new"
             with open(files.open_in(str(folder), fresh.name, os.O_WRONLY), "w") as file:  # noqa: PTH123

@@ -92,7 +92,7 @@ class Connection:
         self.warn = functools.cache(warn)
         self.finder = secrets.SecretFinder(settings, repository, self.warn)
         self.remote = self._remote_from(git)
-        self.local = LocalState(repository, settings.ledger, settings.branch)
+        self.local = LocalState(repository, settings.ledger, settings.branch, settings.folder_mode)
         self.replica = Replica(self.local, self.remote, git, self._keyring, clock, progress)
 
     def __enter__(self) -> Self:
@@ -262,6 +262,9 @@ def connect(
     if repository is None:
         repository = _private_clone(settings, git, algo)
         git = repository.git = git_in(repository, environ, git.deadline)
+    elif not (settings.offline or _can_be_kept_in(repository)):
+        repository = _writable_copy(Surroundings(settings, repository, git), repository)
+        git, settings = repository.git, settings._replace(queue=False)
     return Connection(settings, repository, git, clock=clock, progress=progress, warn=warn)
 
 
@@ -329,6 +332,59 @@ def git_in(repository: Repository, environ: Mapping[str, str], deadline: Deadlin
 def git_at(options: Options, environ: Mapping[str, str]) -> Git:
     """Git in a directory, for repositories that are named in its arguments."""
     return Git(child_environment(environ), options.path, Deadline(options.timeout))
+
+
+def _can_be_kept_in(clone: Repository) -> bool:
+    """Whether this user may add to the clone, and to what coordledger has in it."""
+    ours = clone.common_dir / "coordledger"
+    mine = os.access(ours, os.R_OK | os.W_OK | os.X_OK) or not os.access(ours, os.F_OK)
+    return clone.is_writable and mine
+
+
+def _writable_copy(around: Surroundings, clone: Repository) -> Repository:
+    """A bare repository in the cache for a clone that cannot be written: it borrows the clone's
+    objects and settings, and goes on from the head that was verified there. Like any bare one it
+    has no work tree, so none of the code's files is looked at for secrets.
+    """
+    settings, _, git = around
+    name = digest("sha256", f"{clone.git_dir}\n{settings.remote.target}".encode()).hex()[:24]
+    path = settings.cache_dir / f"{name}.git"
+    if not (path / "HEAD").exists():
+        files.make_folders(str(path.parent), 0o700)
+        form = f"--object-format={clone.algo}"
+        git.output("init", "--quiet", "--bare", "--template=", form, "--", str(path))
+    files.make_folders(str(path / "objects" / "info"), 0o700)
+    borrowed = os.fsencode(clone.common_dir / "objects") + b"\n"
+    alternates = str(path / "objects" / "info" / "alternates")
+    files.replace(alternates, borrowed, f"{alternates}.{os.getpid()}")
+    environ = child_environment(settings.environ) | {"GIT_DIR": str(path)}
+    here = f"include.path={clone.common_dir / 'config'}"
+    base = clone.root or clone.git_dir
+    there = Git(environ, base, git.deadline, options=("-c", here))
+    config.need_same_way(settings, there, base)
+    copy = Repository(there, path, None, clone.algo)
+    _borrow_head(
+        LocalState(clone, settings.ledger, settings.branch),
+        LocalState(copy, settings.ledger, settings.branch),
+        git.deadline,
+    )
+    return copy
+
+
+def _borrow_head(theirs: LocalState, ours: LocalState, deadline: Deadline) -> None:
+    """Go on from the newest verified head of a clone that continues the copy's own."""
+    try:
+        newest = theirs.trusted
+    except PermissionError:  # another user's memory
+        return
+    known = ours.trusted
+    if newest is None or (known and theirs.id_at(known.seq) != known.commit):
+        return
+    if known is None or known.seq < newest.seq:
+        ids = theirs.indexed_ids(newest.first, newest.seq)
+        with ours.lock(deadline):
+            ours.reset()
+            ours.adopt(newest, list(enumerate(ids, newest.first)))
 
 
 def _private_clone(settings: Settings, git: Git, algo: str | None) -> Repository:

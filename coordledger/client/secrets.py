@@ -43,6 +43,7 @@ class SecretFinder:
         self._environ, self._own = settings.environ, settings.agent
         self._config_dir, self._repository = settings.config_dir, repository
         self._warn = warn
+        self.trusted = settings.environ.get(keyfiles.TRUSTED) or None
 
     def find(self, agent: str, ledger_id: str) -> tuple[str, list[Secret]]:
         """The place and the secrets there; without any the place where one would be written.
@@ -116,7 +117,7 @@ class SecretFinder:
             warn(f"{path} is part of the repository, and no secret: passed over")
             return []
         try:
-            return keyfiles.read(str(path)) or []
+            return keyfiles.read(str(path), self.trusted) or []
         except Failed as fault:
             faults.append(fault)
             return []

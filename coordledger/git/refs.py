@@ -134,7 +134,10 @@ class Refs:
         from coordledger import files  # noqa: PLC0415 - as in `move`
 
         path, lock = f"{self._folder}/{name}", self._lock(name)
-        files.make_folders(path.rpartition("/")[0])
+        folder = path.rpartition("/")[0]
+        if not posix.access(folder, posix.F_OK):  # a shared repository's refs are a group's
+            mode = posix.stat(f"{self._folder}/refs").st_mode & 0o7777
+            files.make_folders(folder, mode)
         if oid:
             files.replace(path, oid.encode("ascii") + b"\n", lock, exclusive=True)
             return

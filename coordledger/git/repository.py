@@ -89,6 +89,12 @@ class Repository:
             self._reader.close()
         self._reader = None
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether objects and refs can be added here."""
+        parts = (self.common_dir, self.common_dir / "objects", self.common_dir / "refs")
+        return all(os.access(part, os.W_OK) for part in parts)
+
     # -- objects
 
     def read(self, oid: str) -> bytes:

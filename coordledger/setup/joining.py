@@ -62,7 +62,7 @@ def join(
         connection, settings = ledger.connection, ledger.connection.settings
         settings.remote.need_one_place()
         agent = settings.need_agent
-        given = _given_secret(secret_file)
+        given = _given_secret(secret_file, connection.finder.trusted)
         head = ledger.join(depth=depth, pin=pin)
         _need_fit(connection, agent, given, secret_file)
         for secret in given:
@@ -104,10 +104,10 @@ def _locate(
     return options, surroundings(options, environ)
 
 
-def _given_secret(path: Path | None) -> list[Secret]:
+def _given_secret(path: Path | None, trusted: str | None) -> list[Secret]:
     if path is None:
         return []
-    given = keyfiles.read(str(path))
+    given = keyfiles.read(str(path), trusted)
     if given is None:
         raise error("bad-secret", where=path, why="there is no such file")
     return given
