@@ -8,6 +8,7 @@ another agent has joined, a work tree's own file is written, which git reads aft
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from coordledger import files
@@ -37,6 +38,7 @@ def remember(around: Surroundings, remote: str, warn: Callable[[str], None] = un
     if repository is None:
         place = settings.config_dir / "config"
         files.make_folders(str(place.parent), 0o700)
+        os.close(files.open_in(str(place.parent), place.name, os.O_WRONLY))  # its mode is kept
         where = ["--file", str(place)]
     elif _is_shared(settings, repository):
         place = _own_file(repository, git)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
-from coordledger.client.config import Options
+from coordledger.client.config import Options, config_dir
 from coordledger.client.ledger import Ledger
 from coordledger.client.opening import surroundings
 from coordledger.setup import joining
@@ -117,6 +118,8 @@ def test_outside_of_any_clone_no_name_is_replaced_in_silence(two: Fleet, tmp_pat
         options = Options(path=outside, agent=agent)
         joining.join(options, two.env, str(two.remote), warn=warnings.append)
         assert len(warnings) == count
+    file = config_dir(two.env) / "config"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_a_bare_repository_with_work_trees_stays_what_it_is(two: Fleet) -> None:
