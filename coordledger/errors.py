@@ -346,6 +346,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "bad-chain": (INTEGRITY, "{count} bad records", ""),
     "bad-copy": (INTEGRITY, "the local copy is damaged: {why}", "coordledger join --reset"),
     # -- unknown
+    "output-lost": (
+        UNKNOWN,
+        "it has landed, and the answer could not be printed: {why}",
+        "coordledger resolve tells it, and so does the same command again",
+    ),
     "unknown-outcome": (
         UNKNOWN,
         "the push may or may not have landed: {why}",

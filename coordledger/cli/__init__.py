@@ -1,8 +1,9 @@
 """The command line: what is typed in, one exit code out.
 
 Rules: no input gives a traceback; every "no" is one line and at most one hint on stderr, or
-one JSON value on stdout; the exit code is the error table's. Only this package imports
-click, and rich only where a table is drawn. It decides nothing about ledgers.
+one JSON value on stdout; the exit code is the error table's. What has landed is forgotten by the
+journal only after its answer is printed; if it cannot be, that is `output-lost`. Only this
+package imports click, and rich only where a table is drawn. It decides nothing about ledgers.
 """
 
 from __future__ import annotations
@@ -59,12 +60,18 @@ def main(argv: list[str] | None = None) -> int:
         where = ctx.command_path if ctx else NAME
         return _complain(app, error("usage", why=fault.format_message(), command=where))
     except (KeyboardInterrupt, click.Abort) as fault:
+        if app.is_unreported:
+            return _complain(app, error("output-lost", why="interrupted"))
         stopped = _complain(app, error("interrupted"))
         return TERMINATED if isinstance(fault, _Terminated) else stopped
     except OSError as fault:
-        return _complain(app, disk_error(fault))
+        shown = disk_error(fault)
+        if app.is_unreported:
+            shown = error("output-lost", why=shown.message)
+        return _complain(app, shown)
     except Exception as fault:  # noqa: BLE001 - whatever it is, no traceback
-        return _complain(app, error("internal", why=f"{type(fault).__name__}: {fault}"))
+        why = f"{type(fault).__name__}: {fault}"
+        return _complain(app, error("output-lost" if app.is_unreported else "internal", why=why))
 
 
 def _run(app: App, args: list[str]) -> int:
@@ -72,7 +79,11 @@ def _run(app: App, args: list[str]) -> int:
         with root.make_context(NAME, list(args), obj=app) as ctx:
             code = root.invoke(ctx)
     except click.exceptions.Exit as ended:
-        return ended.exit_code
+        code = ended.exit_code
+    if app.screen.is_cut_off and app.is_unreported:
+        app.screen.json = False
+        raise error("output-lost", why="nobody reads it")
+    app.reported()
     return code if isinstance(code, int) else 0
 
 

@@ -131,7 +131,9 @@ def resolve(app: App) -> int:
     for one in found:
         at = f"  as record {one.seq}" if one.seq is not None and one.outcome == "landed" else ""
         word = "still open" if one.outcome == "open" else one.outcome
-        screen.line(f"{screen.styled(one.outcome, word)}  {safe(one.what)}{at}")
+        about = f"  {safe(one.task)}" if one.task and one.task not in one.what.split() else ""
+        epoch = f" epoch {one.epoch}" if one.epoch else ""
+        screen.line(f"{screen.styled(one.outcome, word)}  {safe(one.what)}{about}{epoch}{at}")
     if not found:
         screen.line("nothing is open")
     outcomes = {one.outcome for one in found}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.client.config import Options
+    from coordledger.client.journal import Journal
     from coordledger.client.ledger import Ledger
     from coordledger.git.process import Git
 
@@ -48,6 +49,7 @@ class App:
         self.branch: str | None = None
         self.timeout = timedelta(seconds=30)
         self.offline = False
+        self._journals: list[Journal] = []
 
     def options(self) -> Options:
         from pathlib import Path  # noqa: PLC0415 - help needs none
@@ -82,6 +84,9 @@ class App:
             options = options._replace(remote=remote)
         screen = self.screen
         connection = connect(options, os.environ, progress=screen.progress, warn=screen.warn)
+        journal = connection.local.journal
+        journal.waits_for_report = True
+        self._journals.append(journal)
         with Ledger(connection) as ledger:
             for key in ledger.connection.settings.unknown_keys:
                 self.screen.warn(f"unknown configuration key coordledger.{key}")
@@ -89,9 +94,19 @@ class App:
                 yield ledger
                 self.screen.guarded = ledger.connection.enforcement == "server"
             except KeyboardInterrupt:
-                if ledger.connection.open_writes():
+                if ledger.connection.open_writes() or self.is_unreported:
                     raise error("unknown-outcome", why="interrupted") from None
                 raise
+
+    @property
+    def is_unreported(self) -> bool:
+        """Whether something has landed that the user may not have been told of."""
+        return any(journal.is_unreported for journal in self._journals)
+
+    def reported(self) -> None:
+        """All that was to be printed is printed."""
+        for journal in self._journals:
+            journal.reported()
 
     def git(self) -> Git:
         """Git, for what is done to a repository named on the command line."""

@@ -9,7 +9,8 @@ Rules of this file:
   pass for a line of ours.
 - Colour and progress only on a terminal, no colour where NO_COLOR is set; nothing is said
   by colour alone. On a terminal tables are cut to its width, elsewhere never.
-- A reader that stops (`| head`) neither sees an error nor changes the exit code.
+- A reader that stops (`| head`) neither sees an error nor changes the exit code, unless
+  something has landed that it may not have read of.
 
 Everything that is printed passes `Screen`; it knows no command.
 """
@@ -109,6 +110,7 @@ class Screen:
     def __init__(self) -> None:
         self.json = False
         self.guarded = False  # whether the server's hook was seen at work
+        self.is_cut_off = False  # whether a reader has stopped before all was printed
         self._progress_shown = False
         self._moving = ("", 0, 0.0)  # what is shown to move, from which number, since when
         self._drawn = 0.0
@@ -270,6 +272,7 @@ class Screen:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
+            self.is_cut_off = True
             if not isinstance(fault, BrokenPipeError):
                 self.json = False  # what is left to be said goes to stderr
                 why = f"cannot write the output: {fault.strerror}"

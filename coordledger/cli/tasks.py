@@ -225,10 +225,12 @@ def claim(
 
 def _claimed(screen: Screen, result: ClaimResult, *, several: bool, dry_run: bool) -> None:
     created: list[dict[str, object]] = [{"created": one.created} for one in result.claims]
-    screen.value_of(result.claims, several=several, each=created, outcome=result.outcome)
+    told = {"outcome": result.outcome, "resumed": result.resumed}
+    screen.value_of(result.claims, several=several, each=created, **told)
     for one in result.claims:
         done = "would be won:" if dry_run else result.outcome
         new = "(a new task)" if one.created else ""
+        new = "(by an earlier command, which did not say so)" if result.resumed else new
         _said(screen, done, one, _epoch(one), _lease(one), new)
         if result.outcome == "won" and one.last and one.last.kind != "submit":
             _tell_last(screen, one.last)

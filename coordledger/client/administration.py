@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from coordledger.client.opening import Connection
     from coordledger.client.reports import Purged
     from coordledger.client.signer import Fields
+    from coordledger.format.records import Record
     from coordledger.format.signing import Secret
     from coordledger.format.state import State
 
@@ -59,7 +60,17 @@ def enroll(connection: Connection, who: str, *, admin: bool, secret: Secret | No
             "role": "admin" if admin else entry["role"],
         }
 
-    connection.write(Operation(f"enroll {who}", build))
+    def stands(what: str, record: Record, state: State, at: int) -> bool:
+        if record["kind"] != "enroll" or record["who"] != who:
+            return False
+        fits = secret is None or record["fingerprint"] == secret.fingerprint(
+            ledger["nonce"], who, record["id"]
+        )
+        entry = state.agent(who)
+        newest = entry is not None and entry["rev"] == record["rev"]
+        return newest and fits and (record["role"] == "admin" or not admin)
+
+    connection.write(Operation(f"enroll {who}", build, stands=stands))
     return connection.finder.home(who, ledger["ledger"])
 
 

@@ -104,9 +104,17 @@ class Batch:
 
 def land(batch: Batch, writer: Writer) -> None:
     """Land what was collected, with as few pushes as it takes."""
-    ends = writer.write_all([(one.what, one.build) for one in batch.operations])
+    ends: list[Published | CoordledgerError | None] = [
+        writer.recall(one.stands) if one.stands else None for one in batch.operations
+    ]
+    wanted = [n for n, end in enumerate(ends) if end is None]
+    written = writer.write_all(
+        [(batch.operations[n].what, batch.operations[n].build) for n in wanted]
+    )
+    for n, end in zip(wanted, written, strict=True):
+        ends[n] = end
     pairs = zip(batch.operations, ends, strict=True)
-    batch.outcomes = [_outcome(operation.what, end) for operation, end in pairs]
+    batch.outcomes = [_outcome(operation.what, end) for operation, end in pairs if end]
 
 
 def _outcome(what: str, end: Published | CoordledgerError) -> Outcome:

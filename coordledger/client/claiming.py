@@ -119,6 +119,8 @@ def attempt(
         return ClaimResult("lost", in_the_way, lost.code, lost.message, lost.hint)
     # What has landed says which tasks: an attempt without an answer may have chosen others.
     tasks = [i["task"] for i in published.here.record["tasks"]] if published else chosen()
+    if published and published.resumed:
+        return ClaimResult("won", tuple(views.claim(state, task) for task in tasks), resumed=True)
     claims = (views.claim(state, task, published) for task in tasks)
     return ClaimResult("won", tuple(_answer(views, claim, before[claim.task]) for claim in claims))
 

@@ -86,6 +86,7 @@ class ClaimResult:
     written) or lost; lost with the claims in the way.
 
     An unknown outcome is an exception, `OutcomeUnknown`. `code` and `message` say why it was lost.
+    `resumed`: an earlier call of this session had won, and its process ended before it said so.
     """
 
     outcome: str
@@ -93,6 +94,7 @@ class ClaimResult:
     code: str = ""
     message: str = ""
     hint: str = ""
+    resumed: bool = False
 
     @property
     def won(self) -> bool:

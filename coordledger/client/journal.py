@@ -2,7 +2,9 @@
 
 Rules of this file:
 - An intent is durable here before its bytes leave the process; it leaves the journal when its
-  outcome is known and was told.
+  outcome is known and was reported. A process that ends in between has told nobody: the same
+  command, called again, is answered from here.
+- Until it has reported, a process has the file locked: others see that its owner lives.
 - Intents that go together are one file, named after the first of them: they are durable
   together or not at all. An intent stands in one file only.
 - Files are replaced whole, by one writer at a time: it has the clone's lock.
@@ -12,11 +14,13 @@ It decides no outcome: `writer` does.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from binascii import a2b_base64, b2a_base64  # base64 around them imports re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordledger import files
-from coordledger.errors import error
+from coordledger.errors import CoordledgerError, error
 from coordledger.format import canonical
 from coordledger.format.signing import Signed
 
@@ -54,6 +58,8 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.waits_for_report = False  # whether the caller says when it has `reported`
+        self._unreported: dict[Path, tuple[int, set[str]]] = {}  # the lock's descriptor, the ops
 
     def record(self, *intents: Intent) -> None:
         """Make `intents`, which go together, durable before their bytes leave the process."""
@@ -71,9 +77,54 @@ class Journal:
         """`intents` are settled. Intents that were recorded with them stay."""
         self._remove({intent.op for intent in intents})
 
+    def answer(self, *intents: Intent) -> None:
+        """The caller gets the outcomes of `intents`: they are forgotten, at once or when that is
+        `reported`. Under the clone's lock.
+        """
+        if not self.waits_for_report:
+            self.forget(*intents)
+            return
+        ops = {intent.op for intent in intents}
+        for path in self._files() if ops else []:
+            recorded = _read(path)
+            told = [intent for intent in recorded if intent.op in ops]
+            others = [intent for intent in recorded if intent.op not in ops]
+            if told and others:  # those that are still open get a file of their own
+                self.record(*(others if path.stem == told[0].op else told))
+            if told:
+                self._hold(self._folder / f"{told[0].op}.json" if others else path, ops)
+
+    def _hold(self, path: Path, ops: set[str]) -> None:
+        if path in self._unreported:
+            self._unreported[path][1].update(ops)
+            return
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        files.lock(fd)  # others have it for no longer than they look
+        self._unreported[path] = fd, set(ops)
+
+    @property
+    def is_unreported(self) -> bool:
+        """Whether the caller has an answer that it has not reported."""
+        return bool(self._unreported)
+
+    def reported(self) -> None:
+        """What `answer` gave has reached the user. Nobody else writes a file that is locked."""
+        for path, (fd, ops) in self._unreported.items():
+            with contextlib.suppress(OSError, CoordledgerError):  # then it is told again
+                if ops.issuperset(intent.op for intent in _read(path)):
+                    path.unlink(missing_ok=True)
+            os.close(fd)
+        self._unreported.clear()
+
     def intents(self) -> list[Intent]:
         """The intents in the journal, oldest first. Raises `Integrity`: bad-copy."""
         return [intent for path in self._files() for intent in _read(path)]
+
+    def left_behind(self) -> list[Intent]:
+        """Those of them whose process has ended, or has not got as far as an answer: under the
+        clone's lock that is none but this one. Raises `Integrity`: bad-copy.
+        """
+        return [intent for path in self._files() for intent in _read_if_free(path)]
 
     def _remove(self, ops: set[str], but: Path | None = None) -> None:
         for path in self._files():
@@ -92,6 +143,20 @@ class Journal:
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(files, key=lambda path: path.stat().st_mtime_ns)
+
+
+def _read_if_free(path: Path) -> list[Intent]:
+    """What is in the file, unless a process has yet to report it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # it has just been reported
+        return []
+    try:
+        return _read(path) if files.try_lock(fd) else []
+    except FileNotFoundError:
+        return []
+    finally:
+        os.close(fd)
 
 
 def _write(path: Path, intents: list[Intent]) -> None:

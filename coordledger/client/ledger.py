@@ -449,4 +449,4 @@ class Ledger:
         """Settle what is open: landed, or voided so that it never can; or still open."""
         self.connection.begin()
         intents = self.connection.writer().resolve()
-        return [coordledger.Settled(i.what, i.op, i.outcome, i.seq) for i in intents]
+        return [one for intent in intents for one in self._views.settled(intent)]

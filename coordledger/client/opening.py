@@ -26,7 +26,7 @@ from coordledger.client.replica import Replica
 from coordledger.client.signer import Identity
 from coordledger.client.writer import Writer
 from coordledger.deadline import Deadline, unix_ms
-from coordledger.errors import CoordledgerError, Failed, RuleBroken, error
+from coordledger.errors import CoordledgerError, Failed, RuleBroken, disk_error, error
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS, is_identifier
@@ -122,9 +122,16 @@ class Connection:
         return self.replica.refresh().state
 
     def write(self, operation: Operation) -> Published:
-        """Land one record. Raises as `Writer.write`."""
+        """Land one record; or answer with the one that an earlier process has landed for the same
+        operation without telling anybody. Raises as `Writer.write`.
+        """
         self.begin()
-        return self.writer().write(
+        writer = self.writer()
+        try:
+            earlier = writer.recall(operation.stands) if operation.stands else None
+        except OSError as fault:
+            raise disk_error(fault) from None
+        return earlier or writer.write(
             operation.what,
             operation.build,
             look=operation.choose_again is not None,
@@ -161,7 +168,9 @@ class Connection:
 
     def open_writes(self) -> list[str]:
         """The writes whose outcome is unknown, for people."""
-        return [intent.what for intent in self.local.journal.intents() if intent.outcome == OPEN]
+        return [
+            intent.what for intent in self.local.journal.left_behind() if intent.outcome == OPEN
+        ]
 
     # -- who, and with which keys
 

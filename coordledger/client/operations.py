@@ -13,30 +13,34 @@ from typing import TYPE_CHECKING, NamedTuple
 from coordledger.errors import RuleBroken, error
 from coordledger.format import timestamps
 from coordledger.format.names import is_identifier, is_task
-from coordledger.format.rules.tasks import GROUP
+from coordledger.format.rules.tasks import GROUP, standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from coordledger.client.signer import Build, Fields
+    from coordledger.client.writer import Stands
     from coordledger.errors import Lost
     from coordledger.format.records import Record
     from coordledger.format.state import State
 
 DEFAULT_TTL = timedelta(minutes=60)
+RESENT = timedelta(minutes=10)  # within which the same message is the same command, called again
 
 
 class Operation(NamedTuple):
     """`what` for people; `build(state, now)` gives the kind and the fields, or raises.
 
     `choose_again`: of what chooses among several objects, which it does on the newest state; told
-    of the server's "lost" of one, it says whether to choose again.
+    of the server's "lost" of one, it says whether to choose again. `stands`, as `Writer.recall` has
+    it: whether a record that has landed already, and was told to nobody, is what this asks for.
     """
 
     what: str
     build: Build
     ttl: timedelta | None = None
     choose_again: Callable[[Lost], bool] | None = None
+    stands: Stands | None = None
 
 
 def submit(
@@ -86,7 +90,12 @@ def claim(
     if not 1 <= len(wanted) <= GROUP:
         raise error("bad-value", what="TASK", why=f"1 to {GROUP} tasks")
     return claim_of(
-        f"claim {' '.join(wanted)}", lambda state, at: wanted, ttl=ttl, reopen=reopen, note=note
+        f"claim {' '.join(wanted)}",
+        lambda state, at: wanted,
+        ttl=ttl,
+        reopen=reopen,
+        note=note,
+        names=wanted,
     )
 
 
@@ -97,8 +106,9 @@ def claim_of(
     ttl: timedelta | None,
     reopen: bool,
     note: str | None,
+    names: Sequence[str] = (),
 ) -> Operation:
-    """Claim what `choose(state, now)` says."""
+    """Claim what `choose(state, now)` says. `names` are the tasks, where they are known before."""
     need_ttl(ttl)
 
     def build(state: State, at: int) -> tuple[str, Fields]:
@@ -109,7 +119,23 @@ def claim_of(
         until = _until(state, at, ttl)
         return "claim", {"tasks": items, "until": until, "reopen": reopen, "note": note}
 
-    return Operation(what, build, ttl)
+    def stands(earlier: str, record: Record, state: State, at: int) -> bool:
+        if record["kind"] != "claim":
+            return False
+        if earlier != what and [item["task"] for item in record["tasks"]] != list(names):
+            return False
+        return all(_is_held(state, record, item, at) for item in record["tasks"])
+
+    return Operation(what, build, ttl, stands=stands)
+
+
+def _is_held(state: State, claim: Record, item: Record, at: int) -> bool:
+    """Whether one task of a claim is still held by it."""
+    task = state.task(item["task"])
+    if task is None or standing(task, at, state.skew) != "held":
+        return False
+    holder = (task["agent"], task["session"], task["epoch"])
+    return holder == (claim["agent"], claim["session"], item["epoch"])
 
 
 def renew(task: str, *, ttl: timedelta | None = None) -> Operation:
@@ -134,7 +160,17 @@ def release(task: str, *, reason: str | None = None, force: bool = False) -> Ope
     """Give a task back; with `force` an admin takes anybody's."""
     need_task(task)
     more = {"reason": reason, "force": force}
-    return Operation(f"release {task}", lambda state, at: ("release", _held(state, task) | more))
+
+    def stands(what: str, record: Record, state: State, at: int) -> bool:
+        line = state.task(task)
+        same = record["kind"] == "release" and record["task"] == task
+        return same and line is not None and line["last_seq"] == record["seq"]
+
+    return Operation(
+        f"release {task}",
+        lambda state, at: ("release", _held(state, task) | more),
+        stands=stands,
+    )
 
 
 def send(
@@ -156,7 +192,12 @@ def send(
         raise error("bad-value", what="BODY", why="it is empty")
     fields: Fields = {"to": to, "channel": channel, "thread": thread}
     fields |= {"importance": importance, "body": body}
-    return Operation(f"send to {to or channel}", lambda state, at: ("send", fields))
+
+    def stands(what: str, record: Record, state: State, at: int) -> bool:
+        same = record["kind"] == "send" and fields.items() <= record.items()
+        return same and 0 <= at - timestamps.parse(record["at"]) < milliseconds(RESENT)
+
+    return Operation(f"send to {to or channel}", lambda state, at: ("send", fields), stands=stands)
 
 
 def drop(channel: str) -> Operation:

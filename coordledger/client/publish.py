@@ -40,12 +40,15 @@ MOST_RECORDS, MOST_BYTES = 1024, 16_777_216  # that go with one push
 class Published(NamedTuple):
     """A record that the remote has. `here` and `state` are the record as it was proposed on
     this copy, and the state after it; `seq` and `oid` where it stands in the ledger.
+
+    `resumed`: an earlier process has landed it, and had told nobody; `state` is the newest then.
     """
 
     here: Commit
     state: State
     seq: int
     oid: str
+    resumed: bool = False
 
 
 class Publication(NamedTuple):

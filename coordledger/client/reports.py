@@ -168,9 +168,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An intent whose outcome was open. `outcome`: landed, voided or open."""
+    """An intent whose outcome was open. `outcome`: landed, voided or open.
+
+    `task` and `epoch` are what it was about, if that is a task; a claim of several gives one each.
+    """
 
     what: str
     op: str
     outcome: str
     seq: int | None
+    task: str | None = None
+    epoch: int | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger.client.claims import Claim, Last, moment
+from coordledger.client.journal import LANDED
 from coordledger.client.quiet_pages import held_lines
 from coordledger.errors import error
 from coordledger.format import records, timestamps
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from coordledger.client.config import Settings
+    from coordledger.client.journal import Intent
     from coordledger.client.publish import Published
     from coordledger.client.replica import Replica
-    from coordledger.client.reports import Agent, Event, Message, Status
+    from coordledger.client.reports import Agent, Event, Message, Settled, Status
     from coordledger.format.commit import Commit
     from coordledger.format.records import Record
     from coordledger.format.state import State
@@ -38,6 +40,19 @@ class Views:
 
     def __init__(self, replica: Replica, clock: Callable[[], int]) -> None:
         self._replica, self._clock = replica, clock
+
+    # -- intents
+
+    def settled(self, intent: Intent) -> list[Settled]:
+        """How an intent ended: once for each task that it is about."""
+        record = intent.signed.record if intent.payload else {}
+        if intent.outcome == LANDED and intent.seq is not None:
+            commit = self._replica.commit_at(intent.seq)
+            if commit and commit.record["op"] == intent.op:  # what was sent last may be another
+                record = commit.record
+        items = record.get("tasks") or [record]
+        facts = (intent.what, intent.op, intent.outcome, intent.seq)
+        return [coordledger.Settled(*facts, one.get("task"), one.get("epoch")) for one in items]
 
     # -- tasks
 

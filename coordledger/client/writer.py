@@ -4,7 +4,7 @@ Rules of this file:
 - An intent (op, base) is one wish of the caller. However often it is signed and pushed
   again, it lands once or never: the chain itself refuses the second.
 - The intent is journalled before its bytes leave the process. It leaves the journal when
-  it is known to have landed, or to be unable to land.
+  it is known to be unable to land, or to have landed, and that was reported.
 - Known means: the remote said so completely, or the chain shows it. An attempt without an
   answer leaves the intent open.
 - An open intent is sent again as long as it is wanted. Once it is not (it was lost, or its
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from coordledger.git.outcome import Push
 
     ChooseAgain = Callable[[Lost], bool]
+    # Whether a record (with its seq) that an earlier process has landed for `what` is the one that
+    # is asked for now, by the newest state and at this moment.
+    Stands = Callable[[str, dict[str, Any], State, int], bool]
 
 PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
 PATIENCE = 8  # losses for the longest pause; and attempts to land a void
@@ -243,9 +246,37 @@ class Writer:
                     for what, build in wanted
                 ]
                 self._land(writes, self._publisher, look=ASK if look else NOT)
+                self._answer(writes)
         except OSError as fault:  # before the first attempt: `_land` lets none out
             raise disk_error(fault) from None
         return [write.outcome for write in writes if write.outcome is not None]
+
+    def recall(self, stands: Stands) -> Published | None:
+        """The record that an earlier process of this session has landed, and of which it told
+        nobody, if it is the one that is asked for. Raises as `write` does, and OSError.
+        """
+        local = self._replica.local
+        with local.lock(self._replica.git.deadline):
+            if not self._own():
+                return None
+            self._replica.position()
+            self._settle_own()
+            chain = self._replica.refresh()
+            for intent in reversed(self._own()):
+                commit = chain.find(intent.agent, intent.op, intent.base["seq"])
+                if commit is None or intent.outcome != LANDED:
+                    continue
+                record = commit.record | {"seq": commit.seq}
+                if stands(intent.what, record, chain.state, self._replica.clock()):
+                    local.journal.answer(intent)
+                    return Published(commit, chain.state, commit.seq, commit.oid, resumed=True)
+            return None
+
+    def _own(self) -> list[Intent]:
+        """What this very session has left in the journal."""
+        left = self._replica.local.journal.left_behind()
+        me = (self._identity.agent, self._identity.session)
+        return [intent for intent in left if (intent.agent, intent.session) == me]
 
     def _new_intent(self, chain: Chain, what: str) -> Intent:
         me = self._identity
@@ -270,16 +301,17 @@ class Writer:
     # -- settling what is open
 
     def resolve(self) -> list[Intent]:
-        """Settle every open intent of this clone; what is settled leaves the journal.
+        """Settle every open intent of this clone; what is settled leaves the journal once that is
+        reported.
 
         Raises `Integrity`.
         """
         journal = self._replica.local.journal
         with self._replica.local.lock(self._replica.git.deadline):
-            writes = [PendingWrite.recover(intent) for intent in journal.intents()]
+            writes = [PendingWrite.recover(intent) for intent in journal.left_behind()]
             self._settle([write for write in writes if write.intent.outcome == OPEN])
             intents = [write.intent for write in writes]
-            journal.forget(*(intent for intent in intents if intent.outcome != OPEN))
+            journal.answer(*(intent for intent in intents if intent.outcome != OPEN))
             return intents
 
     def _settle_own(self) -> None:
@@ -290,7 +322,7 @@ class Writer:
         local = self._replica.local
         left = [
             PendingWrite.recover(intent)
-            for intent in local.journal.intents()
+            for intent in local.journal.left_behind()
             if intent.outcome == OPEN and intent.agent == self._identity.agent
         ]
         self._settle(left)
@@ -517,48 +549,27 @@ class Writer:
 
     def _give_up_void(self, write: PendingWrite, fault: RuleBroken | CoordledgerError) -> None:
         """It cannot land; which matters little where its intent cannot land either."""
-        if self._is_dead(write.intent, fault):
+        if _is_dead(self._replica, write.intent, fault):
             write.settle(write.reason, VOIDED)
         elif write.recovered and isinstance(fault, Integrity):
             write.outcome = fault
         else:
             write.leave_open(write.reason)
 
-    def _is_dead(self, intent: Intent, fault: RuleBroken | CoordledgerError) -> bool:
-        """Whether `fault`, which an intent's void has met, says that the intent cannot land.
-
-        It cannot once the chain has another record in its base's place (after `join --reset`),
-        or the key that has signed it can sign nothing more.
-        """
-        with contextlib.suppress(
-            CoordledgerError, OSError
-        ):  # of our own copy: then it is not known
-            if isinstance(fault, RuleBroken):
-                return fault.code == "bad-base" and intent.base["seq"] <= self._replica.trusted.seq
-            return self._key_has_ended(intent, fault)
-        return False
-
     def _forget(self, writes: list[PendingWrite]) -> None:
-        """Take settled intents out of the journal; an earlier process's are told first."""
-        settled = [write.intent for write in writes if write.settled and not write.recovered]
-        if settled:
+        """Take intents that cannot land out of the journal; an earlier process's are told first."""
+        settled = [write for write in writes if write.settled and not write.recovered]
+        dead = [write.intent for write in settled if write.intent.outcome != LANDED]
+        if dead:
             with contextlib.suppress(CoordledgerError, OSError):  # the next write finds out again
-                self._replica.local.journal.forget(*settled)
+                self._replica.local.journal.forget(*dead)
 
-    def _key_has_ended(self, intent: Intent, fault: CoordledgerError) -> bool:
-        """Whether the very key of the intent's bytes can sign nothing any more."""
-        if (
-            fault.code not in ("no-secret-found", "key-revoked", "unknown-agent")
-            or not intent.payload
-        ):
-            return False
-        chain = self._replica.position()
-        key = intent.signed.record["key"]
-        try:
-            chain.state.key(intent.agent, key, chain.head.seq + 1 if chain.head else 0)
-        except RuleBroken:
-            return True
-        return False
+    def _answer(self, writes: list[PendingWrite]) -> None:
+        """The caller gets to know what has landed."""
+        landed = [write.intent for write in writes if write.intent.outcome == LANDED]
+        if landed:
+            with contextlib.suppress(CoordledgerError, OSError):  # as above
+                self._replica.local.journal.answer(*landed)
 
 
 def _base(chain: Chain) -> dict[str, Any]:
@@ -566,6 +577,32 @@ def _base(chain: Chain) -> dict[str, Any]:
     if chain.head is None:
         raise error("not-joined")
     return {"digest": chain.head.digest, "seq": chain.head.seq}
+
+
+def _is_dead(replica: Replica, intent: Intent, fault: RuleBroken | CoordledgerError) -> bool:
+    """Whether `fault`, which an intent's void has met, says that the intent cannot land.
+
+    It cannot once the chain has another record in its base's place (after `join --reset`), or
+    the key that has signed it can sign nothing more.
+    """
+    with contextlib.suppress(CoordledgerError, OSError):  # of our own copy: then it is not known
+        if isinstance(fault, RuleBroken):
+            return fault.code == "bad-base" and bool(intent.base["seq"] <= replica.trusted.seq)
+        return _key_has_ended(replica.position(), intent, fault)
+    return False
+
+
+def _key_has_ended(chain: Chain, intent: Intent, fault: CoordledgerError) -> bool:
+    """Whether the very key of the intent's bytes can sign nothing any more."""
+    ended = ("no-secret-found", "key-revoked", "unknown-agent")
+    if fault.code not in ended or not intent.payload:
+        return False
+    key = intent.signed.record["key"]
+    try:
+        chain.state.key(intent.agent, key, chain.head.seq + 1 if chain.head else 0)
+    except RuleBroken:
+        return True
+    return False
 
 
 def _void(state: State, now: int) -> tuple[str, Fields]:

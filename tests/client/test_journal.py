@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,3 +103,46 @@ def test_a_damaged_file_is_an_error_and_no_empty_journal(
     with pytest.raises(Integrity, match="not readable") as caught:
         journal.intents()
     assert caught.value.code == "bad-copy"
+
+
+def test_an_answer_is_kept_until_it_is_reported(journal: Journal, folder: Path) -> None:
+    journal.waits_for_report = True
+    journal.record(A, B)
+    journal.record(C)
+    assert Journal(folder).left_behind() == [A, B, C]  # nobody has got an answer
+    journal.answer(A, B)
+    assert journal.is_unreported
+    assert Journal(folder).left_behind() == [C]  # their process lives, and is about to report
+    journal.reported()
+    assert Journal(folder).left_behind() == Journal(folder).intents() == [C]
+    assert not journal.is_unreported
+
+
+@pytest.mark.parametrize(("answered", "left"), [(A, B), (B, A)])
+def test_what_went_with_an_answer_and_is_open_stays_for_others(
+    journal: Journal, folder: Path, answered: Intent, left: Intent
+) -> None:
+    journal.waits_for_report = True
+    journal.record(A, B)
+    journal.answer(answered)
+    assert Journal(folder).left_behind() == [left]
+    journal.reported()
+    assert Journal(folder).intents() == [left]
+
+
+def test_what_a_process_has_not_reported_is_left_behind_when_it_ends(folder: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        dying = Journal(folder)
+        dying.waits_for_report = True
+        dying.record(A)
+        dying.answer(A)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert Journal(folder).left_behind() == [A]
+
+
+def test_a_caller_that_reports_nothing_has_heard_at_once(journal: Journal) -> None:
+    journal.record(A)
+    journal.answer(A)
+    assert journal.intents() == []

@@ -14,6 +14,7 @@ import pytest
 from support.memory_remote import ClientDied, Ending, MemoryClient, MemoryServer
 
 from coordledger.client import operations
+from coordledger.errors import Lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,3 +146,35 @@ def test_a_process_that_ends_while_it_settles_is_settled_after_in_turn(
     before = server.ops()
     server.deliver()
     assert server.ops() == before
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_the_same_command_again_makes_one_claim(
+    server: MemoryServer, process: Process, point: str
+) -> None:
+    die_claiming(server, process(), point)
+    again, wanted = process(), operations.claim(["t"])
+    assert wanted.stands
+    published = again.writer.recall(wanted.stands) or again.writer.write(wanted.what, wanted.build)
+    assert published.resumed is (POINTS[point][1] == "landed")
+    server.deliver()
+    assert [r["kind"] for r in server.records if r["kind"] == "claim"] == ["claim"]
+    assert "open" not in {intent.outcome for intent in again.intents()}
+
+
+def test_an_answer_that_is_about_to_be_reported_is_nobody_elses(
+    server: MemoryServer, process: Process
+) -> None:
+    """Two runs in one work tree have one session, and one of them the claim."""
+    first, second, wanted = process(), process(), operations.claim(["t"])
+    first.local.journal.waits_for_report = True
+    first.replica.refresh()
+    first.writer.write(wanted.what, wanted.build)
+    assert wanted.stands
+    assert second.writer.recall(wanted.stands) is None
+    with pytest.raises(Lost) as lost:
+        second.writer.write(wanted.what, wanted.build)
+    assert lost.value.code == "already-yours"
+    first.local.journal.reported()
+    assert second.writer.recall(wanted.stands) is None
+    assert first.intents() == []

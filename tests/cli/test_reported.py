@@ -1,0 +1,156 @@
+"""What has landed and was told to nobody: the same command again gives the answer.
+
+Rules: real processes. Their output goes to a full disk, or to a reader that has gone: as after a
+kill between the push and the answer, the journal alone knows what has landed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.fleet import Fleet
+
+FULL = Path("/dev/full")
+pytestmark = pytest.mark.skipif(not FULL.exists(), reason="no full disk to be had")
+
+
+@pytest.fixture
+def two(make_fleet: Callable[..., Fleet]) -> Fleet:
+    fleet = make_fleet()
+    fleet.enroll("bob")
+    return fleet
+
+
+def unheard(fleet: Fleet, *argv: str, out: int | None = None, stdin: str = "") -> str:
+    """Run bob's command, of which nobody hears; its errors. It must end as `output-lost`."""
+    with FULL.open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "coordledger", *argv],
+            cwd=fleet.clone("bob"),
+            env=fleet.env,
+            input=stdin,
+            stdout=full if out is None else out,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ran.returncode == 5, ran.stderr
+    assert "could not be printed" in ran.stderr
+    return ran.stderr
+
+
+def heard(fleet: Fleet, *argv: str, code: int = 0, stdin: str = "") -> Any:
+    return json.loads(fleet.run(*argv, "--json", agent="bob", check=code, stdin=stdin).stdout)
+
+
+def test_the_same_claim_again_gives_the_first_answer_once(two: Fleet) -> None:
+    unheard(two, "claim", "t")
+    again = heard(two, "claim", "t")
+    assert (again["outcome"], again["resumed"], again["epoch"]) == ("won", True, 1)
+    assert heard(two, "claim", "t", code=3)["code"] == "already-yours"  # it has been told
+    assert len(two.ledger("bob").history("t")) == 1
+
+
+def test_next_again_gives_the_task_that_it_had_got(two: Fleet) -> None:
+    for task in ("first", "second"):
+        two.ledger("alice").submit(task)
+    unheard(two, "claim", "--next", "--json")
+    again = heard(two, "claim", "--next")
+    assert (again["task"], again["resumed"]) == ("first", True)
+    following = heard(two, "claim", "--next")
+    assert (following["task"], following["resumed"]) == ("second", False)
+
+
+def test_an_answer_that_does_not_stand_any_more_is_not_given(two: Fleet) -> None:
+    unheard(two, "claim", "t")
+    alice = two.ledger("alice")
+    alice.release("t", force=True)
+    assert alice.claim("t").won
+    assert heard(two, "claim", "t", code=3)["code"] == "held"
+
+
+def test_another_session_does_not_get_the_answer(two: Fleet) -> None:
+    unheard(two, "claim", "t")
+    assert heard(two, "claim", "t", "--session", "other", code=3)["code"] == "held"
+
+
+def test_a_message_is_not_sent_twice_unless_it_is_meant_twice(two: Fleet) -> None:
+    unheard(two, "send", "--to", "alice", "hello")
+    heard(two, "send", "--to", "alice", "hello")
+    assert [one.body for one in two.ledger("alice").inbox()] == ["hello"]
+    heard(two, "send", "--to", "alice", "hello")
+    heard(two, "send", "--to", "alice", "another")
+    assert len(two.ledger("alice").inbox()) == 3
+
+
+def test_a_release_that_was_not_heard_of_is_no_failure(two: Fleet) -> None:
+    heard(two, "claim", "t")
+    unheard(two, "release", "t", "--reason", "no GPU")
+    assert heard(two, "release", "t", "--reason", "no GPU")["status"] == "open"
+    heard(two, "claim", "t")
+    assert heard(two, "release", "t")["epoch"] == 2
+
+
+def test_a_key_is_not_made_twice(two: Fleet) -> None:
+    two.enroll("bob", admin=True)
+    two.enroll("carol")
+    before = {agent.agent: len(agent.keys) for agent in two.ledger("alice").agents()}
+    unheard(two, "agent", "rotate", "carol")
+    heard(two, "agent", "rotate", "carol")
+    after = {agent.agent: len(agent.keys) for agent in two.ledger("alice").agents()}
+    assert after == before | {"carol": 2}
+
+
+def test_a_batch_again_gives_what_has_landed(two: Fleet) -> None:
+    lines = '{"do": "claim", "task": "t"}\n{"do": "send", "to": "alice", "body": "x"}\n'
+    unheard(two, "batch", stdin=lines)
+    outcomes = heard(two, "batch", stdin=lines)
+    assert [one["outcome"] for one in outcomes] == ["landed", "landed"]
+    assert len(two.ledger("alice").inbox()) == 1
+
+
+def test_resolve_names_task_and_epoch_until_that_was_heard(two: Fleet) -> None:
+    unheard(two, "claim", "a", "b")
+    unheard(two, "resolve")
+    told = heard(two, "resolve")
+    assert [(one["task"], one["epoch"], one["outcome"]) for one in told] == [
+        ("a", 1, "landed"),
+        ("b", 1, "landed"),
+    ]
+    assert heard(two, "resolve") == []
+
+
+def test_a_reader_that_has_gone_has_not_heard(two: Fleet) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    try:
+        unheard(two, "claim", "t", out=writes)
+    finally:
+        os.close(writes)
+    assert heard(two, "claim", "t")["resumed"] is True
+
+
+def test_nothing_has_landed_where_only_reading_could_not_be_printed(two: Fleet) -> None:
+    with FULL.open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "coordledger", "list"],
+            cwd=two.clone("bob"),
+            env=two.env,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ran.returncode == 1
