@@ -331,6 +331,14 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "{remote} has no ledger {name} any more; verified was {head}",
         "ask the server's owner: it was moved, hidden or deleted{others}",
     ),
+    "told-lost": (
+        INTEGRITY,
+        "{remote} does not have record {seq} ({commit}), of which it said that it had landed",
+        (
+            "a replica that lags catches up: try again; else it has gone back: ask its owner."
+            " To leave what it had told: {command}"
+        ),
+    ),
     "remote-behind": (
         INTEGRITY,
         "{remote} is an older copy: it ends at record {seq}, verified was {head}",

@@ -8,6 +8,7 @@ Rules of this file:
   that people can read it and git keeps the objects; it is never believed.
 - `verified.json` says how far the verification of what came in has got, for a later one to
   go on from: it is no head, and nothing but that uses it.
+- `told` has the places that the remote has told of and that are beyond the head: see `told`.
 - `index` maps seq (from the copy's oldest one on) to commit id, fixed width: a cache, checked
   wherever it is used.
 - One lock per clone and ledger; its holder is the only writer.
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordledger import files
 from coordledger.client.journal import Journal
+from coordledger.client.told import ToldPlaces
 from coordledger.errors import RuleBroken, error
 from coordledger.format import canonical
 from coordledger.format.commit import parse_commit
@@ -104,6 +106,7 @@ class LocalState:
         self.incoming = f"refs/coordledger-incoming/{name}"
         self.folder = repository.common_dir / "coordledger" / name
         self.journal = Journal(self.folder / "intents")
+        self.told = ToldPlaces(self.folder / "told")
         self._index = self.folder / "index"
         self._trusted_path = self.folder / "trusted.json"
         self._width = LENGTHS[repository.algo] + 1
@@ -185,7 +188,7 @@ class LocalState:
 
     def reset(self) -> None:
         """Forget the head and the index. The journal stays: its intents may still land."""
-        for name in ("trusted.json", "verified.json", "index", "quiet"):
+        for name in ("trusted.json", "verified.json", "index", "quiet", "told"):
             (self.folder / name).unlink(missing_ok=True)
         self.repository.set_ref(self.ref, None)
         self._trusted = self._stamp = None

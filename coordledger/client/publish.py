@@ -3,7 +3,8 @@
 Rules of this file:
 - All of a run lands, or nothing. Where it has landed is the remote's word.
 - The copy moves forward over records that stand where they were proposed. Where the remote
-  has put a record further up, the copy stays behind, and catches up when it has to.
+  has put a record further up, the copy stays behind, remembers the place, and catches up when it
+  has to.
 - An error of `ready` or of our own disk is raised before anything is sent, and never
   afterwards.
 
@@ -142,7 +143,16 @@ def conclude(
         return Publication(push._replace(outcome=UNKNOWN, why="it does not say where"))
     if all(one.oid == one.here.oid for one in published):
         _move_forward(replica, tip, run, before, stored=stored)
+    else:
+        remember_told(replica, published)
     return Publication(push, published)
+
+
+def remember_told(replica: Replica, published: list[Published]) -> None:
+    """Remember the newest place, where the copy stays behind what the remote has told."""
+    newest = max(published, key=lambda one: one.seq)
+    with contextlib.suppress(OSError):  # it has landed, whatever our own disk says
+        replica.local.told.add(newest.seq, newest.oid)
 
 
 def _move_forward(

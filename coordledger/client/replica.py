@@ -138,11 +138,11 @@ class Replica:
             trusted = self.local.trusted
             ask = trusted and not moved and self.remote.head_is_cheap
             if ask and not self.is_behind():
-                return self.position()
+                return self._confirmed()
             try:
                 head = self.fetch()
                 if trusted and head == trusted.commit:
-                    return self.position()
+                    return self._confirmed()
                 return self.advance(*self.path_to(head))
             except Integrity:
                 self.local.forget_checkpoint()
@@ -150,6 +150,12 @@ class Replica:
             finally:
                 if not self.local.checkpoint:
                     self.local.repository.set_ref(self.local.incoming, None)
+
+    def _confirmed(self) -> Chain:
+        """The chain at the verified head, which is the remote's. Raises `Integrity`: told-lost."""
+        _need_told(self, self.trusted.seq, {})
+        self.local.told.clear()
+        return self.position()
 
     def fetch(self, depth: int | None = None) -> str:
         """Bring the remote's history here (all of it that is new, or `depth` commits); its head.
@@ -238,6 +244,8 @@ class Replica:
         first = trusted.first if trusted else 0
         passed: list[tuple[int, str]] = []
         authentic: list[str] = []
+        told = {seq for seq, _ in self.local.told.all()}
+        ids: dict[int, str] = {}
         try:
             for done, judged in enumerate(self.judge(chain, path), 1):
                 if judged.broken:
@@ -245,6 +253,8 @@ class Replica:
                 if checks_clock:
                     self._need_no_future(chain)
                 passed.append((judged.seq, judged.oid))
+                if judged.seq in told:
+                    ids[judged.seq] = judged.oid
                 if judged.verdict == AUTHENTIC and len(path) <= _REMEMBERED:
                     authentic.append(judged.oid)
                 if done % TOLD or done == len(path):
@@ -262,7 +272,13 @@ class Replica:
             raise
         if chain.head is None:
             raise self._not_a_ledger()
+        try:
+            _need_told(self, chain.head.seq, ids)
+        except Integrity:
+            self._chain = None  # as above
+            raise
         self.adopt(chain, passed)
+        self.local.told.clear()
         self._remembered().update(authentic)
         return chain
 
@@ -313,24 +329,9 @@ class Replica:
         if commit and commit.record["ledger"] != trusted.ledger:
             theirs = commit.record["ledger"]
             return error("other-ledger", ours=trusted.ledger, theirs=theirs, remote=remote)
-        if commit and self._is_older(commit, trusted):
+        if commit and _is_older(self, commit, trusted):
             return error("remote-behind", remote=remote, seq=commit.seq, head=_shown(trusted))
-        return error("rewritten", head=_shown(trusted), command=self._reset_command())
-
-    def _is_older(self, commit: Commit, trusted: TrustedHead) -> bool:
-        """Whether it is one of the records of this copy, or may be one below its edge."""
-        if commit.seq < trusted.first:
-            return True
-        known = self.commit_at(commit.seq)
-        return known is not None and known.oid == commit.oid
-
-    def _reset_command(self) -> str:
-        """The command that leaves the verified history for the remote's, to be copied."""
-        local, given = self.local, self.remote.address.given
-        options = ["--ledger", local.name] if local.name != "main" else []
-        if local.remote_ref != local.ref:
-            options += ["--branch", local.remote_ref.removeprefix("refs/heads/")]
-        return shlex.join(["coordledger", "join", without_password(given), *options, "--reset"])
+        return error("rewritten", head=_shown(trusted), command=_reset_command(self))
 
     def adopt(self, chain: Chain, passed: list[tuple[int, str]]) -> None:
         """The clone moves to the chain's head, which was verified (or is our own, landed)."""
@@ -458,3 +459,33 @@ class Replica:
 
 def _shown(trusted: TrustedHead) -> str:
     return f"{trusted.seq}:{trusted.digest[:16]}"
+
+
+def _is_older(replica: Replica, commit: Commit, trusted: TrustedHead) -> bool:
+    """Whether it is one of the records of the copy, or may be one below its edge."""
+    if commit.seq < trusted.first:
+        return True
+    known = replica.commit_at(commit.seq)
+    return known is not None and known.oid == commit.oid
+
+
+def _need_told(replica: Replica, head: int, ids: dict[int, str]) -> None:
+    """What the remote has told as landed has to be in the chain that ends at record `head`;
+    `ids` has those of them that are not adopted yet. Raises `Integrity`: told-lost.
+    """
+    local = replica.local
+    for seq, oid in local.told.all():
+        known = replica.commit_at(seq) if seq not in ids else None
+        at_checkpoint = next(local.indexed_ids(seq, seq), None) if seq <= head else None
+        if oid != ids.get(seq, known.oid if known else at_checkpoint):
+            facts = {"remote": replica.remote.shown, "seq": seq, "commit": oid[:12]}
+            raise error("told-lost", command=_reset_command(replica), **facts)
+
+
+def _reset_command(replica: Replica) -> str:
+    """The command that leaves the verified history for the remote's, to be copied."""
+    local, given = replica.local, replica.remote.address.given
+    options = ["--ledger", local.name] if local.name != "main" else []
+    if local.remote_ref != local.ref:
+        options += ["--branch", local.remote_ref.removeprefix("refs/heads/")]
+    return shlex.join(["coordledger", "join", without_password(given), *options, "--reset"])

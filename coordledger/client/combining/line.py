@@ -30,7 +30,13 @@ from typing import TYPE_CHECKING
 
 from coordledger import files
 from coordledger.client.combining import slots
-from coordledger.client.publish import Publication, Publisher, as_planned, relocated
+from coordledger.client.publish import (
+    Publication,
+    Publisher,
+    as_planned,
+    relocated,
+    remember_told,
+)
 from coordledger.errors import error
 from coordledger.git.outcome import UNKNOWN, UNSENT, WON, Push
 
@@ -114,6 +120,8 @@ class Line:
         published = relocated(as_planned(tip, run), push) if push.landed else None
         if push.outcome == WON and published is None:
             push = Push(UNKNOWN, "the answer does not say where it is")
+        if published:
+            remember_told(replica, published)
         return Publication(push, published or [], ahead)
 
     def _enter(self) -> None:
