@@ -33,5 +33,9 @@ class Deadline:
             raise error("timeout", seconds=f"{self.seconds:g}")
         return left
 
+    def allows(self, seconds: float) -> bool:
+        """Whether it is not over in so many seconds."""
+        return self._monotonic() + seconds < self._end
+
     def over(self) -> bool:
         return self._monotonic() >= self._end

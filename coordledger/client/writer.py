@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     Stands = Callable[[str, dict[str, Any], State, int], bool]
 
 PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
+LATER = 0.5  # seconds: the least that a server is left alone that cannot do it now; doubled
 PATIENCE = 8  # losses for the longest pause; and attempts to land a void
 STUCK_LOSSES = 6  # on one and the same head: nobody won these races
 FAR_BEHIND = MAX_BASE_DISTANCE // 4  # the server reads back as far for each push
@@ -180,6 +181,12 @@ class Losses:
         if attempt.push.outcome == LOST:
             self.on_one_head = self.on_one_head + 1 if attempt.head == self._head else 1
             self._head = attempt.head
+
+    def pause(self, later: int | None, jitter: float) -> float:
+        """Seconds until the next attempt; `later` is the last push's, `jitter` from 0 to 1."""
+        if later is None:
+            return PAUSE * min(self.count, PATIENCE) * jitter
+        return float(max(later, LATER * 2 ** min(self.count - 1, PATIENCE)) * (1 + jitter / 4))
 
 
 class Writer:
@@ -457,20 +464,21 @@ class Writer:
         losses.add(attempt)
         if losses.on_one_head >= STUCK_LOSSES:
             self._give_up(attempt.run, push_error(attempt.push, self._replica.remote.shown))
-        self._try_again(attempt.run, losses)
+        self._try_again(attempt, attempt.run, losses)
 
     def _after_unknown(self, attempt: Attempt, losses: Losses) -> None:
         losses.add(attempt)
         for write in attempt.run:
             write.unanswered = True
-        self._try_again(attempt.run, losses)
+        self._try_again(attempt, attempt.run, losses)
 
     def _after_refused(self, attempt: Attempt, losses: Losses) -> None:
         if not attempt.is_final:
             return  # it is decided again, here
         fault = push_error(attempt.push, self._replica.remote.shown)
         blamed = attempt.blamed()
-        aged = [write for write in blamed if self._has_aged(write, fault)]
+        skew = self._replica.position().state.skew
+        aged = [write for write in blamed if _has_aged(write, fault, self._signer, skew)]
         other = [write for write in blamed if _chooses_again(write, fault)]
         for write in other:
             write.signed = None
@@ -478,36 +486,38 @@ class Writer:
         self._give_up((write for write in blamed if write not in again), fault)
         if again:
             losses.add(attempt)
-            self._try_again(again, losses)
-
-    def _has_aged(self, write: PendingWrite, fault: CoordledgerError) -> bool:
-        """Whether the server refuses for its age what was fresh when it was signed: the way was
-        slow, and no clock is at fault. It is signed afresh.
-        """
-        skew = self._replica.position().state.skew
-        if fault.code != "clock-skew" or not write.signed:
-            return False
-        if self._signer.is_fresh(write.signed, skew):
-            return False
-        write.held_up = error("record-aged", limit=skew // 1000)
-        return True
+            self._try_again(attempt, again, losses)
 
     def _after_unsent(self, attempt: Attempt, losses: Losses) -> None:
+        if attempt.push.later is not None:
+            losses.add(attempt)
+            self._try_again(attempt, attempt.run, losses)
+            return
         if not attempt.is_final:
             return
         voids = [write for write in attempt.run if write.is_voiding]
         wanted = [write for write in attempt.run if not write.is_voiding]
         self._give_up(wanted, push_error(attempt.push, self._replica.remote.shown))
         if voids:
-            self._try_again(voids, losses)
+            self._try_again(attempt, voids, losses)
 
-    def _try_again(self, run: list[PendingWrite], losses: Losses) -> None:
-        """After a pause. Voids are not tried for ever: `resolve` can be called again."""
+    def _try_again(self, attempt: Attempt, run: list[PendingWrite], losses: Losses) -> None:
+        """After a pause, if there is time for it. Voids are not tried for ever: `resolve` can be
+        called again.
+        """
         for write in run:
             write.void_attempts += write.is_voiding
             if write.void_attempts == PATIENCE and write.outcome is None:
                 write.leave_open(write.reason)
-        time.sleep(PAUSE * min(losses.count, PATIENCE) * self._jitter())
+        pause, replica = losses.pause(attempt.push.later, self._jitter()), self._replica
+        if attempt.push.later is not None:
+            fault = push_error(attempt.push, replica.remote.shown)
+            for write in run:
+                write.held_up = fault
+            if not replica.git.deadline.allows(pause):
+                self._give_up(run, fault)
+                return
+        time.sleep(pause)
 
     def _catch_up(self, seq: int) -> None:
         """A copy that stays far behind could not sign any more. It has landed, even if this fails.
@@ -607,6 +617,16 @@ def _key_has_ended(chain: Chain, intent: Intent, fault: CoordledgerError) -> boo
 
 def _void(state: State, now: int) -> tuple[str, Fields]:
     return "void", {}
+
+
+def _has_aged(write: PendingWrite, fault: CoordledgerError, signer: Signer, skew: int) -> bool:
+    """Whether the server refuses for its age what was fresh when it was signed: the way was slow,
+    and no clock is at fault. It is signed afresh.
+    """
+    if fault.code != "clock-skew" or not write.signed or signer.is_fresh(write.signed, skew):
+        return False
+    write.held_up = error("record-aged", limit=skew // 1000)
+    return True
 
 
 def _chooses_again(write: PendingWrite, fault: CoordledgerError) -> bool:

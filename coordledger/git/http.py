@@ -3,8 +3,9 @@
 Rules: it does what git does where nothing is configured, and nothing else: no redirect, no
 proxy, no cookie. It leaves to git what it does not understand (`Unsent`). Nothing is sent
 twice, but for what a 401 says "has not been applied" (RFC 9110, 15.5.2): a push that
-was sent ends with a whole report, or as `Unknown`. Passwords come from `git credential`
-and go into the one header. Every wait ends at git's deadline; answers are bounded.
+was sent ends with a whole report, with a status that is a complete refusal (`Refused`), or as
+`Unknown`; a server that says "later" is not asked again here (`Later`). Passwords come from
+`git credential` and go into the one header. Every wait ends at git's deadline; answers are bounded.
 
 A connection is used again only while it is silent, young and this process's own, and after
 answers that were read to their end.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import queue
 import select
@@ -26,8 +28,9 @@ from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from coordledger.errors import Failed
+from coordledger.errors import Failed, printable
 from coordledger.git import push_protocol
+from coordledger.git.outcome import REFUSALS, TOO_MANY, is_later
 from coordledger.git.pktline import ProtocolError
 
 if TYPE_CHECKING:
@@ -58,6 +61,21 @@ class Unsent(Exception):
 
 class Unknown(Exception):
     """It was sent, and there is no whole answer."""
+
+
+class Refused(Exception):
+    """It was sent, and HTTP's status says that nothing was applied."""
+
+
+class Later(Exception):
+    """The server is to be asked again, not before so many `seconds` (0: it did not say).
+
+    `sent`: the push may have been applied all the same.
+    """
+
+    def __init__(self, why: str, seconds: int, *, sent: bool) -> None:
+        super().__init__(why)
+        self.seconds, self.sent = seconds, sent
 
 
 class SmartHttp:
@@ -92,7 +110,7 @@ class SmartHttp:
         """Move `ref` there; None if it is known to be elsewhere than at `old`. `meanwhile` is
         called while the server works.
 
-        Raises `Unsent`, `Unknown`.
+        Raises `Unsent`, `Unknown`, `Refused`, `Later`.
         """
         sent = False
         try:
@@ -125,6 +143,8 @@ class SmartHttp:
         try:
             answer = self._ask(_UPLOAD)
             advertised = push_protocol.service_advertisement(answer, _UPLOAD)
+        except Later as later:  # git asks once more, and says it
+            raise Unsent(str(later)) from None
         except _FAULTS as fault:
             raise self._failed(fault, sent=False) from None
         self._lists, self._spoke = len(answer) < MOST_LISTED, True
@@ -141,7 +161,8 @@ class SmartHttp:
     ) -> bytes:
         """The service's advertisement, or what it says to `body`.
 
-        Raises `Unsent` where nothing was applied; what else goes wrong is in `_FAULTS`.
+        Raises `Unsent` where nothing was applied, `Refused`, `Later`; what else goes wrong is in
+        `_FAULTS`.
         """
         if not self._fit:
             raise Unsent("git does this")
@@ -152,6 +173,12 @@ class SmartHttp:
             answer, content = self._exchange(service, body)
             if answer.status == _UNAUTHORIZED:
                 raise self._unfit("wrong credentials")
+        if is_later(answer.status):
+            seconds = _retry_after(answer.headers.get("Retry-After", ""))
+            sent = bool(body) and answer.status != TOO_MANY
+            raise Later(_in_words(answer, content), seconds, sent=sent)
+        if body and answer.status in REFUSALS:
+            raise Refused(_in_words(answer, content))
         typed = answer.headers.get_content_type()
         kind = "result" if body else "advertisement"
         if answer.status != _OK or typed != f"application/x-{service}-{kind}":
@@ -244,6 +271,25 @@ class SmartHttp:
             sock.close()
             raise
         return sock
+
+
+def _retry_after(text: str) -> int:
+    """The seconds that the header asks for, or the date in it; 0 if it says nothing."""
+    if text.strip().isdecimal():
+        return int(text[:9])
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - which takes long
+
+    try:
+        return max(0, math.ceil(parsedate_to_datetime(text).timestamp() - time.time()))
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _in_words(answer: HTTPResponse, content: bytes) -> str:
+    """The status and the first line of the body."""
+    lines = (line.strip() for line in content[:4096].decode("utf-8", "replace").splitlines())
+    first = next((line for line in lines if line), answer.reason)
+    return f"HTTP {answer.status}: {printable(first)}"
 
 
 class _Reader(io.RawIOBase):

@@ -8,6 +8,7 @@ refs and ids, and nothing of records.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import answers
@@ -33,6 +34,16 @@ _RACES = (
     "failed to lock",
     "needs force",
 )
+# HTTP's statuses that refuse a push completely, and those that mean "never", not "later".
+REFUSALS = frozenset((401, 403, 404, 413))
+TOO_MANY = 429
+_FOR_GOOD = frozenset((501, 505))
+_STATUS = re.compile(r"(?:RPC failed; HTTP |returned error: )([0-9]{3})\b")  # as git says it
+_NO_LOGIN = (
+    "fatal: Authentication failed for ",
+    "fatal: could not read Username for ",
+    "fatal: could not read Password for ",
+)
 _COMPLETE = ("[remote rejected]", "[rejected]", "[no match]")
 # With it no ref should have moved: a server that says "ok" of one contradicts itself.
 _NOT_UNPACKED = "remote unpack failed: "
@@ -41,7 +52,8 @@ _NOT_UNPACKED = "remote unpack failed: "
 class Push(NamedTuple):
     """How a push ended. `code` is the hook's slug if the hook spoke, `why` for people,
     `blamed` the first digits of the commit that it refused. `landed` tells where commits
-    have got to that somebody else put into their places: id as pushed -> seq, id.
+    have got to that somebody else put into their places: id as pushed -> seq, id. `later`: the
+    server cannot do it now, and is not to be asked for so many seconds (0: it did not say).
     """
 
     outcome: str
@@ -51,6 +63,7 @@ class Push(NamedTuple):
     blamed: str = ""
     landed: Mapping[str, tuple[int, str]] | None = None
     sequenced: bool = False  # the server says that it sequences
+    later: int | None = None
 
 
 class PushPayload(NamedTuple):
@@ -66,6 +79,11 @@ class PushPayload(NamedTuple):
     ready: Callable[[], None]
     store: Callable[[], None]
     meanwhile: Callable[[], None]
+
+
+def is_later(status: int) -> bool:
+    """Whether a status of HTTP's says that the server cannot do it now."""
+    return status == TOO_MANY or (500 <= status <= 599 and status not in _FOR_GOOD)
 
 
 def from_report(report: Report, ref: str, errors: str = "") -> Push:
@@ -102,7 +120,21 @@ def from_porcelain(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
         push = _refusal(reason, printed, ran.err)
         if push.outcome == LOST or summary.startswith(_COMPLETE):
             return push
-    return Push(UNKNOWN if sent else UNSENT, ran.why())
+    return _without_report(ran, sent=sent)
+
+
+def _without_report(ran: Ran, *, sent: bool) -> Push:
+    """What git says that got no report. Over HTTP its words have the status that it got."""
+    own = [line for line in ran.err.splitlines() if not line.startswith("remote:")]
+    found = (_STATUS.search(line) for line in own if line.startswith(("error: ", "fatal: ")))
+    status = next((int(match[1]) for match in found if match), 0)
+    if not status and any(line.startswith(_NO_LOGIN) for line in own):
+        status = 401
+    why = f"HTTP {status}: {ran.why()}" if status else ran.why()
+    if sent and status in REFUSALS:
+        return Push(REFUSED, why)
+    later = 0 if is_later(status) else None
+    return Push(UNKNOWN if sent else UNSENT, why, later=later)
 
 
 def _won(printed: list[str]) -> Push:

@@ -15,7 +15,7 @@ from coordledger.git.pktline import FLUSH, ProtocolError
 from coordledger.hashes import LENGTHS
 
 _ASKED = ("report-status", "side-band-64k", "delete-refs", "quiet", "ofs-delta")
-_DATA, _PROGRESS = b"\1", b"\2"  # the third band says what the server died of
+_DATA, _PROGRESS, _DEATH = b"\1", b"\2", b"\3"  # the third says what the server died of
 
 
 class Advertisement(NamedTuple):
@@ -88,12 +88,12 @@ def request(
 
 def report(answer: bytes, advertised: Advertisement) -> Report:
     """The report in what the server answered. Raises `ProtocolError` if it is not whole."""
-    unpacked, refs, printed = "", dict[str, str | None](), ""
+    unpacked, refs, printed, died = "", dict[str, str | None](), "", ""
     if "side-band-64k" in advertised.capabilities:
-        answer, printed = _unband(answer)
+        answer, printed, died = _unband(answer)
     packets, _, whole = pktline.split(answer)
     if not whole:
-        raise ProtocolError("the answer is cut off")
+        raise ProtocolError(died or "the answer is cut off")
     for line in map(_text, packets):
         word, _, rest = line.rstrip("\n").partition(" ")
         name, _, why = rest.partition(" ")
@@ -106,22 +106,26 @@ def report(answer: bytes, advertised: Advertisement) -> Report:
         elif word == "ng":
             refs[name] = why or "refused"
     if not unpacked:
-        raise ProtocolError("the answer is no report")
+        raise ProtocolError(died or "the answer is no report")
     return Report(unpacked, refs, printed)
 
 
-def _unband(answer: bytes) -> tuple[bytes, str]:
-    """The report, and what was printed."""
+def _unband(answer: bytes) -> tuple[bytes, str, str]:
+    """The report, what was printed, and what the server died of: a report that is whole all the
+    same says what became of the push.
+    """
     packets, _, _ = pktline.split(answer)  # the last flush may come after the report's own
-    data, printed = [], []
+    data, printed, died = [], [], []
     for packet in packets:
         if packet[:1] == _DATA:
             data.append(packet[1:])
         elif packet[:1] == _PROGRESS:
             printed.append(packet[1:])
+        elif packet[:1] == _DEATH:
+            died.append(packet[1:])
         else:
-            raise ProtocolError(_text(packet[1:]).strip() or "a packet on no band")
-    return b"".join(data), _text(b"".join(printed))
+            raise ProtocolError("a packet on no band")
+    return b"".join(data), _text(b"".join(printed)), _text(b"".join(died)).strip()
 
 
 def _text(data: bytes) -> str:

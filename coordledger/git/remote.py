@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING
 from coordledger.errors import Failed, error
 from coordledger.git import receive_pack
 from coordledger.git.address import HTTP
-from coordledger.git.outcome import LOST, UNKNOWN, Push, from_porcelain, from_report
+from coordledger.git.outcome import (
+    LOST,
+    REFUSED,
+    UNKNOWN,
+    UNSENT,
+    Push,
+    from_porcelain,
+    from_report,
+)
 from coordledger.git.pktline import ProtocolError
 from coordledger.git.process import Ran, untrusted
 
@@ -209,7 +217,7 @@ class Remote:
     ) -> Push | None:
         """None: nothing has moved, and git is to do it."""
         web = self._web(url, ca_file)
-        from coordledger.git.http import Unknown, Unsent  # noqa: PLC0415
+        from coordledger.git.http import Later, Refused, Unknown, Unsent  # noqa: PLC0415
 
         try:
             report = web.push(ref, old, new, payload.pack(), payload.meanwhile)
@@ -217,4 +225,9 @@ class Remote:
             return None
         except Unknown as fault:
             return Push(UNKNOWN, str(fault))
+        except Refused as fault:
+            return Push(REFUSED, str(fault))
+        except Later as later:
+            outcome = UNKNOWN if later.sent else UNSENT
+            return Push(outcome, str(later), later=later.seconds)
         return from_report(report, ref) if report else Push(LOST, "another head is there")

@@ -34,7 +34,7 @@ from coordledger.client.publish import Published
 from coordledger.client.writer import PATIENCE, STUCK_LOSSES
 from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError, Integrity, Lost, error
-from coordledger.git.outcome import WON, Push
+from coordledger.git.outcome import UNKNOWN, UNSENT, WON, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -504,6 +504,32 @@ def test_where_the_way_stays_slow_no_clock_is_blamed(
     server.plan.extend([after(slow, refused("clock-skew"))] * 9)
     assert told(client) == "record-aged"
     assert len(server.pushes) == 3
+
+
+def test_a_server_that_cannot_now_is_asked_again_when_it_said(
+    server: MemoryServer, client: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("coordledger.client.writer.time.sleep", pauses.append)
+    busy = Push(UNSENT, "HTTP 429: slow down", later=3)
+    server.plan.extend([Ending(busy, sent=False), Ending(busy._replace(later=0), sent=False)])
+    assert told(client) == "landed"
+    assert 3 <= pauses[0] < 4
+    assert 1 <= pauses[1] < 2  # it did not say: twice as long each time
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"), [(UNSENT, "remote-unreachable"), (UNKNOWN, "unknown-outcome")]
+)
+def test_what_would_be_later_than_the_deadline_ends_with_the_servers_words(
+    server: MemoryServer, client: MemoryClient, outcome: str, code: str
+) -> None:
+    push = Push(outcome, "HTTP 503: not here", later=60)
+    server.plan.append(Ending(push, sent=outcome == UNKNOWN, arrives=False))
+    with pytest.raises(CoordledgerError, match="HTTP 503: not here") as ended:
+        client.writer.write(CLAIM.what, CLAIM.build)
+    assert ended.value.code == code
+    assert told(client, operations.claim(["another"])) == "landed"  # and nothing is in the way
 
 
 def test_what_is_sent_again_is_the_same_bytes_as_long_as_they_are_fresh(

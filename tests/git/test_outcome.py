@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, WON, from_porcelain, from_report
+from coordledger.git.outcome import (
+    LOST,
+    REFUSED,
+    UNKNOWN,
+    UNSENT,
+    WON,
+    from_porcelain,
+    from_report,
+)
 from coordledger.git.process import Ran
 from coordledger.git.push_protocol import Report
 
@@ -77,3 +85,28 @@ def test_a_refusal_has_the_hooks_words_or_the_first_of_the_servers_or_gits() -> 
     push = from_report(report(declined, "", "the disk is full"), REF)
     assert (push.code, push.why, push.blamed) == ("", "the disk is full", "")
     assert from_report(report(declined), REF).why == declined
+
+
+GIT_SAYS = "error: RPC failed; HTTP {0} curl 22 The requested URL returned error: {0}\n"
+HUNG_UP = "fatal: the remote end hung up unexpectedly\nEverything up-to-date\n"
+
+
+@pytest.mark.parametrize(
+    ("errors", "sent", "outcome", "later"),
+    [
+        (GIT_SAYS.format(403) + HUNG_UP, True, REFUSED, None),
+        (GIT_SAYS.format(413) + HUNG_UP, True, REFUSED, None),
+        ("fatal: Authentication failed for 'https://h/p/'\n", True, REFUSED, None),
+        ("fatal: could not read Username for 'https://h': No such device\n", True, REFUSED, None),
+        (GIT_SAYS.format(503) + HUNG_UP, True, UNKNOWN, 0),
+        (GIT_SAYS.format(501) + HUNG_UP, True, UNKNOWN, None),
+        ("fatal: unable to access 'h': The requested URL returned error: 429\n", False, UNSENT, 0),
+        (f"remote: {GIT_SAYS.format(403)}{HUNG_UP}", True, UNKNOWN, None),  # the server's words
+    ],
+)
+def test_a_status_that_git_tells_of_is_read(
+    errors: str, outcome: str, later: int | None, *, sent: bool
+) -> None:
+    push = from_porcelain(Ran(128, "", errors), REF, ONE, sent=sent)
+    assert (push.outcome, push.later) == (outcome, later)
+    assert (outcome == UNKNOWN and later is None) or push.why.startswith("HTTP ")

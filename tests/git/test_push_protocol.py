@@ -162,6 +162,18 @@ def test_a_report_that_is_cut_off_is_none(inner: bytes, there: Advertisement) ->
         assert push_protocol.report(answer[:cut], there) == whole
 
 
+def test_a_whole_report_counts_whatever_the_server_died_of_afterwards() -> None:
+    """Else a write that has landed, or was refused, would stay unknown for ever."""
+    death = pktline.encode(b"\3fatal: out of memory\n")
+    refused = report("unpack ok", f"ng {REF} pre-receive hook declined")
+    for inner, why in ((WON, None), (refused, "pre-receive hook declined")):
+        whole = banded(inner, "hello\n")
+        for answer in (death + whole, whole[:-4] + death + FLUSH):
+            assert push_protocol.report(answer, BANDED).refs == {REF: why}
+    with pytest.raises(ProtocolError, match="out of memory"):
+        push_protocol.report(death + FLUSH, BANDED)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -173,10 +185,10 @@ def test_a_report_that_is_cut_off_is_none(inner: bytes, there: Advertisement) ->
         banded(report("unpack ok", f"ng {REF} hook declined", f"ok {REF}")),
         banded(b"", "only what the hook printed\n"),
         pktline.encode(b"\3fatal: out of memory\n") + FLUSH,
-        pktline.encode(b"\3fatal: out of memory\n") + banded(WON),
         pktline.encode(b"") + banded(WON),
         banded(WON[:-4] + b"0003"),
         b"<html>200 OK</html>",
+        pktline.encode(b"\3fatal: out of memory\n") + banded(WON)[:-12],
     ],
 )
 def test_an_odd_report_is_none(answer: bytes) -> None:

@@ -24,7 +24,7 @@ from coordledger.deadline import Deadline
 from coordledger.errors import Failed
 from coordledger.git import http as web
 from coordledger.git import pktline
-from coordledger.git.http import SmartHttp, Unknown, Unsent
+from coordledger.git.http import Later, Refused, SmartHttp, Unknown, Unsent
 from coordledger.git.process import Git
 
 if TYPE_CHECKING:
@@ -479,7 +479,7 @@ def test_what_is_not_understood_is_git_s_for_good(
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("status", ["200 OK", "307 Moved\r\nLocation: /", "413 Large", "502 Bad"])
+@pytest.mark.parametrize("status", ["200 OK", "307 Moved\r\nLocation: /", "409 No", "501 Never"])
 def test_an_odd_answer_to_a_push_is_unknown_and_what_follows_is_git_s(
     script: Callable[..., Script], speak: Callable[..., SmartHttp], status: str
 ) -> None:
@@ -491,6 +491,46 @@ def test_an_odd_answer_to_a_push_is_unknown_and_what_follows_is_git_s(
     with pytest.raises(Unsent):
         client.push(LEDGER_REF, OLD, NEW, b"")
     assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "413 Too Large"])
+def test_a_status_that_refuses_a_push_is_a_complete_no(
+    script: Callable[..., Script], speak: Callable[..., SmartHttp], status: str
+) -> None:
+    answer = http(b"\n  one branch only\nmore", "text/plain", status=status)
+    server = script(GREETING, answer, GREETING, http(WON))
+    client = speak(server)
+    with pytest.raises(Refused, match=f"^HTTP {status[:3]}: one branch only$"):
+        client.push(LEDGER_REF, OLD, NEW, b"")
+    assert client.push(LEDGER_REF, OLD, NEW, b"").refs == {LEDGER_REF: None}
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "seconds"),
+    [
+        ("503 Busy", "Retry-After: 60", 60),
+        ("502 Bad", "X: y", 0),
+        ("429 Slow", "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("504 Late", "Retry-After: soon", 0),
+    ],
+)
+def test_a_server_that_cannot_now_says_when(
+    script: Callable[..., Script],
+    speak: Callable[..., SmartHttp],
+    status: str,
+    header: str,
+    seconds: int,
+) -> None:
+    answer = http(b"", "text/plain", status=f"{status}\r\n{header}")
+    client = speak(script(GREETING, answer, answer))
+    with pytest.raises(Later) as later:
+        client.push(LEDGER_REF, OLD, NEW, b"")
+    # Too many requests: none was applied. A gateway's failure says nothing of that.
+    assert (later.value.seconds, later.value.sent) == (seconds, status[:3] != "429")
+    assert str(later.value).startswith(f"HTTP {status[:3]}: ")
+    with pytest.raises(Later) as later:
+        client.push(LEDGER_REF, OLD, NEW, b"")  # of the advertisement
+    assert not later.value.sent
 
 
 def test_a_long_answer_is_not_read_to_its_end(
