@@ -87,7 +87,7 @@ class Connection:
         self.settings, self.repository, self.git, self.clock = settings, repository, git, clock
         self.hexadecimal, self.jitter = _random_hex, _random_fraction
         self._keyrings: dict[str | None, Keyring] = {}
-        self._alone = SequencedPublisher(DirectPublisher())
+        self._alone = SequencedPublisher(DirectPublisher(lambda: self.enforcement != "none"))
         self._line: Line | None = None
         self.warn = functools.cache(warn)
         self.finder = secrets.SecretFinder(settings, repository, self.warn)

@@ -5,6 +5,8 @@ Rules of this file:
 - The copy moves forward over records that stand where they were proposed. Where the remote
   has put a record further up, the copy stays behind, remembers the place, and catches up when it
   has to.
+- Where there is no hook that checks records, success is said only once the ref was looked at again:
+  not every server compares before it swaps.
 - An error of `ready` or of our own disk is raised before anything is sent, and never
   afterwards.
 
@@ -83,6 +85,12 @@ class Publisher(Protocol):
 class DirectPublisher:
     """Pushes the commits to the ledger's ref: a compare-and-swap of its head."""
 
+    def __init__(self, is_guarded: Callable[[], bool] | None = None) -> None:
+        """`is_guarded()`: false where the server is known to have no hook; by default what the
+        copy remembers of it.
+        """
+        self._is_guarded = is_guarded
+
     @property
     def alone(self) -> Publisher:
         return self
@@ -113,7 +121,23 @@ class DirectPublisher:
         if push.sequenced:
             note_sequenced(replica, says=True)
         push = push._replace(landed=None)  # the ref's new head is ours: nobody has put it elsewhere
+        if push.outcome == WON and not self._is_checked(before):
+            push = _looked_at(push, replica, run[-1].commit.oid)
         return conclude(push, replica, tip, run, before, stored=stored)
+
+    def _is_checked(self, trusted: TrustedHead) -> bool:
+        return self._is_guarded() if self._is_guarded else trusted.enforcement != "none"
+
+
+def _looked_at(push: Push, replica: Replica, oid: str) -> Push:
+    """The success of a push, if the ref is where it says; else it is to be looked for."""
+    try:
+        head = replica.remote.head(replica.local.remote_ref)
+    except CoordledgerError as fault:
+        return push._replace(outcome=UNKNOWN, why=fault.message)
+    if head == oid:
+        return push
+    return push._replace(outcome=UNKNOWN, why="the remote said yes, and has another head")
 
 
 def new_objects(run: list[Proposal]) -> Objects:

@@ -106,9 +106,11 @@ class SmartHttp:
         new: str | None,
         pack: bytes,
         meanwhile: Callable[[], None] = lambda: None,
+        *,
+        blindly: bool = False,
     ) -> push_protocol.Report | None:
-        """Move `ref` there; None if it is known to be elsewhere than at `old`. `meanwhile` is
-        called while the server works.
+        """Move `ref` there; None if it is known to be elsewhere than at `old`, unless it is to be
+        tried `blindly`. `meanwhile` is called while the server works.
 
         Raises `Unsent`, `Unknown`, `Refused`, `Later`.
         """
@@ -119,7 +121,7 @@ class SmartHttp:
                 advertised = self._advertised = push_protocol.service_advertisement(
                     self._ask(_RECEIVE), _RECEIVE
                 )
-                if advertised.refs.get(ref) != old:
+                if advertised.refs.get(ref) != old and not blindly:
                     return None
             self._advertised = None  # until the server has answered as it should
             self._connect()

@@ -177,6 +177,26 @@ class Remote:
             payload.store()
         return self._push_by_git(ref, old, new)
 
+    @property
+    def speaks_http(self) -> bool:
+        """Whether this process speaks HTTP with it, and not git."""
+        return bool(self._http_at)
+
+    def swaps_without_comparing(self, ref: str, stale: str, current: str, pack: bytes) -> bool:
+        """Whether the server says yes to a push of `current`, which `ref` has, with another old
+        value: then two pushes can win one race. Where git itself pushes, it compares.
+        """
+        if not self._http_at:
+            return False
+        from coordledger.git.http import Later, Refused, Unknown, Unsent  # noqa: PLC0415
+
+        try:
+            web = self._web(*self._http_at)
+            report = web.push(ref, stale, current, pack, blindly=True)
+        except (Later, Refused, Unknown, Unsent):
+            return False
+        return report is not None and report.refs.get(ref, "no") is None
+
     def _push_by_git(self, ref: str, old: str | None, new: str | None) -> Push:
         """Its pre-push hook, which it runs before it sends anything, tells whether it began to."""
         import tempfile  # noqa: PLC0415 - which imports much, and is not always needed

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 LEAST_GIT = (2, 30)
 ENFORCEMENT_NONE = "forged records are detected where the keys are, not prevented"
+COMPARES = "compare-and-swap"
+NOT_COMPARED = "the server takes a push with a wrong old value: two agents can win one task"
+NOT_COMPARED_DO = "keep the ledger on a server that runs git's own receive-pack"
 _ATTEMPTS = 8  # pushes until one meets no record that came between
 
 
@@ -141,13 +144,13 @@ def _open_intents(connection: Connection) -> Check:
 # -- the two tries
 
 
-def probe(connection: Connection) -> str:
-    """Find out and remember whether the server enforces the ledger: server, none, unknown.
+def probe(connection: Connection) -> bool:
+    """Find out and remember whether the server enforces the ledger. False if it was seen to swap
+    without comparing.
 
     It tries on the verified head, as the caller has just read it.
     """
-    _enforcement(connection)
-    return connection.enforcement
+    return all(check.name != COMPARES for check in _enforcement(connection))
 
 
 def _enforcement(connection: Connection) -> list[Check]:
@@ -157,7 +160,7 @@ def _enforcement(connection: Connection) -> list[Check]:
     except CoordledgerError as fault:
         return [_failed("enforcement", fault)]
     if real.outcome == WON:
-        return [_not_enforced(connection)]
+        return [_not_enforced(connection), *_compare_and_swap(connection)]
     if forged is None:
         return [_no_answer(real)]
     if forged.code != "bad-signature":
@@ -181,6 +184,28 @@ def _not_enforced(connection: Connection) -> Check:
         found=f"none; {'its hook is gone; ' if vanished else ''}{ENFORCEMENT_NONE}",
         do="the server's owner runs: coordledger hook install REPO.git",
     )
+
+
+def _compare_and_swap(connection: Connection) -> list[Check]:
+    """One more try, of a push whose old value is wrong: what a hook would have refused."""
+    replica, remote = connection.replica, connection.remote
+    if not remote.speaks_http:
+        return []
+    ref, chain = TRIES + connection.local.name, replica.position()
+    try:
+        sample = _sample(connection, chain, forged=False)
+        oid, stale = sample.commit.oid, replica.trusted.commit
+        push = remote.push(ref, None, oid, _payload(connection.repository, sample))
+        if push.outcome != WON:
+            return []
+        try:
+            pack = connection.repository.pack({})
+            blind = remote.swaps_without_comparing(ref, stale, oid, pack)
+        finally:
+            remote.push(ref, oid, None)
+    except CoordledgerError as fault:
+        return [_failed(COMPARES, fault)]
+    return [_bad(COMPARES, NOT_COMPARED, NOT_COMPARED_DO)] if blind else []
 
 
 def _no_answer(real: Push) -> Check:

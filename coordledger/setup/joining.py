@@ -17,7 +17,7 @@ from coordledger.client.reports import Head
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
 from coordledger.format.commit import parse_commit
 from coordledger.setup.configuration import remember
-from coordledger.setup.doctor import probe
+from coordledger.setup.doctor import NOT_COMPARED, NOT_COMPARED_DO, probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,12 +69,14 @@ def join(
             connection.finder.keep(agent, head.ledger, secret)
         configured = remember(around, str(options.remote), warn)
         key = _key_state(connection)
+        if key == "ready" and not probe(connection):
+            warn(f"{NOT_COMPARED}; {NOT_COMPARED_DO}")
         return Joined(
             head=head,
             remote=settings.remote.shown,
             agent=agent,
             key=key,
-            enforcement=probe(connection) if key == "ready" else connection.enforcement,
+            enforcement=connection.enforcement,
             whole=connection.oldest == 0,
             configured=configured,
         )

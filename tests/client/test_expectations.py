@@ -184,7 +184,8 @@ def test_the_server_is_trusted_only_where_a_hook_was_seen(two: Fleet) -> None:
     assert alice.require("t", trust_server=True).verdict == "unverified"
     (two.root / "master").rename(two.remote / "coordledger" / "master")
     (two.remote / "hooks" / "pre-receive").unlink()
-    assert doctor.probe(alice.connection) == "none"
+    assert doctor.probe(alice.connection)
+    assert alice.connection.enforcement == "none"
     (two.remote / "coordledger" / "master").rename(two.root / "master")
     blind = two.ledger("alice")
     assert refusal(lambda: blind.require("t", trust_server=True)) == "nobody-checked"

@@ -184,7 +184,8 @@ def test_a_try_that_was_cut_off_does_not_confuse_the_next(host: HooklessHost) ->
     with host.ledger("alice") as alice:
         tip = alice.head().commit
         host.git("update-ref", "refs/coordledger-try/main", tip)
-        assert doctor.probe(alice.connection) == "none"
+        assert doctor.probe(alice.connection)
+        assert alice.connection.enforcement == "none"
     assert host.git("for-each-ref", "--format=%(refname)") == "refs/coordledger/main"
 
 

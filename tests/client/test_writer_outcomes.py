@@ -55,6 +55,7 @@ def server() -> MemoryServer:
 def client(server: MemoryServer, tmp_path: Path, env: dict[str, str]) -> Iterator[MemoryClient]:
     made = MemoryClient(server, tmp_path / "alice.git", env)
     made.replica.refresh()
+    made.replica.note_enforcement("server")
     server.watch = made.intents
     yield made
     made.close()
@@ -504,6 +505,29 @@ def test_where_the_way_stays_slow_no_clock_is_blamed(
     server.plan.extend([after(slow, refused("clock-skew"))] * 9)
     assert told(client) == "record-aged"
     assert len(server.pushes) == 3
+
+
+def test_where_no_hook_is_known_success_is_said_when_the_ref_was_looked_at(
+    server: MemoryServer, client: MemoryClient
+) -> None:
+    """A server that does not compare and swap says yes to a push that has moved nothing."""
+    client.replica.note_enforcement("none")
+    server.plan.append(Ending(Push(WON), arrives=False))
+    assert told(client) == "landed"
+    assert len(server.pushes) == 2
+    assert [r["kind"] for r in server.records if r["agent"] == "alice"][-1] == "claim"
+    # Somebody's record is on top of it by the time it is looked at: it has landed once.
+    server.plan.append(Ending(Push(WON), late=False))
+    look = server.look
+
+    def overtaken(ref: str) -> str | None:
+        server.look = look  # type: ignore[method-assign]
+        server.write("bob", "submit", task="on-top")
+        return look(ref)
+
+    server.look = overtaken  # type: ignore[method-assign]
+    assert told(client, operations.claim(["second"])) == "landed"
+    server.ops()
 
 
 def test_a_server_that_cannot_now_is_asked_again_when_it_said(

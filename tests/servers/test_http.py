@@ -24,8 +24,10 @@ from coordledger.deadline import Deadline
 from coordledger.errors import Failed
 from coordledger.git import http as web
 from coordledger.git import pktline
+from coordledger.git.address import resolve
 from coordledger.git.http import Later, Refused, SmartHttp, Unknown, Unsent
 from coordledger.git.process import Git
+from coordledger.git.remote import Remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -531,6 +533,18 @@ def test_a_server_that_cannot_now_says_when(
     with pytest.raises(Later) as later:
         client.push(LEDGER_REF, OLD, NEW, b"")  # of the advertisement
     assert not later.value.sent
+
+
+@pytest.mark.parametrize(("answer", "blind"), [(WON, True), (LOST, False)])
+def test_a_server_that_swaps_without_comparing_is_found_out(
+    script: Callable[..., Script], tmp_path: Path, answer: bytes, *, blind: bool
+) -> None:
+    server = script(GREETING, http(answer))
+    git = Git(os.environ, tmp_path, Deadline(SECONDS))
+    remote = Remote(git, resolve(server.url, [], None), (server.url, None))
+    assert remote.swaps_without_comparing(LEDGER_REF, NEW, OLD, b"PACK") is blind
+    assert f"{NEW} {OLD} {LEDGER_REF}".encode() in server.asked[1]
+    remote.close()
 
 
 def test_a_long_answer_is_not_read_to_its_end(
