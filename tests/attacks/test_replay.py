@@ -41,6 +41,9 @@ CAREER = [
     ("alice", "revoke", {"who": "dave"}),
     ("alice", "enroll", {"who": "dave"}),
     ("bob", "release", {"task": "a"}),
+    ("bob", "submit", {"task": "c"}),
+    ("bob", "withdraw", {"task": "c"}),
+    ("alice", "drop", {"channel": "general"}),
 ]
 
 

@@ -34,6 +34,10 @@ def full(founded: Callable[..., Fleet]) -> Fleet:
     bob.send("hello", to="carol")
     carol = fleet.ledger("carol")
     carol.ack(carol.inbox()[0].seq)
+    bob.submit("withdrawn")
+    bob.withdraw("withdrawn")
+    bob.send("x", channel="dropped")
+    alice.drop_channel("dropped")
     return fleet
 
 
