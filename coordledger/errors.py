@@ -51,10 +51,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "time-backwards": (
         FAILED,
         "record {seq} is dated {at}: this one is {behind} behind it, and none is taken before then",
-        (
-            "check this machine's clock; if it is right, the server's owner cuts that record off:"
-            " coordledger repair REPO.git"
-        ),
+        "check this machine's clock; if it is right, wait until then, or ask the server's owner",
     ),
     # -- the rules of claims (section 9)
     "stale-rev": (LOST, "{what} is at revision {rev}, the record makes {got}", "look again"),

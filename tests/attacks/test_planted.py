@@ -316,15 +316,15 @@ def test_a_repository_of_somebody_else_starts_no_program(story: Fleet, tmp_path:
     for path in (theirs, *theirs.rglob("*")):
         os.chown(path, 12345, 12345, follow_symlinks=False)
     ran = story.run("list", cwd=below, check=1)
-    assert "dubious ownership" in ran.stderr
+    assert "belongs to somebody else" in ran.stderr
     assert not marker.exists()
     for path in (theirs / ".git", below):  # half of it is enough for a lie
         os.chown(path, 0, 0)
-    assert "dubious ownership" in story.run("list", cwd=below, check=1).stderr
+    assert "belongs to somebody else" in story.run("list", cwd=below, check=1).stderr
     assert not marker.exists()
     trusting = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory"}
     env = trusting | {"GIT_CONFIG_VALUE_0": "*"}
-    assert "dubious" not in story.run("list", cwd=below, env=env, check=1).stderr
+    assert "belongs to" not in story.run("list", cwd=below, env=env, check=1).stderr
     assert marker.exists()  # who tells git to trust it is heard
 
 
