@@ -354,7 +354,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "output-lost": (
         UNKNOWN,
         "it has landed, and the answer could not be printed: {why}",
-        "coordledger resolve tells it, and so does the same command again",
+        "the same command again tells it, and so does: coordledger resolve",
     ),
     "unknown-outcome": (
         UNKNOWN,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # What people fill in: any value that the option or argument takes.
 EXAMPLES = {
     "NAME": "bob",
+    "CHANNEL": "general",
     "URL": "host:project.git",
     "PATH": "project.git",
     "REMOTE": "origin",

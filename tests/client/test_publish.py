@@ -27,7 +27,7 @@ def hint_of(line: str) -> str:
         ),
         (
             RuleBroken("time-backwards", seq=5, at="2030-01-01T00:00:00.000Z", behind="2 d"),
-            "coordledger repair REPO.git",
+            "ask the server's owner",
         ),
         (RuleBroken("unknown-key", agent="bob", key=1), "coordledger agent add bob"),
     ],
