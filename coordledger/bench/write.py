@@ -12,14 +12,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from coordledger.client.config import Options
-from coordledger.client.ledger import Ledger
-from coordledger.client.opening import connect
+from coordledger.client.opening import surroundings
 
 from .figures import against, timed
 from .worker_pool import Resident
 from .workspace import OWNER
 
 if TYPE_CHECKING:
+    from coordledger.client.ledger import Ledger
     from collections.abc import Callable
     from pathlib import Path
     from typing import Self
@@ -112,9 +112,11 @@ def hook_alone(workspace: Workspace, ledger: Ledger, remote: Path) -> Took:
     connection = ledger.connection
     chain = connection.replica.refresh()
     proposal = chain.propose(connection.writer().sample(chain))
-    there = Options(remote, agent=ledger.connection.settings.agent, remote=".")
-    with Ledger(connect(there, workspace.environ)) as server:
-        server.connection.repository.write(proposal.objects)
+    there = surroundings(Options(remote), workspace.environ).repository
+    if there is None:
+        raise RuntimeError(f"{remote} is no repository")
+    there.write(proposal.objects)
+    there.close()
     old = chain.head.oid if chain.head else ""
     line = f"{old} {proposal.commit.oid} {connection.local.ref}\n"
     return timed(

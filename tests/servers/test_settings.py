@@ -183,19 +183,20 @@ def test_instead_of_rewrites_the_remotes_url(site_of: SiteOf) -> None:
 
 
 @pytest.mark.parametrize("name", ["url.{}.pushInsteadOf", "remote.origin.pushUrl"])
-def test_pushes_go_where_git_is_told_to_push(site_of: SiteOf, name: str) -> None:
+def test_where_git_is_told_to_push_to_another_place_nothing_is_written(
+    site_of: SiteOf, name: str
+) -> None:
     site = site_of("daemon")
-
-    def ledger(target: str) -> Ledger:
-        setting = (name.format(target), target if "{}" not in name else site.host.url)
-        return configured(
-            site, {"remote.origin.url": site.host.url, setting[0]: setting[1]}, remote="origin"
-        )
-
-    nowhere = ledger(f"git://127.0.0.1:{hosts.free_port()}/ledger.git")
-    assert nowhere.head().commit == site.head()
-    unreachable(nowhere)
-    works(site, ledger(str(site.host.path)))
+    target = f"git://127.0.0.1:{hosts.free_port()}/ledger.git"
+    setting = (name.format(target), target if "{}" not in name else site.host.url)
+    settings = {"remote.origin.url": site.host.url, setting[0]: setting[1]}
+    ledger = configured(site, settings, remote="origin")
+    assert ledger.head().commit == site.head()
+    with pytest.raises(Failed) as refused:
+        ledger.claim("two-places")
+    assert refused.value.code == "two-addresses"
+    assert ledger.connection.local.journal.intents() == []
+    assert ledger.head().commit == site.head()
 
 
 # -- kinds of clones
