@@ -19,10 +19,11 @@ from .worker_pool import Resident
 from .workspace import OWNER
 
 if TYPE_CHECKING:
-    from coordledger.client.ledger import Ledger
     from collections.abc import Callable
     from pathlib import Path
     from typing import Self
+
+    from coordledger.client.ledger import Ledger
 
     from .figures import Report, Rows, Took
     from .workspace import Workspace
