@@ -273,6 +273,7 @@ class Daemon:
 
     def __init__(self, paths: list[Path], environ: dict[str, str]) -> None:
         """Raises `Failed`, see `ServedRepository`."""
+        load_all()  # an upgrade replaces the files of the code; this process keeps the old one
         with ExitStack() as stack:
             self.repositories = []
             for path in paths:
@@ -288,7 +289,6 @@ class Daemon:
     def run(self) -> NoReturn:
         """Serve. Ends by an exception of a signal's handler only."""
         sys.setswitchinterval(SWITCHES)
-        load_all()  # an upgrade replaces the files of the code; this process keeps the old one
         with selectors.DefaultSelector() as waiting:
             for repository in self.repositories:
                 waiting.register(repository.socket, selectors.EVENT_READ, repository)
