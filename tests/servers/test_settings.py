@@ -12,7 +12,7 @@ import pytest
 from support import hosts
 from support.fleet import LEDGER_REF
 from support.proxy import Proxy
-from support.sites import SECONDS, Site, on_a_terminal
+from support.sites import SECONDS, Site, on_a_terminal, wait_until
 
 from coordledger.client.config import Options
 from coordledger.errors import Failed
@@ -118,7 +118,8 @@ def test_a_connection_that_ssh_keeps_open_holds_nobody_up(site_of: SiteOf) -> No
     finally:
         stop = [*command.split(), "-O", "exit", hosts.ALIAS]
         subprocess.run(stop, capture_output=True, timeout=SECONDS, check=False)
-    assert not socket.exists()
+    # `-O exit` answers before the master has removed its socket.
+    wait_until(lambda: not socket.exists(), "the master has not removed its socket")
 
 
 def test_an_unknown_host_is_an_error_and_no_question(site_of: SiteOf) -> None:
