@@ -4,6 +4,7 @@
     coordledger: landed PUSHED SEQ OID
     coordledger: sequenced
     coordledger: unknown COMMIT: WHY
+    coordledger: vouch LEDGER-ID SEQ:DIGEST at TIME
 
 Rules of this file:
 - A line is one line of printable ASCII, whatever its values were made of. COMMIT is up to twelve
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 
 _REFUSED, _LANDED = "coordledger: refused ", "coordledger: landed "
 _SEQUENCED, _UNKNOWN = "coordledger: sequenced", "coordledger: unknown "
+_VOUCH = "coordledger: vouch "
 _DIGITS = frozenset("0123456789")
 _SHORT = 12  # digits of a commit that an answer shows
+_ID_DIGITS, _CHAIN_DIGITS = 32, 64
+_TIME = "0000-00-00T00:00:00.000Z"
 _SEQ_DIGITS = 15
 
 
@@ -86,6 +90,23 @@ class Unknown(Answer):
         return f"{_UNKNOWN}{self.commit}: {self.why}"
 
 
+class Vouch(Answer):
+    """The hook has verified every record of the ledger up to `seq`, with the secrets; `digest` is
+    the chain's there. It does not say that what the push brings has landed.
+
+    `at` is the server's clock, in the one form of a time; whether the calendar has such a day is
+    its reader's affair.
+    """
+
+    __slots__ = ("at", "digest", "ledger", "seq")
+
+    def __init__(self, ledger: str, seq: int, digest: str, at: str) -> None:
+        self.ledger, self.seq, self.digest, self.at = ledger, seq, digest, at
+
+    def __str__(self) -> str:
+        return f"{_VOUCH}{self.ledger} {self.seq}:{self.digest} at {self.at}"
+
+
 class Sequenced(Answer):
     """The server takes records at refs/for/coordledger/*, too."""
 
@@ -116,15 +137,29 @@ def parse(line: str) -> Answer | None:
         return Unknown(commit, why)
     if line.startswith(_LANDED):
         return _landed(line.removeprefix(_LANDED).split(" "))
+    if line.startswith(_VOUCH):
+        return _vouch(line.removeprefix(_VOUCH).split(" "))
     return None
 
 
 def _landed(words: list[str]) -> Landed | None:
     if len(words) != 3 or not (is_digest(words[0]) and is_digest(words[2])):
         return None
-    if not (0 < len(words[1]) <= _SEQ_DIGITS and _DIGITS.issuperset(words[1])):
+    return Landed(words[0], int(words[1]), words[2]) if _is_seq(words[1]) else None
+
+
+def _vouch(words: list[str]) -> Vouch | None:
+    if len(words) != 4 or words[2] != "at" or not is_hex(words[0], _ID_DIGITS):
         return None
-    return Landed(words[0], int(words[1]), words[2])
+    seq, _, digest = words[1].partition(":")
+    digits_as_0 = "".join("0" if letter in _DIGITS else letter for letter in words[3])
+    if not (_is_seq(seq) and is_hex(digest, _CHAIN_DIGITS) and digits_as_0 == _TIME):
+        return None
+    return Vouch(words[0], int(seq), digest, words[3])
+
+
+def _is_seq(word: str) -> bool:
+    return 0 < len(word) <= _SEQ_DIGITS and _DIGITS.issuperset(word) and str(int(word)) == word
 
 
 def read(lines: Iterable[str]) -> list[Answer]:

@@ -13,17 +13,20 @@ from hypothesis import strategies as st
 from support.strategies import hexadecimal
 
 from coordledger import answers
-from coordledger.answers import SEQUENCED, Landed, Refused, Unknown
+from coordledger.answers import SEQUENCED, Landed, Refused, Unknown, Vouch
 from coordledger.errors import ERRORS, RuleBroken, error
+from coordledger.format.timestamps import LATEST, show
 
 ROOT = Path(__file__).resolve().parents[1]
 OIDS = hexadecimal(40) | hexadecimal(64)
 COMMITS = OIDS | st.just("-") | st.text(max_size=20)
 MESSAGES = st.text(max_size=300)
+SEQS = st.integers(0, 10**15 - 1)
 ANSWERS = st.one_of(
     st.builds(Refused, COMMITS, st.sampled_from(sorted(ERRORS)), MESSAGES),
-    st.builds(Landed, OIDS, st.integers(0, 10**15 - 1), OIDS),
+    st.builds(Landed, OIDS, SEQS, OIDS),
     st.builds(Unknown, COMMITS, MESSAGES),
+    st.builds(Vouch, hexadecimal(32), SEQS, hexadecimal(64), st.integers(0, LATEST).map(show)),
     st.just(SEQUENCED),
 )
 
@@ -41,7 +44,13 @@ def test_what_is_rendered_is_read_again(answer):
         assert getattr(again, name) == getattr(answer, name)
 
 
-PREFIXES = ["coordledger: refused ", "coordledger: landed ", "coordledger: unknown ", ""]
+PREFIXES = [
+    "coordledger: refused ",
+    "coordledger: landed ",
+    "coordledger: unknown ",
+    "coordledger: vouch ",
+    "",
+]
 LINES = st.builds(lambda prefix, rest: prefix + rest, st.sampled_from(PREFIXES), st.text())
 
 
@@ -57,6 +66,7 @@ def test_any_line_is_an_answer_or_none_and_is_read_the_same_again(line):
 
 
 OID, OTHER = "ab" * 20, "cd" * 20
+LEDGER, DIGEST, AT = "ef" * 16, "12" * 32, "2026-11-29T08:00:00.000Z"
 HOSTILE = {
     "a newer server's code": (
         f"refused {OID}: moon-phase: wait",
@@ -74,6 +84,15 @@ HOSTILE = {
     "an id in capitals": (f"landed {OID.upper()} 3 {OTHER}", None),
     "an abbreviated id": (f"landed {OID[:12]} 3 {OTHER}", None),
     "two spaces": (f"landed  {OID} 3 {OTHER}", None),
+    "a seq with leading zeros": (f"landed {OID} 03 {OTHER}", None),
+    "a vouch with a newer server's word": (f"vouch {LEDGER} 3:{DIGEST} at {AT} by hook", None),
+    "a vouch for a ref's name": (f"vouch main 3:{DIGEST} at {AT}", None),
+    "a vouch without a digest": (f"vouch {LEDGER} 3 at {AT}", None),
+    "a vouch with half a digest": (f"vouch {LEDGER} 3:{DIGEST[:32]} at {AT}", None),
+    "a vouch of a seq that is none": (f"vouch {LEDGER} :{DIGEST} at {AT}", None),
+    "a vouch without a time": (f"vouch {LEDGER} 3:{DIGEST}", None),
+    "a vouch of no millisecond": (f"vouch {LEDGER} 3:{DIGEST} at 2026-11-29T08:00:00Z", None),
+    "a vouch of local time": (f"vouch {LEDGER} 3:{DIGEST} at {AT[:-1]}+", None),
     "more after sequenced": ("sequenced twice", None),
     "sequenced in capitals": ("SEQUENCED", None),
     "another word": ("promised -: soon", None),
