@@ -86,7 +86,7 @@ class _Rules:
     """How the scanner makes values: of a payload strictly, of a line of our own plainly."""
 
     strict = True
-    object_hook = None
+    object_hook = array_hook = None  # the latter since Python 3.15
 
     def __init__(self, *, strictly: bool) -> None:
         self.object_pairs_hook = _members if strictly else None
@@ -108,7 +108,7 @@ def _with_c() -> Codec:
             bare = text.strip(" \t\n\r")
             try:
                 value, end = scan(bare, 0)
-            except (StopIteration, SystemError):  # the latter as long as nobody has imported json
+            except (StopIteration, SystemError):  # the latter before 3.12, until json is imported
                 raise ValueError("no value") from None
             if end != len(bare):
                 raise ValueError("more than one value")

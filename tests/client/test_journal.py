@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -131,14 +132,15 @@ def test_what_went_with_an_answer_and_is_open_stays_for_others(
 
 
 def test_what_a_process_has_not_reported_is_left_behind_when_it_ends(folder: Path) -> None:
-    child = os.fork()
-    if child == 0:
-        dying = Journal(folder)
-        dying.waits_for_report = True
-        dying.record(A)
-        dying.answer(A)
-        os._exit(0)
-    os.waitpid(child, 0)
+    dying = (
+        "from pathlib import Path\n"
+        "from coordledger.client.journal import Intent, Journal\n"
+        f"journal, intent = Journal(Path({str(folder)!r})), {A!r}\n"
+        "journal.waits_for_report = True\n"
+        "journal.record(intent)\n"
+        "journal.answer(intent)\n"
+    )
+    subprocess.run([sys.executable, "-c", dying], check=True)
     assert Journal(folder).left_behind() == [A]
 
 

@@ -202,7 +202,7 @@ def _scanner(change):
 class _Laxly:
     """Rules of the scanner that give floats and take names twice, like json.loads."""
 
-    strict, object_hook, object_pairs_hook = True, None, None
+    strict, object_hook, array_hook, object_pairs_hook = True, None, None, None
     parse_int, parse_float, parse_constant = int, float, float
 
 
@@ -227,7 +227,7 @@ OTHERWISE = {
     "an escaping that leaves what is not ASCII": {
         "encode_basestring_ascii": json.encoder.encode_basestring
     },
-    "a scanner that wants more of its rules": {"make_scanner": lambda rules: rules.array_hook},
+    "a scanner that wants more of its rules": {"make_scanner": lambda rules: rules.number_hook},
     "a scanner without an end": {"make_scanner": lambda rules: lambda text, at: json.loads(text)},
     "a scanner that ends elsewhere": {"make_scanner": lambda rules: lambda text, at: (1, at)},
     "a scanner that reads something else": {"make_scanner": _scanner(lambda value: [value])},
@@ -292,7 +292,9 @@ def test_a_process_that_has_not_imported_json_refuses_the_same():
         "import sys\n"
         "from coordledger.format import canonical as canonical\n"
         "from coordledger.errors import RuleBroken\n"
-        f"for text in {bad!r}:\n"
+        "assert canonical.decode(b'[1]') == canonical.read(b'[1]') == [1]\n"
+        "assert 'json' not in sys.modules and 'json.decoder' not in sys.modules\n"
+        f"for text in {bad!r}:\n"  # on Python 3.12 and later the first one brings json in
         "    try: canonical.decode(text)\n"
         "    except RuleBroken as broken: assert broken.code == 'bad-json', (text, broken)\n"
         "    else: assert False, text\n"
@@ -300,7 +302,6 @@ def test_a_process_that_has_not_imported_json_refuses_the_same():
         "        try: canonical.read(text)\n"
         "        except ValueError: pass\n"
         "        else: assert False, text\n"
-        "assert 'json' not in sys.modules and 'json.decoder' not in sys.modules\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -153,7 +153,7 @@ def test_a_python_without_the_c_module_reads_and_shows_the_same():
     code = (
         "import sys; sys.modules['_datetime'] = None\n"
         "from coordledger.format import timestamps\n"
-        "assert timestamps.datetime.__module__ == 'datetime'\n"
+        "assert hasattr(timestamps.datetime.fromisoformat, '__code__')\n"  # written in Python
         f"for moment, text in {[(moment, timestamps.show(moment)) for moment in moments]!r}:\n"
         "    assert timestamps.show(moment) == text\n"
         "    assert timestamps.parse(text) == moment\n"

@@ -176,6 +176,7 @@ def test_an_old_connection_is_not_trusted(site: Site, monkeypatch: pytest.Monkey
     assert len({line[0] for line in log.posts()}) == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # pytest's workers are
 def test_a_forked_process_has_a_connection_of_its_own(site: Site) -> None:
     ledger = site.open("bob", fresh(site))
     assert ledger.claim(site.new("parent")).outcome == "won"
