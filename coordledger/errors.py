@@ -97,7 +97,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "use a shorter --ttl",
     ),
     "not-later": (FAILED, "{task} is already leased until {until}", "renew with a longer --ttl"),
-    "page-full": (FAILED, "the page of {task} is full", "use another ledger for more tasks"),
+    "page-full": (
+        FAILED,
+        "the page of tasks where {task} would stand is full",
+        "another id stands on another page; a shorter meta may fit, too",
+    ),
     # -- agents, policy, messages (section 9)
     "not-permitted": (FAILED, "{agent} may not {what}", "those who may: coordledger agent list"),
     "bad-key": (FAILED, "key {id} of {who}: {why}", "coordledger agent list"),
@@ -167,6 +171,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "no-delete": (FAILED, "a ledger cannot be deleted by a push", ""),
     "not-fast-forward": (FAILED, "the push does not build on the ledger's head", "fetch first"),
     "too-many-records": (FAILED, "more than {limit} records in one push", ""),
+    "too-much": (
+        FAILED,
+        "what one push renders would have more than {limit} bytes",
+        "send fewer records in one push",
+    ),
     "not-sequenced": (
         FAILED,
         "this server does not sequence: {ref} takes nothing",

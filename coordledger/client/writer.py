@@ -58,6 +58,8 @@ PAUSE = 0.05  # seconds: the most that a loser waits, times its losses so far
 LATER = 0.5  # seconds: the least that a server is left alone that cannot do it now; doubled
 PATIENCE = 8  # losses for the longest pause; and attempts to land a void
 STUCK_LOSSES = 6  # on one and the same head: nobody won these races
+# The server's word that fewer records at once may land. What is "busy" may be so for that, too.
+TOO_MANY = ("busy", "too-much", "too-many-records")
 FAR_BEHIND = MAX_BASE_DISTANCE // 4  # the server reads back as far for each push
 
 # How to look at the remote before an attempt: not at all; the copy may be the newest state, or
@@ -133,7 +135,7 @@ class PendingWrite:
 
 
 class Attempt(NamedTuple):
-    """One push: what went with it, on which head, and how it ended.
+    """One push: what went with it, on which head, how it ended, and after how many `seconds`.
 
     `newest`: the remote was looked at just before.
     """
@@ -142,6 +144,7 @@ class Attempt(NamedTuple):
     head: str
     newest: bool
     publication: Publication
+    seconds: float
 
     @property
     def push(self) -> Push:
@@ -170,10 +173,13 @@ class Attempt(NamedTuple):
 
 
 class Losses:
-    """How often the writes of one loop had to be sent again, and how often on one head."""
+    """How often the writes of one loop had to be sent again, and how often on one head; and the
+    `most` records that the server takes in one push, as far as it has said.
+    """
 
     def __init__(self) -> None:
         self.count = self.on_one_head = 0
+        self.most = MOST_RECORDS
         self._head = ""
 
     def add(self, attempt: Attempt) -> None:
@@ -356,6 +362,7 @@ class Writer:
         """Until each of them has its outcome."""
         losses = Losses()
         while left := [write for write in writes if write.outcome is None]:
+            left = left[: losses.most]
             try:
                 attempt = self._attempt(left, publisher, look)
             except (CoordledgerError, OSError) as fault:  # of our own disk, and nothing was sent
@@ -382,10 +389,11 @@ class Writer:
         if not run:
             return None
         proposals = [write.proposal for write in run if write.proposal]
+        began = time.monotonic()
         publication = publisher.publish(
             replica, tip, proposals, functools.partial(self._record, run)
         )
-        return Attempt(run, head, look != NOT, publication)
+        return Attempt(run, head, look != NOT, publication, time.monotonic() - began)
 
     def _record(self, run: list[PendingWrite]) -> None:
         """Journal what is about to be sent. The journal keeps a void's intent as it was sent."""
@@ -428,7 +436,7 @@ class Writer:
                 write.intent = write.intent.carrying(write.signed)
             tip.advance(proposal)
             run.append(write)
-            size += sum(len(content) for _, content in proposal.objects.values())
+            size += proposal.size
             if len(run) == MOST_RECORDS or size > MOST_BYTES:
                 break
         return run
@@ -473,6 +481,12 @@ class Writer:
         self._try_again(attempt, attempt.run, losses)
 
     def _after_refused(self, attempt: Attempt, losses: Losses) -> None:
+        push, records = attempt.push, len(attempt.run)
+        if push.later is not None or (push.code in TOO_MANY and records > 1):
+            losses.add(attempt)
+            losses.most = max(1, records // 2)
+            self._try_again(attempt, attempt.run, losses)
+            return
         if not attempt.is_final:
             return  # it is decided again, here
         fault = push_error(attempt.push, self._replica.remote.shown)
@@ -514,7 +528,8 @@ class Writer:
             fault = push_error(attempt.push, replica.remote.shown)
             for write in run:
                 write.held_up = fault
-            if not replica.git.deadline.allows(pause):
+            # One more that waits as long in vain would leave its outcome unknown.
+            if not replica.git.deadline.allows(pause + attempt.seconds):
                 self._give_up(run, fault)
                 return
         time.sleep(pause)

@@ -110,6 +110,11 @@ class Proposal:
         self.commit, self.content, self.tree, self.complete = commit, content, tree, complete
         self.objects: Objects = tree.objects | {commit.oid: ("commit", content)}
 
+    @property
+    def size(self) -> int:
+        """The bytes of what is new: files, trees and the commit, as they are, not compressed."""
+        return sum(len(content) for _, content in self.objects.values())
+
 
 class Chain:
     """One position in a chain: a head that the caller trusts, and the state there."""
@@ -118,6 +123,7 @@ class Chain:
         """Without a head the chain is empty. `algo` is the repository's object format."""
         self._read, self._keyring, self._algo = read, keyring, algo
         self._recent: list[Commit] = []  # a run of commits that ends at the head
+        self.rendered = 0  # bytes, for the record that it has stepped onto last
         self.head: Commit | None = None
         self.state = State(Tree(read, head.tree if head else None, algo))
         if head is not None:
@@ -194,6 +200,7 @@ class Chain:
 
     def advance(self, proposal: Proposal) -> None:
         """Step onto what `propose` gave."""
+        self.rendered = proposal.size
         proposal.tree.stand()
         self._stand_on(proposal.commit, proposal.tree)
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     Changes = dict[str, bytes | None]  # path -> new content, None removes
 
-PAGE_BYTES = 1_048_576
+# A record writes each file that it changes anew, however small it is itself.
+PAGE_BYTES = 131_072
+INBOX_BYTES = 524_288
 
 
 def inbox_path(agent: str) -> str:

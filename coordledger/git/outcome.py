@@ -155,4 +155,5 @@ def _refusal(reason: str, printed: list[str], errors: str) -> Push:
         return Push(LOST, reason, code, locked=locked, sequenced=sequenced)
     why = refused.message if refused else ""
     why = why or next((line for line in printed if line), "") or reason
-    return Push(REFUSED, why, code, blamed=commit, sequenced=sequenced)
+    later = 0 if code == "busy" else None
+    return Push(REFUSED, why, code, blamed=commit, sequenced=sequenced, later=later)

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from coordledger.git.cat_file import StoredObject
     from coordledger.git.loose import Reader
 
-# The bounds of one push: its records, their bytes, the bytes of its list of refs.
+# The bounds of one push: its records, their bytes, the bytes that they render (a small record may
+# write a page of tasks anew), the bytes of its list of refs.
 MAX_RECORDS = 1024
 MAX_BYTES = 33_554_432
+MAX_RENDERED = 33_554_432
 MAX_INPUT = 16_777_216
 DAY = 86_400_000
 DEFAULT_GAP = 30 * DAY
@@ -52,6 +54,13 @@ class AdmissionContext:
         ahead of the newest record.
         """
         self.objects, self.keyring, self.now, self.max_gap = objects, keyring, now, max_gap
+        self.rendered = 0  # bytes, by the push that is judged
+
+    def spend(self, size: int) -> None:
+        """Count what a record of the push has rendered. Raises `RuleBroken`: too-much."""
+        self.rendered += size
+        if self.rendered > MAX_RENDERED:
+            raise RuleBroken("too-much", limit=MAX_RENDERED)
 
 
 def new_commits(

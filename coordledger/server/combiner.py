@@ -2,7 +2,8 @@
 
 Rules of this file:
 - The first thread that gets the turn lands the pushes of all threads that have come by then:
-  objects are brought to the disk in one round, and the ref moves once.
+  objects are brought to the disk in one round, and the ref moves once. What a turn has no time for
+  waits for the next one, and the ledger's lock is free in between.
 - Each push has an outcome of its own, or None: then its hook asks again by itself, and finds
   what has landed.
 - Nothing is landed for an asker that does not wait any more when its turn has come: the hook
@@ -58,28 +59,32 @@ class Combiner:
         """Land the records up to `new`, from any thread. None: the outcome is not known."""
         mine = WaitingPush(new, waits)
         self._waiting.append(mine)
-        with self._turn:
-            if not mine.over:
-                together = []
-                while self._waiting:
-                    together.append(self._waiting.pop(0))
-                self._land_together(together)
+        while not mine.over:
+            with self._turn:
+                if not mine.over:
+                    together = []
+                    while self._waiting:
+                        together.append(self._waiting.pop(0))
+                    self._waiting[:0] = self._land_together(together)
         return mine.outcome
 
-    def _land_together(self, together: list[WaitingPush]) -> None:
+    def _land_together(self, together: list[WaitingPush]) -> list[WaitingPush]:
+        """Give each its outcome, but for those that wait for another turn: these come back."""
+        left: list[WaitingPush] = []
         try:
             with self._reader() as objects:
-                self._land(together, self._sequencer.use(objects, self._keyring()))
+                left = self._land(together, self._sequencer.use(objects, self._keyring()))
         except RuleBroken as broken:
             for one in together:
                 one.outcome = one.outcome or refused(one.new, broken)
         except Exception:  # noqa: BLE001 - a hook that gets no answer does it by itself
-            return
+            return []
         finally:
             for one in together:
-                one.over = True
+                one.over = one not in left
+        return left
 
-    def _land(self, together: list[WaitingPush], sequencer: Sequencer) -> None:
+    def _land(self, together: list[WaitingPush], sequencer: Sequencer) -> list[WaitingPush]:
         pushes = []
         for one in together:
             try:
@@ -87,12 +92,13 @@ class Combiner:
             except RuleBroken as broken:
                 one.outcome = refused(one.new, broken)
         if not pushes:
-            return
+            return []
         with sequencer.lock(_poll):
             pushes = [(one, push) for one, push in pushes if one.waits()]
             outcomes = sequencer.run([push for _, push in pushes])
         for (one, _), outcome in zip(pushes, outcomes, strict=True):
             one.outcome = outcome
+        return [one for one, _ in pushes if one.outcome is None]
 
 
 def _poll(fd: int, seconds: int) -> bool:

@@ -124,6 +124,7 @@ def _judge_ref(old: str, new: str, ref: str, context: AdmissionContext) -> None:
         except RuleBroken as broken:
             broken.data["commit"] = commit.oid  # the refusal names it: the others may come again
             raise
+        context.spend(chain.rendered)
     if trying:
         raise RuleBroken("try-ok")
 

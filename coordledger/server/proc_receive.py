@@ -124,7 +124,7 @@ def land_command(
         sequencer = make(name)
         push = sequencer.read_push(new)  # all that can be done before the turn comes
         with sequencer.lock(files.lock_in_line):
-            return sequencer.run([push])[0]
+            return sequencer.run_alone(push)
     except Unsure as unsure:
         return Unknown(new, str(unsure))
     except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is

@@ -10,6 +10,9 @@ Rules of this file:
   that cannot be verified as `pre_receive` demands it is refused, with the same words.
 - A pushed chain lands whole or not at all; a record that is in the ledger already, byte for
   byte, counts as landed: a client that was cut off sends the same again and gets the truth.
+- One push renders no more than `admission` allows, and one turn does not go on for longer than
+  HOLD_SECONDS: a push of many records that takes longer is told `busy`, and those behind it in
+  the same turn wait for the next. One record always gets through.
 - "landed" is said after objects and ref are on the disk, "refused" only where nothing landed.
   A process that dies in between has said neither.
 - `land` is pure; it serves the hook's one push and a resident process's queue alike.
@@ -22,8 +25,9 @@ It does not talk with git's receive-pack (`proc_receive`) and gathers no pushes 
 from __future__ import annotations
 
 import posix
+import time
 
-from coordledger import answers
+from coordledger import answers, files
 from coordledger.answers import Landed
 from coordledger.deadline import unix_ms
 from coordledger.errors import RuleBroken
@@ -32,13 +36,20 @@ from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
 from coordledger.format.names import LEDGERS
 from coordledger.git import loose, refs
 from coordledger.hashes import algorithm
-from coordledger.server.admission import AdmissionContext, admit, configured_gap, new_commits
+from coordledger.server.admission import (
+    MAX_RENDERED,
+    AdmissionContext,
+    admit,
+    configured_gap,
+    new_commits,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coordledger.answers import Answer
+    from coordledger.format.chain import Proposal
     from coordledger.format.commit import Commit
     from coordledger.format.signing import Keyring, Signed
     from coordledger.git.loose import Reader
@@ -46,7 +57,10 @@ if TYPE_CHECKING:
 
 TURN_SECONDS = 20  # to wait for the lock; clients give up after 30
 TRIES = 10  # each of which waits for git's own lock of the ref, too
-PENDING_BYTES = 16_777_216  # rendered, and not yet written
+# Of work with the lock, after which nothing more is begun. By the clock on the wall a machine that
+# is busy with other things would refuse what it has taken an hour before.
+HOLD_SECONDS = 2.0
+MUCH = 64, 1_048_576  # objects, bytes: more than that goes into a pack
 
 
 class PushedRecords:
@@ -103,25 +117,66 @@ class _RecordRefused(Exception):
         self.oid, self.broken = oid, broken
 
 
+class Rendered:
+    """What the pushes of one turn have rendered, until it is on the disk.
+
+    What a push renders is on trial until the whole of it may land.
+    """
+
+    def __init__(self) -> None:
+        self.objects: Objects = {}
+        self.arrived: set[str] = set()  # by a push, just so: they are there already
+        self.size = 0
+        self._trial: Objects = {}
+        self._trial_arrived: set[str] = set()
+
+    def find(self, oid: str) -> tuple[str, bytes] | None:
+        return self._trial.get(oid) or self.objects.get(oid)
+
+    def keep(self, pushed: str, proposal: Proposal) -> None:
+        """On trial; `pushed` is the id of the record's commit as it was pushed."""
+        if pushed in proposal.objects:
+            self._trial_arrived.update(proposal.objects)
+        else:
+            self._trial |= proposal.objects
+
+    def end_trial(self, *, lands: bool) -> None:
+        if lands:
+            self.objects |= self._trial
+            self.arrived |= self._trial_arrived
+            self.size += sum(len(content) for _, content in self._trial.values())
+        self._trial, self._trial_arrived = {}, set()
+
+
 def land(
     pushes: list[PushedRecords],
     chain: Chain,
     context: AdmissionContext,
-    keep: Callable[[str, Objects], None],
-) -> tuple[Chain, list[Outcome]]:
+    rendered: Rendered,
+    is_over: Callable[[], bool],
+) -> tuple[Chain, list[Outcome | None]]:
     """Put on the chain what may be there: the chain after it, and an outcome for each push.
 
-    `keep` takes what is rendered, with the id of the commit as it was pushed.
+    None for those that wait for another turn, because this one `is_over()` or has rendered enough:
+    never for the first. `rendered` gets what is to be written.
     """
-    outcomes = []
+    outcomes: list[Outcome | None] = []
     for push in pushes:
+        if outcomes and (is_over() or rendered.size > MAX_RENDERED):
+            outcomes.append(None)
+            continue
         # A chain of records is tried on a copy: the first ones do not stay if a later one fails.
         target = chain if len(push.signed) == 1 else chain.copy()
+        context.rendered = 0
         try:
-            outcomes.append(_land_push(push, target, context, keep))
+            outcome = _land_push(push, target, context, rendered, is_over)
             chain = target
         except _RecordRefused as refusal:
-            outcomes.append(refused(refusal.oid, refusal.broken))
+            outcome = refused(refusal.oid, refusal.broken)
+        except RuleBroken as broken:
+            outcome = refused("", broken)
+        rendered.end_trial(lands=not outcome.code)
+        outcomes.append(outcome)
     return chain, outcomes
 
 
@@ -129,14 +184,23 @@ def _land_push(
     push: PushedRecords,
     chain: Chain,
     context: AdmissionContext,
-    keep: Callable[[str, Objects], None],
+    rendered: Rendered,
+    is_over: Callable[[], bool],
 ) -> Outcome:
-    commits = []
+    """Raises `_RecordRefused`, and `RuleBroken` for what is no single record's fault."""
+    commits: list[Commit] = []
     for oid, signed in zip(push.oids, push.signed, strict=True):
-        try:
-            commits.append(_land_record(oid, signed, chain, context, keep))
-        except RuleBroken as broken:
-            raise _RecordRefused(oid, broken) from None
+        if commits and is_over():
+            why = f"{len(push.oids)} records take longer than {HOLD_SECONDS:g} s: send fewer"
+            raise RuleBroken("busy", why=why)
+        commit = _landed_before(signed, chain)
+        if commit is None:
+            proposal = _place(oid, signed, chain, context)
+            context.spend(proposal.size)
+            rendered.keep(oid, proposal)
+            chain.advance(proposal)
+            commit = proposal.commit
+        commits.append(commit)
     if not commits or commits[0].parent is None:
         raise AssertionError("a push has a record, and a ledger a first one that no push made")
     landed: list[Answer] = [
@@ -145,23 +209,14 @@ def _land_push(
     return Outcome("", landed, commits[0].parent, commits[-1].oid)
 
 
-def _land_record(
-    oid: str,
-    signed: Signed,
-    chain: Chain,
-    context: AdmissionContext,
-    keep: Callable[[str, Objects], None],
-) -> Commit:
-    """The commit that the record has in the ledger, from before or from now on."""
-    landed = _landed_before(signed, chain)
-    if landed:
-        return landed
-    parent, before = chain.head, chain.state
-    verdict, proposal = chain.check(signed)
-    admit(verdict, signed.record, parent, before, context)
-    keep(oid, proposal.objects)
-    chain.advance(proposal)
-    return proposal.commit
+def _place(oid: str, signed: Signed, chain: Chain, context: AdmissionContext) -> Proposal:
+    """The place of a record that may land; `oid` is its commit as it was pushed."""
+    try:
+        verdict, proposal = chain.check(signed)
+        admit(verdict, signed.record, chain.head, chain.state, context)
+    except RuleBroken as broken:
+        raise _RecordRefused(oid, broken) from None
+    return proposal
 
 
 def _landed_before(signed: Signed, chain: Chain) -> Commit | None:
@@ -196,7 +251,7 @@ class Sequencer:
         self.name, self.ref = name, LEDGERS + name
         self._environ, self._configured_gap = environ, max_gap
         self._chain: Chain | None = None
-        self._forget()
+        self._rendered = Rendered()
 
     def use(self, objects: Reader, keyring: Keyring) -> Sequencer:
         """Go on with these: secrets, and which objects are packed, may change between turns."""
@@ -214,24 +269,30 @@ class Sequencer:
         """The ledger's lock among processes."""
         return Lock(f"{self.git_dir}/coordledger/{self.name}.lock", wait)
 
-    def run(self, pushes: list[PushedRecords]) -> list[Outcome]:
+    def run(self, pushes: list[PushedRecords]) -> list[Outcome | None]:
         """Land what may land: outcomes that are on the disk. Needs the ledger's lock.
 
-        Raises `RuleBroken` if nothing has landed, `Unsure` if something may have.
+        None for a push that has to wait for another turn, never for the first. Raises
+        `RuleBroken` if nothing has landed, `Unsure` if something may have.
         """
-        why = ""
+        why, end = "", time.thread_time() + HOLD_SECONDS
         for attempt in range(TRIES + 1):
-            self._forget()
+            rendered = self._rendered = Rendered()
             chain = self._at_head()
             now = unix_ms()
             context = AdmissionContext(self._objects, self._keyring, now, self._max_gap)
-            longer, outcomes = land(pushes, chain.copy(self._keyring), context, self._keep)
+            longer, outcomes = land(
+                pushes,
+                chain.copy(self._keyring),
+                context,
+                rendered,
+                lambda: time.thread_time() > end,
+            )
             if chain.head is None or longer.head is None or longer.head.oid == chain.head.oid:
                 return outcomes  # refused, or in the ledger already
             if attempt == TRIES:
                 break
-            self._flush()
-            why = self._move(chain.head.oid, longer.head.oid)
+            why = self._bring_to_disk(rendered, chain.head.oid, longer.head.oid)
             if not why:
                 self._chain = longer
                 return outcomes
@@ -239,6 +300,34 @@ class Sequencer:
         if posix.access(f"{self.git_dir}/{self.ref}.lock", posix.F_OK):
             raise RuleBroken("stale-lock", why=f"{self.ref}.lock exists")
         raise RuleBroken("busy", why=why.splitlines()[-1])
+
+    def run_alone(self, push: PushedRecords) -> Outcome:
+        """As `run`, of one push."""
+        [outcome] = self.run([push])
+        if outcome is None:
+            raise AssertionError("the first push of a turn does not wait for another")
+        return outcome
+
+    def _bring_to_disk(self, rendered: Rendered, old: str, new: str) -> str:
+        """What is rendered, and then the ref: "", or why it did not move. Raises `Unsure`."""
+        folder, much = f"{self.git_dir}/objects", rendered.objects
+        few = len(much) <= MUCH[0] and rendered.size <= MUCH[1]
+        kept = None
+        try:
+            loose.write_durably(folder, much if few else {}, rendered.arrived)
+            if not few:
+                from coordledger.git import pack  # noqa: PLC0415 - most pushes are small
+
+                kept = pack.write_durably(folder, much, algorithm(new))
+        except OSError as fault:
+            why = f"cannot write objects: {fault.strerror}"
+            raise RuleBroken("hook-broken", why=why) from fault
+        try:
+            return self._move(old, new)
+        finally:
+            self._rendered = Rendered()
+            if kept:
+                files.remove(kept)
 
     def _move(self, old: str, new: str) -> str:
         """Move the ledger's ref: "", or why it did not move. Raises `Unsure`."""
@@ -258,33 +347,8 @@ class Sequencer:
         return self._chain
 
     def _read(self, oid: str) -> bytes:
-        pending = self._pending.get(oid)
-        return pending[1] if pending else self._objects.read(oid)
-
-    # -- rendered objects, until they are on the disk
-
-    def _forget(self) -> None:
-        self._pending: Objects = {}
-        self._pending_bytes = 0
-        self._arrived: set[str] = set()
-
-    def _keep(self, pushed: str, objects: Objects) -> None:
-        """Remember what has to be written; what was pushed just so is there already."""
-        if pushed in objects:
-            self._arrived.update(objects)
-            return
-        self._pending |= objects
-        self._pending_bytes += sum(len(content) for _, content in objects.values())
-        if self._pending_bytes > PENDING_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        try:
-            loose.write_durably(f"{self.git_dir}/objects", self._pending, self._arrived)
-        except OSError as fault:
-            why = f"cannot write objects: {fault.strerror}"
-            raise RuleBroken("hook-broken", why=why) from fault
-        self._forget()
+        rendered = self._rendered.find(oid)
+        return rendered[1] if rendered else self._objects.read(oid)
 
 
 # -- whose turn it is

@@ -21,13 +21,14 @@ from coordledger.format.commit import Commit, render_commit, successor
 from coordledger.format.signing import Signed
 from coordledger.format.state import page_path
 from coordledger.git.process import Git
-from coordledger.server.admission import MAX_BYTES, MAX_INPUT
+from coordledger.server.admission import MAX_INPUT, MAX_RENDERED
 from coordledger.setup import hooks
 from coordledger.setup.hooks import install_hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import Any
 
     from support.attacker import Attacker, Pushed
     from support.fleet import Fleet
@@ -143,17 +144,23 @@ def test_the_time_for_many_records_grows_with_their_number(
     assert spent[1000] < 5
 
 
+def filled(batch: Batch, agent: str, **given: Any) -> tuple[str, str]:
+    """The newest of as many and as large records as one push may render, and one more."""
+    total, ids, body = 0, [], "x" * 65_536
+    while total <= MAX_RENDERED:
+        ids.append(batch.put(agent, "send", channel=f"c{len(ids) % 250}", body=body, **given))
+        total += batch.chain.rendered
+    assert len(ids) > 200
+    return ids[-2], ids[-1]
+
+
 def test_as_many_and_as_large_records_as_a_push_may_bring(
     shared_fleet: Fleet, attacker: Attacker, meter: Meter, tmp_path: Path
 ) -> None:
     batch = Batch(shared_fleet, tmp_path / "batch.git")
-    total, number, body = 0, 0, "x" * 65_536
-    while total < MAX_BYTES - 70_000:
-        newest = batch.put("bob", "send", channel=f"c{number % 250}", body=body)
-        total += len(batch.raw(newest))
-        number += 1
-    assert number > 400
+    newest, more = filled(batch, "bob")
     assert batch.hook(f"{attacker.tip} {newest} {LEDGER_REF}\n".encode()).slug == ""
+    assert batch.hook(f"{attacker.tip} {more} {LEDGER_REF}\n".encode()).slug == "too-much"
     batch.close()
     megabytes, seconds = meter.last()
     assert megabytes < 250
@@ -167,36 +174,33 @@ def test_the_same_to_be_sequenced(
     install_hook(fleet.remote, Git(fleet.env, fleet.root, Deadline(20)), sequence=True)
     meter, attacker = Meter(fleet, "proc-receive"), attacker_for(fleet)
     batch = Batch(fleet, tmp_path / "batch.git")
-    total, number, body = 0, 0, "x" * 65_536
     base = {"seq": batch.head.seq, "digest": batch.head.digest}
-    while total < MAX_BYTES - 70_000:
-        newest = batch.put("alice", "send", channel=f"c{number % 250}", body=body, base=base)
-        total += len(batch.raw(newest))
-        number += 1
+    newest, more = filled(batch, "alice", base=base)
     assert attacker.push(attacker.voids(1)[0]).slug == ""  # so that each is rendered anew
+    assert batch.push(f"{more}:refs/for/coordledger/main").slug == "too-much"
     pushed = batch.push(f"{newest}:refs/for/coordledger/main")
     batch.close()
     assert pushed.slug == ""
-    assert pushed.err.count("coordledger: landed ") == number > 400
+    assert pushed.err.count("coordledger: landed ") > 200
     megabytes, seconds = meter.last()
     assert megabytes < 250
     assert seconds < 10
 
 
 def test_a_record_that_looks_everywhere_in_a_full_page_costs_little(fleet: Fleet) -> None:
-    """16 tasks that wait for 16 others each, all of them in one page of 1 MB."""
+    """16 tasks that wait for 16 others each, all of them in one full page."""
     fleet.enroll("bob")
     batch, meter = Batch(fleet, fleet.root / "batch.git"), Meter(fleet)
     wanted = sha256(b"x0").digest()
     wanted = bytes([wanted[0] & 63, wanted[1] & 63])
     names, number = [], 0
-    while len(names) < 54:
+    while len(names) < 36:
         digest = sha256(b"x%d" % number).digest()
         if digest[0] & 63 == wanted[0] and digest[1] & 63 == wanted[1]:
             names.append(f"x{number}")
         number += 1
     assert len({page_path(name) for name in names}) == 1
-    meta = {f"m{number}": "z" * 1024 for number in range(16)}
+    meta = dict.fromkeys("abc", "z" * 1024)
     first, tasks = sorted(names[:16]), sorted(names[16:32])
     for name in first:
         batch.put("bob", "submit", task=name, meta=meta)
@@ -208,7 +212,7 @@ def test_a_record_that_looks_everywhere_in_a_full_page_costs_little(fleet: Fleet
         batch.put("bob", "submit", task=name, meta=meta)
     batch.send()
     size = len(fleet.git("show", f"{LEDGER_REF}:{page_path('x0')}"))
-    assert size > 900_000
+    assert 115_000 < size <= 131_072
     batch.put("bob", "claim", tasks=tasks)
     batch.send()
     batch.close()

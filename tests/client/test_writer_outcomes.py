@@ -34,7 +34,7 @@ from coordledger.client.publish import Published
 from coordledger.client.writer import PATIENCE, STUCK_LOSSES
 from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError, Integrity, Lost, error
-from coordledger.git.outcome import UNKNOWN, UNSENT, WON, Push
+from coordledger.git.outcome import REFUSED, UNKNOWN, UNSENT, WON, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,6 +62,7 @@ def client(server: MemoryServer, tmp_path: Path, env: dict[str, str]) -> Iterato
 
 
 CLAIM = operations.claim(["t"], note="mine")
+BUSY = Ending(Push(REFUSED, "no turn within 20 s", "busy", later=0), arrives=False)
 
 
 def told(client: MemoryClient, wanted: Operation = CLAIM, *, look: bool = False) -> str:
@@ -556,6 +557,33 @@ def test_what_would_be_later_than_the_deadline_ends_with_the_servers_words(
     assert told(client, operations.claim(["another"])) == "landed"  # and nothing is in the way
 
 
+def test_a_server_that_is_busy_is_asked_again_and_called_busy(
+    server: MemoryServer, client: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("coordledger.client.writer.time.sleep", pauses.append)
+    server.plan.append(BUSY)
+    assert told(client) == "landed"
+    assert len(pauses) == 1
+    server.plan.append(after(lambda: client.replica.git.work_until(Deadline(0.1)), BUSY))
+    assert told(client, operations.claim(["another"])) == "busy"
+    assert (len(pauses), client.intents()) == (1, [])
+
+
+def test_no_attempt_is_begun_that_would_wait_in_vain_until_the_deadline(
+    server: MemoryServer, client: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end without an answer, and the write would be unknown."""
+    now = [0.0]
+    deadline = Deadline(30, lambda: now[0])
+    client.replica.git.work_until(deadline)
+    monkeypatch.setattr("coordledger.client.writer.time.sleep", lambda _: None)
+    monkeypatch.setattr("coordledger.client.writer.time.monotonic", lambda: now[0])
+    server.plan.append(after(lambda: now.__setitem__(0, 20.0), BUSY))
+    assert told(client) == "busy"
+    assert len(server.pushes) == 1
+
+
 def test_what_is_sent_again_is_the_same_bytes_as_long_as_they_are_fresh(
     server: MemoryServer, client: MemoryClient
 ) -> None:
@@ -605,6 +633,23 @@ def test_one_that_is_blamed_keeps_no_other_back(server: MemoryServer, client: Me
     assert batch(client, *three()) == ["landed", "too-early", "landed"]
     assert [len(push.records) for push in server.pushes] == [3, 2]
     assert client.intents() == []
+
+
+@pytest.mark.parametrize("code", ["busy", "too-much", "too-many-records"])
+def test_what_is_too_much_for_one_push_goes_in_smaller_ones(
+    server: MemoryServer, client: MemoryClient, code: str
+) -> None:
+    server.plan.append(BUSY if code == "busy" else refused(code))
+    wanted = [operations.claim([name]) for name in "abcde"]
+    assert batch(client, *wanted) == ["landed"] * 5
+    assert [len(push.records) for push in server.pushes] == [5, 2, 2, 1]
+    assert client.intents() == []
+
+
+def test_one_record_that_is_too_much_is_refused(server: MemoryServer, client: MemoryClient) -> None:
+    server.plan.append(refused("too-much"))
+    assert batch(client, operations.claim(["a"])) == ["too-much"]
+    assert len(server.pushes) == 1
 
 
 def test_a_refusal_that_blames_none_means_all(server: MemoryServer, client: MemoryClient) -> None:

@@ -248,7 +248,7 @@ def test_the_limits_themselves_are_within():
     widest = {
         ("claim", "tasks"): [CLAIMED | {"task": name} for name in MANY[:16]],
         ("submit", "after"): MANY[:16],
-        ("submit", "meta"): dict.fromkeys(MANY[:16], "x" * 1024),
+        ("submit", "meta"): {"a": "x" * 1024, "b": "x" * 1024, "c": "x" * 1024, "d": "x" * 995},
         ("submit", "task"): "~" * 200,
         ("submit", "priority"): -1_000_000,
         ("renew", "until"): "9999-12-31T23:59:59.999Z",
@@ -259,6 +259,7 @@ def test_the_limits_themselves_are_within():
     }
     for (kind, field), value in widest.items():
         records.check(GOOD[kind] | {field: value})
+    assert len(canonical.encode(widest["submit", "meta"])) == 4096
 
 
 def test_tasks_are_sorted_by_bytes_and_not_by_letters():
@@ -347,10 +348,10 @@ def test_the_defaults_of_the_policy_are_those_of_the_specification():
         "max_text": (4096, 1, 4096),
         "inbox_messages": (256, 1, 256),
         "sender_messages": (64, 1, 64),
-        "sender_bytes": (262_144, 1024, 262_144),
+        "sender_bytes": (131_072, 1024, 131_072),
         "channels": (256, 1, 256),
         "channel_messages": (200, 1, 200),
-        "channel_bytes": (1_048_576, 131_072, 1_048_576),
+        "channel_bytes": (131_072, 66_560, 262_144),
     }
 
 

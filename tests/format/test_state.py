@@ -50,7 +50,7 @@ def test_the_state_is_never_changed_by_a_record_that_is_refused():
 
 
 class TestPages:
-    """A page of tasks has at most 1,048,576 bytes."""
+    """A page of tasks has at most 131,072 bytes."""
 
     def page(self, size):
         """A state whose page for `t` has `size` bytes, `t` not among them; and its fleet."""
@@ -78,7 +78,7 @@ class TestPages:
             record = fleet.record("bob", "claim", tasks=["t"])
             fleet.put("bob", "claim", tasks=["t"])
             line = fleet.state.tree.get(page_path("t"))
-        _, _, page, _ = self.page(1_048_576 - len(line) + over)
+        _, _, page, _ = self.page(131_072 - len(line) + over)
         full = state_of(files | {page_path("t"): page})
         assert refused(apply, full, record, 2) == ("page-full" if over else "")
 
@@ -86,7 +86,7 @@ class TestPages:
         fleet, files, _, line = self.page(5000)
         fleet.put("bob", "submit", task="t", meta={"a": "x"})
         claim = fleet.record("bob", "claim", tasks=["t"])
-        _, _, page, _ = self.page(1_048_576 - len(line))
+        _, _, page, _ = self.page(131_072 - len(line))
         full = state_of(files | {page_path("t"): page + line})
         changed = apply(full, claim, 3)[page_path("t")]
-        assert len(changed) > 1_048_576
+        assert len(changed) > 131_072

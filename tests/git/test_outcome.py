@@ -63,6 +63,14 @@ def test_a_refusal_that_means_a_race_is_lost(code: str) -> None:
     assert (push.outcome, push.code) == (LOST, code)
 
 
+def test_a_ledger_that_is_busy_is_a_complete_no_for_now() -> None:
+    line = "coordledger: refused -: busy: the ledger is busy: no turn within 20 s"
+    push = from_report(report("busy", line), REF)
+    assert (push.outcome, push.code, push.later) == (REFUSED, "busy", 0)
+    other = from_report(report("held", line.replace("busy", "held")), REF)
+    assert (other.outcome, other.code, other.later) == (REFUSED, "held", None)
+
+
 @pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
 def test_an_answer_is_a_whole_line_and_no_part_of_what_another_hook_prints(end: str) -> None:
     """Such a hook may print the names of others' branches, or the subjects of their commits."""

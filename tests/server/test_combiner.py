@@ -85,6 +85,30 @@ def test_pushes_that_wait_land_together(own_attacker: Attacker, combiner: Combin
     is_sound(own_attacker)
 
 
+def test_a_push_that_takes_long_lets_others_have_the_lock(
+    own_attacker: Attacker, combiner: Combiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each gets its answer, in turns of their own."""
+    monkeypatch.setattr(sequencer, "HOLD_SECONDS", -1.0)
+    start = own_attacker.tip
+    oids = [submitted(own_attacker, f"t{n}", on=start) for n in range(6)]
+    chain = submitted(own_attacker, "second", on=submitted(own_attacker, "first", on=start))
+    bring(own_attacker, *oids, chain)
+    grow(own_attacker)
+    with (own_attacker.fleet.remote / "coordledger/main.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with ThreadPoolExecutor(7) as pool:
+            came = [pool.submit(combiner.land, oid) for oid in (*oids, chain)]
+            while len(combiner._waiting) < 6:
+                time.sleep(0.01)
+            fcntl.flock(file, fcntl.LOCK_UN)
+            answers = [one.result() for one in came]
+    assert [answer and answer.code for answer in answers] == [""] * 6 + ["busy"]
+    moves = (own_attacker.fleet.remote / "logs" / LEDGER_REF).read_text().splitlines()
+    assert len(moves) == 1 + 6  # an ordinary push, and one for each
+    is_sound(own_attacker)
+
+
 def test_a_combiner_and_hooks_of_their_own_and_ordinary_pushes_share_a_ledger(
     own_attacker: Attacker, combiner: Combiner
 ) -> None:

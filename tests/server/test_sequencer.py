@@ -340,3 +340,76 @@ def test_the_ref_moves_as_git_moves_it(own_attacker: Attacker) -> None:
     grow(own_attacker)
     assert len(landed(send(own_attacker, second))) == 1
     is_sound(own_attacker)
+
+
+# -- how much one push may be
+
+
+def _at(attacker: Attacker) -> Sequencer:
+    """A sequencer in this process."""
+    remote = attacker.fleet.remote
+    environ = attacker.fleet.env | {"GIT_DIR": str(remote)}
+    return Sequencer("main", environ).use(Reader(environ), server_keyring(f"{remote}/coordledger"))
+
+
+def test_many_objects_come_as_one_pack(own_attacker: Attacker) -> None:
+    remote, oids = own_attacker.fleet.remote, own_attacker.voids(100)
+    newest = enveloped(own_attacker, *oids)[-1]
+    grow(own_attacker)
+    before = set(remote.glob("objects/pack/*.idx"))
+    assert len(landed(send(own_attacker, newest))) == 100
+    packs = set(remote.glob("objects/pack/*.idx")) - before
+    found = [own_attacker.fleet.git("verify-pack", "-v", str(pack)) for pack in packs]
+    assert any(own_attacker.tip in listed for listed in found)
+    assert not list(remote.glob("objects/pack/*.keep"))
+    is_sound(own_attacker)
+
+
+def test_a_push_of_many_records_that_takes_too_long_is_busy_and_one_record_is_not(
+    own_attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordledger.server.sequencer.HOLD_SECONDS", -1.0)
+    head, many = own_attacker.tip, own_attacker.voids(3)
+    bring(own_attacker, many[-1])
+    grow(own_attacker)
+    head, sequencer = own_attacker.tip, _at(own_attacker)
+    with sequencer.lock(files.lock_in_line):
+        refused = sequencer.run_alone(sequencer.read_push(many[-1]))
+        assert (refused.code, own_attacker.tip) == ("busy", head)
+        assert "3 records take longer than" in str(refused.answers[0])
+        assert str(refused.answers[0]).startswith("coordledger: refused -: busy")  # no one's fault
+        assert sequencer.run_alone(sequencer.read_push(many[0])).code == ""
+    is_sound(own_attacker)
+
+
+def test_what_a_turn_has_no_time_for_waits_for_the_next(
+    own_attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordledger.server.sequencer.HOLD_SECONDS", -1.0)
+    start = own_attacker.tip
+    oids = [submitted(own_attacker, f"t{n}", on=start) for n in range(3)]
+    bring(own_attacker, *oids)
+    sequencer = _at(own_attacker)
+    with sequencer.lock(files.lock_in_line):
+        outcomes = sequencer.run([sequencer.read_push(oid) for oid in oids])
+    assert [outcome and outcome.code for outcome in outcomes] == ["", None, None]
+
+
+def test_of_a_push_that_is_refused_nothing_is_written(own_attacker: Attacker) -> None:
+    """Where another one lands in the same turn, too."""
+    fleet, start = own_attacker.fleet, own_attacker.tip
+    gone = forged(own_attacker, on=submitted(own_attacker, "gone", on=start))
+    lands = submitted(own_attacker, "lands", on=start)
+    bring(own_attacker, gone, lands)
+    grow(own_attacker)
+
+    def stored() -> set[str]:
+        asked = ("cat-file", "--batch-all-objects", "--batch-check=%(objectname)")
+        return set(fleet.git(*asked).split())
+
+    before, head, sequencer = stored(), own_attacker.tip, _at(own_attacker)
+    with sequencer.lock(files.lock_in_line):
+        outcomes = sequencer.run([sequencer.read_push(oid) for oid in (gone, lands)])
+    assert [outcome and outcome.code for outcome in outcomes] == ["bad-signature", ""]
+    new = fleet.git("rev-list", "--objects", "--no-object-names", LEDGER_REF, f"^{head}")
+    assert stored() - before <= set(new.split())

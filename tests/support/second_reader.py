@@ -29,7 +29,9 @@ SecretOf = Callable[[str, str, int, str], bytes | None]
 
 MAX_INT = 2**53 - 1
 MAX_PAYLOAD = 131_072
-MAX_PAGE = 1_048_576
+MAX_PAGE = 131_072
+MAX_INBOX = 524_288
+MAX_META = 4_096
 MAX_DEPTH = 8
 MAX_BASE = 1_024
 MAX_AGENTS = 4_096
@@ -41,10 +43,10 @@ POLICY = {
     "max_text": (1, 4_096),
     "inbox_messages": (1, 256),
     "sender_messages": (1, 64),
-    "sender_bytes": (1_024, 262_144),
+    "sender_bytes": (1_024, 131_072),
     "channels": (1, 256),
     "channel_messages": (1, 200),
-    "channel_bytes": (131_072, 1_048_576),
+    "channel_bytes": (66_560, 262_144),
 }
 
 
@@ -178,6 +180,7 @@ def meta(value: Any) -> bool:
         and len(value) <= 16
         and all(identifier(name) for name in value)
         and all(text(v) and size(v) <= 1_024 for v in value.values())
+        and len(canonical(value)) <= MAX_META
     )
 
 
@@ -555,6 +558,7 @@ class Step:
             self.check(len(box) < policy["inbox_messages"])
             self.check(len(mine) < policy["sender_messages"])
             self.check(len(lines([*mine, message])) <= policy["sender_bytes"])
+            self.check(len(lines([*box, message])) <= MAX_INBOX)
             return replace(state, inbox=state.inbox | {r["to"]: [*box, message]})
         known = r["channel"] in state.channels
         self.check(known or len(state.channels) < policy["channels"])

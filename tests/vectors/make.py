@@ -531,6 +531,12 @@ def _kinds(cases: Cases) -> None:
         ("meta-number", "values in meta are texts", "submit", {"meta": {"a": 1}}),
         ("meta-long", "a value in meta has size 1,024", "submit", {"meta": {"a": "\xe9" * 171}}),
         (
+            "meta-bytes",
+            "the canonical form of meta has at most 4,096 bytes",
+            "submit",
+            {"meta": dict.fromkeys("abcd", "x" * 1017)},
+        ),
+        (
             "after-many",
             "after has at most 16 ids",
             "submit",

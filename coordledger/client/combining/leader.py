@@ -89,7 +89,7 @@ class JointPush:
         self.tip = tip
         self.run.append((waiting, proposals))
         self._count += len(proposals)
-        self._bytes += sum(len(data) for p in proposals for _, data in p.objects.values())
+        self._bytes += sum(proposal.size for proposal in proposals)
         return True
 
 

@@ -27,10 +27,10 @@ POLICY: dict[str, tuple[int, int, int]] = {
     "max_text": (4096, 1, 4096),
     "inbox_messages": (256, 1, 256),
     "sender_messages": (64, 1, 64),
-    "sender_bytes": (262_144, 1024, 262_144),
+    "sender_bytes": (131_072, 1024, 131_072),
     "channels": (256, 1, 256),
     "channel_messages": (200, 1, 200),
-    "channel_bytes": (1_048_576, 131_072, 1_048_576),
+    "channel_bytes": (131_072, 66_560, 262_144),  # the largest line has room
 }
 
 

@@ -10,7 +10,14 @@ from __future__ import annotations
 from coordledger.errors import RuleBroken
 from coordledger.format import fields
 from coordledger.format.rules.kind import Kind, need_admin, need_size
-from coordledger.format.state import channel_path, inbox_path, line_of, lines_in, value_of
+from coordledger.format.state import (
+    INBOX_BYTES,
+    channel_path,
+    inbox_path,
+    line_of,
+    lines_in,
+    value_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +58,10 @@ def _to_inbox(state: State, agent: str, sender: str, line: bytes) -> Changes:
         raise RuleBroken("mailbox-full", who=agent, why=f"{len(senders)} from {sender}")
     if sum(map(len, senders)) + len(line) > state.policy("sender_bytes"):
         raise RuleBroken("mailbox-full", who=agent, why=f"too many bytes from {sender}")
-    return {path: b"".join([*lines, line])}
+    content = b"".join([*lines, line])
+    if len(content) > INBOX_BYTES:
+        raise RuleBroken("mailbox-full", who=agent, why=f"{len(content) - len(line)} bytes")
+    return {path: content}
 
 
 def _to_channel(state: State, channel: str, line: bytes) -> Changes:

@@ -24,6 +24,7 @@ GROUP = 16  # tasks of one claim, and tasks that one task waits for
 MAX_PRIORITY = 1_000_000
 MAX_META = 16
 MAX_META_VALUE = 1024
+MAX_META_BYTES = 4096
 
 # (standing, verb) -> status afterwards. A claim with `reopen` is the verb "reopen", a
 # release with `force` the verb "force".
@@ -132,7 +133,8 @@ def _meta(value: Any) -> str:
             return "a name that is not an identifier"
         if not isinstance(text, str) or canonical.size(text) > MAX_META_VALUE:
             return f"a value that is not a text of at most {MAX_META_VALUE} bytes"
-    return ""
+    size = len(canonical.encode(value))
+    return "" if size <= MAX_META_BYTES else f"{size} bytes, more than {MAX_META_BYTES}"
 
 
 def _submit(state: State, record: Record, seq: int) -> Changes:

@@ -47,6 +47,15 @@ class TestInbox:
         assert fleet.refusal("bob", "send", to="alice", body="x" * room) == ""
         assert fleet.refusal("bob", "send", to="alice", body="x" * (room + 1)) == "mailbox-full"
 
+    def test_has_a_limited_number_of_bytes_whoever_they_are_from(self, monkeypatch):
+        fleet = MemoryLedger("bob", "dave")
+        fleet.put("dave", "send", to="alice", body="x" * 500)
+        fleet.put("bob", "send", to="alice", body="x" * 500)
+        size = len(fleet.state.tree.get("inbox/alice.jsonl"))
+        monkeypatch.setattr("coordledger.format.rules.mailbox.INBOX_BYTES", size + size // 2)
+        assert fleet.refusal("bob", "send", to="alice", body="x" * 500) == ""
+        assert fleet.refusal("bob", "send", to="alice", body="x" * 502) == "mailbox-full"
+
     def test_tells_senders_apart_whose_names_begin_alike(self):
         fleet = MemoryLedger("bob", "bobby", "bo", policy={"sender_messages": 1})
         fleet.put("bobby", "send", to="alice", body='{"agent":"bob",')
