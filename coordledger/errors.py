@@ -182,6 +182,16 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "the server's owner can switch it on: coordledger hook install REPO.git --sequence",
     ),
     "busy": (FAILED, "the ledger is busy: {why}", "try again"),
+    "unverified-below": (
+        FAILED,
+        "the server has not verified its own ledger: {why}",
+        "the server's owner runs: coordledger hook verify REPO.git",
+    ),
+    "invalid-below": (
+        INTEGRITY,
+        "the server's own ledger does not verify: {where}: {why}",
+        "the server's owner cuts it off; to name it there: coordledger hook verify REPO.git",
+    ),
     "bad-ref": (FAILED, "{ref} is not a ledger's ref", ""),
     "bad-push": (FAILED, "cannot read what is pushed: {why}", ""),
     "hook-broken": (

@@ -17,6 +17,7 @@ from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import Chain
 from coordledger.format.names import LEDGERS
 from coordledger.format.signing import ALG, Keyring
+from coordledger.server import mark
 from coordledger.setup import genesis, hooks
 
 if TYPE_CHECKING:
@@ -269,6 +270,7 @@ def grow(
     if head is None:
         raise AssertionError("it has a head")
     made.set_ref(LEDGERS + name, head.oid)
+    mark.write(mark.path_in(str(made.git_dir), name), head.oid, head.oid, durable=True)
     made.close()
     return Grown(repository, head.record["ledger"], nonce, head.oid, count, story.tasks)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from coordledger.client.ledger import Ledger
     from coordledger.client.reports import Agent, Head, Purged
     from coordledger.format.signing import Secret
+    from coordledger.setup.verifying import VerifiedLedger
 
     from .common import App
     from .output import Screen
@@ -357,6 +358,33 @@ def install(app: App, repository: str, sequence: bool | None) -> None:
     app.screen.value({"repository": str(path), "done": done})
     for line in done:
         app.screen.line(safe(line))
+    _verify(app, path, None, full=False)
+
+
+@command("verify", parent=hooks, example="coordledger hook verify /srv/git/project.git")
+@click.argument("repository", metavar="REPO.git")
+@click.option("--full", is_flag=True, help="From the first record on, whatever was verified.")
+def verify(app: App, repository: str, full: bool) -> None:
+    """Verify what came into a repository's ledgers while no hook was there.
+
+    Run it as the account that receives the pushes. The hook does the same by itself for up to
+    1,024 records, and refuses all pushes where there are more, or a bad one.
+    """
+    found = _verify(app, app.file(repository).absolute(), app.ledger_name, full=full)
+    app.screen.value({"ledgers": [one._asdict() for one in found]})
+
+
+def _verify(app: App, path: Path, name: str | None, *, full: bool) -> list[VerifiedLedger]:
+    """Verify the ledger `name`, or all that are there, and say so."""
+    from coordledger.setup.verifying import VerifiedRepository  # noqa: PLC0415 - help needs none
+
+    found = []
+    with VerifiedRepository(path, os.environ) as there:
+        for one in [name] if name else there.ledgers():
+            found.append(there.verify(one, full=full, progress=app.screen.progress))
+            new, up_to = found[-1].records, f"{found[-1].seq}:{found[-1].digest}"
+            app.screen.line(f"verified ledger {safe(one)} up to {up_to}, {new} records of it now")
+    return found
 
 
 @command(

@@ -21,10 +21,13 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from coordledger.errors import ERRORS, CoordledgerError, Failed, Lost, error, printable
+from coordledger.errors import ERRORS, CoordledgerError, Failed, Integrity, Lost, error, printable
 from coordledger.errors import LOST as EXIT_LOST
 from coordledger.git.outcome import LOST, UNKNOWN, UNSENT, WON, PushPayload
 from coordledger.git.process import untrusted
+
+# What a server says of its own chain, rather than of the record that it refuses.
+_OF_THE_CHAIN = {"invalid-below": Integrity}
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,7 +223,7 @@ def push_error(push: Push, shown_remote: str) -> CoordledgerError:
     if push.outcome == LOST and push.locked:
         return error("stale-lock", why=push.why)
     if push.code and push.outcome != LOST:
-        kind = Lost if ERRORS[push.code][0] == EXIT_LOST else Failed
+        kind = _OF_THE_CHAIN.get(push.code, Lost if ERRORS[push.code][0] == EXIT_LOST else Failed)
         why = f"the server refused: {printable(push.why)}"
         return kind(push.code, why, _hint(push.code, push.why))
     return error("push-refused", why=push.why, hint="")

@@ -221,7 +221,7 @@ class Replica:
         def told(count: int) -> None:
             self.progress("reading", count, 0)
 
-        return ancestors(self.local.repository, self.git, head, known, told)
+        return ancestors(self.local.repository.read, self.git, head, known, told)
 
     def _empty_chain(self, head: str) -> Chain:
         """Before the first record of the ledger that `head` says it is: its keys are looked

@@ -13,13 +13,13 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from coordledger.errors import RuleBroken, error
-from coordledger.hashes import LENGTHS, is_hex
+from coordledger.hashes import is_hex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from coordledger.git.process import Git
-    from coordledger.git.repository import Repository
+    from coordledger.git.tree import Read
 
 SHORT = 64
 _STEP = 1000  # records between two reports of progress
@@ -63,23 +63,24 @@ class CommitRange:
 
 
 def ancestors(
-    repository: Repository,
+    read: Read,
     git: Git,
     head: str,
     known: set[str | None],
     progress: Callable[[int], None] = lambda count: None,
+    *,
+    most: int | None = None,
 ) -> CommitRange:
     """The commits from `head` down to one of `known`, to the first one of all, or to one that
-    is not here. `progress(n)` is called with how many they are so far.
+    is not here; of these the newest `most`. `progress(n)` is called with how many they are so far.
 
     Raises `Integrity`: bad-copy.
     """
-    width = LENGTHS[repository.algo]
+    width = len(head)
     commits = CommitRange(git, width // 2)
     oid: str | None = head
     with contextlib.ExitStack() as until_done:
-        read = repository.read
-        while oid is not None and oid not in known:
+        while oid is not None and oid not in known and len(commits) != most:
             if len(commits) == SHORT:
                 read = until_done.enter_context(git.objects()).read
             try:

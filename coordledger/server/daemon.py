@@ -22,9 +22,9 @@ A request comes through `git credential-cache`, git's own client for a socket:
                                 the one command
     end
 
-The last line shows that nothing is cut off. The answer is one line: `coordledger 1 pass`,
-`coordledger 1 refused …` with the line to show, or `coordledger 1 unsure`; for proc-receive
-`coordledger 1 reported …` with the packets for git, and then the lines to show.
+The last line shows that nothing is cut off. The answer is `coordledger 1 unsure`, or
+`coordledger 1 pass` or `coordledger 1 refused`, and for proc-receive `coordledger 1 reported …`
+with the packets for git. The lines to show follow.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def _pre_receive(request: Request, repository: ServedRepository) -> str:
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": request.values["alternates"],
     }
     environ = repository.environ | {name: value for name, value in variables.items() if value}
-    refused = pre_receive.judge(
+    given = pre_receive.judge(
         request.body,
         environ,
         unix_ms(),
@@ -227,9 +227,10 @@ def _pre_receive(request: Request, repository: ServedRepository) -> str:
         _not_configured,
         sequenced=request.values["sequenced"] == "sequenced",
     )
-    if refused is None:
-        return "pass"
-    return UNSURE if refused.code in _DOUBTS else f"refused {refused}"
+    refused = pre_receive.refusal(given)
+    if refused and refused.code in _DOUBTS:
+        return UNSURE
+    return "\n".join(["refused" if refused else "pass", *map(str, given)])
 
 
 def _proc_receive(request: Request, repository: ServedRepository) -> str:

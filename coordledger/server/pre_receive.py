@@ -6,7 +6,9 @@ Rules of this file:
 - The hook that runs next, `proc_receive`, judges what is pushed to refs/for/coordledger/*; here
   such a push passes where that hook is in force, and nowhere else.
 - It fails closed: what it cannot read, find or finish is refused, in one line.
-- It has no side effects: git runs it for pushes that then lose the race.
+- It has no side effects but the mark of what it has verified (`mark`): git runs it for pushes that
+  then lose the race.
+- It says how far it has verified each ledger of the push: a vouch.
 - `format.chain` verifies and `admission` says what a server adds; no rule of theirs stands here.
 - Imports are kept few: every push to a ledger starts this. `os` alone takes a millisecond.
 
@@ -18,10 +20,12 @@ from __future__ import annotations
 import posix
 import sys
 
+from coordledger import answers
+from coordledger.answers import Refused
 from coordledger.deadline import unix_ms
 from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
-from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
+from coordledger.format.commit import parse_commit
 from coordledger.format.names import FOR, LEDGERS, TRIES, is_identifier
 from coordledger.git.loose import Reader
 from coordledger.git.refs import parse_update
@@ -35,24 +39,37 @@ from coordledger.server.admission import (
     new_commits,
     server_keyring,
 )
+from coordledger.server.mark import Marks, vouch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from coordledger.answers import Refused
+    from coordledger.answers import Answer
+    from coordledger.format.commit import Commit
+
+
+class Moved:
+    """What a push does to one ledger, as it was found good: its head, and the one it brings."""
+
+    __slots__ = ("name", "new", "old")
+
+    def __init__(self, name: str, old: Commit, new: Commit) -> None:
+        self.name, self.old, self.new = name, old, new
 
 
 def judge_updates(
-    pushed: bytes, context: AdmissionContext, *, sequenced: bool = False
-) -> Refused | None:
-    """Judge a push: None if it may pass.
+    pushed: bytes, context: AdmissionContext, marks: Marks, *, sequenced: bool = False
+) -> list[Answer]:
+    """Judge a push: it may pass if no answer is `Refused`.
 
     `pushed` is the hook's standard input; `sequenced`: git hands refs/for/coordledger/* to the
     proc-receive hook.
     """
     commit, seen = "", set()
+    tried: list[Answer] = []
+    moved: list[Moved] = []
     try:
         if not pushed.endswith(b"\n"):
             raise RuleBroken("bad-push", why="the list of refs is cut off")
@@ -66,17 +83,15 @@ def judge_updates(
             seen.add(ref)
             if ref.lower().startswith(FOR):
                 _judge_for(ref, sequenced=sequenced)
+            elif ref.startswith(TRIES):
+                _judge_try(new, ref, context, marks, tried)
             else:
-                _judge_ref(old, new, ref, context)
+                moved.append(_judge_ref(old, new, ref, context, marks))
+        for one in moved:
+            marks.keep(one.name, one.old, one.new)
     except RuleBroken as broken:
-        return _refused(broken.data.get("commit", commit), broken)
-    return None
-
-
-def _refused(commit: str, fault: Exception) -> Refused:
-    from coordledger import answers  # noqa: PLC0415 - a push that passes needs none
-
-    return answers.refused(commit, fault)
+        return [*tried, answers.refused(broken.data.get("commit", commit), broken)]
+    return [vouch(one.new, context.now) for one in moved]
 
 
 def _is_ours(ref: str, *, deleted: bool) -> bool:
@@ -100,19 +115,44 @@ def _judge_for(ref: str, *, sequenced: bool) -> None:
         raise RuleBroken("not-sequenced", ref=ref)
 
 
-def _judge_ref(old: str, new: str, ref: str, context: AdmissionContext) -> None:
-    trying = ref.startswith(TRIES)
-    name = ref.removeprefix(TRIES if trying else LEDGERS)
-    if not is_identifier(name):
+def _judge_ref(old: str, new: str, ref: str, context: AdmissionContext, marks: Marks) -> Moved:
+    name = _ledger_of(ref, LEDGERS, new)
+    head = _head(name, context, marks)
+    if old != head.oid:
+        raise RuleBroken("not-fast-forward")
+    return Moved(name, head, _judge_commits(new, head, context))
+
+
+def _judge_try(
+    new: str, ref: str, context: AdmissionContext, marks: Marks, tried: list[Answer]
+) -> None:
+    """Raises `RuleBroken` in any case; what it answers beside that is added to `tried`."""
+    head = _head(_ledger_of(ref, TRIES, new), context, marks)
+    tried.append(vouch(head, context.now))
+    _judge_commits(new, head, context)
+    raise RuleBroken("try-ok")
+
+
+def _ledger_of(ref: str, folder: str, new: str) -> str:
+    name = ref.removeprefix(folder)
+    if not is_identifier(name):  # as where the folder is in capitals
         raise RuleBroken("bad-ref", ref=ref)
     if not new.strip("0"):
         raise RuleBroken("no-delete")
-    found = context.objects.find(LEDGERS + name, MAX_COMMIT_BYTES)
+    return name
+
+
+def _head(name: str, context: AdmissionContext, marks: Marks) -> Commit:
+    """The ledger's newest commit; it is verified, and all below it."""
+    found = context.objects.find(LEDGERS + name)
     if found is None:
         raise RuleBroken("no-create")
-    head = parse_commit(found[0], found[2])
-    if not trying and old != head.oid:
-        raise RuleBroken("not-fast-forward")
+    marks.need(name, found[0])
+    return parse_commit(found[0], found[2])
+
+
+def _judge_commits(new: str, head: Commit, context: AdmissionContext) -> Commit:
+    """Judge the commits above the ledger's head, up to `new`: the last one."""
     if new == head.oid:
         raise RuleBroken("bad-push", why="nothing new")
     chain = Chain(context.objects.read, context.keyring, head, algorithm(head.oid))
@@ -125,8 +165,7 @@ def _judge_ref(old: str, new: str, ref: str, context: AdmissionContext) -> None:
             broken.data["commit"] = commit.oid  # the refusal names it: the others may come again
             raise
         context.spend(chain.rendered)
-    if trying:
-        raise RuleBroken("try-ok")
+    return commit
 
 
 # -- the program
@@ -140,7 +179,7 @@ def judge(
     max_gap: Callable[[dict[str, str]], int] = configured_gap,
     *,
     sequenced: bool = False,
-) -> Refused | None:
+) -> list[Answer]:
     """Judge a push in the repository that `environ` names, as `judge_updates` does.
 
     `now` in milliseconds since 1970. Raises nothing.
@@ -151,18 +190,23 @@ def judge(
         keyring = server_keyring(f"{environ.get('GIT_DIR', '.')}/coordledger")
         with reader(environ) as objects:
             context = AdmissionContext(objects, keyring, now, lambda: max_gap(environ))
-            return judge_updates(pushed, context, sequenced=sequenced)
+            marks = Marks(environ, objects, keyring)
+            return judge_updates(pushed, context, marks, sequenced=sequenced)
     except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
-        return _refused("", fault)
+        return [answers.refused("", fault)]
+
+
+def refusal(given: list[Answer]) -> Refused | None:
+    """The answer that refuses the push, if one does."""
+    return next((answer for answer in given if isinstance(answer, Refused)), None)
 
 
 def main(environ: dict[str, str], *, sequenced: bool = False) -> int:
     """The program of `coordledger hook pre-receive`: 0 lets the push pass, 1 refuses it."""
     pushed, now = sys.stdin.buffer.read(MAX_INPUT + 1), unix_ms()
-    refused = judge(pushed, environ, now, sequenced=sequenced)
-    if refused:
-        sys.stderr.write(f"{refused}\n")
-    return 1 if refused else 0
+    given = judge(pushed, environ, now, sequenced=sequenced)
+    sys.stderr.write("".join(f"{answer}\n" for answer in given))
+    return 1 if refusal(given) else 0
 
 
 def start() -> NoReturn:

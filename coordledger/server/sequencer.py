@@ -15,6 +15,7 @@ Rules of this file:
   the same turn wait for the next. One record always gets through.
 - "landed" is said after objects and ref are on the disk, "refused" only where nothing landed.
   A process that dies in between has said neither.
+- A head is built on only when all below it is verified: by this process, or as `mark` knows.
 - `land` is pure; it serves the hook's one push and a resident process's queue alike.
 - It cannot change a record, only its neighbours: the chain is the same as one that was
   made by ordinary pushes, and so is its verification.
@@ -32,7 +33,7 @@ from coordledger.answers import Landed
 from coordledger.deadline import unix_ms
 from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
-from coordledger.format.commit import MAX_COMMIT_BYTES, parse_commit
+from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS
 from coordledger.git import loose, refs
 from coordledger.hashes import algorithm
@@ -43,6 +44,7 @@ from coordledger.server.admission import (
     configured_gap,
     new_commits,
 )
+from coordledger.server.mark import Marks, vouch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -231,6 +233,14 @@ def _landed_before(signed: Signed, chain: Chain) -> Commit | None:
     return None
 
 
+def _vouched(outcomes: list[Outcome | None], head: Commit, now: int) -> list[Outcome | None]:
+    """Those that landed, with how far the ledger is verified now."""
+    for outcome in outcomes:
+        if outcome and not outcome.code:
+            outcome.answers.append(vouch(head, now))
+    return outcomes
+
+
 # -- the surroundings: repository, lock, clock
 
 
@@ -288,14 +298,18 @@ class Sequencer:
                 rendered,
                 lambda: time.thread_time() > end,
             )
-            if chain.head is None or longer.head is None or longer.head.oid == chain.head.oid:
-                return outcomes  # refused, or in the ledger already
+            old, new = chain.head, longer.head
+            if old is None or new is None:
+                raise AssertionError("a ledger has a first record, that no push made")
+            if new.oid == old.oid:
+                return _vouched(outcomes, old, now)  # refused, or in the ledger already
             if attempt == TRIES:
                 break
-            why = self._bring_to_disk(rendered, chain.head.oid, longer.head.oid)
+            self._marks().keep(self.name, old, new)
+            why = self._bring_to_disk(rendered, old.oid, new.oid)
             if not why:
                 self._chain = longer
-                return outcomes
+                return _vouched(outcomes, new, now)
             # Another push was faster; or git died after it had moved the ref.
         if posix.access(f"{self.git_dir}/{self.ref}.lock", posix.F_OK):
             raise RuleBroken("stale-lock", why=f"{self.ref}.lock exists")
@@ -337,14 +351,18 @@ class Sequencer:
             raise Unsure(answers.reason(fault)) from fault
 
     def _at_head(self) -> Chain:
-        found = self._objects.find(self.ref, MAX_COMMIT_BYTES)
+        found = self._objects.find(self.ref)
         if found is None:
             raise RuleBroken("no-create")
         if self._chain is None or self._chain.head is None or self._chain.head.oid != found[0]:
+            self._marks().need(self.name, found[0])
             head = parse_commit(found[0], found[2])
             if self._chain is None or not self._chain.follow(head):
                 self._chain = Chain(self._read, self._keyring, head, algorithm(head.oid))
         return self._chain
+
+    def _marks(self) -> Marks:
+        return Marks(self._environ, self._objects, self._keyring)
 
     def _read(self, oid: str) -> bytes:
         rendered = self._rendered.find(oid)

@@ -33,6 +33,7 @@ from coordledger.format.signing import ALG, Keyring, Secret
 from coordledger.git.address import local_path
 from coordledger.git.outcome import WON
 from coordledger.git.repository import Repository, open_bare
+from coordledger.server import mark
 from coordledger.setup import hooks
 from coordledger.setup.configuration import remember
 
@@ -149,6 +150,8 @@ def create_in_repository(
     proposal = _propose(signed, repository, masters)
     if not repository.add_ref(LocalState(repository, name).ref, proposal.commit.oid):
         raise error("ledger-exists", remote=repository.git_dir, name=name)
+    place = mark.path_in(str(repository.git_dir), name)
+    mark.write(place, proposal.commit.oid, proposal.commit.oid, durable=True)
     return proposal
 
 

@@ -34,7 +34,7 @@ with atheris.instrument_imports(include=["coordledger", "json"]):
     from coordledger.git.cat_file import CatFile
     from coordledger.git.tree import object_id
     from coordledger.server.admission import AdmissionContext
-    from coordledger.server.pre_receive import judge_updates
+    from coordledger.server.pre_receive import judge_updates, refusal
 
 from support import hostile  # noqa: E402 - it has to come after the path and the instrumentation
 from support.second_reader import Invalid, Reader  # noqa: E402
@@ -72,7 +72,8 @@ def commit_target(data: bytes) -> None:
 
 
 def push_target(data: bytes) -> None:
-    refused = judge_updates(data, AdmissionContext(STORE["objects"], Keyring(), 0, lambda: 0))
+    context = AdmissionContext(STORE["objects"], Keyring(), 0, lambda: 0)
+    refused = refusal(judge_updates(data, context, hostile.NoMarks()))
     line = r"coordledger: refused ([0-9a-f]{12}|-): [a-z-]+: [ -~]+"
     assert refused is None or re.fullmatch(line, str(refused))
 

@@ -25,12 +25,14 @@ from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON, from_po
 from coordledger.git.process import Ran
 from coordledger.git.tree import object_id
 from coordledger.server.admission import AdmissionContext
-from coordledger.server.pre_receive import judge_updates
+from coordledger.server.pre_receive import judge_updates, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from support.fleet import Fleet
+
+    from coordledger.answers import Refused
 
 bounded = settings(derandomize=True, deadline=None, max_examples=150, database=None)
 
@@ -249,6 +251,11 @@ REFS = st.sampled_from(
 )
 
 
+def judged(pushed: bytes, objects: CatFile) -> Refused | None:
+    context = AdmissionContext(objects, Keyring(), 0, lambda: 0)
+    return refusal(judge_updates(pushed, context, hostile.NoMarks()))
+
+
 @settings(bounded, max_examples=200)
 @given(data=st.data())
 def test_the_hooks_input_passes_or_is_refused_in_one_printable_line(
@@ -261,7 +268,7 @@ def test_the_hooks_input_passes_or_is_refused_in_one_printable_line(
     lines = st.lists(st.tuples(ids, ids, REFS).map(" ".join) | st.text(max_size=20), max_size=4)
     text = "".join(f"{line}\n" for line in data.draw(lines))
     pushed = data.draw(st.just(text.encode("utf-8", "surrogateescape")) | st.binary(max_size=60))
-    refused = judge_updates(pushed, AdmissionContext(objects, Keyring(), 0, lambda: 0))
+    refused = judged(pushed, objects)
     if refused:
         line = str(refused)
         assert re.fullmatch(r"coordledger: refused ([0-9a-f]{12}|-): [a-z-]+: [ -~]+", line)
@@ -276,7 +283,7 @@ def test_a_deep_or_long_input_costs_no_more_than_reading_it(objects: CatFile) ->
     zero, one = "0" * 40, "1" * 40
     for ref in ("refs/heads/x", LEDGER_REF, "refs/coordledger/x"):
         pushed = f"{zero} {one} {ref}\n".encode() * 10_000
-        refused = judge_updates(pushed, AdmissionContext(objects, Keyring(), 0, lambda: 0))
+        refused = judged(pushed, objects)
         assert (refused is None) == (ref == "refs/heads/x")
     assert time.monotonic() - began < 2
 

@@ -376,7 +376,7 @@ def test_a_path_is_the_same_however_long_it_is(long: Long, copy: Path) -> None:
         assert whole[-1] == long.grown.head
         for count in (0, 1, SHORT - 1, SHORT, SHORT + 1, 300, COUNT):
             known = whole[-count - 1] if count < COUNT else None
-            path = ancestors(store, git, long.grown.head, {known})
+            path = ancestors(store.read, git, long.grown.head, {known})
             assert path.below == known
             assert len(path) == count
             assert len(path._contents) <= SHORT
@@ -393,7 +393,9 @@ def test_the_way_is_that_of_the_commits_whatever_git_is_told(long: Long, copy: P
         long.git.output("-C", str(path), "replace", ids[2500], ids[10])
         (path / ".git/info").mkdir(exist_ok=True)
         (path / ".git/info/grafts").write_text(f"{ids[2800]} {ids[2]}\n")
-        seen = ancestors(ledger.connection.local.repository, ledger.connection.git, ids[-1], set())
+        seen = ancestors(
+            ledger.connection.local.repository.read, ledger.connection.git, ids[-1], set()
+        )
         assert list(seen.ids()) == ids
         assert ledger.audit(full=True).verdicts == {"authentic": COUNT}
 

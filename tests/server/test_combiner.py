@@ -24,7 +24,7 @@ from support.sequencing import (
 )
 from support.serve_process import without_python
 
-from coordledger.answers import Landed
+from coordledger.answers import Landed, Vouch
 from coordledger.git import loose, refs
 from coordledger.git.loose import Reader
 from coordledger.server import sequencer
@@ -78,8 +78,11 @@ def test_pushes_that_wait_land_together(own_attacker: Attacker, combiner: Combin
     assert codes[:12].count("") == 12 - codes[:12].count("task-exists")
     assert sorted((codes[0], codes[-1])) == ["", "task-exists"]
     assert codes[12:14] == ["bad-signature"] * 2
-    seqs = [line.seq for one in answers if one and not one.code for line in one.answers]
+    said = [line for one in answers if one and not one.code for line in one.answers]
+    seqs = [line.seq for line in said if isinstance(line, Landed)]
     assert sorted(seqs) == list(range(2, 14))
+    vouched = {line.seq for line in said if isinstance(line, Vouch)}
+    assert max(vouched) == 13
     moves = (own_attacker.fleet.remote / "logs" / LEDGER_REF).read_text().splitlines()
     assert len(moves) <= 1 + 2  # an ordinary push; the first, and all the others
     is_sound(own_attacker)
@@ -123,7 +126,10 @@ def test_a_combiner_and_hooks_of_their_own_and_ordinary_pushes_share_a_ledger(
         assert answer.new == own_attacker.tip
         again = combiner.land(oids[0])
         assert again
-        assert again.answers == [Landed(oids[0], 3 * n + 2, again.new)]
+        first, vouch = again.answers
+        assert first == Landed(oids[0], 3 * n + 2, again.new)
+        assert isinstance(vouch, Vouch)
+        assert vouch.seq == 3 * n + 3
     assert own_attacker.push(good(own_attacker)).slug == ""
 
 
@@ -163,7 +169,7 @@ def test_a_push_that_comes_between_reading_and_moving_the_ref_is_built_upon(
     answer = combiner.land(oid)
     assert answer
     assert answer.new == own_attacker.tip
-    assert [line.seq for line in answer.answers] == [3]
+    assert [(type(line), line.seq) for line in answer.answers] == [(Landed, 3), (Vouch, 3)]
     is_sound(own_attacker)
 
 

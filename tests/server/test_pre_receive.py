@@ -21,7 +21,7 @@ from coordledger.errors import Failed
 from coordledger.git.loose import Reader
 from coordledger.git.process import Git
 from coordledger.server import admission
-from coordledger.server.pre_receive import judge
+from coordledger.server.pre_receive import judge, refusal
 from coordledger.setup.hooks import install_hook
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def test_a_fault_of_the_hook_itself_refuses(attacker: Attacker, fault: Exception
 
     pushed = f"{attacker.tip} {good(attacker)} {LEDGER_REF}\n".encode()
     environ = {"GIT_DIR": str(attacker.fleet.remote)}
-    refused = judge(pushed, environ, attacker.now, Sick)
+    refused = refusal(judge(pushed, environ, attacker.now, Sick))
     assert refused is not None
     assert refused.code == "hook-broken"
 
@@ -294,9 +294,9 @@ def test_a_push_is_read_up_to_its_bound_of_bytes(
     }
     size = sum(len(attacker.raw(oid)) for oid in oids)
     monkeypatch.setattr(admission, "MAX_BYTES", size)
-    assert judge(pushed, environ, attacker.now) is None
+    assert refusal(judge(pushed, environ, attacker.now)) is None
     monkeypatch.setattr(admission, "MAX_BYTES", size - 1)
-    refused = judge(pushed, environ, attacker.now)
+    refused = refusal(judge(pushed, environ, attacker.now))
     assert refused is not None
     assert refused.code == "too-large"
 
@@ -304,7 +304,7 @@ def test_a_push_is_read_up_to_its_bound_of_bytes(
 def test_a_list_that_is_cut_off_is_refused_without_the_shell_too(attacker: Attacker) -> None:
     environ = {"GIT_DIR": str(attacker.fleet.remote)}
     for pushed in (b"", f"{attacker.tip} {good(attacker)} {LEDGER_REF}".encode()):
-        refused = judge(pushed, environ, attacker.now)
+        refused = refusal(judge(pushed, environ, attacker.now))
         assert refused is not None
         assert refused.code == "bad-push"
 

@@ -20,7 +20,8 @@ from support import memory_ledger
 from support.fleet import LEDGER_REF
 from support.second_reader import Reader, read_chain, secrets_of
 
-from coordledger import keyfiles
+from coordledger import answers, keyfiles
+from coordledger.answers import Vouch
 from coordledger.client.ledger import Ledger
 from coordledger.deadline import Deadline
 from coordledger.errors import ERRORS
@@ -93,6 +94,12 @@ class Pushed:
         assert found[2] in ERRORS
         assert "Traceback" not in self.err
         return found[2]
+
+    @property
+    def vouched(self) -> list[Vouch]:
+        """How far the server says that it has verified."""
+        lines = (line.removeprefix("remote:").strip() for line in self.err.splitlines())
+        return [one for one in answers.read(lines) if isinstance(one, Vouch)]
 
     @property
     def short(self) -> str:

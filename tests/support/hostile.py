@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from support.second_reader import Reader
 
@@ -13,6 +13,10 @@ from coordledger.format import signing
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Keyring, Secret
+from coordledger.server.mark import Marks
+
+if TYPE_CHECKING:
+    from coordledger.format.commit import Commit
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
@@ -127,3 +131,16 @@ def void_on(reader: Chain) -> signing.Signed:
         "kind": "void",
     }
     return signing.sign(record, Secret(chain()["secrets"]["alice/1"]))
+
+
+class NoMarks(Marks):
+    """All that is in the ledger counts as verified, and nothing is kept."""
+
+    def __init__(self) -> None:
+        pass
+
+    def need(self, name: str, oid: str) -> None:
+        pass
+
+    def keep(self, name: str, old: Commit, new: Commit) -> None:
+        pass
