@@ -34,7 +34,7 @@ from coordledger.format.signing import Keyring
 from coordledger.git.address import NOWHERE
 from coordledger.git.process import Git, child_environment
 from coordledger.git.remote import Remote
-from coordledger.git.repository import Repository
+from coordledger.git.repository import Repository, create_bare
 from coordledger.hashes import digest
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class Connection:
         """The copy of those in line. Where it goes, and as whom, is this clone's configuration."""
         if not (path / "HEAD").exists():
             form = f"--object-format={self.repository.algo}"
-            self.git.output("init", "--quiet", "--bare", "--template=", form, "--", str(path))
+            create_bare(self.git, path, "--template=", form)
         here = f"include.path={self.repository.common_dir / 'config'}"
         environ = child_environment(self.settings.environ) | {"GIT_DIR": str(path)}
         cwd = self.repository.root or self.repository.git_dir
@@ -361,7 +361,7 @@ def _writable_copy(around: Surroundings, clone: Repository) -> Repository:
     if not (path / "HEAD").exists():
         files.make_folders(str(path.parent), 0o700)
         form = f"--object-format={clone.algo}"
-        git.output("init", "--quiet", "--bare", "--template=", form, "--", str(path))
+        create_bare(git, path, "--template=", form)
     files.make_folders(str(path / "objects" / "info"), 0o700)
     borrowed = os.fsencode(clone.common_dir / "objects") + b"\n"
     alternates = str(path / "objects" / "info" / "alternates")
@@ -405,5 +405,5 @@ def _private_clone(settings: Settings, git: Git, algo: str | None) -> Repository
     if not (path / "HEAD").exists():
         files.make_folders(str(path.parent), 0o700)
         form = [f"--object-format={algo}"] if algo else []
-        git.output("init", "--quiet", "--bare", "--template=", *form, "--", str(path))
+        create_bare(git, path, "--template=", *form)
     return Repository.open(git, path)

@@ -4,6 +4,7 @@ Rules of this file:
 - A ref whose own file is one id has the plain form. It is read and written as such: to start
   git, or to import dulwich, takes longer than the rest of a claim. Packed refs, symbolic ones
   and whatever else there is are left to dulwich, which no other module imports.
+- Where refs are no files (reftable), git's own programs read and write them: `GitRefs`.
 - A ref moves under its lock file, as git moves it. A lock file that a killed process left
   behind stops nobody for longer than `LOCK_SECONDS`.
 - `move` is git's own compare-and-swap, and brings the ref to the disk.
@@ -17,13 +18,15 @@ from __future__ import annotations
 import posix
 import time
 
-from coordledger.errors import RuleBroken
+from coordledger.errors import CoordledgerError, RuleBroken, error
 from coordledger.hashes import LENGTHS, is_digest, is_hex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
+
+    from coordledger.git.process import Ran
 
     _T = TypeVar("_T")
 
@@ -169,6 +172,44 @@ class Refs:
             lock = held.lockfilename
             path = lock.decode("utf-8", "surrogateescape") if isinstance(lock, bytes) else lock
             raise FileExistsError(errno.EEXIST, "the ref is locked", path) from None
+
+
+class GitRefs:
+    """As `Refs`, by git's programs; `run` runs git in the repository, whatever way it keeps refs.
+
+    All raise `Failed`: git-failed, no-git, timeout.
+    """
+
+    def __init__(self, run: Callable[..., Ran]) -> None:
+        self._run = run
+
+    def get(self, name: str) -> str | None:
+        ran = self._run("for-each-ref", "--format=%(objectname) %(refname)", name)
+        if ran.code:
+            raise error("git-failed", why=ran.why())
+        for line in ran.out.splitlines():
+            oid, _, found = line.partition(" ")
+            if found == name:  # and not one below it
+                return oid
+        return None
+
+    def set(self, name: str, oid: str | None) -> None:
+        if self.get(name) != oid:
+            self._update(*((name, oid) if oid else ("-d", name)))
+
+    def add(self, name: str, oid: str) -> bool:
+        try:
+            self._update(name, oid, "0" * len(oid))
+        except CoordledgerError:
+            if self.get(name) is None:
+                raise
+            return False
+        return True
+
+    def _update(self, *args: str) -> None:
+        ran = self._run("update-ref", "--no-deref", *args)
+        if ran.code:
+            raise error("git-failed", why=ran.why())
 
 
 def _patiently(act: Callable[[], _T]) -> _T:

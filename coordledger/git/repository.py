@@ -19,7 +19,7 @@ from coordledger.errors import Integrity, RuleBroken, error
 from coordledger.git import loose
 from coordledger.git.pack import MANY, pack
 from coordledger.git.process import NO_REMOTE, untrusted
-from coordledger.git.refs import Refs
+from coordledger.git.refs import GitRefs, Refs
 from coordledger.git.tree import object_id
 from coordledger.hashes import LENGTHS, is_hex
 
@@ -50,7 +50,7 @@ class Repository:
             shared = os.fsdecode((git_dir / "commondir").read_bytes())
             self.common_dir = (git_dir / shared.removesuffix("\n")).resolve()
         self._objects = str(self.common_dir / "objects")
-        self._refs = Refs(str(self.common_dir), algo)
+        self._has_reftable = (self.common_dir / "reftable").exists()
         self._reader: Reader | None = None
         self._ahead: dict[str, StoredObject] = {}
 
@@ -78,8 +78,6 @@ class Repository:
             if "not a git repository" in ran.err:
                 raise error("not-a-repository", path=shown)
             raise untrusted(ran.err) or error("git-failed", why=ran.why())
-        if (Path(git_dir) / "reftable").exists():  # not tried against git's own
-            raise error("object-format", path=git_dir, what="extensions.refStorage = reftable")
         is_bare = bare == "true"
         top = Path(root) if bare == "false" and root else None
         return cls(git, Path(git_dir), top, algo, is_bare=is_bare)
@@ -204,6 +202,12 @@ class Repository:
 
     # -- refs
 
+    @property
+    def _refs(self) -> Refs | GitRefs:
+        if self._has_reftable:
+            return GitRefs(self._run)
+        return Refs(str(self.common_dir), self.algo)
+
     def ref(self, name: str) -> str | None:
         """The id that a ref points to, or None."""
         return self._refs.get(name)
@@ -215,6 +219,17 @@ class Repository:
     def add_ref(self, name: str, oid: str) -> bool:
         """Create a ref; False if it exists."""
         return self._refs.add(name, oid)
+
+
+def create_bare(git: Git, path: Path, *options: str) -> None:
+    """Make a bare repository at `path`. It keeps its refs as files, whatever the user's default is:
+    those are read without git. Raises `Failed`: git-failed, no-git, timeout.
+    """
+    ran = git.run(
+        "init", "--quiet", "--bare", *options, "--", str(path), GIT_DEFAULT_REF_FORMAT="files"
+    )
+    if ran.code:
+        raise error("git-failed", why=ran.why())
 
 
 def open_bare(path: Path, git: Git) -> Repository:

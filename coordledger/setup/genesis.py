@@ -32,7 +32,7 @@ from coordledger.format.rules.ledger import POLICY
 from coordledger.format.signing import ALG, Keyring, Secret
 from coordledger.git.address import local_path
 from coordledger.git.outcome import WON
-from coordledger.git.repository import Repository, open_bare
+from coordledger.git.repository import Repository, create_bare, open_bare
 from coordledger.server import mark
 from coordledger.setup import hooks
 from coordledger.setup.configuration import remember
@@ -125,7 +125,7 @@ def create_repository(path: Path, git: Git) -> Repository:
     Raises `Failed`: not-a-repository if something else is there.
     """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        git.output("init", "--quiet", "--bare", "--", str(path))
+        create_bare(git, path)
     return open_bare(path, git)
 
 

@@ -220,7 +220,7 @@ def test_clones_and_servers_of_other_formats_are_told_so(
     assert there in refused.value.message
 
 
-@pytest.mark.parametrize(("name", "value"), [("refStorage", "reftable"), ("madeUp", "true")])
+@pytest.mark.parametrize(("name", "value"), [("refStorage", "madeUp"), ("madeUp", "true")])
 def test_a_format_that_is_not_known_is_refused_by_its_name(
     story: Fleet, inside: Callable[..., Any], tmp_path: Path, name: str, value: str
 ) -> None:

@@ -232,9 +232,6 @@ def test_what_is_no_repository_of_a_known_form_is_refused(
         return refused.value.code
 
     assert refusal(tmp_path) == "not-a-repository"
-    (here.path / "reftable").mkdir()
-    assert refusal(here.path) == "object-format"
-    (here.path / "reftable").rmdir()
     here.git("config", "core.repositoryFormatVersion", "1")
     here.git("config", "extensions.fromTheFuture", "true")
     assert refusal(here.path) == "object-format"
