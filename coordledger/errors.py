@@ -327,7 +327,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "{done} of {of} new records verified within {seconds} s",
         "run it again: it goes on from there; a longer --timeout does it in one go",
     ),
-    "local-lock": (FAILED, "another coordledger is busy in this clone", "try again"),
+    "local-lock": (
+        FAILED,
+        "{where} is held by {holder}",
+        "try again; a stopped process has to go on, or to end",
+    ),
     "gone": (FAILED, "record {seq} is not in this copy", "it lies below a shallow copy's edge"),
     "doctor-failed": (FAILED, "{count} of the checks failed", ""),
     "already-served": (FAILED, "{path} is served already", "end the other process first"),

@@ -29,13 +29,9 @@ def replace(
     `mode` is the file's, whatever the umask. `durable`: it is on the disk when this returns, and
     after a crash before that `path` has the old content or the new.
     """
-    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
-    flags |= posix.O_EXCL if exclusive else posix.O_TRUNC
-    fd = posix.open(beside, flags, 0o666 if mode is None else mode)
+    fd = _create(beside, mode, exclusive=exclusive)
     try:
         try:
-            if mode is not None:
-                posix.fchmod(fd, mode)
             write_all(fd, content)
             if durable:
                 posix.fsync(fd)
@@ -47,6 +43,47 @@ def replace(
         raise
     if durable:
         sync(path.rpartition("/")[0] or ".")
+
+
+def replace_locked(path: str, content: bytes, beside: str, *, mode: int) -> int:
+    """As `replace`, durable; and the file is locked from before it is at `path`, until the
+    descriptor that this returns is closed. Raises OSError.
+    """
+    fd = _create(beside, mode, exclusive=False)
+    try:
+        lock(fd)  # nobody else has it
+        write_all(fd, content)
+        posix.fsync(fd)
+        posix.rename(beside, path)
+        sync(path.rpartition("/")[0] or ".")
+    except BaseException:
+        remove(beside)
+        posix.close(fd)
+        raise
+    return fd
+
+
+def _create(path: str, mode: int | None, *, exclusive: bool) -> int:
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
+    flags |= posix.O_EXCL if exclusive else posix.O_TRUNC
+    fd = posix.open(path, flags, 0o666 if mode is None else mode)
+    if mode is not None:
+        try:
+            posix.fchmod(fd, mode)
+        except BaseException:
+            posix.close(fd)
+            remove(path)
+            raise
+    return fd
+
+
+def is_at(fd: int, path: str) -> bool:
+    """Whether the open file is the one at `path`: it was neither replaced nor removed."""
+    try:
+        here, there = posix.fstat(fd), posix.stat(path)
+    except FileNotFoundError:
+        return False
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def mode_in(folder: str) -> int:

@@ -221,12 +221,13 @@ def find_damage(replica: Replica) -> Damage | None:
 
 def _damage_above(replica: Replica) -> Damage | None:
     """In what this copy has not adopted."""
-    with replica.local.lock(replica.git.deadline):
-        replica.local.forget_checkpoint()
-        head = replica.fetch()
-        chain, path = replica.path_to(head)
+    places = replica.local.told.all()
+    replica.local.forget_checkpoint()
+    with replica.local.incoming_ref() as ref:
+        head = replica.fetch(ref)
+        chain, path, start = replica.path_to(head)
         try:
-            replica.advance(chain, path)
+            replica.advance(chain, path, start, places)
         except Integrity as fault:
             last = chain.head
             # Only what somebody wrote is cut off; our own copy's damage is not theirs.

@@ -4,10 +4,14 @@ Rules of this file:
 - An intent is durable here before its bytes leave the process; it leaves the journal when its
   outcome is known and was reported. A process that ends in between has told nobody: the same
   command, called again, is answered from here.
-- Until it has reported, a process has the file locked: others see that its owner lives.
+- The process in charge of a file has it locked, from before others can see it, until the operation
+  is over and its outcome reported. So processes of one clone write at the same time, and each sees
+  which intents are another's that lives. What a process has left behind is taken by the first one
+  that looks (`take`); whoever looks does so under the clone's lock, so that no look is taken for
+  an owner.
 - Intents that go together are one file, named after the first of them: they are durable
   together or not at all. An intent stands in one file only.
-- Files are replaced whole, by one writer at a time: it has the clone's lock.
+- Files are replaced whole, by the process in charge.
 
 It decides no outcome: `writer` does.
 """
@@ -59,6 +63,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.waits_for_report = False  # whether the caller says when it has `reported`
+        self._ours: dict[Path, int] = {}  # the files that this process is in charge of: their locks
         self._unreported: dict[Path, tuple[int, set[str]]] = {}  # the lock's descriptor, the ops
 
     def record(self, *intents: Intent) -> None:
@@ -70,7 +75,7 @@ class Journal:
             files.make_folders(str(self._folder), mode)
         ours = {intent.op for intent in intents}
         before = _read(path) if path.exists() else []  # what once went with the first
-        _write(path, [*intents, *(intent for intent in before if intent.op not in ours)])
+        self._write(path, [*intents, *(intent for intent in before if intent.op not in ours)])
         self._remove(ours, but=path)  # as they were, with others, at an earlier attempt
 
     def forget(self, *intents: Intent) -> None:
@@ -79,7 +84,7 @@ class Journal:
 
     def answer(self, *intents: Intent) -> None:
         """The caller gets the outcomes of `intents`: they are forgotten, at once or when that is
-        `reported`. Under the clone's lock.
+        `reported`.
         """
         if not self.waits_for_report:
             self.forget(*intents)
@@ -98,9 +103,7 @@ class Journal:
         if path in self._unreported:
             self._unreported[path][1].update(ops)
             return
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        files.lock(fd)  # others have it for no longer than they look
-        self._unreported[path] = fd, set(ops)
+        self._unreported[path] = self._ours.pop(path), set(ops)
 
     @property
     def is_unreported(self) -> bool:
@@ -108,7 +111,7 @@ class Journal:
         return bool(self._unreported)
 
     def reported(self) -> None:
-        """What `answer` gave has reached the user. Nobody else writes a file that is locked."""
+        """What `answer` gave has reached the user."""
         for path, (fd, ops) in self._unreported.items():
             with contextlib.suppress(OSError, CoordledgerError):  # then it is told again
                 if ops.issuperset(intent.op for intent in _read(path)):
@@ -121,10 +124,36 @@ class Journal:
         return [intent for path in self._files() for intent in _read(path)]
 
     def left_behind(self) -> list[Intent]:
-        """Those of them whose process has ended, or has not got as far as an answer: under the
-        clone's lock that is none but this one. Raises `Integrity`: bad-copy.
+        """Those of them that no process is in charge of: theirs have ended, or could not settle
+        them. Under the clone's lock. Raises `Integrity`: bad-copy.
         """
-        return [intent for path in self._files() for intent in _read_if_free(path)]
+        free = []
+        for path in self._files():
+            fd = _lock_if_free(path)
+            if fd is not None:
+                free += _read(path)
+                os.close(fd)
+        return free
+
+    def take(self) -> list[Intent]:
+        """As `left_behind`; and this process is in charge of them from now on, as of those that it
+        is in charge of already. Under the clone's lock. Raises `Integrity`: bad-copy.
+        """
+        taken = []
+        for path in self._files():
+            if path not in self._ours:
+                fd = _lock_if_free(path)
+                if fd is None:
+                    continue
+                self._ours[path] = fd
+            taken += _read(path)
+        return taken
+
+    def release(self) -> None:
+        """The operation is over: what it has left open may be taken, also by the next one here."""
+        for fd in self._ours.values():
+            os.close(fd)
+        self._ours.clear()
 
     def _remove(self, ops: set[str], but: Path | None = None) -> None:
         for path in self._files():
@@ -132,41 +161,52 @@ class Journal:
                 continue
             intents = _read(path)
             left = [intent for intent in intents if intent.op not in ops]
-            if not left:
+            if not left and intents:
                 path.unlink(missing_ok=True)
             elif len(left) < len(intents):
-                _write(path, left)
+                self._write(path, left)
+
+    def _write(self, path: Path, intents: list[Intent]) -> None:
+        content = canonical.encode([intent._asdict() for intent in intents])
+        mode = files.mode_in(str(path.parent))
+        fd = files.replace_locked(str(path), content, str(path.with_suffix(".new")), mode=mode)
+        before = self._ours.pop(path, None)
+        self._ours[path] = fd
+        if before is not None:
+            os.close(before)
 
     def _files(self) -> list[Path]:
         try:
-            files = [path for path in self._folder.iterdir() if path.suffix == ".json"]
+            paths = [path for path in self._folder.iterdir() if path.suffix == ".json"]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(files, key=lambda path: path.stat().st_mtime_ns)
+        return sorted(paths, key=_changed_at)
 
 
-def _read_if_free(path: Path) -> list[Intent]:
-    """What is in the file, unless a process has yet to report it."""
+def _changed_at(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):  # another process has just reported it
+        return path.stat().st_mtime_ns
+    return 0
+
+
+def _lock_if_free(path: Path) -> int | None:
+    """The descriptor of the file, locked; None if a process is in charge of it, or it has gone."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # it has just been reported
-        return []
-    try:
-        return _read(path) if files.try_lock(fd) else []
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return []
-    finally:
-        os.close(fd)
-
-
-def _write(path: Path, intents: list[Intent]) -> None:
-    content = canonical.encode([intent._asdict() for intent in intents])
-    mode = files.mode_in(str(path.parent))
-    files.replace(str(path), content, f"{path.parent}/new", mode=mode, durable=True)
+        return None
+    # Where its owner has just replaced or removed it, the lock of the old file says nothing.
+    if files.try_lock(fd) and files.is_at(fd, str(path)):
+        return fd
+    os.close(fd)
+    return None
 
 
 def _read(path: Path) -> list[Intent]:
+    """What is in the file; nothing if its owner has just removed it."""
     try:
         return [Intent(**facts) for facts in canonical.read(path.read_bytes())]
+    except FileNotFoundError:
+        return []
     except (ValueError, TypeError):
         raise error("bad-copy", why=f"{path} is not readable") from None

@@ -11,7 +11,10 @@ Rules of this file:
 - `told` has the places that the remote has told of and that are beyond the head: see `told`.
 - `index` maps seq (from the copy's oldest one on) to commit id, fixed width: a cache, checked
   wherever it is used.
-- One lock per clone and ledger; its holder is the only writer.
+- One lock per clone and ledger is held to change these files, and for no longer: never while the
+  remote or another program is waited for, or records are judged. So the head that a change
+  begins from is compared under the lock (`Replica.adopt`).
+- What is fetched gets a ref of its own for each process that fetches (`incoming_ref`).
 - Files are replaced whole; a crash at any point loses no verified head.
 
 It verifies nothing and talks to no remote.
@@ -26,8 +29,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordledger import files
+from coordledger.client import holder
 from coordledger.client.journal import Journal
 from coordledger.client.told import ToldPlaces
+from coordledger.deadline import Deadline
 from coordledger.errors import RuleBroken, error
 from coordledger.format import canonical
 from coordledger.format.commit import parse_commit
@@ -37,11 +42,12 @@ from coordledger.hashes import LENGTHS, digest, is_hex
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from coordledger.deadline import Deadline
     from coordledger.format.commit import Commit
     from coordledger.git.repository import Repository
 
 _POLL = 0.01
+_PATIENCE = 1.0  # seconds that the lock is waited for even after the deadline: it is held for
+# moments, and what has landed is to be remembered
 _PRIVATE = 0o700  # of folders, and so of the files in them
 
 
@@ -137,7 +143,10 @@ class LocalState:
     def save(self, trusted: TrustedHead) -> None:
         """Remember `trusted` (under the lock)."""
         self._make_folder()
+        before = _changed_at(self._trusted_path)
         self._replace("trusted.json", trusted)
+        if before and _changed_at(self._trusted_path) <= before:  # the clock's step is coarser
+            os.utime(self._trusted_path, ns=(before + 1, before + 1))  # the stamp tells them apart
 
     def _replace(self, name: str, facts: TrustedHead | Checkpoint) -> None:
         content = canonical.encode(facts._asdict())
@@ -178,9 +187,36 @@ class LocalState:
         self._replace("verified.json", checkpoint)
 
     def forget_checkpoint(self) -> None:
-        """The checkpoint goes, and what was fetched with it."""
+        """The checkpoint goes; what was fetched with it goes with the `incoming_ref`."""
         (self.folder / "verified.json").unlink(missing_ok=True)
-        self.repository.set_ref(self.incoming, None)
+
+    # -- what comes in
+
+    @contextlib.contextmanager
+    def incoming_ref(self) -> Iterator[str]:
+        """A ref that is this process's alone, for what it fetches. It goes in the end, unless a
+        checkpoint says that the verification is to be gone on with.
+
+        The first one that is free: so a killed process's is used again, and cleared, before
+        there is another.
+        """
+        self._make_folder()
+        number = 0
+        while True:
+            fd = files.open_in(str(self.folder), f"fetch.{number}", os.O_RDWR | os.O_NOFOLLOW)
+            if files.try_lock(fd):
+                break
+            os.close(fd)
+            number += 1
+        ref = f"{self.incoming}.{number}" if number else self.incoming  # no name has a dot
+        try:
+            yield ref
+        finally:
+            try:
+                if not self.checkpoint:
+                    self.repository.set_ref(ref, None)
+            finally:
+                os.close(fd)
 
     def adopt_in_memory(self, trusted: TrustedHead) -> None:
         """`trusted` could not be written down: this process goes on from it all the same."""
@@ -258,10 +294,12 @@ class LocalState:
             yield
             return
         self._make_folder()
-        fd = files.open_in(str(self.folder), "lock", os.O_RDWR)
+        fd = files.open_in(str(self.folder), "lock", os.O_RDWR | os.O_NOFOLLOW)
+        patience = Deadline(_PATIENCE)
         try:
-            if not files.lock_by_polling(fd, deadline.over, _POLL):
-                raise error("local-lock")
+            if not files.lock_by_polling(fd, lambda: deadline.over() and patience.over(), _POLL):
+                raise error("local-lock", where="this clone", holder=holder.read(fd))
+            holder.write(fd, self.repository.root or self.repository.git_dir)
             self._locked = True
             yield
         finally:
@@ -297,6 +335,14 @@ class LocalState:
         if others or (folder.parent / "session").exists():  # the latter is an older version's
             copied(minted)
         return minted
+
+
+def _changed_at(path: Path) -> int:
+    """When a file was changed, in nanoseconds; 0 if there is none."""
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - as above
+    except FileNotFoundError:
+        return 0
 
 
 def _place(repository: Repository) -> str:

@@ -167,10 +167,12 @@ class Connection:
         return self.replica.trusted.first
 
     def open_writes(self) -> list[str]:
-        """The writes whose outcome is unknown, for people."""
-        return [
-            intent.what for intent in self.local.journal.left_behind() if intent.outcome == OPEN
-        ]
+        """The writes whose outcome is unknown and that no process is at, for people."""
+        if not self.local.journal.intents():
+            return []
+        with self.local.lock(self.git.deadline):
+            left = self.local.journal.left_behind()
+        return [intent.what for intent in left if intent.outcome == OPEN]
 
     # -- who, and with which keys
 
@@ -392,8 +394,9 @@ def _borrow_head(theirs: LocalState, ours: LocalState, deadline: Deadline) -> No
     if known is None or known.seq < newest.seq:
         ids = theirs.indexed_ids(newest.first, newest.seq)
         with ours.lock(deadline):
-            ours.reset()
-            ours.adopt(newest, list(enumerate(ids, newest.first)))
+            if ours.trusted == known:  # no other process has moved it
+                ours.reset()
+                ours.adopt(newest, list(enumerate(ids, newest.first)))
 
 
 def _private_clone(settings: Settings, git: Git, algo: str | None) -> Repository:

@@ -21,6 +21,7 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from coordledger.deadline import Deadline
 from coordledger.errors import ERRORS, CoordledgerError, Failed, Integrity, Lost, error, printable
 from coordledger.errors import LOST as EXIT_LOST
 from coordledger.git.outcome import LOST, UNKNOWN, UNSENT, WON, PushPayload
@@ -169,7 +170,8 @@ def conclude(
     if published is None:
         return Publication(push._replace(outcome=UNKNOWN, why="it does not say where"))
     if all(one.oid == one.here.oid for one in published):
-        _move_forward(replica, tip, run, before, stored=stored)
+        if not _move_forward(replica, tip, run, before, stored=stored):
+            remember_told(replica, published)
     else:
         remember_told(replica, published)
     return Publication(push, published)
@@ -178,21 +180,31 @@ def conclude(
 def remember_told(replica: Replica, published: list[Published]) -> None:
     """Remember the newest place, where the copy stays behind what the remote has told."""
     newest = max(published, key=lambda one: one.seq)
-    with contextlib.suppress(OSError):  # it has landed, whatever our own disk says
+    with contextlib.ExitStack() as held, contextlib.suppress(OSError):  # as below
+        with contextlib.suppress(CoordledgerError):  # its holder is stopped, and appends nothing
+            held.enter_context(replica.local.lock(Deadline(0)))
         replica.local.told.add(newest.seq, newest.oid)
 
 
 def _move_forward(
     replica: Replica, tip: Chain, run: list[Proposal], before: TrustedHead, *, stored: bool
-) -> None:
-    """The run has landed, whatever our own disk says: then this process alone goes on from it."""
+) -> bool:
+    """Move the copy to `tip`; False if another process has moved the clone, or keeps its lock.
+
+    The run has landed, whatever our own disk says: then this process alone goes on from it. Nor is
+    a lock that a stopped process holds a reason to say so late.
+    """
     with contextlib.suppress(Exception):
         if not replica.in_memory_only:
             if not stored:
                 replica.local.repository.write(new_objects(run))
-            replica.adopt(tip, [(proposal.commit.seq, proposal.commit.oid) for proposal in run])
-            return
+            passed = [(proposal.commit.seq, proposal.commit.oid) for proposal in run]
+            try:
+                return replica.adopt(tip, passed, run[0].commit.parent, Deadline(0))
+            except Failed:
+                return False
     replica.adopt_in_memory(tip, before)
+    return True
 
 
 def as_planned(tip: Chain, run: list[Proposal]) -> list[Published]:

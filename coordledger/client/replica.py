@@ -8,6 +8,10 @@ Rules of this file:
   depth 1, says that it has verified nothing below).
 - All of what came in is adopted, or nothing. A verification that its deadline or a signal
   ends saves a checkpoint, and the next one goes on from there.
+- Other processes read and write in the same clone meanwhile: the remote is asked and records are
+  judged without a lock, and what came out is adopted by compare-and-swap (`adopt`). What the
+  remote answers is measured by what the clone knew *before* it was asked: what another process
+  learns in the meantime is no rollback.
 - The MAC of a record is computed once for as long as the same keys are at hand.
 
 Records that have been adopted are judged again by `audit`.
@@ -17,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger.client.heads import check_pin
 from coordledger.client.local_state import Checkpoint, TrustedHead
@@ -43,18 +47,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from coordledger.client.local_state import LocalState
+    from coordledger.deadline import Deadline
     from coordledger.format.chain import Judged
     from coordledger.format.commit import Commit
     from coordledger.format.signing import Keyring
     from coordledger.git.history import CommitRange
     from coordledger.git.process import Git
     from coordledger.git.remote import Remote
+    from coordledger.git.repository import Repository
 
     Progress = Callable[[str, int, int], None]  # what, how many are done, of how many (0: ?)
 
 STEP = 2000  # records between two checkpoints of a verification
 TOLD = 100  # records between two words about how far it has come
 _REMEMBERED = 4096  # verdicts
+
+
+class Known(NamedTuple):
+    """What a clone knew before it asked the remote: its verified head, and the told places."""
+
+    head: TrustedHead | None
+    told: list[tuple[int, str]]
 
 
 class Replica:
@@ -110,9 +123,8 @@ class Replica:
     def _chain_at(self, place: TrustedHead | Checkpoint) -> Chain:
         repository = self.local.repository
         if not repository.has(place.commit):  # somebody removed our ref, and git the objects
-            with self.local.lock(self.git.deadline):
-                self.remote.fetch(self.local.remote_ref, self.local.incoming, None)
-                repository.set_ref(self.local.incoming, None)
+            with self.local.incoming_ref() as ref:
+                self.remote.fetch(self.local.remote_ref, ref, None)
         try:
             head = parse_commit(place.commit, repository.read(place.commit))
         except (KeyError, RuleBroken):
@@ -134,77 +146,77 @@ class Replica:
         takes a connection of its own, and where the caller knows that it has `moved`. Raises
         `Failed` (remote-unreachable, not-a-ledger, timeout), `Integrity`.
         """
-        with self.local.lock(self.git.deadline):
-            trusted = self.local.trusted
-            ask = trusted and not moved and self.remote.head_is_cheap
-            if ask and not self.is_behind():
-                return self._confirmed()
+        local = self.local
+        known = Known(local.trusted, local.told.all())
+        ask = known.head and not moved and self.remote.head_is_cheap
+        if ask and not self.is_behind():
+            return self._confirmed(known)
+        with local.incoming_ref() as ref:
             try:
-                head = self.fetch()
-                if trusted and head == trusted.commit:
-                    return self._confirmed()
-                return self.advance(*self.path_to(head))
+                return self._bring_up(self.fetch(ref), known)
             except Integrity:
-                self.local.forget_checkpoint()
+                local.forget_checkpoint()
                 raise
-            finally:
-                if not self.local.checkpoint:
-                    self.local.repository.set_ref(self.local.incoming, None)
 
-    def _confirmed(self) -> Chain:
+    def _bring_up(self, head: str, known: Known) -> Chain:
+        """Bring the copy up to `head`, which the remote had after the clone had `known`."""
+        while True:
+            trusted = self.local.trusted
+            if trusted and (head == trusted.commit or _was_overtaken(self, head, known, trusted)):
+                return self._confirmed(known)
+            try:
+                chain = self.advance(*self.path_to(head), known.told)
+            except Integrity:
+                if self.local.trusted == trusted:
+                    raise
+                continue  # the clone has moved: what does not continue the one head may the other
+            if chain:
+                return chain
+
+    def _confirmed(self, known: Known) -> Chain:
         """The chain at the verified head, which is the remote's. Raises `Integrity`: told-lost."""
-        _need_told(self, self.trusted.seq, {})
-        self.local.told.clear()
+        _need_told(self, self.trusted.seq, {}, known.told)
+        self._forget_told(known.told)
         return self.position()
 
-    def fetch(self, depth: int | None = None) -> str:
-        """Bring the remote's history here (all of it that is new, or `depth` commits); its head.
+    def _forget_told(self, places: list[tuple[int, str]]) -> None:
+        """They are in the verified chain."""
+        if places:
+            with self.local.lock(self.git.deadline):
+                self.local.told.forget(places)
+
+    def fetch(self, into: str, depth: int | None = None) -> str:
+        """Bring the remote's history here (all of it that is new, or `depth` commits), under the
+        ref `into`; its head.
 
         Raises `Integrity`: ledger-gone; `Failed`: not-a-ledger, remote-unreachable.
         """
         local, repository = self.local, self.local.repository
-        kept = repository.ref(local.incoming) if local.checkpoint else None  # not fetched twice
-        repository.set_ref(local.incoming, kept)  # and away with the lock of a killed process
+        kept = repository.ref(into) if local.checkpoint else None  # not fetched twice
+        repository.set_ref(into, kept)  # and away with the lock of a killed process
         if local.trusted is None:
             self.progress("fetching", 0, 0)
-        exists = self.remote.fetch(local.remote_ref, local.incoming, depth)
-        head = repository.ref(local.incoming) if exists else None
+        exists = self.remote.fetch(local.remote_ref, into, depth)
+        head = repository.ref(into) if exists else None
         if head is None:
-            raise self._absent()
+            raise _absent(self)
         return head
 
-    def _absent(self) -> CoordledgerError:
-        """The remote has no such ref. One that lists nothing at all may be no git server."""
-        self.remote.need_listing()
-        trusted = self.local.trusted
-        if trusted is None:
-            names = self.remote.names(LEDGERS)
-            return self._not_a_ledger(f"; it has {', '.join(names)}" if names else "")
-        remotes = " ".join(self.remote.address.others)
-        others = f"; the other remotes here: {remotes}" if remotes else ""
-        facts = {"remote": self.remote.shown, "name": self._name, "head": _shown(trusted)}
-        return error("ledger-gone", others=others, **facts)
-
-    @property
-    def _name(self) -> str:
-        """What the ledger is called on the remote, for people."""
-        local = self.local
-        return local.name if local.remote_ref == local.ref else local.remote_ref
-
-    def path_to(self, head: str) -> tuple[Chain, CommitRange]:
+    def path_to(self, head: str) -> tuple[Chain, CommitRange, str | None]:
         """Where to begin, and the way to `head`: from the verified head, from the checkpoint
-        beyond it, or from nothing.
+        beyond it, or from nothing; and the verified head that it is all to be adopted over.
 
         Raises `Integrity`: rewritten, remote-behind, other-ledger, bad-copy.
         """
         trusted = self.local.trusted
         chain = self.position() if trusted else self._empty_chain(head)
         checkpoint = self._chain_at_checkpoint(chain)
+        start = chain.head.oid if chain.head else None
         starts = {(c.head.oid if c.head else None): c for c in (chain, checkpoint) if c}
         path = self.ancestors(head, set(starts))
         if path.below not in starts:
-            raise self._not_continued(head, trusted)
-        return starts[path.below], path
+            raise _not_continued(self, head, trusted)
+        return starts[path.below], path, start
 
     def _chain_at_checkpoint(self, chain: Chain) -> Chain | None:
         """A chain at the checkpoint, if there is one beyond `chain`."""
@@ -234,8 +246,12 @@ class Replica:
             ledger = None
         return Chain(repository.read, self._keyring_for(ledger), None, repository.algo)
 
-    def advance(self, chain: Chain, path: CommitRange) -> Chain:
-        """Judge what is on the path, which begins at the chain's head, and adopt all of it.
+    def advance(
+        self, chain: Chain, path: CommitRange, start: str | None, places: list[tuple[int, str]]
+    ) -> Chain | None:
+        """Judge what is on the path, which begins at the chain's head, and adopt all of it over
+        the verified head `start`; None if the clone has another one by now. `places` are those
+        that the remote has told.
 
         Raises `Integrity`; `Failed`: unfinished.
         """
@@ -244,14 +260,14 @@ class Replica:
         first = trusted.first if trusted else 0
         passed: list[tuple[int, str]] = []
         authentic: list[str] = []
-        told = {seq for seq, _ in self.local.told.all()}
+        told = {seq for seq, _ in places}
         ids: dict[int, str] = {}
         try:
             for done, judged in enumerate(self.judge(chain, path), 1):
                 if judged.broken:
                     raise judged.broken.theirs(judged.seq, judged.oid)
                 if checks_clock:
-                    self._need_no_future(chain)
+                    _need_no_future(self, chain)
                 passed.append((judged.seq, judged.oid))
                 if judged.seq in told:
                     ids[judged.seq] = judged.oid
@@ -262,23 +278,20 @@ class Replica:
                 self.progress("verifying", done, len(path))
                 over = self.git.deadline.over()
                 if over or done % STEP == 0:
-                    self._save_checkpoint(chain, passed, first)
+                    self._save_checkpoint(chain, passed, first, start)
                     passed.clear()
                 if over:
                     seconds = f"{self.git.deadline.seconds:g}"
                     raise error("unfinished", done=done, of=len(path), seconds=seconds)
+            if chain.head is None:
+                raise _not_a_ledger(self)
+            _need_told(self, chain.head.seq, ids, places)
         except BaseException:
             self._chain = None  # it may have moved; the clone has not
             raise
-        if chain.head is None:
-            raise self._not_a_ledger()
-        try:
-            _need_told(self, chain.head.seq, ids)
-        except Integrity:
-            self._chain = None  # as above
-            raise
-        self.adopt(chain, passed)
-        self.local.told.clear()
+        if not self.adopt(chain, passed, start):
+            return None
+        self._forget_told(places)
         self._remembered().update(authentic)
         return chain
 
@@ -301,46 +314,49 @@ class Replica:
         if all(object_id(kind, content, self.local.repository.algo) != oid for kind in kinds):
             raise error("bad-copy", why=f"object {oid[:12]} is not what its id says")
 
-    def _need_no_future(self, chain: Chain) -> None:
+    def _save_checkpoint(
+        self, chain: Chain, passed: list[tuple[int, str]], first: int, start: str | None
+    ) -> None:
+        """Unless the clone has moved on from `start`: the index's file counts from its `first`."""
         head = chain.head
-        ahead = timestamps.parse(head.record["at"]) - self.clock() if head else 0
-        if head and ahead > chain.state.skew:
-            facts = {"seq": head.seq, "at": head.record["at"], "commit": head.oid}
-            raise error("from-future", ahead=timestamps.span(ahead), **facts)
+        if head is None:
+            return
+        with self.local.lock(self.git.deadline):
+            trusted = self.local.trusted
+            if (trusted.commit if trusted else None) == start:
+                checkpoint = Checkpoint(head.record["ledger"], head.oid, head.seq, head.digest)
+                self.local.save_checkpoint(checkpoint, passed, first)
 
-    def _save_checkpoint(self, chain: Chain, passed: list[tuple[int, str]], first: int) -> None:
-        head = chain.head
-        if head is not None:
-            checkpoint = Checkpoint(head.record["ledger"], head.oid, head.seq, head.digest)
-            self.local.save_checkpoint(checkpoint, passed, first)
+    def adopt(
+        self,
+        chain: Chain,
+        passed: list[tuple[int, str]],
+        start: str | None,
+        deadline: Deadline | None = None,
+    ) -> bool:
+        """The clone moves from the verified head `start` (None: it has none) to the chain's, which
+        was verified (or is our own, landed); False if the clone has another head by now.
 
-    def _not_a_ledger(self, others: str = "") -> CoordledgerError:
-        return error("not-a-ledger", remote=self.remote.shown, name=self._name, others=others)
-
-    def _not_continued(self, head: str, trusted: TrustedHead | None) -> CoordledgerError:
-        """Another ledger altogether, an older copy of ours, or another history of it."""
-        if trusted is None:
-            return self._not_a_ledger()
-        try:
-            commit = parse_commit(head, self.local.repository.read(head))
-        except (KeyError, RuleBroken):
-            commit = None
-        remote = self.remote.shown
-        if commit and commit.record["ledger"] != trusted.ledger:
-            theirs = commit.record["ledger"]
-            return error("other-ledger", ours=trusted.ledger, theirs=theirs, remote=remote)
-        if commit and _is_older(self, commit, trusted):
-            return error("remote-behind", remote=remote, seq=commit.seq, head=_shown(trusted))
-        return error("rewritten", head=_shown(trusted), command=_reset_command(self))
-
-    def adopt(self, chain: Chain, passed: list[tuple[int, str]]) -> None:
-        """The clone moves to the chain's head, which was verified (or is our own, landed)."""
+        This is why no older view ever takes the place of a newer one. `chain` has grown from
+        `start`, so its head is `start` or descends from it. That the clone still stands at `start`
+        is looked up on the disk in the same hold of the lock in which it is moved, and nothing else
+        moves it. So each move goes from one verified head to a descendant of that very head; a
+        process that was overtaken, however long it was stopped, finds another head there, and
+        moves nothing. One that is killed in here has moved all or nothing: the head's file is
+        replaced last, and what was written before it is believed by nobody.
+        """
         head = chain.head
         if head is None:
             raise error("not-joined")
-        before = self.local.trusted or TrustedHead(head.record["ledger"], "", -1, "")
-        self.local.adopt(before.moved_to(head), passed)
+        with self.local.lock(deadline or self.git.deadline):
+            trusted = self.local.trusted
+            if (trusted.commit if trusted else None) != start:
+                self._chain = None
+                return False
+            before = trusted or TrustedHead(head.record["ledger"], "", -1, "")
+            self.local.adopt(before.moved_to(head), passed)
         self._chain, self.in_memory_only = chain, False
+        return True
 
     def adopt_in_memory(self, chain: Chain, before: TrustedHead) -> None:
         """As `adopt`, for this process alone: the clone's disk takes nothing, and is not asked.
@@ -355,7 +371,8 @@ class Replica:
     def note_sequenced(self, *, says: bool) -> None:
         """Remember whether the server puts records into their places."""
         if self.trusted.sequenced != says:
-            self.local.save(self.trusted._replace(sequenced=says))
+            with self.local.lock(self.git.deadline):
+                self.local.save(self.trusted._replace(sequenced=says))
 
     def note_enforcement(self, enforcement: str) -> None:
         """Remember what a try of the server has shown: server, none or unknown."""
@@ -368,41 +385,34 @@ class Replica:
 
     def join(self, depth: int | None, pin: str | None) -> Chain:
         """First contact, or a later visit with a pin. Raises `Integrity`: pin-mismatch."""
-        with self.local.lock(self.git.deadline):
-            first = self.local.trusted is None
-            chain = self._join_shallow(depth) if depth and first else self.refresh()
-            try:
-                if pin:
-                    check_pin(self, pin)
-            except CoordledgerError:
-                if first:  # what a pin refuses is not remembered
+        first = self.local.trusted is None
+        chain = self._join_shallow(depth) if depth and first else self.refresh()
+        try:
+            if pin:
+                check_pin(self, pin)
+        except CoordledgerError:
+            if first:  # what a pin refuses is not remembered
+                with self.local.lock(self.git.deadline):
                     self.local.reset()
-                    self._chain = None
-                raise
-            return chain
+                self._chain = None
+            raise
+        return chain
 
     def _join_shallow(self, depth: int) -> Chain:
-        repository = self.local.repository
         self.local.forget_checkpoint()
+        with self.local.incoming_ref() as ref:
+            oid = self.fetch(ref, depth)
         try:
-            oid = self.fetch(depth)
-            head = parse_commit(oid, repository.read(oid))
-            chain = Chain(
-                repository.read, self._keyring_for(head.record["ledger"]), head, repository.algo
-            )
-            if chain.state.ledger.get("ledger") != head.record["ledger"]:
-                raise RuleBroken("bad-commit", why="its state is another ledger's")
-            if wrong := policy_problem(chain.state.ledger.get("policy"), whole=True):
-                raise RuleBroken("bad-record", field="policy", why=wrong)
-            base = head.record["base"] or {"seq": -1}
-            if not 0 <= head.seq - 1 - base["seq"] <= MAX_BASE_DISTANCE:
-                raise RuleBroken("bad-base", why="it does not fit the record's seq")
+            head, chain = _chain_at_edge(self.local.repository, oid, self._keyring_for)
         except (RuleBroken, LookupError, ValueError, AttributeError, RecursionError) as fault:
-            raise self._not_a_ledger() from fault
-        finally:
-            repository.set_ref(self.local.incoming, None)
+            raise _not_a_ledger(self) from fault
         first = TrustedHead(head.record["ledger"], oid, head.seq, head.digest, first=head.seq)
-        self.local.adopt(first, [(head.seq, oid)])
+        with self.local.lock(self.git.deadline):
+            joined = self.local.trusted is None
+            if joined:
+                self.local.adopt(first, [(head.seq, oid)])
+        if not joined:  # by another process, meanwhile
+            return self.refresh()
         self._chain = chain
         return chain
 
@@ -457,6 +467,88 @@ class Replica:
         return self._authentic
 
 
+def _was_overtaken(replica: Replica, head: str, known: Known, trusted: TrustedHead) -> bool:
+    """Whether another process has brought the clone beyond `head` since the remote was asked.
+
+    A head below what was `known` then is an older one: the remote has gone back.
+    """
+    if known.head and trusted.commit == known.head.commit:
+        return False
+    with contextlib.suppress(KeyError, RuleBroken):
+        commit = parse_commit(head, replica.local.repository.read(head))
+        adopted = replica.commit_at(commit.seq)
+        least = known.head.seq if known.head else 0
+        return bool(adopted and adopted.oid == head and commit.seq >= least)
+    return False
+
+
+def _chain_at_edge(
+    repository: Repository, oid: str, keyring_for: Callable[[str | None], Keyring]
+) -> tuple[Commit, Chain]:
+    """The head of a shallow copy and the chain there, which is what the head says of itself.
+
+    Raises `RuleBroken` and others: it is no ledger's.
+    """
+    head = parse_commit(oid, repository.read(oid))
+    chain = Chain(repository.read, keyring_for(head.record["ledger"]), head, repository.algo)
+    if chain.state.ledger.get("ledger") != head.record["ledger"]:
+        raise RuleBroken("bad-commit", why="its state is another ledger's")
+    if wrong := policy_problem(chain.state.ledger.get("policy"), whole=True):
+        raise RuleBroken("bad-record", field="policy", why=wrong)
+    base = head.record["base"] or {"seq": -1}
+    if not 0 <= head.seq - 1 - base["seq"] <= MAX_BASE_DISTANCE:
+        raise RuleBroken("bad-base", why="it does not fit the record's seq")
+    return head, chain
+
+
+def _absent(replica: Replica) -> CoordledgerError:
+    """The remote has no such ref. One that lists nothing at all may be no git server."""
+    replica.remote.need_listing()
+    trusted = replica.local.trusted
+    if trusted is None:
+        names = replica.remote.names(LEDGERS)
+        return _not_a_ledger(replica, f"; it has {', '.join(names)}" if names else "")
+    remotes = " ".join(replica.remote.address.others)
+    others = f"; the other remotes here: {remotes}" if remotes else ""
+    facts = {"remote": replica.remote.shown, "name": _name(replica), "head": _shown(trusted)}
+    return error("ledger-gone", others=others, **facts)
+
+
+def _not_a_ledger(replica: Replica, others: str = "") -> CoordledgerError:
+    return error("not-a-ledger", remote=replica.remote.shown, name=_name(replica), others=others)
+
+
+def _name(replica: Replica) -> str:
+    """What the ledger is called on the remote, for people."""
+    local = replica.local
+    return local.name if local.remote_ref == local.ref else local.remote_ref
+
+
+def _not_continued(replica: Replica, head: str, trusted: TrustedHead | None) -> CoordledgerError:
+    """Another ledger altogether, an older copy of ours, or another history of it."""
+    if trusted is None:
+        return _not_a_ledger(replica)
+    try:
+        commit = parse_commit(head, replica.local.repository.read(head))
+    except (KeyError, RuleBroken):
+        commit = None
+    remote = replica.remote.shown
+    if commit and commit.record["ledger"] != trusted.ledger:
+        theirs = commit.record["ledger"]
+        return error("other-ledger", ours=trusted.ledger, theirs=theirs, remote=remote)
+    if commit and _is_older(replica, commit, trusted):
+        return error("remote-behind", remote=remote, seq=commit.seq, head=_shown(trusted))
+    return error("rewritten", head=_shown(trusted), command=_reset_command(replica))
+
+
+def _need_no_future(replica: Replica, chain: Chain) -> None:
+    head = chain.head
+    ahead = timestamps.parse(head.record["at"]) - replica.clock() if head else 0
+    if head and ahead > chain.state.skew:
+        facts = {"seq": head.seq, "at": head.record["at"], "commit": head.oid}
+        raise error("from-future", ahead=timestamps.span(ahead), **facts)
+
+
 def _shown(trusted: TrustedHead) -> str:
     return f"{trusted.seq}:{trusted.digest[:16]}"
 
@@ -469,12 +561,14 @@ def _is_older(replica: Replica, commit: Commit, trusted: TrustedHead) -> bool:
     return known is not None and known.oid == commit.oid
 
 
-def _need_told(replica: Replica, head: int, ids: dict[int, str]) -> None:
-    """What the remote has told as landed has to be in the chain that ends at record `head`;
+def _need_told(
+    replica: Replica, head: int, ids: dict[int, str], places: list[tuple[int, str]]
+) -> None:
+    """The `places` that the remote has told have to be in the chain that ends at record `head`;
     `ids` has those of them that are not adopted yet. Raises `Integrity`: told-lost.
     """
     local = replica.local
-    for seq, oid in local.told.all():
+    for seq, oid in places:
         known = replica.commit_at(seq) if seq not in ids else None
         at_checkpoint = next(local.indexed_ids(seq, seq), None) if seq <= head else None
         if oid != ids.get(seq, known.oid if known else at_checkpoint):

@@ -4,7 +4,8 @@ Rules of this file:
 - A place is on the disk before the write that it ends is called a success. A remote that has
   lost it has gone back, whatever else it has now.
 - Places are appended, one line each. A line that a crash has cut off was told to nobody.
-- They are forgotten together, once the verified chain has all of them.
+- They are forgotten together, once the verified chain has all of them. It has to have those that
+  were told before the remote was asked: a place that another process hears of later lies beyond.
 
 It decides nothing: `replica` compares them with the chain.
 """
@@ -48,5 +49,7 @@ class ToldPlaces:
         pairs = (line.partition(" ") for line in lines)
         return [(int(seq), oid) for seq, _, oid in pairs if seq.isdecimal() and is_digest(oid)]
 
-    def clear(self) -> None:
-        self._path.unlink(missing_ok=True)
+    def forget(self, places: list[tuple[int, str]]) -> None:
+        """The verified chain has `places`. If others have been added since, all of them stay."""
+        if set(self.all()) <= set(places):
+            self._path.unlink(missing_ok=True)

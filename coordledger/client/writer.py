@@ -10,6 +10,8 @@ Rules of this file:
 - An open intent is sent again as long as it is wanted. Once it is not (it was lost, or its
   process has ended), the same loop lands its void: a record with the same op and base that
   changes nothing. An intent whose void has landed cannot land any more.
+- Writers of one clone do not wait for each other: each settles what is its own, and the
+  remote decides between them. What a living process is at is its own affair (`journal`).
 - "No" is decided only on the remote's newest state; "yes" by the compare-and-swap.
 
 One loop, `Writer._land`: an attempt is a value, and the row of its outcome in `Writer._AFTERWARDS`
@@ -251,25 +253,26 @@ class Writer:
         out. Raises what has nothing to do with a single one, before anything was sent.
         """
         try:
-            with self._replica.local.lock(self._replica.git.deadline):
-                chain = self._replica.position()
-                self._settle_own()
-                writes = [
-                    PendingWrite(self._new_intent(chain, what), build, choose_again)
-                    for what, build in wanted
-                ]
-                self._land(writes, self._publisher, look=ASK if look else NOT)
-                self._answer(writes)
+            chain = self._replica.position()
+            self._settle_own()
+            writes = [
+                PendingWrite(self._new_intent(chain, what), build, choose_again)
+                for what, build in wanted
+            ]
+            self._land(writes, self._publisher, look=ASK if look else NOT)
+            self._answer(writes)
         except OSError as fault:  # before the first attempt: `_land` lets none out
             raise disk_error(fault) from None
+        finally:
+            self._replica.local.journal.release()
         return [write.outcome for write in writes if write.outcome is not None]
 
     def recall(self, stands: Stands) -> Published | None:
         """The record that an earlier process of this session has landed, and of which it told
         nobody, if it is the one that is asked for. Raises as `write` does, and OSError.
         """
-        local = self._replica.local
-        with local.lock(self._replica.git.deadline):
+        journal = self._replica.local.journal
+        try:
             if not self._own():
                 return None
             self._replica.position()
@@ -281,15 +284,16 @@ class Writer:
                     continue
                 record = commit.record | {"seq": commit.seq}
                 if stands(intent.what, record, chain.state, self._replica.clock()):
-                    local.journal.answer(intent)
+                    journal.answer(intent)
                     return Published(commit, chain.state, commit.seq, commit.oid, resumed=True)
             return None
+        finally:
+            journal.release()
 
     def _own(self) -> list[Intent]:
         """What this very session has left in the journal."""
-        left = self._replica.local.journal.left_behind()
         me = (self._identity.agent, self._identity.session)
-        return [intent for intent in left if (intent.agent, intent.session) == me]
+        return [intent for intent in _take(self._replica) if (intent.agent, intent.session) == me]
 
     def _new_intent(self, chain: Chain, what: str) -> Intent:
         me = self._identity
@@ -320,12 +324,14 @@ class Writer:
         Raises `Integrity`.
         """
         journal = self._replica.local.journal
-        with self._replica.local.lock(self._replica.git.deadline):
-            writes = [PendingWrite.recover(intent) for intent in journal.left_behind()]
+        try:
+            writes = [PendingWrite.recover(intent) for intent in _take(self._replica)]
             self._settle([write for write in writes if write.intent.outcome == OPEN])
             intents = [write.intent for write in writes]
             journal.answer(*(intent for intent in intents if intent.outcome != OPEN))
             return intents
+        finally:
+            journal.release()
 
     def _settle_own(self) -> None:
         """Before a new write: what this agent left open is settled, and kept for `resolve`.
@@ -335,7 +341,7 @@ class Writer:
         local = self._replica.local
         left = [
             PendingWrite.recover(intent)
-            for intent in local.journal.left_behind()
+            for intent in _take(self._replica)
             if intent.outcome == OPEN and intent.agent == self._identity.agent
         ]
         self._settle(left)
@@ -383,9 +389,10 @@ class Writer:
         if look != NOT:
             self._find_landed(left, replica.refresh(moved=look == FETCH))
             left = [write for write in left if write.outcome is None]
-        head = replica.trusted.commit
-        tip = replica.position().copy()
-        run = self._propose_all(left, tip, newest=look != NOT)
+        chain = replica.position()
+        base, tip = _base(chain), chain.copy()
+        head = tip.head.oid if tip.head else ""
+        run = self._propose_all(left, tip, base, newest=look != NOT)
         if not run:
             return None
         proposals = [write.proposal for write in run if write.proposal]
@@ -413,9 +420,10 @@ class Writer:
         self._forget(left)
 
     def _propose_all(
-        self, left: list[PendingWrite], tip: Chain, *, newest: bool
+        self, left: list[PendingWrite], tip: Chain, base: dict[str, Any], *, newest: bool
     ) -> list[PendingWrite]:
-        """Sign and propose what fits, one after the other; `tip` stands on the last.
+        """Sign and propose what fits, one after the other, the first on the record `base`; `tip`
+        stands on the last.
 
         The others are given up if this is the `newest` state. Nothing is proposed if a "no" is
         to be decided on a newer one, or if a void has taken the place of one that was given up.
@@ -423,7 +431,7 @@ class Writer:
         run, size = [], 0
         for write in left:
             try:
-                proposal = self._propose_again(write, tip) or self._propose(write, tip)
+                proposal = self._propose_again(write, tip) or self._propose(write, tip, base)
             except (RuleBroken, CoordledgerError) as fault:
                 if not newest and not isinstance(fault, Integrity):
                     return []
@@ -441,10 +449,10 @@ class Writer:
                 break
         return run
 
-    def _propose(self, write: PendingWrite, tip: Chain) -> Proposal:
-        """Signed afresh; on the newest base, if no earlier one may have been sent."""
+    def _propose(self, write: PendingWrite, tip: Chain, base: dict[str, Any]) -> Proposal:
+        """Signed afresh; on the newest `base`, if no earlier one may have been sent."""
         if not write.unanswered:
-            write.intent = write.intent._replace(base=_base(self._replica.position()))
+            write.intent = write.intent._replace(base=base)
         return tip.propose(self._signer.sign(tip, write.intent, write.build))
 
     def _propose_again(self, write: PendingWrite, tip: Chain) -> Proposal | None:
@@ -595,6 +603,15 @@ class Writer:
         if landed:
             with contextlib.suppress(CoordledgerError, OSError):  # as above
                 self._replica.local.journal.answer(*landed)
+
+
+def _take(replica: Replica) -> list[Intent]:
+    """What other processes, or operations of this one, have left in the journal."""
+    local = replica.local
+    if not local.journal.intents():
+        return []
+    with local.lock(replica.git.deadline):
+        return local.journal.take()
 
 
 def _base(chain: Chain) -> dict[str, Any]:

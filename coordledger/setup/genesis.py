@@ -188,7 +188,8 @@ def create_on_remote(
     if push.outcome != WON:
         raise push_error(push, remote.shown)
     trusted = TrustedHead(ledger_id, head.oid, head.seq, head.digest, enforcement="none")
-    local.adopt(trusted, [(0, head.oid)])
+    with local.lock(connection.git.deadline):
+        local.adopt(trusted, [(0, head.oid)])
 
 
 # -- the command

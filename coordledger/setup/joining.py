@@ -162,15 +162,12 @@ def peek(ledger: Ledger) -> tuple[Head | None, Head]:
         known = local.trusted
     except Integrity:  # a damaged copy: what `reset` gets rid of
         known = None
-    if not remote.fetch(local.remote_ref, local.incoming, None):
-        raise error("not-a-ledger", remote=remote.shown, name=local.name, others="")
-    oid = local.repository.ref(local.incoming)
+    with local.incoming_ref() as ref:
+        oid = local.repository.ref(ref) if remote.fetch(local.remote_ref, ref, None) else None
     try:
         head = parse_commit(str(oid), local.repository.read(str(oid)))
     except (KeyError, RuleBroken):
         raise error("not-a-ledger", remote=remote.shown, name=local.name, others="") from None
-    finally:
-        local.repository.set_ref(local.incoming, None)
     old = Head(known.ledger, known.seq, known.digest, known.commit) if known else None
     return old, Head(head.record["ledger"], head.seq, head.digest, head.oid)
 

@@ -110,8 +110,9 @@ def test_an_answer_is_kept_until_it_is_reported(journal: Journal, folder: Path) 
     journal.waits_for_report = True
     journal.record(A, B)
     journal.record(C)
-    assert Journal(folder).left_behind() == [A, B, C]  # nobody has got an answer
+    assert Journal(folder).left_behind() == []  # their process lives, and is at them
     journal.answer(A, B)
+    journal.release()
     assert journal.is_unreported
     assert Journal(folder).left_behind() == [C]  # their process lives, and is about to report
     journal.reported()
@@ -126,6 +127,7 @@ def test_what_went_with_an_answer_and_is_open_stays_for_others(
     journal.waits_for_report = True
     journal.record(A, B)
     journal.answer(answered)
+    journal.release()
     assert Journal(folder).left_behind() == [left]
     journal.reported()
     assert Journal(folder).intents() == [left]

@@ -16,6 +16,7 @@ from support.attacker import fsck, opened, second_opinion
 from support.fleet import LEDGER_REF
 from support.push_gate import PushGate, ended, eventually, kill, start
 
+from coordledger.deadline import Deadline
 from coordledger.errors import Failed, OutcomeUnknown
 
 if TYPE_CHECKING:
@@ -299,17 +300,36 @@ def test_a_stale_lock_is_reported_as_what_it_is(t: str, fleet: Fleet, attacker: 
     assert alice.claim(t).outcome == "won"
 
 
-def test_a_busy_clone_is_not_waited_for_beyond_the_timeout(t: str, fleet: Fleet) -> None:
+def test_a_stopped_process_that_has_the_clone_s_lock_is_named_to_who_waits_in_vain(
+    t: str, fleet: Fleet
+) -> None:
     alice = fleet.ledger("alice")
-    hasty = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(milliseconds=150))
+    fleet.ledger("bob").send(t, channel="general")  # so that there is something to adopt
+    hasty = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(seconds=1))
     began = time.monotonic()
     with (
         alice.connection.local.lock(alice.connection.git.deadline),
         pytest.raises(Failed) as failed,
     ):
-        hasty.claim(t)
+        hasty.tasks()
     assert failed.value.code == "local-lock"
-    assert time.monotonic() - began < 2
+    assert f"is held by process {os.getpid()} on " in failed.value.message
+    assert str(fleet.clone("alice")) in failed.value.message
+    assert time.monotonic() - began < 5
+
+
+def test_a_write_that_has_landed_is_won_and_remembered_whoever_has_the_clone_s_lock(
+    t: str, fleet: Fleet
+) -> None:
+    alice = fleet.ledger("alice")
+    other = opened(fleet, fleet.clone("alice"), "alice", timeout=timedelta(seconds=10))
+    other.head()
+    with alice.connection.local.lock(Deadline(10)):
+        claim = other.claim(t)
+    assert claim.won
+    assert alice.connection.local.told.all() == [(claim.claim.seq, claim.claim.commit)]
+    assert alice.show(t).agent == "alice"
+    assert alice.connection.local.told.all() == []
 
 
 def test_a_server_that_hangs_is_left_on_time(

@@ -1,0 +1,203 @@
+"""Processes of one clone, in one worktree or several: none waits for another's network."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from support.attacker import opened
+from support.fleet import LEDGER_REF
+from support.push_gate import PushGate, ended, kill, start
+
+from coordledger.errors import Integrity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.fleet import Fleet
+
+    from coordledger.client.ledger import Ledger
+
+
+@pytest.fixture
+def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
+    fleet = make_fleet()
+    fleet.enroll("bob")
+    fleet.ledger("alice").submit("t")
+    return fleet
+
+
+@pytest.fixture
+def gate(fleet: Fleet) -> Iterator[PushGate]:
+    gate = PushGate(fleet)
+    yield gate
+    gate.clear()
+
+
+@pytest.fixture
+def sibling(fleet: Fleet) -> Path:
+    """A second worktree of alice's clone."""
+    path = fleet.root / "sibling"
+    who = ("-c", "user.name=x", "-c", "user.email=x@x")
+    clone = fleet.clone("alice")
+    fleet.git(*who, "commit", "--quiet", "--allow-empty", "-m", "x", cwd=clone)
+    fleet.git("worktree", "add", "--quiet", path, cwd=clone)
+    return path
+
+
+def test_a_hanging_push_stops_neither_the_reads_nor_the_writes_of_others(
+    fleet: Fleet, gate: PushGate, sibling: Path
+) -> None:
+    gate.set("hold")
+    hanging = start(fleet, "alice", "t")
+    gate.wait_for("holding")
+    limit = timedelta(seconds=8)
+    for path in (sibling, fleet.clone("alice")):  # another worktree, and the very same one
+        began = time.monotonic()
+        with opened(fleet, path, "alice", session=f"of-{path.name}", timeout=limit) as ledger:
+            assert ledger.show("t").status == "open"
+            assert ledger.audit().problems == ()
+            assert time.monotonic() - began < 4
+            assert ledger.connection.open_writes() == []  # its process lives, and is at it
+            assert ledger.resolve() == []
+            assert ledger.claim(f"for-{path.name}").won
+    gate.open()
+    assert ended(hanging)["outcome"] == "won"
+    with opened(fleet, sibling, "alice") as ledger:
+        assert {task.status for task in ledger.tasks()} == {"claimed"}
+        assert ledger.audit(full=True).problems == ()
+        assert ledger.connection.local.journal.intents() == []
+
+
+def test_what_a_killed_process_has_left_is_settled_by_a_sibling(
+    fleet: Fleet, gate: PushGate, sibling: Path
+) -> None:
+    gate.set("hold")
+    dying = start(fleet, "alice", "t")
+    gate.wait_for("holding")
+    with opened(fleet, sibling, "alice") as ledger:
+        assert ledger.resolve() == []
+        kill(dying)
+        gate.open()
+        [settled] = ledger.resolve()
+    assert settled.what == "claim t"
+    assert settled.outcome in ("landed", "voided")
+
+
+def after_the_fetch(ledger: Ledger, act: Callable[[], object]) -> None:
+    """Once, `act` happens after the ledger's process has fetched and before it judges."""
+    replica = ledger.connection.replica
+    fetch = replica.fetch
+
+    def fetch_and_wait(*args: object) -> str:
+        head = fetch(*args)  # type: ignore[arg-type]
+        replica.fetch = fetch  # type: ignore[method-assign]
+        act()
+        return head
+
+    replica.fetch = fetch_and_wait  # type: ignore[method-assign]
+
+
+def test_an_overtaken_reader_goes_on_from_the_newer_head(fleet: Fleet) -> None:
+    slow = opened(fleet, fleet.clone("alice"), "alice")
+    swift = opened(fleet, fleet.clone("alice"), "alice", session="swift")
+    bob = fleet.ledger("bob")
+    bob.send("one", channel="general")
+
+    def overtake() -> None:
+        bob.send("two", channel="general")
+        swift.head()
+
+    after_the_fetch(slow, overtake)
+    bodies = [message.body for message in slow.messages("general")]
+    assert bodies == ["one", "two"]
+    trusted = swift.connection.replica.trusted
+    assert slow.head(refresh=False).seq == trusted.seq
+    assert trusted.commit == fleet.head()
+
+
+def test_an_overtaken_reader_judges_what_is_left_beyond_the_other_ones_head(fleet: Fleet) -> None:
+    slow = opened(fleet, fleet.clone("alice"), "alice")
+    swift = opened(fleet, fleet.clone("alice"), "alice", session="swift")
+    bob = fleet.ledger("bob")
+    bob.send("one", channel="general")
+    between = fleet.head()
+    bob.send("two", channel="general")
+    newest = fleet.head()
+
+    def overtake() -> None:  # the other process had fetched earlier, and adopts now
+        fleet.git("update-ref", LEDGER_REF, between)
+        swift.head()
+        fleet.git("update-ref", LEDGER_REF, newest)
+
+    after_the_fetch(slow, overtake)
+    assert slow.head().commit == newest
+    assert swift.connection.replica.trusted.commit == newest
+
+
+def test_a_remote_that_went_back_is_noticed_whoever_asks(fleet: Fleet) -> None:
+    alice = opened(fleet, fleet.clone("alice"), "alice")
+    other = opened(fleet, fleet.clone("alice"), "alice", session="other")
+    bob = fleet.ledger("bob")
+    before = fleet.head()
+    bob.send("one", channel="general")
+    known = other.head()
+    fleet.git("update-ref", LEDGER_REF, before)
+    with pytest.raises(Integrity) as caught:
+        alice.head()
+    assert caught.value.code == "remote-behind"
+    assert other.head(refresh=False) == known
+
+
+def test_a_fork_that_another_process_has_adopted_is_not_overwritten(fleet: Fleet) -> None:
+    """A server that shows two processes two histories."""
+    slow = opened(fleet, fleet.clone("alice"), "alice")
+    swift = opened(fleet, fleet.clone("alice"), "alice", session="swift")
+    bob, before = fleet.ledger("bob"), fleet.head()
+    bob.send("one", channel="general")
+    one = fleet.head()
+    fleet.git("update-ref", LEDGER_REF, before)
+    fleet.ledger("alice").submit("of-the-other-history")
+    other = fleet.head()
+    fleet.git("update-ref", LEDGER_REF, one)
+    with opened(fleet, fleet.clone("bob"), "bob") as third:  # a clone that knows neither beyond one
+        assert third.head().commit == one
+    reset(slow)
+    slow.head()
+
+    def overtake() -> None:
+        fleet.git("update-ref", LEDGER_REF, other)
+        reset(swift)
+        swift.head()
+
+    fleet.git("update-ref", LEDGER_REF, one)
+    reset(slow)
+    after_the_fetch(slow, overtake)
+    with pytest.raises(Integrity) as caught:
+        slow.head()
+    assert caught.value.code == "rewritten"
+    assert swift.connection.replica.trusted.commit == other
+
+
+def reset(ledger: Ledger) -> None:
+    ledger.connection.begin()
+    ledger.connection.reset()
+
+
+def test_a_place_that_another_process_is_told_of_meanwhile_is_no_rollback(fleet: Fleet) -> None:
+    slow = opened(fleet, fleet.clone("alice"), "alice")
+    told = slow.connection.local.told
+    fleet.ledger("bob").send("one", channel="general")
+
+    def hear() -> None:
+        fleet.ledger("bob").send("two", channel="general")
+        told.add(fleet.ledger("bob").head().seq, fleet.head())
+
+    after_the_fetch(slow, hear)
+    slow.head()
+    assert len(told.all()) == 1  # it is for the next look
+    slow.head()
+    assert told.all() == []
