@@ -49,9 +49,13 @@ def replace_locked(path: str, content: bytes, beside: str, *, mode: int) -> int:
     """As `replace`, durable; and the file is locked from before it is at `path`, until the
     descriptor that this returns is closed. Raises OSError.
     """
-    fd = _create(beside, mode, exclusive=False)
+    while True:
+        fd = _create(beside, mode, exclusive=False)
+        lock(fd)
+        if is_at(fd, beside):
+            break
+        posix.close(fd)  # it was taken for one that a killed process had left, and removed
     try:
-        lock(fd)  # nobody else has it
         write_all(fd, content)
         posix.fsync(fd)
         posix.rename(beside, path)

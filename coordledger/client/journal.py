@@ -73,6 +73,7 @@ class Journal:
             above = self._folder.parent  # its mode is decided by who made it
             mode = above.stat().st_mode & 0o7777 if above.is_dir() else 0o700
             files.make_folders(str(self._folder), mode)
+        self._remove_strays()
         ours = {intent.op for intent in intents}
         before = _read(path) if path.exists() else []  # what once went with the first
         self._write(path, [*intents, *(intent for intent in before if intent.op not in ours)])
@@ -165,6 +166,14 @@ class Journal:
                 path.unlink(missing_ok=True)
             elif len(left) < len(intents):
                 self._write(path, left)
+
+    def _remove_strays(self) -> None:
+        """What processes have left that were killed while they wrote."""
+        for path in self._folder.glob("*.new"):
+            fd = _lock_if_free(path)
+            if fd is not None:
+                files.remove(str(path))
+                os.close(fd)
 
     def _write(self, path: Path, intents: list[Intent]) -> None:
         content = canonical.encode([intent._asdict() for intent in intents])

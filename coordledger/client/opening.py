@@ -220,7 +220,8 @@ class Connection:
             what += [self.local.remote_ref, self.repository.algo]
             name = digest("sha256", "\n".join(what).encode()).hex()[:24]
             folder = settings.cache_dir / "queue" / name
-            self._line = Line(folder, self._shared_copy, self.clock, self._alone)
+            here = self.repository.root or self.repository.git_dir
+            self._line = Line(folder, self._shared_copy, self.clock, self._alone, here)
         return self._line
 
     def _shared_copy(self, path: Path, deadline: Deadline) -> Replica:

@@ -63,7 +63,7 @@ def test_an_agent_that_dies_at_any_step_of_a_claim_leaves_a_ledger_that_works(
     points = chosen(rehearsal["points"])
     assert len(points) > 20, points
     settled = {}
-    journalled = points.index("1 os.rename coordledger/main/intents/new")  # git has started
+    journalled = points.index("1 os.rename intents/OP.new")  # git has started
     forgotten = next(at for at, point in enumerate(points) if "os.remove intents/OP" in point)
     for number, point in enumerate(points):
         task, other = f"t{number}", f"next{number}"

@@ -76,7 +76,8 @@ def litter(clone: Path) -> list[str]:
     locks = [path for path in git.rglob("*.lock") if "objects" not in path.parts]
     ours = git / "coordledger" / "main"
     known = {"index", "lock", "intents", "trusted.json"}
-    odd = [path for path in ours.iterdir() if path.name not in known]
+    names = (path for path in ours.iterdir() if not path.name.startswith("fetch."))  # its locks
+    odd = [path for path in names if path.name not in known]
     odd += list((ours / "intents").glob("*"))
     return [str(path.relative_to(git)) for path in [*locks, *odd]]
 

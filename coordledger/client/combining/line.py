@@ -29,6 +29,7 @@ from binascii import b2a_base64  # base64 around it imports re
 from typing import TYPE_CHECKING
 
 from coordledger import files
+from coordledger.client import holder
 from coordledger.client.combining import slots
 from coordledger.client.publish import (
     Publication,
@@ -57,12 +58,18 @@ class Line:
     """The line before one ledger of one remote, as a publisher."""
 
     def __init__(
-        self, folder: Path, open_copy: OpenCopy, clock: Callable[[], int], alone: Publisher
+        self,
+        folder: Path,
+        open_copy: OpenCopy,
+        clock: Callable[[], int],
+        alone: Publisher,
+        here: Path,
     ) -> None:
         """`open_copy(path, deadline)` opens the shared copy, made if need be. `clock()`: ms.
-        `alone` publishes without the line, and what a leader has collected.
+        `alone` publishes without the line, and what a leader has collected. `here` is the work
+        tree, or another folder, that those who wait are told of.
         """
-        self.folder, self._alone = folder, alone
+        self.folder, self._alone, self._here = folder, alone, here
         self._open_copy, self._clock = open_copy, clock
         self._leader: Leader | None = None
         self._lock: int | None = None
@@ -143,9 +150,17 @@ class Line:
             os.close(self._lock)
             self._lock = None
         if self._lock is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._lock = os.open(self.folder / "lock", flags, 0o600)
-        return files.try_lock(self._lock)
+        if not files.try_lock(self._lock):
+            return False
+        holder.write(self._lock, self._here)
+        return True
+
+    @property
+    def _leads(self) -> str:
+        """The leader, for people."""
+        return holder.read(self._lock) if self._lock is not None else "none"
 
     def _is_stuck(self, deadline: Deadline) -> bool:
         """Whether the leader is stopped, or waits for a remote that does not answer."""
@@ -208,10 +223,10 @@ class Line:
         try:
             slot.with_suffix(".json").unlink()
         except OSError:
-            return Push(UNKNOWN, "the process that pushed it gave no answer")
+            return Push(UNKNOWN, f"no answer from the one that pushed it: {self._leads}")
         if deadline.over():
-            raise error("timeout", seconds=f"{deadline.seconds:g}")
-        return Push(UNSENT, "the process that pushes for this one gives no sign of life")
+            raise error("local-lock", where="the line to this ledger", holder=self._leads)
+        return Push(UNSENT, f"the process that pushes for this one is silent: {self._leads}")
 
 
 def _request(run: list[Proposal]) -> dict[str, list[str]]:
