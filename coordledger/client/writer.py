@@ -271,29 +271,24 @@ class Writer:
         """The record that an earlier process of this session has landed, and of which it told
         nobody, if it is the one that is asked for. Raises as `write` does, and OSError.
         """
-        journal = self._replica.local.journal
+        local = self._replica.local
         try:
-            if not self._own():
+            if not _own(self._replica, self._identity):
                 return None
             self._replica.position()
             self._settle_own()
             chain = self._replica.refresh()
-            for intent in reversed(self._own()):
+            for intent in reversed(_own(self._replica, self._identity)):
                 commit = chain.find(intent.agent, intent.op, intent.base["seq"])
-                if commit is None or intent.outcome != LANDED:
+                if not commit or intent.outcome != LANDED:
                     continue
                 record = commit.record | {"seq": commit.seq}
                 if stands(intent.what, record, chain.state, self._replica.clock()):
-                    journal.answer(intent)
+                    local.journal.answer(intent)
                     return Published(commit, chain.state, commit.seq, commit.oid, resumed=True)
             return None
         finally:
-            journal.release()
-
-    def _own(self) -> list[Intent]:
-        """What this very session has left in the journal."""
-        me = (self._identity.agent, self._identity.session)
-        return [intent for intent in _take(self._replica) if (intent.agent, intent.session) == me]
+            local.journal.release()
 
     def _new_intent(self, chain: Chain, what: str) -> Intent:
         me = self._identity
@@ -338,7 +333,6 @@ class Writer:
 
         Raises `OutcomeUnknown` if something stays open, `Integrity`.
         """
-        local = self._replica.local
         left = [
             PendingWrite.recover(intent)
             for intent in _take(self._replica)
@@ -350,7 +344,7 @@ class Writer:
                 continue  # after a reset to an older copy: nothing can land before its base
             if write.intent.outcome == OPEN and isinstance(write.outcome, CoordledgerError):
                 raise write.outcome
-            local.journal.record(write.intent)
+            self._replica.local.journal.record(write.intent)
 
     def _settle(self, left: list[PendingWrite]) -> None:
         """Raises `Integrity`. The journal is not touched.
@@ -612,6 +606,12 @@ def _take(replica: Replica) -> list[Intent]:
         return []
     with local.lock(replica.git.deadline):
         return local.journal.take()
+
+
+def _own(replica: Replica, identity: Identity) -> list[Intent]:
+    """What this very session has left in the journal."""
+    me = (identity.agent, identity.session)
+    return [intent for intent in _take(replica) if (intent.agent, intent.session) == me]
 
 
 def _base(chain: Chain) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from support.attacker import opened
 from support.fleet import LEDGER_REF
 from support.push_gate import PushGate, ended, kill, start
 
-from coordledger.errors import Integrity
+from coordledger.errors import Failed, Integrity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,6 +70,23 @@ def test_a_hanging_push_stops_neither_the_reads_nor_the_writes_of_others(
         assert {task.status for task in ledger.tasks()} == {"claimed"}
         assert ledger.audit(full=True).problems == ()
         assert ledger.connection.local.journal.intents() == []
+
+
+def test_whoever_waits_in_line_in_vain_hears_who_leads(fleet: Fleet, gate: PushGate) -> None:
+    gate.set("hold")
+    leading = start(fleet, "alice", "t")
+    gate.wait_for("holding")
+    with opened(fleet, fleet.clone("bob"), "bob", timeout=timedelta(seconds=3)) as bob:
+        line = bob.connection.line()
+        line._is_stuck = lambda deadline: False  # type: ignore[method-assign] # noqa: SLF001
+        with pytest.raises(Failed) as failed:
+            bob.submit("another")
+    assert failed.value.code == "local-lock"
+    said = failed.value.message
+    assert f"the line to this ledger is held by process {leading.pid} on " in said
+    assert str(fleet.clone("alice")) in said
+    gate.open()
+    ended(leading)
 
 
 def test_what_a_killed_process_has_left_is_settled_by_a_sibling(

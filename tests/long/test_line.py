@@ -405,7 +405,7 @@ def test_a_record_that_waited_in_vain_was_never_sent(
         with pytest.raises(Failed) as failed:
             bob.claim(t)
         assert time.monotonic() - began < 5
-    assert (failed.value.code, failed.value.exit_code) == ("timeout", 1)
+    assert (failed.value.code, failed.value.exit_code) == ("local-lock", 1)
     assert bob.connection.local.journal.intents() == []
     assert fleet.ledger("carol").claim(f"{t}-carol").won
     assert tasks_of(attacker)[t] == 0
