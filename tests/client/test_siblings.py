@@ -78,7 +78,7 @@ def test_whoever_waits_in_line_in_vain_hears_who_leads(fleet: Fleet, gate: PushG
     gate.wait_for("holding")
     with opened(fleet, fleet.clone("bob"), "bob", timeout=timedelta(seconds=3)) as bob:
         line = bob.connection.line()
-        line._is_stuck = lambda deadline: False  # type: ignore[method-assign] # noqa: SLF001
+        line._is_stuck = lambda deadline: False  # type: ignore[method-assign]
         with pytest.raises(Failed) as failed:
             bob.submit("another")
     assert failed.value.code == "local-lock"
