@@ -194,6 +194,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     ),
     "bad-ref": (FAILED, "{ref} is not a ledger's ref", ""),
     "bad-push": (FAILED, "cannot read what is pushed: {why}", ""),
+    "unneeded": (FAILED, "the push brings what its records do not need: {what}", ""),
     "hook-broken": (
         FAILED,
         "the hook cannot work: {why}",

@@ -60,6 +60,17 @@ class Reader:
         if running is not None:
             running.__exit__()
 
+    @property
+    def quarantine(self) -> str:
+        """The folder of what a push has brought and git has not let in; "" if there is none."""
+        return self._environ.get("GIT_QUARANTINE_PATH", "")
+
+    def before_push(self) -> Reader:
+        """The objects that were there before."""
+        given = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
+        environ = {name: value for name, value in self._environ.items() if name not in given}
+        return Reader(environ, quiet=self._quiet)
+
     def find(self, name: str, limit: int = MAX_OBJECT) -> StoredObject | None:
         """Id, kind and content of the object that `name` (an id or a ref) names, or None.
 

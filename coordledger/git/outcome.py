@@ -17,6 +17,7 @@ from coordledger.answers import SEQUENCED, Landed, Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from coordledger.answers import Answer
     from coordledger.git.process import Ran
     from coordledger.git.push_protocol import Report
 
@@ -139,13 +140,18 @@ def _without_report(ran: Ran, *, sent: bool) -> Push:
 
 def _won(printed: list[str]) -> Push:
     given = answers.read(printed)
-    landed = {one.pushed: (one.seq, one.oid) for one in given if isinstance(one, Landed)}
-    return Push(WON, landed=landed or None, sequenced=SEQUENCED in given)
+    return Push(WON, landed=_places(given), sequenced=SEQUENCED in given)
+
+
+def _places(given: list[Answer]) -> dict[str, tuple[int, str]] | None:
+    """Where the commits of a push have got to, if the server says that of any."""
+    return {one.pushed: (one.seq, one.oid) for one in given if isinstance(one, Landed)} or None
 
 
 def _refusal(reason: str, printed: list[str], errors: str) -> Push:
     """A complete "no": `reason` is git's, `printed` the lines of the remote's hooks."""
     given = answers.read(printed)
+    landed = _places(given)  # of what was pushed before: only a sequencer says that
     refused = next((one for one in given if isinstance(one, Refused)), None)
     code, commit = (refused.code, refused.commit) if refused else ("", "")
     sequenced = SEQUENCED in given
@@ -156,4 +162,4 @@ def _refusal(reason: str, printed: list[str], errors: str) -> Push:
     why = refused.message if refused else ""
     why = why or next((line for line in printed if line), "") or reason
     later = 0 if code == "busy" else None
-    return Push(REFUSED, why, code, blamed=commit, sequenced=sequenced, later=later)
+    return Push(REFUSED, why, code, False, commit, landed, sequenced, later)

@@ -216,6 +216,7 @@ def _not_configured(_: dict[str, str]) -> NoReturn:
 def _pre_receive(request: Request, repository: ServedRepository) -> str:
     variables = {
         "GIT_OBJECT_DIRECTORY": request.values["objects"],
+        "GIT_QUARANTINE_PATH": request.values["objects"],
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": request.values["alternates"],
     }
     environ = repository.environ | {name: value for name, value in variables.items() if value}
@@ -230,7 +231,7 @@ def _pre_receive(request: Request, repository: ServedRepository) -> str:
     refused = pre_receive.refusal(given)
     if refused and refused.code in _DOUBTS:
         return UNSURE
-    return "\n".join(["refused" if refused else "pass", *map(str, given)])
+    return "\n".join(["refused" if pre_receive.stops(given) else "pass", *map(str, given)])
 
 
 def _proc_receive(request: Request, repository: ServedRepository) -> str:

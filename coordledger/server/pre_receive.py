@@ -3,8 +3,8 @@
 Rules of this file:
 - It decides about refs/coordledger/*, refs/coordledger-try/* and refs/for/coordledger/*, and
   about no other ref, but for those whose names end in one of these and so make it ambiguous.
-- The hook that runs next, `proc_receive`, judges what is pushed to refs/for/coordledger/*; here
-  such a push passes where that hook is in force, and nowhere else.
+- What is pushed to refs/for/coordledger/* passes where the hook that runs next, `proc_receive`, is
+  in force, and would land it: `arrival` judges that.
 - It fails closed: what it cannot read, find or finish is refused, in one line.
 - It has no side effects but the mark of what it has verified (`mark`): git runs it for pushes that
   then lose the race.
@@ -21,7 +21,7 @@ import posix
 import sys
 
 from coordledger import answers
-from coordledger.answers import Refused
+from coordledger.answers import Landed, Refused
 from coordledger.deadline import unix_ms
 from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from coordledger.answers import Answer
     from coordledger.format.commit import Commit
+    from coordledger.server.arrival import Arrival
 
 
 class Moved:
@@ -62,12 +63,13 @@ class Moved:
 def judge_updates(
     pushed: bytes, context: AdmissionContext, marks: Marks, *, sequenced: bool = False
 ) -> list[Answer]:
-    """Judge a push: it may pass if no answer is `Refused`.
+    """Judge a push: it may pass if no answer `stops` it.
 
     `pushed` is the hook's standard input; `sequenced`: git hands refs/for/coordledger/* to the
     proc-receive hook.
     """
-    commit, seen = "", set()
+    commit, seen, others = "", set(), False
+    arrivals: list[Arrival] = []
     tried: list[Answer] = []
     moved: list[Moved] = []
     try:
@@ -76,17 +78,22 @@ def judge_updates(
         for line in pushed.decode("ascii", "surrogateescape").split("\n")[:-1]:
             old, new, ref = parse_update(line)
             if not _is_ours(ref, deleted=not new.strip("0")):
+                others = others or bool(new.strip("0"))
                 continue
             commit = new
             if ref in seen:  # no client of git's does that; each would cost a full check
                 raise RuleBroken("bad-push", why="a ref stands twice in the list")
             seen.add(ref)
             if ref.lower().startswith(FOR):
-                _judge_for(ref, sequenced=sequenced)
+                arrivals.append(_judge_for(new, ref, context, marks, sequenced=sequenced))
+                if arrivals[-1].answers:
+                    return arrivals[-1].answers
             elif ref.startswith(TRIES):
                 _judge_try(new, ref, context, marks, tried)
             else:
                 moved.append(_judge_ref(old, new, ref, context, marks))
+        if arrivals and not (others or moved):
+            _check_brought(arrivals, context)
         for one in moved:
             marks.keep(one.name, one.old, one.new)
     except RuleBroken as broken:
@@ -108,11 +115,23 @@ def _is_ours(ref: str, *, deleted: bool) -> bool:
     return lower.startswith(FOR) or f"/{LEDGERS}" in lower or f"/{FOR}" in lower
 
 
-def _judge_for(ref: str, *, sequenced: bool) -> None:
+def _judge_for(
+    new: str, ref: str, context: AdmissionContext, marks: Marks, *, sequenced: bool
+) -> Arrival:
     if not ref.startswith(FOR) or not is_identifier(ref.removeprefix(FOR)):
         raise RuleBroken("bad-ref", ref=ref)
     if not sequenced:
         raise RuleBroken("not-sequenced", ref=ref)
+    head = _head(_ledger_of(ref, FOR, new), context, marks)
+    from coordledger.server.arrival import Arrival  # noqa: PLC0415 - other pushes need none
+
+    return Arrival(head, new, context)
+
+
+def _check_brought(arrivals: list[Arrival], context: AdmissionContext) -> None:
+    from coordledger.server.arrival import check_brought  # noqa: PLC0415 - see above
+
+    check_brought(arrivals, context.objects)
 
 
 def _judge_ref(old: str, new: str, ref: str, context: AdmissionContext, marks: Marks) -> Moved:
@@ -201,12 +220,17 @@ def refusal(given: list[Answer]) -> Refused | None:
     return next((answer for answer in given if isinstance(answer, Refused)), None)
 
 
+def stops(given: list[Answer]) -> bool:
+    """Whether a push goes no further: it is refused, or is told where it has landed before."""
+    return any(isinstance(answer, (Refused, Landed)) for answer in given)
+
+
 def main(environ: dict[str, str], *, sequenced: bool = False) -> int:
     """The program of `coordledger hook pre-receive`: 0 lets the push pass, 1 refuses it."""
     pushed, now = sys.stdin.buffer.read(MAX_INPUT + 1), unix_ms()
     given = judge(pushed, environ, now, sequenced=sequenced)
     sys.stderr.write("".join(f"{answer}\n" for answer in given))
-    return 1 if refusal(given) else 0
+    return 1 if stops(given) else 0
 
 
 def start() -> NoReturn:

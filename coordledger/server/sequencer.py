@@ -9,7 +9,8 @@ Rules of this file:
 - Only the signed bytes of a push count; the commits around them are rendered anew. A record
   that cannot be verified as `pre_receive` demands it is refused, with the same words.
 - A pushed chain lands whole or not at all; a record that is in the ledger already, byte for
-  byte, counts as landed: a client that was cut off sends the same again and gets the truth.
+  byte, counts as landed: a client that was cut off sends the same again and gets the truth
+  (from `arrival`, if nothing of it is new; here, if it has landed since).
 - One push renders no more than `admission` allows, and one turn does not go on for longer than
   HOLD_SECONDS: a push of many records that takes longer is told `busy`, and those behind it in
   the same turn wait for the next. One record always gets through.
@@ -66,18 +67,24 @@ MUCH = 64, 1_048_576  # objects, bytes: more than that goes into a pack
 
 
 class PushedRecords:
-    """The records of one push: `oids` are their commits as they were pushed, `new` the last."""
+    """The records of one push: `oids` are their commits as they were pushed, on the commit
+    `below` or on none, of `size` bytes.
+    """
 
-    __slots__ = ("new", "oids", "signed")
+    __slots__ = ("below", "oids", "signed", "size")
 
-    def __init__(self, new: str, oids: list[str], signed: list[Signed]) -> None:
-        self.new, self.oids, self.signed = new, oids, signed
+    def __init__(self, commits: list[tuple[Commit, bytes]]) -> None:
+        self.oids = [commit.oid for commit, _ in commits]
+        self.signed = [commit.signed for commit, _ in commits]
+        self.below = commits[0][0].parent
+        self.size = sum(len(content) for _, content in commits)
 
 
 class Outcome:
     """How a push ended: `code` is "" for landed; `answers` are the lines for the client.
 
-    `old` and `new` are the ids between which its records stand in the ledger.
+    `old` and `new` are the ids between which its records stand in the ledger: those that are
+    new there, if any is.
     """
 
     __slots__ = ("answers", "code", "new", "old")
@@ -104,11 +111,11 @@ def read_push(new: str, chain: Chain, objects: Reader) -> PushedRecords:
     def is_known(oid: str | None, seq: int) -> bool:
         return oid is None or is_in_ledger(oid, seq)
 
-    commits = [commit for commit, _ in new_commits(objects, new, is_known)]
+    commits = new_commits(objects, new, is_known)
     # A commit that lied about its seq made the walk go on below it, into the ledger.
-    while len(commits) > 1 and is_in_ledger(commits[0].oid, commits[0].seq):
+    while len(commits) > 1 and is_in_ledger(commits[0][0].oid, commits[0][0].seq):
         del commits[0]
-    return PushedRecords(new, [c.oid for c in commits], [c.signed for c in commits])
+    return PushedRecords(commits)
 
 
 class _RecordRefused(Exception):
@@ -148,6 +155,12 @@ class Rendered:
             self.arrived |= self._trial_arrived
             self.size += sum(len(content) for _, content in self._trial.values())
         self._trial, self._trial_arrived = {}, set()
+
+
+def begin_turn() -> Callable[[], bool]:
+    """Whether the turn that begins now is over."""
+    end = time.thread_time() + HOLD_SECONDS
+    return lambda: time.thread_time() > end
 
 
 def land(
@@ -191,6 +204,7 @@ def _land_push(
 ) -> Outcome:
     """Raises `_RecordRefused`, and `RuleBroken` for what is no single record's fault."""
     commits: list[Commit] = []
+    above = chain.next_seq
     for oid, signed in zip(push.oids, push.signed, strict=True):
         if commits and is_over():
             why = f"{len(push.oids)} records take longer than {HOLD_SECONDS:g} s: send fewer"
@@ -203,12 +217,15 @@ def _land_push(
             chain.advance(proposal)
             commit = proposal.commit
         commits.append(commit)
-    if not commits or commits[0].parent is None:
-        raise AssertionError("a push has a record, and a ledger a first one that no push made")
+    # What git tells others of must never be a move to an older record.
+    moved = [commit for commit in commits if commit.seq >= above] or commits
+    first, last = (edge(moved, key=lambda commit: commit.seq) for edge in (min, max))
+    if first.parent is None:
+        raise AssertionError("a ledger has a first record that no push made")
     landed: list[Answer] = [
         Landed(oid, commit.seq, commit.oid) for oid, commit in zip(push.oids, commits, strict=True)
     ]
-    return Outcome("", landed, commits[0].parent, commits[-1].oid)
+    return Outcome("", landed, first.parent, last.oid)
 
 
 def _place(oid: str, signed: Signed, chain: Chain, context: AdmissionContext) -> Proposal:
@@ -233,7 +250,7 @@ def _landed_before(signed: Signed, chain: Chain) -> Commit | None:
     return None
 
 
-def _vouched(outcomes: list[Outcome | None], head: Commit, now: int) -> list[Outcome | None]:
+def vouched(outcomes: list[Outcome | None], head: Commit, now: int) -> list[Outcome | None]:
     """Those that landed, with how far the ledger is verified now."""
     for outcome in outcomes:
         if outcome and not outcome.code:
@@ -285,7 +302,7 @@ class Sequencer:
         None for a push that has to wait for another turn, never for the first. Raises
         `RuleBroken` if nothing has landed, `Unsure` if something may have.
         """
-        why, end = "", time.thread_time() + HOLD_SECONDS
+        why, is_over = "", begin_turn()
         for attempt in range(TRIES + 1):
             rendered = self._rendered = Rendered()
             chain = self._at_head()
@@ -296,20 +313,20 @@ class Sequencer:
                 chain.copy(self._keyring),
                 context,
                 rendered,
-                lambda: time.thread_time() > end,
+                is_over,
             )
             old, new = chain.head, longer.head
             if old is None or new is None:
                 raise AssertionError("a ledger has a first record, that no push made")
             if new.oid == old.oid:
-                return _vouched(outcomes, old, now)  # refused, or in the ledger already
+                return vouched(outcomes, old, now)  # refused, or in the ledger already
             if attempt == TRIES:
                 break
             self._marks().keep(self.name, old, new)
             why = self._bring_to_disk(rendered, old.oid, new.oid)
             if not why:
                 self._chain = longer
-                return _vouched(outcomes, new, now)
+                return vouched(outcomes, new, now)
             # Another push was faster; or git died after it had moved the ref.
         if posix.access(f"{self.git_dir}/{self.ref}.lock", posix.F_OK):
             raise RuleBroken("stale-lock", why=f"{self.ref}.lock exists")

@@ -211,7 +211,6 @@ def test_a_resident_lands_and_refuses_as_the_hook_does(
         refused = send(own_attacker, worse)
         assert (refused.slug, refused.short) == ("bad-signature", bad[:12])
         assert send(own_attacker, fast).slug == "clock-skew"
-        assert "(clock-skew)" in send(own_attacker, fast).err
     is_sound(own_attacker)
 
 

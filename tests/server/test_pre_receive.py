@@ -382,7 +382,7 @@ def test_a_wrong_clock_is_refused_with_its_offset(
 def test_nobody_takes_over_before_the_end_and_the_skew(
     make_fleet: Callable[..., Fleet], attacker_for: Callable[[Fleet], Attacker]
 ) -> None:
-    fleet = make_fleet(max_skew=1)
+    fleet = make_fleet(max_skew=4)  # the seconds that a slow machine has for the push below
     fleet.enroll("bob")
     attacker = attacker_for(fleet)
     alice, bob = fleet.ledger("alice"), fleet.ledger("bob")
@@ -393,12 +393,12 @@ def test_nobody_takes_over_before_the_end_and_the_skew(
     lost = bob.claim("t")
     assert (lost.outcome, lost.code) == ("lost", "held")
     # A clock that is fast within what is allowed makes a valid record, and no admission.
-    attacker.later = 1000
+    attacker.later = 4000
     while attacker.now < end:
         time.sleep(0.02)
     fast = attacker.signed("bob", "claim", tasks=["t"])
     assert attacker.refusal(attacker.propose(fast)) == "too-early"
-    result = bob.claim("t", wait=timedelta(seconds=5))
+    result = bob.claim("t", wait=timedelta(seconds=20))
     assert result.outcome == "won"
     assert result.claim
     assert result.claim.epoch == 2

@@ -83,17 +83,22 @@ def test_a_branch_with_the_refs_full_name_cannot_take_its_pushes(
     assert len(landed(send(attacker, oid))) == 1
 
 
-def test_refs_of_one_push_are_answered_each_on_its_own(own_attacker: Attacker) -> None:
+def test_one_refused_ref_stops_a_push_and_refs_that_pass_are_answered_each_on_its_own(
+    own_attacker: Attacker,
+) -> None:
     fleet = own_attacker.fleet
     fleet.git("update-ref", "refs/coordledger/twin", own_attacker.tip)
     right, code = good(own_attacker), code_commit(own_attacker)
-    bad = forged(own_attacker)
-    pushed = own_attacker.push(
-        f"{right}:{FOR_REF}", f"{bad}:refs/for/coordledger/twin", f"{code}:refs/heads/x"
-    )
+    bad, head = forged(own_attacker), own_attacker.tip
+    twin, branch = "refs/for/coordledger/twin", f"{code}:refs/heads/x"
+    pushed = own_attacker.push(f"{right}:{FOR_REF}", f"{bad}:{twin}", branch)
     assert (pushed.slug, pushed.short) == ("bad-signature", bad[:12])
-    assert [new for *_, new in landed_lines(pushed.err)] == [right] == [own_attacker.tip]
-    assert fleet.head("refs/heads/x") == code
+    assert landed_lines(pushed.err) == []
+    assert own_attacker.tip == head
+    assert "heads/x" not in own_attacker.refs()
+    pushed = own_attacker.push(f"{right}:{FOR_REF}", f"{right}:{twin}", branch)
+    assert [new for *_, new in landed_lines(pushed.err)] == [right, right]
+    assert (pushed.code, own_attacker.tip, fleet.head("refs/heads/x")) == (0, right, code)
     # The same ledger by both ways: the ordinary one is too late.
     both = [submitted(own_attacker, task) for task in "ab"]
     pushed = own_attacker.push(f"{both[0]}:{FOR_REF}", f"{both[1]}:{LEDGER_REF}")
@@ -112,10 +117,18 @@ def test_the_rest_of_a_refused_commit_does_not_speak_for_the_next_ledger(
     lying = f"{own_attacker.tip} commit {len(lie)}\n".encode() + lie + b"\n"
     large = own_attacker.add("commit", f"tree {own_attacker.tree()}\n".encode() + lying * 4500)
     right = good(own_attacker)
-    others = [f"{large}:refs/for/coordledger/{name}" for name in ("aaa", "bbb")]
-    pushed = own_attacker.push(*others, f"{right}:{FOR_REF}")
-    assert pushed.err.count("too-large") >= 2
-    assert [new for *_, new in landed_lines(pushed.err)] == [right] == [own_attacker.tip]
+    bring(own_attacker, large, right)
+    asked = [(large, "aaa"), (large, "bbb"), (right, "main")]
+    lines = [packet(f"{ZERO} {oid} refs/for/coordledger/{to}".encode()) for oid, to in asked]
+    ran = plain(
+        *(fleet.remote / "hooks/proc-receive",),
+        cwd=fleet.remote,
+        env=fleet.env | {"GIT_DIR": "."},
+        data=b"000eversion=1\n0000" + b"".join(lines) + b"0000",
+    )
+    assert ran.stdout.count(b"too-large") == 2
+    assert f"coordledger: landed {right} " in ran.stderr.decode()
+    assert own_attacker.tip == right
 
 
 def test_a_ref_that_stands_in_the_list_twice_is_refused(
@@ -266,7 +279,10 @@ def test_what_is_not_one_plain_command_goes_to_python(
     assert len(landed(both)) == 2
     other = submitted(own_attacker, "t")
     assert len(landed(own_attacker.push("-o", "x", f"{other}:{FOR_REF}"))) == 1
-    assert own_attacker.push("--atomic", f"{other}:{FOR_REF}").slug == "bad-push"
+    assert (
+        own_attacker.push("--atomic", f"{submitted(own_attacker, 'u')}:{FOR_REF}").slug
+        == "bad-push"
+    )
     assert landed(own_attacker.push("-o", "x", f"{other}:{FOR_REF}"))[0][2] == own_attacker.tip
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import posix
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from support.sequencing import (
     lying,
     send,
     seq_of,
+    switch,
 )
 
 from coordledger import files
@@ -167,7 +170,6 @@ def test_of_two_who_want_the_same_the_first_has_it(shared_fleet: Fleet, attacker
     refused = send(attacker, oids[1])
     assert (refused.slug, refused.short) == ("held", oids[1][:12])
     assert "bob/s1" in refused.said[0]
-    assert "(held)" in refused.err  # git's own line has the code
     assert attacker.tip == head
 
 
@@ -271,7 +273,55 @@ def test_another_record_of_the_same_intent_is_a_replay(
     assert send(attacker, tagless).slug == "bad-signature"
 
 
-# -- many at once
+# -- what others are told of
+
+
+@pytest.fixture
+def heard(own_attacker: Attacker) -> Callable[[], list[list[str]]]:
+    """What post-receive has been told so far: old id, new id, ref."""
+    switch(own_attacker.fleet, sequence=True)
+    log = own_attacker.fleet.root / "heard"
+    log.touch()
+    hook = own_attacker.fleet.remote / "hooks/post-receive"
+    hook.write_text(f"#!/bin/sh\ncat >> '{log}'\n")
+    hook.chmod(0o755)
+    return lambda: [line.split(" ") for line in log.read_text().splitlines()]
+
+
+def test_nobody_hears_of_a_move_to_an_older_record(
+    own_attacker: Attacker, heard: Callable[[], list[list[str]]]
+) -> None:
+    oids = own_attacker.voids(4)
+    grow(own_attacker)
+    assert len(landed(send(own_attacker, oids[-1]))) == 4
+    grow(own_attacker)
+    before, old = heard(), enveloped(own_attacker, oids[2], oids[0])
+    for oid in (own_attacker.tip, *oids, *enveloped(own_attacker, *oids), *old):
+        pushed = send(own_attacker, oid)
+        assert (pushed.code, bool(landed(pushed))) == (1, True)
+    assert heard() == before
+    # With a new one before or behind them: of that one alone.
+    for n, order in enumerate(((0, 1, 2), (2, 1, 0))):
+        mixed = [submitted(own_attacker, f"mixed-{n}"), oids[3], oids[1]]
+        sent = enveloped(own_attacker, *(mixed[place] for place in order))
+        head = own_attacker.tip
+        assert len(landed(send(own_attacker, sent[-1]))) == 3
+        assert heard()[len(before) + n :] == [[head, own_attacker.tip, LEDGER_REF]]
+
+
+def test_of_two_that_send_the_same_at_once_each_is_told_its_place(own_attacker: Attacker) -> None:
+    """The second one passes pre-receive before the first one's record is there."""
+    switch(own_attacker.fleet, sequence=True)
+    oid = good(own_attacker)
+    with (own_attacker.fleet.remote / "coordledger/main.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(send, own_attacker, oid) for _ in range(2)]
+            time.sleep(2)
+            fcntl.flock(file, fcntl.LOCK_UN)
+            first, second = (landed(one.result()) for one in both)
+    assert first == second
+    assert own_attacker.tip == oid
 
 
 # -- death and other accidents

@@ -67,6 +67,8 @@ def _certain(push: Push, replica: Replica) -> Push:
         return push._replace(outcome=LOST)
     if push.outcome == LOST and not push.code:  # another client has made a ref of that name
         note_sequenced(replica, says=False)
+    if push.outcome == REFUSED and push.landed and not push.code:  # its answer to what has landed
+        push = push._replace(outcome=WON)
     without_places = push.outcome == WON and not push.landed
     without_slug = push.outcome == REFUSED and not push.code
     if without_places or without_slug:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.attacker import fsck, second_opinion
 from support.fleet import LEDGER_REF
 
+from coordledger.client.combining.sequenced import SequencedPublisher
+from coordledger.git.outcome import WON
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.fleet import Fleet
+
+    from coordledger.client.publish import Publication
 
 FOR_REF = "refs/for/coordledger/main"
 
@@ -61,6 +66,29 @@ def test_it_learns_to_push_where_records_are_sequenced(
             assert ledger.audit(full=True).problems == ()
     assert second_opinion(busy.remote) == 9
     fsck(busy.remote, busy.env)
+
+
+def test_a_push_that_is_repeated_is_told_its_place(
+    busy: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first answer was lost. The server stops the second push, and says where the record is."""
+    with busy.ledger("alice") as alice, busy.ledger("bob") as bob:
+        alice.claim("a")
+        alice.claim("b")
+        publish = SequencedPublisher.publish
+
+        def twice(*asked: Any) -> Publication:
+            monkeypatch.undo()
+            assert publish(*asked).push.outcome == WON
+            assert bob.claim("between").won
+            return publish(*asked)
+
+        monkeypatch.setattr(SequencedPublisher, "publish", twice)
+        won = alice.claim("c")
+        assert won.won
+        assert won.claim
+        assert (won.claim.seq, won.claim.epoch) == (4, 1)
+        assert alice.head().seq == 5
 
 
 def test_no_is_said_on_the_newest_state(busy: Fleet) -> None:
