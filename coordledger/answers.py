@@ -168,9 +168,11 @@ def read(lines: Iterable[str]) -> list[Answer]:
 
 
 def refused(commit: str, fault: Exception) -> Refused:
-    """How a fault is said: a broken rule by its own code, anything else as `hook-broken`."""
+    """How a fault is said: a broken rule by its own code, anything else as `hook-broken`. A rule
+    may know better which `commit` is to blame, or that none is.
+    """
     if isinstance(fault, RuleBroken):
-        return Refused(commit, fault.code, str(fault))
+        return Refused(fault.data.get("commit", commit), fault.code, str(fault))
     return Refused(commit, "hook-broken", reason(fault))
 
 

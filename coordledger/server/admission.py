@@ -37,6 +37,7 @@ MAX_RECORDS = 1024
 MAX_BYTES = 33_554_432
 MAX_RENDERED = 33_554_432
 MAX_INPUT = 16_777_216
+NONE = ""  # of the commits is to blame: fewer of them would do
 DAY = 86_400_000
 DEFAULT_GAP = 30 * DAY
 _LOT = 64
@@ -60,7 +61,7 @@ class AdmissionContext:
         """Count what a record of the push has rendered. Raises `RuleBroken`: too-much."""
         self.rendered += size
         if self.rendered > MAX_RENDERED:
-            raise RuleBroken("too-much", limit=MAX_RENDERED)
+            raise RuleBroken("too-much", limit=MAX_RENDERED, commit=NONE)
 
 
 def new_commits(
@@ -76,7 +77,7 @@ def new_commits(
     ahead: dict[str, StoredObject] = {}
     while True:
         if len(commits) == MAX_RECORDS:
-            raise RuleBroken("too-many-records", limit=MAX_RECORDS)
+            raise RuleBroken("too-many-records", limit=MAX_RECORDS, commit=NONE)
         if len(commits) in _MILESTONES:  # parents are a guess, for speed: only their ids count
             names = [f"{oid}~{n}" for n in range(min(len(commits), _LOT))]
             ahead = objects.find_all(names, MAX_COMMIT_BYTES)

@@ -97,7 +97,7 @@ def judge_updates(
         for one in moved:
             marks.keep(one.name, one.old, one.new)
     except RuleBroken as broken:
-        return [*tried, answers.refused(broken.data.get("commit", commit), broken)]
+        return [*tried, answers.refused(commit, broken)]
     return [vouch(one.new, context.now) for one in moved]
 
 

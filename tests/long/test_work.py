@@ -76,7 +76,7 @@ EXPECTED = {
     "sequenced: claim":              (1, 1, 0, 0, 5, 7, 1, 7, 7, 8, 11),
     "sequenced: claim, just lost":   (2, 1, 1, 2, 5, 1, 3, 14, 2, 13, 4),
     "sequenced: claim, behind":      (1, 1, 0, 0, 0, 6, 1, 7, 2, 8, 11),
-    "sequenced: batch of 20":        (2, 1, 0, 0, 100, 120, 20, 121, 121, 10, 108),
+    "sequenced: batch of 20":        (2, 1, 0, 0, 100, 120, 20, 121, 121, 10, 14),
     "resident: claim":               (1, 1, 0, 0, 5, 5, 1, 5, 10, 7, 4),
     "resident: batch of 20":         (2, 1, 0, 0, 100, 100, 20, 100, 100, 8, 8),
     "resident: hook":                (1, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0),

@@ -1,0 +1,144 @@
+"""Small records that make the server write much: it is bounded, by whichever way they come.
+
+A record writes each file that it changes anew. Sixteen pages of tasks are full here, and so are a
+channel and an inbox; then an enrolled agent sends many small records that change them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from support.attack_batch import Batch
+from support.attacker import fsck
+from support.sequencing import enveloped, switch
+from support.serve_process import serving
+from support.ways_in import WAYS_IN
+
+from coordledger.format.state import page_path
+from coordledger.server.admission import MAX_RENDERED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.fleet import Fleet
+    from support.ways_in import WayIn
+
+FILLING, TOO_MANY, WITHIN = 25, 22, 14
+NOISE = "0123456789abcdef" * 63  # what deflates is not the point: the bytes are counted before
+
+
+def _names() -> list[list[str]]:
+    """Tasks that fall on the same sixteen pages, page by page."""
+    pages = [f"tasks/{a:02x}/{b:02x}.jsonl" for a in range(4) for b in range(4)]
+    found: dict[str, list[str]] = {page: [] for page in pages}
+    number, wanted = 0, FILLING + TOO_MANY + WITHIN * len(WAYS_IN)
+    while min(map(len, found.values())) < wanted:
+        found.get(page_path(f"x{number}"), []).append(f"x{number}")
+        number += 1
+    return list(found.values())
+
+
+NAMES = _names()
+
+
+@pytest.fixture(scope="module")
+def shared_fleet(
+    founded: Callable[..., Fleet], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    fleet = founded("bob", "carol", "erin")
+    switch(fleet, sequence=True)
+    batch = Batch(fleet, tmp_path_factory.mktemp("filler") / "batch.git")
+    meta = dict.fromkeys("abcd", NOISE)
+    for names in NAMES:
+        for name in names[:FILLING]:
+            batch.put("bob", "submit", task=name, meta=meta)
+        batch.send()
+    for sender in ("alice", "bob", "carol", "erin"):
+        for _ in range(2):
+            batch.put(sender, "send", to="erin", body="x" * 60_000)
+    sends(batch, 200)
+    batch.send()
+    sizes = [len(batch.chain.state.tree.get(page_path(names[0])) or b"") for names in NAMES]
+    assert 105_000 < min(sizes) <= max(sizes) < 131_072
+    assert len(batch.chain.state.tree.get("inbox/erin.jsonl") or b"") > 480_000
+    batch.close()
+    with serving(fleet):
+        yield fleet
+
+
+@pytest.fixture
+def batch(shared_fleet: Fleet, tmp_path: Path) -> Iterator[Batch]:
+    made = Batch(shared_fleet, tmp_path / "batch.git")
+    yield made
+    made.close()
+
+
+def claims(batch: Batch, count: int, *, first: int = FILLING) -> list[str]:
+    """Claims of sixteen tasks each that nobody offered, one on each page."""
+    return [
+        batch.put("bob", "claim", tasks=sorted(names[n] for names in NAMES))
+        for n in range(first, first + count)
+    ]
+
+
+def sends(batch: Batch, count: int) -> list[str]:
+    """To a channel, which keeps the newest 200: just large enough for it to stay full."""
+    return [batch.put("bob", "send", channel="full", body="x" * 500) for _ in range(count)]
+
+
+def letters(batch: Batch, count: int) -> list[str]:
+    senders = itertools.cycle(("alice", "bob", "carol"))
+    return [batch.put(next(senders), "send", to="erin", body="x") for _ in range(count)]
+
+
+def stored(fleet: Fleet) -> int:
+    return sum(path.stat().st_size for path in fleet.remote.glob("objects/*/*"))
+
+
+@pytest.mark.parametrize("way", WAYS_IN.values(), ids=WAYS_IN)
+@pytest.mark.parametrize(("make", "count"), [(claims, TOO_MANY), (sends, 300), (letters, 72)])
+def test_what_would_render_more_than_is_allowed_is_refused_and_nothing_of_it_is_written(
+    shared_fleet: Fleet,
+    batch: Batch,
+    way: WayIn,
+    make: Callable[[Batch, int], list[str]],
+    count: int,
+) -> None:
+    head, before = batch.tip, stored(shared_fleet)
+    oids = make(batch, count)
+    pushed = way.push(batch, enveloped(batch, *oids)[-1] if way.sequences else oids[-1])
+    assert (pushed.slug, pushed.short) == ("too-much", "-")  # no single record is to blame
+    assert batch.tip == head
+    assert stored(shared_fleet) - before < 1_000_000
+
+
+@pytest.mark.parametrize("number", range(len(WAYS_IN)), ids=WAYS_IN)
+def test_what_is_within_grows_the_repository_by_no_more_and_neighbours_get_their_turn(
+    shared_fleet: Fleet, batch: Batch, number: int
+) -> None:
+    way, hour = list(WAYS_IN.values())[number], timedelta(hours=1)
+    with shared_fleet.ledger("carol") as neighbour:
+        neighbour.claim(f"mine-{number}", ttl=hour)
+        before, head = stored(shared_fleet), batch.tip
+        oids = claims(batch, WITHIN, first=FILLING + TOO_MANY + WITHIN * number)
+        new = enveloped(batch, *oids)[-1] if way.sequences else oids[-1]
+        with way.alone(shared_fleet, with_python=True), ThreadPoolExecutor(1) as pool:
+            attack = pool.submit(batch.push, f"{new}:{way.ref}")
+            time.sleep(0.2)
+            began = time.monotonic()
+            neighbour.renew(f"mine-{number}", ttl=2 * hour)
+            took = time.monotonic() - began
+            attacked = attack.result()
+    assert took < 5
+    assert stored(shared_fleet) - before < MAX_RENDERED
+    if way.sequences:  # else one of the two has lost the race, and only the neighbour tries again
+        assert attacked.slug == ""
+        landed = shared_fleet.git("rev-list", "--count", f"{head}..{batch.tip}")
+        assert int(landed) == WITHIN + 1
+    fsck(shared_fleet.remote, shared_fleet.env)
