@@ -472,6 +472,9 @@ class Writer:
 
     def _after_lost(self, attempt: Attempt, losses: Losses) -> None:
         losses.add(attempt)
+        if attempt.push.locked:
+            for write in attempt.run:
+                write.held_up = push_error(attempt.push, self._replica.remote.shown)
         if losses.on_one_head >= STUCK_LOSSES:
             self._give_up(attempt.run, push_error(attempt.push, self._replica.remote.shown))
         self._try_again(attempt, attempt.run, losses)
@@ -562,7 +565,7 @@ class Writer:
         shown = fault.own() if isinstance(fault, RuleBroken) else fault
         given_up = [write for write in writes if write.outcome is None]
         for write in given_up:
-            if write.held_up and shown.code == "timeout":
+            if write.held_up and (shown.code == "timeout" or self._replica.git.deadline.over()):
                 shown = write.held_up
             if write.is_voiding:
                 self._give_up_void(write, fault)

@@ -158,21 +158,25 @@ def test_a_lock_that_git_itself_left_in_the_clone_is_waited_for_and_then_removed
 
 
 class Sniper:
-    """Kills receive-pack at one stage of every push, until it is told to stop."""
+    """Kills receive-pack at one stage of every push, until it is told to stop; with the ref locked
+    only once: some gits run the hook even where the lock was not to be had.
+    """
 
     HOOKS = {  # noqa: RUF012
         # Its parent is our own hook, whose parent is receive-pack.
-        "arrived": ("pre-receive.chained", "kill -9 $(ps -o ppid= -p $PPID)"),
-        "prepared": ("reference-transaction", '[ "$1" = prepared ] && kill -9 $PPID'),
-        "committed": ("reference-transaction", '[ "$1" = committed ] && kill -9 $PPID'),
+        "arrived": ("pre-receive.chained", "true", "$(ps -o ppid= -p $PPID)"),
+        "prepared": ("reference-transaction", '[ "$1" = prepared ] && ! [ -e "$shots" ]', "$PPID"),
+        "committed": ("reference-transaction", '[ "$1" = committed ]', "$PPID"),
     }
 
     def __init__(self, fleet: Fleet, stage: str) -> None:
-        name, shot = self.HOOKS[stage]
+        name, when, whom = self.HOOKS[stage]
         self.shots = fleet.root / "shots"
         self._hook = fleet.remote / "hooks" / name
-        lines = ["#!/bin/sh", "grep -q refs/coordledger/ || exit 0"]
-        self._hook.write_text("\n".join([*lines, f"echo x >> '{self.shots}'", shot, "exit 0\n"]))
+        self._hook.write_text(
+            f"#!/bin/sh\nshots='{self.shots}'\ngrep -q refs/coordledger/ || exit 0\n"
+            f'if {when}; then echo x >> "$shots"; kill -9 {whom}; fi\nexit 0\n'
+        )
         self._hook.chmod(0o755)
         self.lock = fleet.remote / f"{LEDGER_REF}.lock"
 
