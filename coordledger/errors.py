@@ -334,6 +334,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "try again; a stopped process has to go on, or to end",
     ),
     "gone": (FAILED, "record {seq} is not in this copy", "it lies below a shallow copy's edge"),
+    "hook-not-run": (FAILED, "nothing verifies pushes to {path}: {why}", "{do}"),
     "doctor-failed": (FAILED, "{count} of the checks failed", ""),
     "already-served": (FAILED, "{path} is served already", "end the other process first"),
     "demo-failed": (FAILED, "the demo did not go as promised: {why}", ""),

@@ -79,10 +79,18 @@ def init(app: App, path: str, me: str | None, branch: str | None, max_skew: time
         ("owner", founded.agent),
         ("secret", f"{safe(founded.secret)} (0600)"),
         ("master", f"{safe(founded.master)} (0600): whoever reads it can sign for everybody"),
-        ("enforcement", NOT_ENFORCED if founded.enforcement == "none" else founded.enforcement),
+        ("enforcement", _enforcement(founded.enforcement, founded.why)),
         ("next", f"{NAME} agent add NAME" if founded.configured else safe(command_line + more)),
         ("others", safe(f"{NAME} join …{more}") if founded.configured and more else ""),
     )
+    if founded.do:
+        app.screen.note(f"hint: {safe(founded.do)}")
+
+
+def _enforcement(enforcement: str, why: str = "") -> str:
+    if why:
+        return f"{enforcement}: {safe(why)}"
+    return NOT_ENFORCED if enforcement == "none" else enforcement
 
 
 @command(
@@ -143,7 +151,7 @@ def join(
         ("history", "" if joined.whole else "only the newest records; older ones are unverified"),
         ("agent", joined.agent),
         ("key", key[joined.key]),
-        ("enforcement", NOT_ENFORCED if joined.enforcement == "none" else joined.enforcement),
+        ("enforcement", _enforcement(joined.enforcement)),
         ("remembered", safe(joined.configured)),
     )
 
@@ -351,13 +359,17 @@ hooks = group(
 )
 def install(app: App, repository: str, sequence: bool | None) -> None:
     """Put the hook into a bare repository. One that is there is kept and runs first."""
-    from coordledger.setup import hooks  # noqa: PLC0415 - help needs none
+    from coordledger.setup import hooks, trying  # noqa: PLC0415 - help needs none
 
-    path = app.file(repository).absolute()
-    done = hooks.install_hook(path, app.git(), sequence=sequence)
-    app.screen.value({"repository": str(path), "done": done})
+    path, git = app.file(repository).absolute(), app.git()
+    done = hooks.install_hook(path, git, sequence=sequence)
     for line in done:
         app.screen.line(safe(line))
+    tried = trying.try_hook(path, git)
+    if tried.why:
+        raise error("hook-not-run", path=path, why=tried.why, do=tried.do)
+    app.screen.value({"repository": str(path), "done": done, "enforcement": tried.enforcement})
+    app.screen.line("tried: it refuses what is no record")
     _verify(app, path, None, full=False)
 
 

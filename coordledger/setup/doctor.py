@@ -9,7 +9,6 @@ changed but the remembered kind of enforcement; a try that lands is deleted agai
 
 from __future__ import annotations
 
-import os
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from coordledger.errors import CoordledgerError, RuleBroken, error, printable
 from coordledger.format.names import TRIES
 from coordledger.format.signing import Signed
 from coordledger.git.outcome import LOST, UNSENT, WON, PushPayload
-from coordledger.setup import hooks
+from coordledger.setup import hooks, trying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -286,6 +285,7 @@ def _server_files(path: Path, connection: Connection, git: Git) -> Check:
         lambda: _stale_lock(path / f"{connection.local.ref}.lock"),
         lambda: _no_hook(path, hook),
         lambda: _hook_without_use(path, hook),
+        lambda: _idle_hook(path, git),
         lambda: _shallow_pushes(path, git),
         lambda: _exposed_master(path / "coordledger" / "master"),
         lambda: _silent_process(path),
@@ -312,14 +312,14 @@ def _no_hook(path: Path, hook: Path) -> Check | None:
 
 
 def _hook_without_use(path: Path, hook: Path) -> Check | None:
-    if not os.access(hook, os.X_OK):
-        return _bad(
-            "server's files", f"{hook} is not executable", f"chmod +x {shlex.quote(str(hook))}"
-        )
-    if hooks.MARK not in hook.read_text("utf-8", "replace"):
-        do = f"coordledger hook install {shlex.quote(str(path))}"
-        return _bad("server's files", f"{hook} is not coordledger's", do)
-    return None
+    problem = trying.unusable(path, hook)
+    return _bad("server's files", *problem) if problem else None
+
+
+def _idle_hook(path: Path, git: Git) -> Check | None:
+    """What the agent's own two tries cannot tell apart: a hook that does not run, and why."""
+    tried = trying.try_hook(path, git)
+    return _bad("server's files", tried.why, tried.do) if tried.why else None
 
 
 def _shallow_pushes(path: Path, git: Git) -> Check | None:

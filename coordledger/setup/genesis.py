@@ -34,7 +34,7 @@ from coordledger.git.address import local_path
 from coordledger.git.outcome import WON
 from coordledger.git.repository import Repository, create_bare, open_bare
 from coordledger.server import mark
-from coordledger.setup import hooks
+from coordledger.setup import hooks, trying
 from coordledger.setup.configuration import remember
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Founded:
     master: str
     configured: bool
     done: tuple[str, ...]
+    why: str = ""  # the hook does not run, where it was installed
+    do: str = ""
 
 
 # -- the first record
@@ -246,6 +248,7 @@ def _init_in_repository(
     repository = create_repository(path, git)
     need_no_ledger(repository, settings.ledger)
     done = hooks.install_hook(path, git)
+    tried = trying.try_hook(path, git)
     finder = SecretFinder(settings, clone, unheard)
     keep = partial(finder.keep, agent)
     first = create_in_repository(repository, settings.ledger, _first(settings, max_skew), keep)
@@ -258,11 +261,13 @@ def _init_in_repository(
         repository=str(path),
         agent=agent,
         head=first.commit.oid,
-        enforcement="server",
+        enforcement=tried.enforcement,
         secret=str(finder.home(agent, first.commit.record["ledger"])),
         master=str(path / "coordledger" / "master"),
         configured=configured,
         done=tuple(done),
+        why=tried.why,
+        do=tried.do,
     )
 
 
