@@ -12,7 +12,7 @@ Rules of these files:
 
 from __future__ import annotations
 
-SUITES = ("write", "http", "contention", "batch", "scale", "ledgers", "parts")
+SUITES = ("write", "http", "contention", "batch", "pages", "scale", "ledgers", "parts")
 DEFAULT = ("write", "contention", "batch")
 TITLES = {  # of the columns, for people; docs/json.md tells what each means
     "what": "",
@@ -28,6 +28,7 @@ TITLES = {  # of the columns, for people; docs/json.md tells what each means
     "pushes": "PUSHES",
     "record_ms": "RECORD ms",
     "faster": "x FASTER",
+    "neighbour_ms": "NEIGHBOUR ms",
     "bytes_per_record": "BYTES",
     "join_ms": "JOIN ms",
     "shallow_ms": "DEPTH 1 ms",

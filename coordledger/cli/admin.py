@@ -483,8 +483,8 @@ def demo(app: App) -> None:
 def bench(app: App, suites: tuple[str, ...], rounds: int | None) -> None:
     """Measure what claims cost on this machine, beside plain git.
 
-    Suites: write, http, contention, batch, scale, ledgers, parts; without any: write,
-    contention and batch, about a minute.
+    Suites: write, http, contention, batch, pages, scale, ledgers, parts; without any:
+    write, contention and batch, about a minute.
     """
     from coordledger.bench.suites import measure  # noqa: PLC0415 - help needs none
 

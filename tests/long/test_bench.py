@@ -17,6 +17,7 @@ from coordledger.bench import (
     contention,
     http,
     ledgers,
+    pages,
     parts,
     scale,
     write,
@@ -43,6 +44,11 @@ SMALL: dict[str, tuple[Callable[..., Any], dict[str, Any], set[str]]] = {
         CROWD | {"of_naive", "pushes"},
     ),
     "batch": (batch.run, {"operations": 3}, {"what", "median_ms", "record_ms", "cpu_ms", "faster"}),
+    "pages": (
+        pages.run,
+        {"filling": 1, "claims": 2},
+        {"what", "median_ms", "record_ms", "neighbour_ms", "bytes_per_record"},
+    ),
     "ledgers": (ledgers.run, {"ledgers": (1, 2), "processes": 2, "each": 2}, CROWD),
 }
 
@@ -101,4 +107,6 @@ def test_every_suite_and_every_column_is_known_and_documented() -> None:
     assert all(f"`{column}`" in documented for column in TITLES)
     assert set(DEFAULT) <= set(SUITES)
     assert {"write", *SMALL} == set(SUITES)
-    assert all(module.ROUNDS > 0 for module in (write, scale, http, contention, batch, ledgers))
+    assert all(
+        module.ROUNDS > 0 for module in (write, scale, http, contention, batch, pages, ledgers)
+    )
