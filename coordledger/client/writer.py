@@ -468,7 +468,7 @@ class Writer:
         with contextlib.suppress(CoordledgerError, OSError):  # it has landed, even if this fails
             for one in published:
                 self._replica.know_as_authentic(one.here)
-        self._catch_up(published[-1].seq)
+        _catch_up(self._replica, published[-1].seq, self._jitter())
 
     def _after_lost(self, attempt: Attempt, losses: Losses) -> None:
         losses.add(attempt)
@@ -539,15 +539,6 @@ class Writer:
                 return
         time.sleep(pause)
 
-    def _catch_up(self, seq: int) -> None:
-        """A copy that stays far behind could not sign any more. It has landed, even if this fails.
-
-        Neighbours that are as far behind do not all stop for it at the same moment.
-        """
-        with contextlib.suppress(CoordledgerError, OSError):
-            if seq - self._replica.trusted.seq > FAR_BEHIND * (1 + self._jitter() * 0.8):
-                self._replica.refresh(moved=True)
-
     _AFTERWARDS: ClassVar[dict[str, Callable[[Writer, Attempt, Losses], None]]] = {
         WON: _after_won,
         LOST: _after_lost,
@@ -615,6 +606,16 @@ def _own(replica: Replica, identity: Identity) -> list[Intent]:
     """What this very session has left in the journal."""
     me = (identity.agent, identity.session)
     return [intent for intent in _take(replica) if (intent.agent, intent.session) == me]
+
+
+def _catch_up(replica: Replica, seq: int, jitter: float) -> None:
+    """A copy that stays far behind could not sign any more. It has landed, even if this fails.
+
+    Neighbours that are as far behind do not all stop for it at the same moment.
+    """
+    with contextlib.suppress(CoordledgerError, OSError):
+        if seq - replica.trusted.seq > FAR_BEHIND * (1 + jitter * 0.8):
+            replica.refresh(moved=True)
 
 
 def _base(chain: Chain) -> dict[str, Any]:
