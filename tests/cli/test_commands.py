@@ -106,8 +106,10 @@ def test_the_hook_is_installed_beside_one_that_was_there(two: Fleet, tmp_path: P
 def test_an_interrupted_write_is_unknown_and_an_interrupted_wait_is_not(
     two: Fleet, told: Callable[..., Any], number: int, idle: int
 ) -> None:
-    """The hook holds the push up, so that the signal comes in the middle of it."""
-    clone = two.clone("bob")
+    """The hook holds the push up, so that the signal comes in the middle of it. Who waits has
+    looked at the remote a second time.
+    """
+    clone, trace = two.clone("bob"), two.root / "trace"
     chained = two.remote / "hooks" / "pre-receive.chained"
     mark = two.root / "in-the-hook"
     chained.write_text(f'#!/bin/sh\ncat > /dev/null\n: > "{mark}"\nsleep 6\nexit 1\n')
@@ -117,7 +119,7 @@ def test_an_interrupted_write_is_unknown_and_an_interrupted_wait_is_not(
         process = subprocess.Popen(
             [sys.executable, "-m", "coordledger", *argv],
             cwd=clone,
-            env=two.env,
+            env=two.env | {"GIT_TRACE": str(trace)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -135,9 +137,10 @@ def test_an_interrupted_write_is_unknown_and_an_interrupted_wait_is_not(
     chained.unlink()
     assert [one["outcome"] for one in told("bob", "resolve", code=3)] == ["voided"]
 
-    started = time.monotonic()
+    trace.write_text("")
+    looked = "built-in: git upload-pack"
     code, said = interrupted(
-        "inbox", "--wait", "1m", ready=lambda: time.monotonic() > started + 0.8
+        "inbox", "--wait", "1m", ready=lambda: trace.read_text().count(looked) > 1
     )
     assert (code, said) == (idle, "coordledger: interrupted")
 
