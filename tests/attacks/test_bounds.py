@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -41,6 +42,11 @@ with open({report!r}, "a") as report:
     print(children.ru_maxrss, children.ru_utime + children.ru_stime, file=report)
 sys.exit(code)
 """
+
+
+def processor_time() -> float:
+    """Seconds of this process and of those that it has waited for: a busy machine adds none."""
+    return sum(os.times()[:4])
 
 
 class Meter:
@@ -227,9 +233,9 @@ def test_a_ref_that_stands_in_the_list_twice_is_refused_and_checked_once(
     """Each line would cost a full check, and git takes thousands of them."""
     head, new = attacker.tip, attacker.voids(200)[-1]
     line = f"{head} {new} {LEDGER_REF}"
-    began = time.monotonic()
+    began = processor_time()
     assert attacker.hook(f"{line}\n".encode() * 2000).slug == "bad-push"
-    assert time.monotonic() - began < 5
+    assert processor_time() - began < 5
 
     commands = [packet(f"{line}\0report-status".encode()), packet(line.encode())]
     pack = plain(
@@ -265,9 +271,9 @@ def listed(count: int, ref: str) -> bytes:
 def test_10000_refs_in_one_push_cost_no_more_than_reading_them(
     attacker: Attacker, ref: str, slug: str
 ) -> None:
-    began = time.monotonic()
+    began = processor_time()
     assert attacker.hook(listed(10_000, ref)).slug == slug
-    assert time.monotonic() - began < 3
+    assert processor_time() - began < 3
 
 
 def test_a_list_of_refs_without_end_is_refused(attacker: Attacker, meter: Meter) -> None:

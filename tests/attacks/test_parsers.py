@@ -279,13 +279,13 @@ def test_the_hooks_input_passes_or_is_refused_in_one_printable_line(
 
 
 def test_a_deep_or_long_input_costs_no_more_than_reading_it(objects: CatFile) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     zero, one = "0" * 40, "1" * 40
     for ref in ("refs/heads/x", LEDGER_REF, "refs/coordledger/x"):
         pushed = f"{zero} {one} {ref}\n".encode() * 10_000
         refused = judged(pushed, objects)
         assert (refused is None) == (ref == "refs/heads/x")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 # -- the chain

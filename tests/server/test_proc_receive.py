@@ -156,11 +156,11 @@ def test_the_time_for_many_refs_grows_with_their_number() -> None:
         raise RuleBroken("no-create")
 
     commands = [("1" * 40, f"{FOR_REF}-{number}") for number in range(count)]
-    out, began = io.BytesIO(), time.monotonic()
+    out, began = io.BytesIO(), time.process_time()
     proc_receive.answer_commands(
         [*commands, commands[0]], out, io.StringIO(), make, atomic=False, asked=False
     )
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert asked == count - 1
     assert (out.getvalue().count(b" no-create"), out.getvalue().count(b" bad-push")) == (asked, 2)
 
