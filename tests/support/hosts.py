@@ -314,6 +314,68 @@ def _ssh(root: Path, env: dict[str, str]) -> Host:
     )
 
 
+@dataclass
+class Accounts:
+    """Accounts on hosts of their own, each with its home, which reach each other by ssh.
+
+    `env` is what each one's programs see. On this machine all of them are one user: what is apart
+    are their homes and keys, and what a key may do. `server` is the account that receives pushes.
+    """
+
+    env: dict[str, dict[str, str]]
+    processes: Processes
+
+    def home(self, name: str) -> Path:
+        return Path(self.env[name]["HOME"])
+
+    def stop(self) -> None:
+        _stop(self.processes)
+
+
+def ssh_accounts(root: Path, env: dict[str, str], *agents: str) -> Accounts:
+    """An account `server`, where the keys of `agents` may run git and nothing else; and from there
+    the hosts `AGENTs-host`, where files can be put into the agent's home. Raises `Absent`.
+    """
+    ssh, scp, git_shell = _need("ssh", "scp", "git-shell")
+    sftp = "/usr/lib/openssh/sftp-server"
+    if not os.access(sftp, os.X_OK):
+        raise Absent("sftp-server")
+    homes = {name: root / name for name in ("server", *agents)}
+    for home in homes.values():
+        (home / ".ssh").mkdir(parents=True)
+        for name, program in (("ssh", ssh), ("scp", f"{scp} -S {home}/bin/ssh")):
+            (home / "bin").mkdir(exist_ok=True)
+            script = f'#!/bin/sh\nexec {program} -F "$HOME/.ssh/config" "$@"\n'
+            (home / "bin" / name).write_text(script)  # ssh asks passwd for a home, and not HOME
+            (home / "bin" / name).chmod(0o755)
+    allowed = []
+    for agent in agents:
+        pulls = f'cd {homes["server"]} && exec {git_shell} -c \\"$SSH_ORIGINAL_COMMAND\\"'
+        puts = f"{sftp} -d {homes[agent]}"
+        for owner, name, command in ((agent, "id", pulls), ("server", f"to-{agent}", puts)):
+            public = _keypair(homes[owner] / ".ssh", name).with_suffix(".pub").read_text()
+            allowed.append(f'restrict,command="{command}" {public}')
+    (root / "authorized_keys").write_text("".join(allowed))
+    key = homes[agents[0]] / ".ssh" / "id"
+    extra = f"SetEnv HOME={homes['server']}\nSubsystem sftp {sftp}"
+    port, _, processes = _sshd(root, env, root / "authorized_keys", key, extra)
+    common = (
+        f"HostName 127.0.0.1\nPort {port}\nUser root\nHostKeyAlias {ALIAS}\nBatchMode yes\n"
+        f"UserKnownHostsFile {root}/known_hosts\nIdentitiesOnly yes\n"
+    )
+    for agent in agents:
+        own = homes[agent] / ".ssh" / "config"
+        own.write_text(f"Host server\nIdentityFile {homes[agent]}/.ssh/id\n{common}")
+        with (homes["server"] / ".ssh" / "config").open("a") as config:
+            config.write(f"Host {agent}s-host\n")
+            config.write(f"IdentityFile {homes['server']}/.ssh/to-{agent}\n{common}")
+    seen = {
+        name: env | {"HOME": str(home), "PATH": f"{home}/bin:{env['PATH']}"}
+        for name, home in homes.items()
+    }
+    return Accounts(seen, processes)
+
+
 _GITOLITE = """
 repo gitolite-admin
     RW+ = admin
