@@ -8,7 +8,8 @@ Rules of this file:
 - It remembers nothing from one request to the next but a running `git cat-file` for the
   repository's permanent objects, and of a ledger that is sequenced what its ids vouch for:
   ref, secrets and settings are read for each request.
-- One kind of request writes: proc-receive lands records, through `combiner`.
+- Proc-receive lands records, through `combiner`; a push that pre-receive lets pass moves the mark
+  (`mark`). No other request writes.
 - Only this user may ask, on a socket in the folder that holds the secrets.
 
 A request comes through `git credential-cache`, git's own client for a socket:
