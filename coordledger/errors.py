@@ -375,6 +375,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     ),
     "bad-chain": (INTEGRITY, "{count} bad records", ""),
     "bad-copy": (INTEGRITY, "the local copy is damaged: {why}", "coordledger join --reset"),
+    "bad-state": (
+        INTEGRITY,
+        "the state that this shallow copy took on trust is not one of a ledger: {why}",
+        "coordledger join --reset",
+    ),
     # -- unknown
     "output-lost": (
         UNKNOWN,

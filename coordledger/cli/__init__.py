@@ -71,7 +71,16 @@ def main(argv: list[str] | None = None) -> int:
         return _complain(app, shown)
     except Exception as fault:  # noqa: BLE001 - whatever it is, no traceback
         why = f"{type(fault).__name__}: {fault}"
-        return _complain(app, error("output-lost" if app.is_unreported else "internal", why=why))
+        return _complain(app, error(_code_of_fault(app), why=why))
+
+
+def _code_of_fault(app: App) -> str:
+    if app.is_unreported:
+        return "output-lost"
+    with contextlib.suppress(CoordledgerError, OSError):
+        if app.is_on_trust:
+            return "bad-state"
+    return "internal"
 
 
 def _run(app: App, args: list[str]) -> int:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.client.config import Options
-    from coordledger.client.journal import Journal
     from coordledger.client.ledger import Ledger
+    from coordledger.client.local_state import LocalState
     from coordledger.git.process import Git
 
 NAME = "coordledger"
@@ -49,7 +49,7 @@ class App:
         self.branch: str | None = None
         self.timeout = timedelta(seconds=30)
         self.offline = False
-        self._journals: list[Journal] = []
+        self._copies: list[LocalState] = []
 
     def options(self) -> Options:
         from pathlib import Path  # noqa: PLC0415 - help needs none
@@ -84,9 +84,8 @@ class App:
             options = options._replace(remote=remote)
         screen = self.screen
         connection = connect(options, os.environ, progress=screen.progress, warn=screen.warn)
-        journal = connection.local.journal
-        journal.waits_for_report = True
-        self._journals.append(journal)
+        connection.local.journal.waits_for_report = True
+        self._copies.append(connection.local)
         with Ledger(connection) as ledger:
             for key in ledger.connection.settings.unknown_keys:
                 self.screen.warn(f"unknown configuration key coordledger.{key}")
@@ -101,12 +100,17 @@ class App:
     @property
     def is_unreported(self) -> bool:
         """Whether something has landed that the user may not have been told of."""
-        return any(journal.is_unreported for journal in self._journals)
+        return any(copy.journal.is_unreported for copy in self._copies)
+
+    @property
+    def is_on_trust(self) -> bool:
+        """Whether what was read may be no ledger's state: a shallow copy has not verified it."""
+        return any(copy.is_on_trust for copy in self._copies)
 
     def reported(self) -> None:
         """All that was to be printed is printed."""
-        for journal in self._journals:
-            journal.reported()
+        for copy in self._copies:
+            copy.journal.reported()
 
     def git(self) -> Git:
         """Git, for what is done to a repository named on the command line."""

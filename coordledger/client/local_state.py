@@ -124,6 +124,11 @@ class LocalState:
     # -- the verified head
 
     @property
+    def is_on_trust(self) -> bool:
+        """Whether the state goes back to one that nobody has verified here: a shallow copy's."""
+        return bool(self.trusted and self.trusted.first)
+
+    @property
     def trusted(self) -> TrustedHead | None:
         """The verified head, or None before the first one. Raises `Integrity`: bad-copy."""
         path = self._trusted_path
