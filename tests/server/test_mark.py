@@ -16,12 +16,15 @@ from support.sequencing import grow, landed_lines
 from support.serve_process import hidden, serving
 from support.ways_in import WAYS_IN
 
+from coordledger.errors import RuleBroken
 from coordledger.format import timestamps
 from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Keyring
 from coordledger.git.loose import Reader
 from coordledger.server import mark
+from coordledger.server.admission import server_keyring
 from coordledger.server.mark import Marks
+from coordledger.server.sequencer import Sequencer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -256,6 +259,22 @@ def test_a_resident_that_knows_a_head_looks_again_when_the_ref_has_moved(
             put_back(own_attacker, known)
 
 
+def test_the_sequencer_looks_by_itself_for_the_ref_may_move_after_pre_receive(
+    attacker: Attacker,
+) -> None:
+    before, bad = attacker.tip, forged(attacker)
+    environ = {"GIT_DIR": str(attacker.fleet.remote), "PATH": attacker.fleet.env["PATH"]}
+    keyring = server_keyring(str(attacker.fleet.remote / "coordledger"))
+    new = good(attacker)
+    with Reader(environ | {"GIT_ALTERNATE_OBJECT_DIRECTORIES": f"{attacker.folder}/objects"}) as at:
+        sequencer = Sequencer("main", environ).use(at, keyring)
+        push = sequencer.read_push(new)
+        without_hook(attacker, bad)
+        with pytest.raises(RuleBroken, match=bad[:12]):
+            sequencer.run([push])
+    put_back(attacker, before)
+
+
 # -- the mark
 
 
@@ -292,8 +311,8 @@ SPOILT: dict[str, Callable[[Attacker, Path], object]] = {
     "cut off": lambda attacker, path: path.write_bytes(path.read_bytes()[:50]),
     "longer": lambda attacker, path: path.write_bytes(path.read_bytes() + b"x"),
     "torn": _torn,
-    "of nothing that is here": _copy_of_another,
-    "of a push whose record has come": _of_a_lost_push,
+    "of a push to another ledger": _copy_of_another,
+    "of a push that has lost": _of_a_lost_push,
     "a link": _link,
     "a pipe": _fifo,
     "writable by others": lambda attacker, path: path.chmod(0o666),
@@ -309,6 +328,7 @@ def test_a_mark_that_is_spoilt_costs_no_more_than_verifying_again(
     grow(attacker)
     path = place(attacker)
     SPOILT[case](attacker, path)
+    assert (marked(attacker) == ()) is not case.startswith("of a push ")
     last = good(attacker)
     assert vouches_for(attacker, attacker.push(last), last)
     assert last in marked(attacker)
@@ -324,7 +344,7 @@ def test_a_mark_that_is_spoilt_lets_nothing_bad_through(attacker: Attacker, case
     without_hook(attacker, bad)
     path = place(attacker)
     whole = path.read_bytes()
-    if case != "of a push whose record has come":  # only this very account could say that of it
+    if case != "of a push that has lost":  # only this very account could say that of it
         SPOILT[case](attacker, path)
         seq = parse_commit(bad, attacker.raw(bad)).seq
         pushed = attacker.push(good(attacker, on=bad))
