@@ -29,7 +29,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "newer-version": (
         INTEGRITY,
         "made by a newer version of coordledger ({what})",
-        "upgrade coordledger",
+        "upgrade coordledger; if somebody without a secret wrote it, an admin cuts it off",
     ),
     # -- the chain (sections 5, 6, 9)
     "bad-commit": (INTEGRITY, "the commit is not what its record renders to: {why}", ""),
@@ -50,8 +50,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "replayed": (INTEGRITY, "{agent}'s intent {op} has landed already", ""),
     "time-backwards": (
         FAILED,
-        "record {seq} is dated {at}: this one is {behind} behind it, and none is taken before then",
-        "check this machine's clock; if it is right, wait until then, or ask the server's owner",
+        (
+            "record {seq} by {agent} is dated {at}: this one is {behind} behind it, and none is"
+            " taken before then"
+        ),
+        "check this machine's clock; if it is right, at the server: coordledger repair REPO.git",
     ),
     # -- the rules of claims (section 9)
     "stale-rev": (LOST, "{what} is at revision {rev}, the record makes {got}", "look again"),
@@ -190,7 +193,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "invalid-below": (
         INTEGRITY,
         "the server's own ledger does not verify: {where}: {why}",
-        "the server's owner cuts it off; to name it there: coordledger hook verify REPO.git",
+        "the server's owner cuts it off there: coordledger repair REPO.git",
     ),
     "bad-ref": (FAILED, "{ref} is not a ledger's ref", ""),
     "bad-push": (FAILED, "cannot read what is pushed: {why}", ""),
@@ -270,6 +273,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         FAILED,
         "{path} belongs to somebody else, and git does not open it",
         "if you trust its owner, where it is: git config --global --add safe.directory {path}",
+    ),
+    "not-owner": (
+        FAILED,
+        "{path} belongs to {owner}, and its pushes could not replace what this account writes",
+        "as its owner: sudo -u {owner} coordledger repair {path}",
     ),
     "not-named": (
         FAILED,
@@ -370,8 +378,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "head-differs": (INTEGRITY, "the other copy has another history: {why}", ""),
     "from-future": (
         INTEGRITY,
-        "record {seq} is dated {at}, {ahead} ahead of this machine's clock",
-        "check this machine's clock, then its signer's; to cut that record off: coordledger repair",
+        (
+            "by {agent}, dated {at}, {ahead} ahead of this machine's clock: nothing can be written"
+            " before then"
+        ),
+        "check this machine's clock; if it is right, cut the record off",
     ),
     "bad-chain": (INTEGRITY, "{count} bad records", ""),
     "bad-copy": (INTEGRITY, "the local copy is damaged: {why}", "coordledger join --reset"),
@@ -449,7 +460,7 @@ def printable(value: object, limit: int = 200) -> str:
 
 
 # What stands in hints as one word of a command, and the characters that no shell takes apart.
-_WORDS = frozenset(("agent", "path", "remote", "single", "task", "where", "who"))
+_WORDS = frozenset(("agent", "owner", "path", "remote", "single", "task", "where", "who"))
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
 
 
@@ -481,6 +492,10 @@ def disk_error(fault: OSError) -> CoordledgerError:
     return error("io", why=f"{what}: {fault.filename}" if fault.filename else what)
 
 
+# Records that another clock, or another version, may find valid: that is tried first.
+_BAD_FOR_NOW = ("newer-version", "from-future")
+
+
 class RuleBroken(Exception):
     """A record breaks one rule of docs/format.md. The caller knows which side is to blame."""
 
@@ -495,9 +510,11 @@ class RuleBroken(Exception):
         """It was our own request: refused."""
         return error(self.code, **self.data)
 
-    def theirs(self, seq: int, oid: str) -> Integrity:
-        """It is a record that somebody wrote: the chain is not to be trusted."""
-        repair = "on a remote without a hook an operator can cut it off: coordledger repair"
-        hint = ERRORS[self.code][2] if self.code == "newer-version" else repair
+    def theirs(self, seq: int, oid: str, repair: str) -> Integrity:
+        """It is a record that somebody wrote: the chain is not to be trusted. `repair` is the
+        command that cuts it off.
+        """
+        hint = ERRORS[self.code][2] if self.code in _BAD_FOR_NOW else "an admin cuts it off"
+        hint += f": {repair}"
         where = f"record {seq} ({oid[:12]})"
         return Integrity(self.code, f"{where}: {self}", hint, {"seq": seq, "commit": oid})

@@ -16,7 +16,7 @@ from coordledger import bench as benches
 from coordledger.errors import FAILED, Failed, error
 
 from . import params
-from .common import NAME, command, group, root
+from .common import NAME, command, confirm, group, need_somebody, root
 from .output import NOT_ENFORCED, safe
 
 if TYPE_CHECKING:
@@ -160,47 +160,13 @@ def _reset(app: App, remote: str, *, yes: bool) -> None:
     """Show both heads, ask, and forget the old one."""
     from coordledger.setup import joining  # noqa: PLC0415 - help needs none
 
-    _need_somebody(yes, "--reset")
+    need_somebody(yes, "--reset")
     with app.ledger(remote=remote) as ledger:
         old, new = joining.peek(ledger)
         app.screen.note(f"verified here: {_line(old)}")
         app.screen.note(f"remote's head: {_line(new)}")
-        _ask(yes, "--reset", "Give up the verified history for the remote's?")
+        confirm(yes, "--reset", "Give up the verified history for the remote's?")
         joining.reset(ledger, old, new)
-
-
-@command("repair", parent=root, section="Trust", example="coordledger repair")
-@click.option("--yes", is_flag=True, help="Answer yes to what it asks.")
-def repair(app: App, yes: bool) -> None:
-    """Cut a remote without a hook back to the last valid record.
-
-    All that follows the first bad record is given up; every clone that has verified no
-    further goes on as if it had never been there.
-    """
-    _need_somebody(yes, "repair")
-    with app.ledger(writes=True) as ledger:
-        found = ledger.damage()
-        if found is None:
-            app.screen.value({"repaired": False, "head": ledger.head(refresh=False).line()})
-            app.screen.line("nothing to repair: every record of the remote is valid")
-            return
-        app.screen.note(f"bad: {found.fault.message}")
-        app.screen.note(f"last valid record: {found.last.seq}:{found.last.digest}")
-        _ask(yes, "repair", "Give up everything on the remote after that?")
-        head = ledger.repair(found)
-    app.screen.value({"repaired": True, "head": head.line()})
-    app.screen.line(f"the remote ends at {head.seq}:{head.digest}")
-
-
-def _need_somebody(yes: bool, option: str) -> None:
-    """Before any work: what is going to be asked can be answered."""
-    if not yes and not (sys.stdin and sys.stdin.isatty()):
-        raise error("bad-value", what=option, why="needs --yes: nobody can be asked")
-
-
-def _ask(yes: bool, option: str, question: str) -> None:
-    if not yes and not click.confirm(question, err=True):
-        raise error("bad-value", what=option, why="not confirmed")
 
 
 def _line(head: Head | None) -> str:

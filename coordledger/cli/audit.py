@@ -38,6 +38,7 @@ def status(app: App) -> None:
         ("ledger", f"{found.ledger} ({safe(found.ref)})"),
         ("remote", safe(found.remote)),
         ("head", f"{found.seq} {found.head}"),
+        ("stopped at", safe(found.stopped_at["message"]) if found.stopped_at else ""),
         ("agent", f"{found.agent}/{found.session}" if found.agent else "none configured"),
         ("enforcement", _ENFORCEMENT.get(found.enforcement, found.enforcement)),
         ("unread", str(found.unread)),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -241,6 +242,17 @@ def command(
         return made
 
     return decorate
+
+
+def need_somebody(yes: bool, option: str) -> None:
+    """Before any work: what is going to be asked can be answered."""
+    if not yes and not (sys.stdin and sys.stdin.isatty()):
+        raise error("bad-value", what=option, why="needs --yes: nobody can be asked")
+
+
+def confirm(yes: bool, option: str, question: str) -> None:
+    if not yes and not click.confirm(question, err=True):
+        raise error("bad-value", what=option, why="not confirmed")
 
 
 root = Group(

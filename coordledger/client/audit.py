@@ -6,8 +6,8 @@ Rules of this file:
   a key for it is judged again once there are other keys.
 - Its progress is saved now and then, so that an interrupted audit can be resumed. A record
   that has not been judged is never counted.
-- A history is cut back only to a record that is valid, only where somebody wrote a bad one
-  (never for damage of our own copy), and only by compare-and-swap.
+- A history is cut back only to a record that is valid, only where somebody wrote one that is not
+  valid here and now (never for damage of our own copy), and only by compare-and-swap.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import coordledger  # what is made of its names is imported when it is made
+from coordledger.client import stops
 from coordledger.client.publish import push_error
 from coordledger.client.replica import STEP, TOLD
 from coordledger.deadline import Deadline
 from coordledger.errors import Integrity, RuleBroken, error
 from coordledger.format.chain import UNVERIFIED, Chain
-from coordledger.format.commit import parse_commit
 from coordledger.git.history import raw_parent
 from coordledger.git.outcome import WON
 from coordledger.hashes import digest
@@ -77,6 +77,8 @@ def audit(connection: Connection, *, full: bool, since: int | None, resume: bool
     counts, problems, last = judge_again(replica, begin, counted, save)
     last = -1 if problems else last
     _save(connection, start, last, counts, keys, **({"auditing": None} if full else {}))
+    if replica.stop:
+        problems.append(stops.facts_of(replica.stop))
     resumed = begin if interrupted else None
     total = sum(counts.values())
     return coordledger.Audit(
@@ -213,32 +215,18 @@ def _indexed(replica: Replica, first: int, last: int) -> Iterator[tuple[str, byt
 def find_damage(replica: Replica) -> Damage | None:
     """Where the remote's history stops being valid; None if it does not.
 
-    Records that this copy has adopted are judged again, too: keys may have come since. Raises
-    `Integrity`: rewritten, where there is nothing to cut back to.
+    Records that this copy has adopted are judged again, too: keys may have come since, and a clock
+    may have been set right. Raises `Integrity`: rewritten, where there is nothing to cut back to.
     """
-    return _damage_above(replica) or _damage_adopted(replica)
+    return _damage_above(replica) or _damage_adopted(replica) or _future_adopted(replica)
 
 
 def _damage_above(replica: Replica) -> Damage | None:
     """In what this copy has not adopted."""
-    places = replica.local.told.all()
-    replica.local.forget_checkpoint()
-    with replica.local.incoming_ref() as ref:
-        head = replica.fetch(ref)
-        chain, path, start = replica.path_to(head)
-        try:
-            replica.advance(chain, path, start, places)
-        except Integrity as fault:
-            last = chain.head
-            # Only what somebody wrote is cut off; our own copy's damage is not theirs.
-            if last is None or "commit" not in fault.data or fault.code == "newer-version":
-                raise
-            if fault.code == "from-future" and last.parent:  # it was judged, and is valid
-                last = parse_commit(last.parent, replica.local.repository.read(last.parent))
-            return _damage(chain.state.ledger["ledger"], head, fault, last)
-        finally:
-            replica.local.forget_checkpoint()
+    chain, stopped = replica.follow(), replica.local.stopped
+    if replica.stop is None or stopped is None or chain.head is None:
         return None
+    return _damage(chain.state.ledger["ledger"], stopped.head, replica.stop, chain.head)
 
 
 def _damage_adopted(replica: Replica) -> Damage | None:
@@ -249,6 +237,18 @@ def _damage_adopted(replica: Replica) -> Damage | None:
         return None
     fault = Integrity("bad-chain", f"record {last + 1}: {problems[0]['message']}")
     return _damage(trusted.ledger, trusted.commit, fault, good)
+
+
+def _future_adopted(replica: Replica) -> Damage | None:
+    """The newest records, if they are from the future: this copy's clock was wrong, too."""
+    chain, first = replica.position(), None
+    commit = chain.head
+    while commit and stops.is_from_future(replica, chain, commit):
+        first, commit = commit, replica.commit_at(commit.seq - 1)
+    if first is None or commit is None:
+        return None
+    fault = stops.from_future(replica, first)
+    return _damage(replica.trusted.ledger, replica.trusted.commit, fault, commit)
 
 
 def _damage(ledger: str, head: str, fault: Integrity, last: Commit) -> Damage:
@@ -262,6 +262,9 @@ def repair(connection: Connection, damage: Damage) -> None:
     local.log(f"repair: from {damage.head} to {last.seq}:{last.digest}")
     push = remote.push(local.remote_ref, damage.head, last.commit)
     if push.outcome != WON:
-        raise push_error(push, remote.shown)
+        fault = push_error(push, remote.shown)
+        if push.code:  # a hook of ours guards the ref against this
+            fault.hint = "where the repository lives, its owner runs: coordledger repair REPO.git"
+        raise fault
     if connection.replica.trusted.seq > last.seq:  # adopted before the keys were here
         connection.reset()

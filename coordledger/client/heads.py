@@ -68,6 +68,7 @@ def compare(connection: Connection, line: str) -> None:
     if seq is None:
         return
     if seq > trusted.seq:
+        replica.need_valid_remote()
         raise error("head-differs", why=f"record {seq} is not in the remote's history")
     commit = replica.commit_at(seq)
     if commit is None or 0 < seq <= trusted.first:

@@ -59,8 +59,9 @@ class Ledger:
     texts that the record keeps for people, `channel` is a channel's name. Spans are `timedelta`s.
 
     Every method may raise `Failed` (among others remote-unreachable, timeout, no-agent) and
-    `Integrity`, if the remote's history is not a valid continuation of the verified one. Methods
-    that write raise `OutcomeUnknown` where the remote gave no answer. Other errors are named.
+    `Integrity`, if the remote's history does not continue the verified one. Below a record there
+    that is not valid, reading goes on (`status` names it), and writing raises `Integrity`, or
+    `OutcomeUnknown` where the remote gave no answer. Other errors are named.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -123,8 +124,7 @@ class Ledger:
         `pin` (a ledger's id, `SEQ:DIGEST`, or both) refuses any other history. Raises `Failed`:
         not-a-ledger, bad-value; `Integrity`: pin-mismatch.
         """
-        self.connection.begin()
-        self._replica.join(depth, pin)
+        self.connection.join(depth, pin)
         return self.head(refresh=False)
 
     def reset(self) -> None:
@@ -305,6 +305,7 @@ class Ledger:
             raise error("bad-value", what="--offline", why="a gate asks the remote")
         me = self.connection.identity() if by is None and epoch is not None else None
         claim = self.show(task)
+        self._replica.need_valid_remote()
         enforced = self._replica.trusted.enforcement == "server"
         state, at = self._replica.position().state, self.connection.clock()
         agent, session = (me.agent, me.session) if me else (by, None)

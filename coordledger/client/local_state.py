@@ -8,6 +8,8 @@ Rules of this file:
   that people can read it and git keeps the objects; it is never believed.
 - `verified.json` says how far the verification of what came in has got, for a later one to
   go on from: it is no head, and nothing but that uses it.
+- `stopped.json` names a record that is not valid, which continues the head on the remote, so that
+  nobody fetches and walks all of what follows it again. That it is bad is found out each time.
 - `told` has the places that the remote has told of and that are beyond the head: see `told`.
 - `index` maps seq (from the copy's oldest one on) to commit id, fixed width: a cache, checked
   wherever it is used.
@@ -92,6 +94,13 @@ class Checkpoint(NamedTuple):
     digest: str
 
 
+class Stop(NamedTuple):
+    """The remote's `head` leads over `commit`, which follows the verified head and is not valid."""
+
+    head: str
+    commit: str
+
+
 class LocalState:
     """The private side of one ledger in one repository."""
 
@@ -153,7 +162,7 @@ class LocalState:
         if before and _changed_at(self._trusted_path) <= before:  # the clock's step is coarser
             os.utime(self._trusted_path, ns=(before + 1, before + 1))  # the stamp tells them apart
 
-    def _replace(self, name: str, facts: TrustedHead | Checkpoint) -> None:
+    def _replace(self, name: str, facts: TrustedHead | Checkpoint | Stop) -> None:
         content = canonical.encode(facts._asdict())
         mode = files.mode_in(str(self.folder))
         files.replace(
@@ -200,7 +209,8 @@ class LocalState:
     @contextlib.contextmanager
     def incoming_ref(self) -> Iterator[str]:
         """A ref that is this process's alone, for what it fetches. It goes in the end, unless a
-        checkpoint says that the verification is to be gone on with.
+        checkpoint says that the verification is to be gone on with, or a stop that nobody is to
+        fetch it again.
 
         The first one that is free: so a killed process's is used again, and cleared, before
         there is another.
@@ -218,10 +228,29 @@ class LocalState:
             yield ref
         finally:
             try:
-                if not self.checkpoint:
+                if not (self.checkpoint or self.stopped):
                     self.repository.set_ref(ref, None)
             finally:
                 os.close(fd)
+
+    # -- where the remote stops being valid
+
+    @property
+    def stopped(self) -> Stop | None:
+        """What was noted. It is a hint: one that cannot be read counts as none."""
+        try:
+            return Stop(**canonical.read((self.folder / "stopped.json").read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def save_stop(self, stop: Stop) -> None:
+        """Under the lock. What was fetched stays: it is not to be fetched again."""
+        self._make_folder()
+        self._replace("stopped.json", stop)
+
+    def forget_stop(self) -> None:
+        """The stop goes; what was fetched with it goes with the `incoming_ref`."""
+        (self.folder / "stopped.json").unlink(missing_ok=True)
 
     def adopt_in_memory(self, trusted: TrustedHead) -> None:
         """`trusted` could not be written down: this process goes on from it all the same."""
@@ -229,7 +258,7 @@ class LocalState:
 
     def reset(self) -> None:
         """Forget the head and the index. The journal stays: its intents may still land."""
-        for name in ("trusted.json", "verified.json", "index", "quiet", "told"):
+        for name in ("trusted.json", "verified.json", "stopped.json", "index", "quiet", "told"):
             (self.folder / name).unlink(missing_ok=True)
         self.repository.set_ref(self.ref, None)
         self._trusted = self._stamp = None

@@ -15,7 +15,7 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from coordledger import files
-from coordledger.client import config, secrets
+from coordledger.client import config, secrets, stops
 from coordledger.client.combining.line import Line
 from coordledger.client.combining.sequenced import SequencedPublisher
 from coordledger.client.config import Host
@@ -114,12 +114,35 @@ class Connection:
         self._keyrings.clear()
 
     def read(self) -> State:
-        """The newest state: the remote's, or (offline) the copy's. Raises as `Replica.refresh`."""
+        """The newest state: the remote's, or (offline) the copy's. Where a bad record follows it
+        there, a warning says so. Raises as `Replica.follow`.
+        """
         self.begin()
         if self.settings.offline:
             self.replica.trusted  # noqa: B018 - raises if there is no copy
-            return self.replica.position().state
-        return self.replica.refresh().state
+            stops.recall(self.replica)
+            chain = self.replica.position()
+        else:
+            chain = self.replica.follow()
+        self._warn_of_stop()
+        return chain.state
+
+    def join(self, depth: int | None, pin: str | None) -> None:
+        """As `Replica.join`, with the warning of `read`."""
+        self.begin()
+        self.replica.join(depth, pin)
+        self._warn_of_stop()
+
+    def _warn_of_stop(self) -> None:
+        """Raises the remote's bad record as an `Integrity`, where something that was told as landed
+        lies beyond it: what is shown would not have it.
+        """
+        stop, last = self.replica.stop, self.replica.trusted.seq
+        if stop is None:
+            return
+        if any(seq > last for seq, _ in self.local.told.all()):
+            raise stop
+        self.warn(f"{stop.message} [{stop.code}]; what is shown ends before it. {stop.hint}")
 
     def write(self, operation: Operation) -> Published:
         """Land one record; or answer with the one that an earlier process has landed for the same

@@ -3,11 +3,13 @@
 Rules of this file:
 - Everything that comes in is judged by `format.chain` before it is adopted; what does not
   continue the verified head moves nothing and is an `Integrity` error.
-- Without a server that checks clocks, records from the future are refused here.
+- Of what continues it, the valid records below the first bad one are adopted: they can be read
+  (`follow`). Nobody builds on a remote that goes on with a bad one (`refresh`).
+- A record from the future counts as bad, for as long as it is: a server's clock may be wrong, too.
 - A first contact verifies the whole history from the genesis record (or, if asked for
   depth 1, says that it has verified nothing below).
-- All of what came in is adopted, or nothing. A verification that its deadline or a signal
-  ends saves a checkpoint, and the next one goes on from there.
+- A verification that its deadline or a signal ends adopts nothing. It saves a checkpoint, and
+  the next one goes on from there.
 - Other processes read and write in the same clone meanwhile: the remote is asked and records are
   judged without a lock, and what came out is adopted by compare-and-swap (`adopt`). What the
   remote answers is measured by what the clone knew *before* it was asked: what another process
@@ -23,10 +25,10 @@ import contextlib
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
+from coordledger.client import stops
 from coordledger.client.heads import check_pin
 from coordledger.client.local_state import Checkpoint, TrustedHead
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
-from coordledger.format import timestamps
 from coordledger.format.chain import (
     AUTHENTIC,
     MAX_BASE_DISTANCE,
@@ -39,9 +41,9 @@ from coordledger.format.chain import (
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS
 from coordledger.format.rules.ledger import policy_problem
+from coordledger.format.signing import Keyring
 from coordledger.git.address import without_password
 from coordledger.git.history import ancestors
-from coordledger.git.tree import object_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
     from coordledger.deadline import Deadline
     from coordledger.format.chain import Judged
     from coordledger.format.commit import Commit
-    from coordledger.format.signing import Keyring
     from coordledger.git.history import CommitRange
     from coordledger.git.process import Git
     from coordledger.git.remote import Remote
@@ -90,6 +91,8 @@ class Replica:
         self._authentic: set[str] = set()  # commits whose MACs were computed, with the keys of
         self._authentic_by: Keyring | None = None
         self.in_memory_only = False  # the position is this process's: see `adopt_in_memory`
+        # Of the record that the remote has after the verified head, if it is bad; as of `follow`.
+        self.stop: Integrity | None = None
 
     def close(self) -> None:
         self.remote.close()
@@ -117,8 +120,9 @@ class Replica:
             raise error("not-joined")
         return trusted
 
-    def keyring(self) -> Keyring:
-        return self._keyring_for(self.trusted.ledger)
+    def keyring(self, ledger: str | None = None) -> Keyring:
+        """The secrets at hand for a ledger's id; by default for that of the copy."""
+        return self._keyring_for(ledger or self.trusted.ledger)
 
     def _chain_at(self, place: TrustedHead | Checkpoint) -> Chain:
         repository = self.local.repository
@@ -136,26 +140,44 @@ class Replica:
     # -- moving forward
 
     def is_behind(self) -> bool:
-        """Whether the remote has another head; it is asked for no more than that."""
-        return self.remote.head(self.local.remote_ref) != self.trusted.commit
+        """Whether the remote has a head that this copy has not seen; no more is asked for."""
+        stopped = self.local.stopped
+        seen = (self.trusted.commit, stopped.head if stopped else "")
+        return self.remote.head(self.local.remote_ref) not in seen
 
     def refresh(self, *, moved: bool = False) -> Chain:
-        """Bring the copy up to the remote's head, verifying what is new.
+        """As `follow`, for what is built on the remote's head: a bad record there raises."""
+        chain = self.follow(moved=moved)
+        self.need_valid_remote()
+        return chain
+
+    def need_valid_remote(self) -> None:
+        """Raises `Integrity`, if `follow` has stopped below a bad record."""
+        if self.stop:
+            raise self.stop
+
+    def follow(self, *, moved: bool = False) -> Chain:
+        """Bring the copy up to the remote's head, verifying what is new; or to the last valid
+        record, and then `stop` tells of the one that follows it.
 
         It is asked for first, and fetched if it is another one; only fetched where either
         takes a connection of its own, and where the caller knows that it has `moved`. Raises
         `Failed` (remote-unreachable, not-a-ledger, timeout), `Integrity`.
         """
-        local = self.local
+        local, stopped, self.stop = self.local, self.local.stopped, None
         known = Known(local.trusted, local.told.all())
-        ask = known.head and not moved and self.remote.head_is_cheap
-        if ask and not self.is_behind():
-            return self._confirmed(known)
+        if known.head and not moved and (self.remote.head_is_cheap or stopped):
+            head = self.remote.head(local.remote_ref)
+            if head == self.trusted.commit and not stopped:
+                return self._confirmed(known)
+            if head and stops.stop_again(self, head):
+                return self.position()
         with local.incoming_ref() as ref:
             try:
                 return self._bring_up(self.fetch(ref), known)
             except Integrity:
                 local.forget_checkpoint()
+                local.forget_stop()
                 raise
 
     def _bring_up(self, head: str, known: Known) -> Chain:
@@ -164,6 +186,8 @@ class Replica:
             trusted = self.local.trusted
             if trusted and (head == trusted.commit or _was_overtaken(self, head, known, trusted)):
                 return self._confirmed(known)
+            if stops.stop_again(self, head):
+                return self.position()
             try:
                 chain = self.advance(*self.path_to(head), known.told)
             except Integrity:
@@ -175,6 +199,7 @@ class Replica:
 
     def _confirmed(self, known: Known) -> Chain:
         """The chain at the verified head, which is the remote's. Raises `Integrity`: told-lost."""
+        self.local.forget_stop()
         _need_told(self, self.trusted.seq, {}, known.told)
         self._forget_told(known.told)
         return self.position()
@@ -187,12 +212,12 @@ class Replica:
 
     def fetch(self, into: str, depth: int | None = None) -> str:
         """Bring the remote's history here (all of it that is new, or `depth` commits), under the
-        ref `into`; its head.
+        ref `into`; its head. What is kept there of the last time is not fetched again.
 
         Raises `Integrity`: ledger-gone; `Failed`: not-a-ledger, remote-unreachable.
         """
         local, repository = self.local, self.local.repository
-        kept = repository.ref(into) if local.checkpoint else None  # not fetched twice
+        kept = repository.ref(into) if local.checkpoint or local.stopped else None
         repository.set_ref(into, kept)  # and away with the lock of a killed process
         if local.trusted is None:
             self.progress("fetching", 0, 0)
@@ -209,21 +234,23 @@ class Replica:
         Raises `Integrity`: rewritten, remote-behind, other-ledger, bad-copy.
         """
         trusted = self.local.trusted
-        chain = self.position() if trusted else self._empty_chain(head)
+        chain = self.position() if trusted else None
+        start = chain.head.oid if chain and chain.head else None
         checkpoint = self._chain_at_checkpoint(chain)
-        start = chain.head.oid if chain.head else None
-        starts = {(c.head.oid if c.head else None): c for c in (chain, checkpoint) if c}
-        path = self.ancestors(head, set(starts))
+        starts = {c.head.oid: c for c in (chain, checkpoint) if c and c.head}
+        path = self.ancestors(head, {*starts, None})
+        if path.below is None and chain is None:
+            return _empty_chain(self, path), path, start
         if path.below not in starts:
             raise _not_continued(self, head, trusted)
         return starts[path.below], path, start
 
-    def _chain_at_checkpoint(self, chain: Chain) -> Chain | None:
+    def _chain_at_checkpoint(self, chain: Chain | None) -> Chain | None:
         """A chain at the checkpoint, if there is one beyond `chain`."""
         checkpoint = self.local.checkpoint
         if checkpoint is None or not self.local.repository.has(checkpoint.commit):
             return None
-        if chain.head and checkpoint.seq <= chain.head.seq:
+        if chain and chain.head and checkpoint.seq <= chain.head.seq:
             return None
         return self._chain_at(checkpoint)
 
@@ -235,28 +262,16 @@ class Replica:
 
         return ancestors(self.local.repository.read, self.git, head, known, told)
 
-    def _empty_chain(self, head: str) -> Chain:
-        """Before the first record of the ledger that `head` says it is: its keys are looked
-        for under that name, and the genesis record has to certify it.
-        """
-        repository = self.local.repository
-        try:
-            ledger = parse_commit(head, repository.read(head)).record["ledger"]
-        except (KeyError, RuleBroken):
-            ledger = None
-        return Chain(repository.read, self._keyring_for(ledger), None, repository.algo)
-
     def advance(
         self, chain: Chain, path: CommitRange, start: str | None, places: list[tuple[int, str]]
     ) -> Chain | None:
-        """Judge what is on the path, which begins at the chain's head, and adopt all of it over
-        the verified head `start`; None if the clone has another one by now. `places` are those
-        that the remote has told.
+        """Judge what is on the path, which begins at the chain's head, and adopt it (of one with
+        a bad record what is below that) over the verified head `start`; None if the clone has
+        another one by now. `places` are those that the remote has told.
 
         Raises `Integrity`; `Failed`: unfinished.
         """
-        trusted = self.local.trusted
-        checks_clock = trusted is None or trusted.enforcement != "server"
+        trusted, bad = self.local.trusted, ""
         first = trusted.first if trusted else 0
         passed: list[tuple[int, str]] = []
         authentic: list[str] = []
@@ -264,10 +279,10 @@ class Replica:
         ids: dict[int, str] = {}
         try:
             for done, judged in enumerate(self.judge(chain, path), 1):
-                if judged.broken:
-                    raise judged.broken.theirs(judged.seq, judged.oid)
-                if checks_clock:
-                    _need_no_future(self, chain)
+                self.stop = stops.fault_of(self, chain, judged)
+                if self.stop:
+                    bad = judged.oid
+                    break
                 passed.append((judged.seq, judged.oid))
                 if judged.seq in told:
                     ids[judged.seq] = judged.oid
@@ -283,8 +298,11 @@ class Replica:
                 if over:
                     seconds = f"{self.git.deadline.seconds:g}"
                     raise error("unfinished", done=done, of=len(path), seconds=seconds)
+            chain = stops.below(self, chain, bad)
             if chain.head is None:
-                raise _not_a_ledger(self)
+                raise self.stop or _not_a_ledger(self)
+            if bad:
+                places = [place for place in places if place[0] <= chain.head.seq]
             _need_told(self, chain.head.seq, ids, places)
         except BaseException:
             self._chain = None  # it may have moved; the clone has not
@@ -292,6 +310,7 @@ class Replica:
         if not self.adopt(chain, passed, start):
             return None
         self._forget_told(places)
+        stops.note(self, path.head, bad)
         self._remembered().update(authentic)
         return chain
 
@@ -303,16 +322,11 @@ class Replica:
         try:
             for judged in judge_all(chain, commits):
                 if judged.broken:
-                    self._need_whole(judged.oid, judged.content)
+                    self.local.repository.need_whole(judged.oid, judged.content)
                 yield judged
         except KeyError:  # git fetches nothing without all that it needs
             why = f"objects of record {chain.next_seq} are missing"
             raise error("bad-copy", why=why) from None
-
-    def _need_whole(self, oid: str, content: bytes) -> None:
-        kinds = ("commit", "tag", "tree", "blob")
-        if all(object_id(kind, content, self.local.repository.algo) != oid for kind in kinds):
-            raise error("bad-copy", why=f"object {oid[:12]} is not what its id says")
 
     def _save_checkpoint(
         self, chain: Chain, passed: list[tuple[int, str]], first: int, start: str | None
@@ -386,7 +400,7 @@ class Replica:
     def join(self, depth: int | None, pin: str | None) -> Chain:
         """First contact, or a later visit with a pin. Raises `Integrity`: pin-mismatch."""
         first = self.local.trusted is None
-        chain = self._join_shallow(depth) if depth and first else self.refresh()
+        chain = self._join_shallow(depth) if depth and first else self.follow()
         try:
             if pin:
                 check_pin(self, pin)
@@ -422,17 +436,9 @@ class Replica:
         """The verified commit at `seq`, or None if this copy does not have it."""
         commit, trusted = self.local.commit_at(seq), self.local.trusted
         if commit is None and trusted and trusted.first <= seq <= trusted.seq:
-            self._rebuild_index()  # the cache was lost or damaged; the chain was not
+            _rebuild_index(self)  # the cache was lost or damaged; the chain was not
             commit = self.local.commit_at(seq)
         return commit
-
-    def _rebuild_index(self) -> None:
-        trusted = self.trusted
-        path = self.ancestors(trusted.commit, set())
-        numbered = enumerate(path.ids(), trusted.seq + 1 - len(path))
-        with contextlib.suppress(OSError):  # a cache
-            here = ((seq, oid) for seq, oid in numbered if seq >= trusted.first)
-            self.local.save_index(here, trusted.first)
 
     def verdict_of(self, commit: Commit) -> str:
         """The verdict on a commit of this copy, by the keys that are at hand now.
@@ -465,6 +471,27 @@ class Replica:
         if keyring is not self._authentic_by or len(self._authentic) > _REMEMBERED:
             self._authentic, self._authentic_by = set(), keyring
         return self._authentic
+
+
+def _rebuild_index(replica: Replica) -> None:
+    trusted = replica.trusted
+    path = replica.ancestors(trusted.commit, set())
+    numbered = enumerate(path.ids(), trusted.seq + 1 - len(path))
+    with contextlib.suppress(OSError):  # a cache
+        here = ((seq, oid) for seq, oid in numbered if seq >= trusted.first)
+        replica.local.save_index(here, trusted.first)
+
+
+def _empty_chain(replica: Replica, path: CommitRange) -> Chain:
+    """Before the first record of the ledger that the oldest one says it is: its keys are looked
+    for under that name, which the record has to certify. What follows it may be bad.
+    """
+    repository, keyring = replica.local.repository, Keyring()
+    with contextlib.suppress(StopIteration, KeyError, RuleBroken):
+        oldest = next(path.ids())
+        commit = parse_commit(oldest, repository.read(oldest))
+        keyring = replica.keyring(commit.record["ledger"])
+    return Chain(repository.read, keyring, None, repository.algo)
 
 
 def _was_overtaken(replica: Replica, head: str, known: Known, trusted: TrustedHead) -> bool:
@@ -537,16 +564,14 @@ def _not_continued(replica: Replica, head: str, trusted: TrustedHead | None) -> 
         theirs = commit.record["ledger"]
         return error("other-ledger", ours=trusted.ledger, theirs=theirs, remote=remote)
     if commit and _is_older(replica, commit, trusted):
-        return error("remote-behind", remote=remote, seq=commit.seq, head=_shown(trusted))
+        behind = error("remote-behind", remote=remote, seq=commit.seq, head=_shown(trusted))
+        chain = replica.position()
+        if chain.head and stops.is_from_future(replica, chain, chain.head):
+            # This clock was wrong, too. Whoever cut the record off is no old replica.
+            dated = f"record {trusted.seq} of this copy is dated {chain.head.record['at']}"
+            behind.hint = f"{dated}: if its owner has cut it off: {_reset_command(replica)}"
+        return behind
     return error("rewritten", head=_shown(trusted), command=_reset_command(replica))
-
-
-def _need_no_future(replica: Replica, chain: Chain) -> None:
-    head = chain.head
-    ahead = timestamps.parse(head.record["at"]) - replica.clock() if head else 0
-    if head and ahead > chain.state.skew:
-        facts = {"seq": head.seq, "at": head.record["at"], "commit": head.oid}
-        raise error("from-future", ahead=timestamps.span(ahead), **facts)
 
 
 def _shown(trusted: TrustedHead) -> str:

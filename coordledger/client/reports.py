@@ -129,6 +129,10 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Status:
+    """`stopped_at` is the first bad record that the remote has after `seq`: seq, commit, code,
+    message. None if there is none.
+    """
+
     ledger: str
     ref: str
     remote: str
@@ -137,6 +141,7 @@ class Status:
     agent: str | None
     session: str | None
     enforcement: str
+    stopped_at: dict[str, Any] | None
     claims: tuple[Claim, ...]
     unread: int
 

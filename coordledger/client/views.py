@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import coordledger  # what is made of its names is imported when it is made
+from coordledger.client import stops
 from coordledger.client.claims import Claim, Last, moment
 from coordledger.client.journal import LANDED
 from coordledger.client.quiet_pages import held_lines
@@ -127,6 +128,7 @@ class Views:
     def status(self, state: State, settings: Settings, session: str | None) -> Status:
         """Where the ledger stands, and what is the agent's."""
         local, trusted, agent = self._replica.local, self._replica.trusted, settings.agent
+        stop = self._replica.stop
         unread = len(self.inbox(state, agent, settings.channels)) if agent else 0
         return coordledger.Status(
             ledger=trusted.ledger,
@@ -137,6 +139,7 @@ class Views:
             agent=agent,
             session=session,
             enforcement=trusted.enforcement,
+            stopped_at=stops.facts_of(stop) if stop else None,
             claims=self.held_by(state, agent) if agent else (),
             unread=unread,
         )

@@ -380,9 +380,10 @@ class Writer:
         """
         replica = self._replica
         replica.git.deadline.left()
-        if look != NOT:
-            self._find_landed(left, replica.refresh(moved=look == FETCH))
+        if look != NOT or replica.local.stopped:
+            self._find_landed(left, replica.follow(moved=look == FETCH))
             left = [write for write in left if write.outcome is None]
+            replica.need_valid_remote()
         chain = replica.position()
         base, tip = _base(chain), chain.copy()
         head = tip.head.oid if tip.head else ""
@@ -391,9 +392,8 @@ class Writer:
             return None
         proposals = [write.proposal for write in run if write.proposal]
         began = time.monotonic()
-        publication = publisher.publish(
-            replica, tip, proposals, functools.partial(self._record, run)
-        )
+        record = functools.partial(self._record, run)
+        publication = publisher.publish(replica, tip, proposals, record)
         return Attempt(run, head, look != NOT, publication, time.monotonic() - began)
 
     def _record(self, run: list[PendingWrite]) -> None:

@@ -245,9 +245,8 @@ class Chain:
         behind = 1000 * parent.committed - timestamps.parse(record["at"])
         if behind > 2 * self.state.skew:
             at = timestamps.show(1000 * parent.committed)
-            raise RuleBroken(
-                "time-backwards", seq=parent.seq, at=at, behind=timestamps.span(behind)
-            )
+            facts = {"seq": parent.seq, "agent": parent.record["agent"], "at": at}
+            raise RuleBroken("time-backwards", behind=timestamps.span(behind), **facts)
 
     def _check_base(self, record: Record, parent: Commit) -> bool:
         """Rules 3 and 4. False if a shallow copy does not reach down to the base."""

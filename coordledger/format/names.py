@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # A remote has its ledgers here, tries a push out there, and puts it into its place in the third.
 LEDGERS, TRIES, FOR = "refs/coordledger/", "refs/coordledger-try/", "refs/for/coordledger/"
+CUT = "refs/coordledger-cut/"  # and, where it lives, what a repair has cut off
 
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _REST = _FIRST | {"_", "-"}

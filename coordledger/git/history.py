@@ -28,10 +28,12 @@ _STEP = 1000  # records between two reports of progress
 class CommitRange:
     """Commits one after the other, oldest first; iterating gives ids and contents.
 
-    `below` is where it ends: the id that the oldest one names as its parent, or None.
+    `head` is the newest one; `below` is where it ends: the id that the oldest one names as its
+    parent, or None.
     """
 
-    def __init__(self, git: Git, width: int) -> None:
+    def __init__(self, git: Git, width: int, head: str) -> None:
+        self.head = head
         self.below: str | None = None
         self._git, self._width = git, width
         self._ids = bytearray()  # the newest first
@@ -77,7 +79,7 @@ def ancestors(
     Raises `Integrity`: bad-copy.
     """
     width = len(head)
-    commits = CommitRange(git, width // 2)
+    commits = CommitRange(git, width // 2, head)
     oid: str | None = head
     with contextlib.ExitStack() as until_done:
         while oid is not None and oid not in known and len(commits) != most:

@@ -61,15 +61,17 @@ def read_plain(folder: str, name: str) -> str | None:
     return text[:-1] if text.endswith("\n") and is_digest(text[:-1]) else None
 
 
-def move(git_dir: str, ref: str, old: str, new: str, environ: dict[str, str]) -> str:
-    """Point `ref` from `old` to `new`, with a reflog as git keeps it: "", or why it did not."""
+def move(
+    git_dir: str, ref: str, old: str, new: str, environ: dict[str, str], why: str = "push"
+) -> str:
+    """Point `ref` from `old` to `new`, and say `why` in the reflog: "", or why it did not."""
     from coordledger import files  # noqa: PLC0415 - a hook that judges only reads
 
     ours, theirs = posix.pipe()
     try:
         pid = posix.posix_spawnp(
             "git",
-            ["git", "update-ref", "--no-deref", "-m", "push", ref, new, old],
+            ["git", "update-ref", "--no-deref", "-m", why, ref, new, old],
             environ | {"LC_ALL": "C"},
             file_actions=[(posix.POSIX_SPAWN_DUP2, theirs, 1), (posix.POSIX_SPAWN_DUP2, theirs, 2)],
         )

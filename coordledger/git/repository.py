@@ -157,6 +157,12 @@ class Repository:
             raise _damaged(oid)
         return content
 
+    def need_whole(self, oid: str, content: bytes) -> None:
+        """Raises `Integrity`: bad-copy, if the content is that of no object with this id."""
+        kinds = ("commit", "tag", "tree", "blob")
+        if all(object_id(kind, content, self.algo) != oid for kind in kinds):
+            raise _damaged(oid)
+
     def write(self, objects: Objects, pack: Callable[[], bytes] | None = None) -> None:
         """Add objects (id -> kind, content); those that are here already are left alone.
 

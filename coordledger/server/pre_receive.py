@@ -1,8 +1,9 @@
 """The pre-receive hook: it judges a push before git moves any ref (docs/format.md, section 10).
 
 Rules of this file:
-- It decides about refs/coordledger/*, refs/coordledger-try/* and refs/for/coordledger/*, and
-  about no other ref, but for those whose names end in one of these and so make it ambiguous.
+- It decides about refs/coordledger/*, refs/coordledger-try/* and refs/for/coordledger/*, lets
+  nobody move refs/coordledger-cut/*, and decides about no other ref, but for those whose names
+  end in one of these and so make it ambiguous.
 - What is pushed to refs/for/coordledger/* passes where the hook that runs next, `proc_receive`, is
   in force, and would land it: `arrival` judges that.
 - It fails closed: what it cannot read, find or finish is refused, in one line.
@@ -26,7 +27,7 @@ from coordledger.deadline import unix_ms
 from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
-from coordledger.format.names import FOR, LEDGERS, TRIES, is_identifier
+from coordledger.format.names import CUT, FOR, LEDGERS, TRIES, is_identifier
 from coordledger.git.loose import Reader
 from coordledger.git.refs import parse_update
 from coordledger.hashes import algorithm
@@ -105,7 +106,7 @@ def _is_ours(ref: str, *, deleted: bool) -> bool:
     """Whether the hook decides about a ref; `deleted`: that is what the push asks for."""
     # A file system that folds case would store refs/Coordledger/x as our ref's file.
     lower = ref.lower()
-    if "/".join(lower.split("/")[:2]) in (LEDGERS[:-1], TRIES[:-1]):
+    if "/".join(lower.split("/")[:2]) in (LEDGERS[:-1], TRIES[:-1], CUT[:-1]):
         return True
     # As soon as refs/heads/refs/coordledger/x exists, `git push` takes refs/coordledger/x for
     # ambiguous and pushes nothing; and it takes refs/heads/refs/for/coordledger/x for what is

@@ -100,7 +100,7 @@ def answered(act: Callable[..., Any], *arguments: Any) -> Any:
         assert str(broken).isascii()
         assert str(broken).isprintable()
         assert len(str(broken)) < 1000
-        assert broken.own().code == broken.theirs(1, "0" * 40).code == broken.code
+        assert broken.own().code == broken.theirs(1, "0" * 40, "x").code == broken.code
     return None
 
 

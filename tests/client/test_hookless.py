@@ -42,7 +42,9 @@ def test_a_forged_record_stops_who_has_the_key_until_an_operator_repairs(
         assert claim is not None
         good = alice.head()
         bad = forge(host, "alice")
-        for attempt in (alice.tasks, lambda: alice.claim("other"), alice.audit):
+        assert [claim.task for claim in alice.tasks()] == ["task"]
+        assert alice.audit().problems == (alice.status().stopped_at,)
+        for attempt in (lambda: alice.require("task"), lambda: alice.claim("other")):
             with pytest.raises(Integrity) as caught:
                 attempt()
             assert caught.value.code == "bad-signature"
@@ -119,7 +121,11 @@ def test_the_commands_repair_and_doctor_say_it_in_words(host: HooklessHost) -> N
         assert ran.returncode == code, ran.stdout + ran.stderr
         return ran
 
-    assert "bad-signature" in run("list", "--json", code=4).stdout
+    shown = run("list", code=0)
+    assert "bad-signature" in shown.stderr
+    assert "coordledger repair" in shown.stderr
+    assert "bad-signature" in run("claim", "t", "--json", code=4).stdout
+    assert "would end at 0:" in run("repair", "--dry-run", code=0).stdout
     refused = run("repair", code=1).stderr
     assert "coordledger: repair: needs --yes: nobody can be asked" in refused
     repaired = run("repair", "--yes", "--json", code=0)

@@ -62,13 +62,18 @@ def test_damage_of_ones_own_copy_is_never_cut_off_from_the_remote(
         assert alice.damage() is None
 
 
-def test_what_a_newer_version_has_written_is_never_cut_off(host: HooklessHost) -> None:
+def test_what_a_newer_version_has_written_is_named_and_can_be_cut_off(host: HooklessHost) -> None:
     host.found()
     with host.ledger("alice") as alice:
         good = alice.head()
         forge(host, "alice", v=2)
-        assert refusal(alice.damage) == "newer-version"
-        assert alice.head(refresh=False) == good
+        assert refusal(lambda: alice.claim("t")) == "newer-version"
+        found = alice.damage()
+        assert found is not None
+        assert found.fault.code == "newer-version"
+        assert found.fault.hint.startswith("upgrade coordledger")
+        assert alice.repair(found) == good
+        assert alice.claim("t").won
 
 
 def test_a_first_contact_uses_the_master_that_is_at_hand(host: HooklessHost) -> None:
@@ -83,8 +88,10 @@ def test_a_first_contact_uses_the_master_that_is_at_hand(host: HooklessHost) -> 
     secrets = host.root / "home" / "config" / "coordledger" / "secrets"
     (secrets / ledger / "alice.secret").unlink()
     fresh = Ledger.open(host.clone("fresh"), "carol", environ=host.env, remote=host.url)
-    assert refusal(fresh.join) == "bad-signature"
-    assert fresh.connection.local.trusted is None
+    assert fresh.join().seq == 1
+    stopped = fresh.status().stopped_at
+    assert stopped is not None
+    assert (stopped["seq"], stopped["code"]) == (2, "bad-signature")
     fresh.close()
 
 

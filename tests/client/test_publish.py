@@ -26,8 +26,10 @@ def hint_of(line: str) -> str:
             "git --git-dir=REPO.git config coordledger.maxGap 63d",
         ),
         (
-            RuleBroken("time-backwards", seq=5, at="2030-01-01T00:00:00.000Z", behind="2 d"),
-            "ask the server's owner",
+            RuleBroken(
+                "time-backwards", seq=5, agent="a", at="2030-01-01T00:00:00.000Z", behind="2 d"
+            ),
+            "at the server: coordledger repair REPO.git",
         ),
         (RuleBroken("unknown-key", agent="bob", key=1), "coordledger agent add bob"),
     ],

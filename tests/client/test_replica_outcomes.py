@@ -1,7 +1,8 @@
 """Every way in which a remote's history can go on, or not, and what the copy makes of it.
 
 Rules: the remote is in memory, copy and repository are the real ones. Whatever is refused
-moves nothing, and leaves neither a checkpoint nor a ref behind.
+moves nothing, and leaves no checkpoint behind, and no ref but for the head that is not to be
+fetched again.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class Reader:
         return caught.value.code
 
     def has_nothing_left_over(self) -> bool:
-        left = self.local.checkpoint, self.local.repository.ref(self.local.incoming)
-        return left == (None, None)
+        stopped, ref = self.local.stopped, self.local.repository.ref(self.local.incoming)
+        return self.local.checkpoint is None and ref == (stopped.head if stopped else None)
 
 
 @pytest.fixture
@@ -198,12 +199,14 @@ def test_a_history_that_does_not_go_on_well_moves_nothing(
     "row",
     [row for row in REFUSED.values() if row.happens not in (_roll_back, _fork, _found_another)],
 )
-def test_a_first_contact_with_such_a_history_remembers_nothing(
+def test_a_first_contact_with_such_a_history_remembers_what_is_valid_of_it(
     server: MemoryServer, reader: Reader, row: Row
 ) -> None:
+    good = server.ledger.head.oid
     row.happens(server)
+    assert reader.replica.follow().head.oid == good == reader.replica.trusted.commit
+    assert reader.replica.stop.code == row.code
     assert reader.refuses() == row.code
-    assert reader.local.trusted is None
     assert reader.has_nothing_left_over()
 
 
@@ -221,16 +224,20 @@ def test_a_ref_that_is_gone_is_no_empty_ledger(
     assert reader.has_nothing_left_over()
 
 
-def test_a_record_from_the_future_is_refused_where_no_server_checks_clocks(
-    server: MemoryServer, reader: Reader
+@pytest.mark.parametrize("enforcement", ["server", "none"])
+def test_a_record_from_the_future_is_taken_once_one_could_follow_it(
+    server: MemoryServer, reader: Reader, enforcement: str
 ) -> None:
     reader.replica.refresh()
-    server.ledger.now += SKEW + 60_000
+    reader.replica.note_enforcement(enforcement)
+    server.ledger.now += 2 * SKEW + 1
     server.write("bob", "submit", task="t")
     assert reader.refuses() == "from-future"
     assert reader.has_nothing_left_over()
-    reader.replica.note_enforcement("server")
+    reader.now += 1
     assert reader.replica.refresh().state.task("t")
+    assert reader.local.stopped is None
+    assert reader.has_nothing_left_over()
 
 
 # -- the keys at hand
@@ -337,7 +344,8 @@ def test_a_checkpoint_is_dropped_with_the_history_that_it_is_part_of(
     reader.git.deadline = Deadline(20)
     what(server)
     if what is _forge:
-        assert reader.refuses() == "bad-signature"
+        assert reader.replica.follow().head.seq == 13
+        assert reader.replica.stop.code == "bad-signature"
     else:  # nothing had been believed yet
         assert reader.replica.refresh().head.seq == 1
     assert reader.has_nothing_left_over()

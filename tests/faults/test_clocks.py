@@ -282,12 +282,20 @@ def test_a_server_a_month_ahead_admits_nothing_until_its_owner_says_so(
     # And there is no way back but for the owner to know: this is what the limit is for.
     there.set_server(0)
     with pytest.raises(Failed) as late:
-        alice.claim("v")
+        alice.claim("v")  # whose copy has it
     assert late.value.code == "time-backwards"  # and which record is in the way, until when
     seq, at = alice.head().seq, records_of(there.fleet.remote)[-1]["at"]
-    dated = rf"record {seq} is dated {at[:-5]}\.000Z: this one is 3[01] d behind it"
+    dated = rf"record {seq} by alice is dated {at[:-5]}\.000Z: this one is 3[01] d behind it"
     assert re.match(dated, late.value.message)
-    assert "wait until then" in late.value.hint
+    assert late.value.hint.endswith("at the server: coordledger repair REPO.git")
+    bob = there.agent("bob", 0)  # whose copy has not taken it
+    with pytest.raises(Integrity) as stopped:
+        bob.claim("v")
+    assert stopped.value.code == "from-future"
+    dated = rf"record {seq - 1} \([0-9a-f]+\): by alice, dated [0-9T:.-]+Z, 31 d ahead of this"
+    assert re.match(dated, stopped.value.message)
+    assert stopped.value.hint.endswith(f": coordledger repair {there.fleet.remote}")
+    assert [claim.task for claim in bob.tasks()] == ["before"]
 
 
 def test_without_a_hook_readers_refuse_what_comes_from_the_future(
@@ -297,11 +305,13 @@ def test_without_a_hook_readers_refuse_what_comes_from_the_future(
     alice, bob = there.agent("alice", 95_000), there.agent("bob", 0)
     seq = bob.head().seq
     assert alice.claim("t").won  # nothing stops it
-    for act in (bob.head, bob.tasks, lambda: bob.claim("u"), lambda: bob.send("x", to="alice")):
+    for act in (lambda: bob.claim("u"), lambda: bob.send("x", to="alice")):
+        assert bob.head().seq == seq
+        assert bob.tasks() == []
         with pytest.raises(Integrity) as future:
             act()
         assert (future.value.code, future.value.exit_code) == ("from-future", 4)
-        dated = rf"record {seq + 1} is dated [0-9T:.-]+Z, 95 s ahead of this machine's"
+        dated = rf"record {seq + 1} .*by alice, dated [0-9T:.-]+Z, 95 s ahead of this machine's"
         assert re.search(dated, future.value.message)
         assert bob.head(refresh=False).seq == seq
     assert bob.connection.local.journal.intents() == []
