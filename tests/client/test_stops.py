@@ -212,12 +212,14 @@ def test_what_has_landed_below_a_bad_record_is_resolved(open_fleet: Fleet, forge
     session = bob.connection.identity().session
     landed = Intent(signed.record["op"], base, "bob", session, "submit mine").carrying(signed)
     bob.connection.local.journal.record(landed)
+    bob.connection.local.journal.release()  # its process has ended
     [settled] = open_fleet.ledger("bob").resolve()
     assert (settled.outcome, settled.seq) == (LANDED, head.seq + 1)
     open_ = Intent("ab" * 16, base, "bob", session, "claim x").carrying(
         forge.signed("bob", "void", op="ab" * 16)
     )
     bob.connection.local.journal.record(open_)
+    bob.connection.local.journal.release()
     assert integrity(open_fleet.ledger("bob").resolve).data["commit"] == bad
     assert [intent.op for intent in bob.connection.local.journal.intents()] == ["ab" * 16]
 
