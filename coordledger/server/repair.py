@@ -32,6 +32,7 @@ from coordledger.git.history import ancestors
 from coordledger.git.process import child_environment
 from coordledger.git.repository import open_bare
 from coordledger.server.admission import server_keyring
+from coordledger.server.catch_up import git_in
 from coordledger.server.sequencer import Lock
 
 if TYPE_CHECKING:
@@ -96,8 +97,9 @@ class ServerLedger:
         self.repository: Repository = open_bare(path, git)
         self.folder = self.repository.common_dir / "coordledger"
         self.log = self.folder / "repairs.log"
-        self.name, self.ref, self._git = name, LEDGERS + name, git
+        self.name, self.ref = name, LEDGERS + name
         self._environ = child_environment(environ) | {"GIT_DIR": str(self.repository.common_dir)}
+        self._git = git_in(self._environ)
 
     def examine(self, now: int, progress: Progress) -> Findings:
         """What a repair would cut off; `now` in milliseconds since 1970.

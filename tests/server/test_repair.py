@@ -15,6 +15,7 @@ from support.serve_process import serving
 
 from coordledger.deadline import Deadline, unix_ms
 from coordledger.errors import CoordledgerError, Integrity
+from coordledger.git.history import SHORT
 from coordledger.git.process import Git
 from coordledger.server.repair import ServerLedger
 from coordledger.setup.genesis import mint
@@ -147,12 +148,12 @@ def test_a_clone_is_told_where_to_repair_what_a_hook_guards(
 def test_all_that_follows_a_bad_record_goes_with_it(guarded: Fleet, forge: Attacker) -> None:
     good, tip = guarded.head(), _invalid(forge)
     seq = guarded.ledger("alice").head().seq
-    for _ in range(30):
+    for _ in range(SHORT + 10):  # more than are read one by one
         tip = forge.propose(forge.signed("bob", "void", on=tip), on=tip)
     let_in(guarded, forge, tip)
     ran = guarded.run("repair", guarded.remote, "--yes", check=0)
-    assert f"cut off: records {seq + 1} to {seq + 31}" in ran.stderr
-    assert "and 11 more" in ran.stderr
+    assert f"cut off: records {seq + 1} to {seq + SHORT + 11}" in ran.stderr
+    assert f"and {SHORT - 9} more" in ran.stderr
     assert guarded.head() == good
 
 
