@@ -14,6 +14,8 @@ from support.forgeries import submitted
 from support.sequencing import grow, is_sound, landed, send
 from support.serve_process import hidden, without_python
 
+from coordledger.format.state import page_path
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -77,10 +79,14 @@ def test_a_hook_that_dies_at_any_step_loses_nothing_and_doubles_nothing(
     def count() -> int:
         return int(own_attacker.fleet.git("rev-list", "--count", LEDGER_REF))
 
+    # Likewise each task's page is in a folder of its own, which is not there before.
+    names = map("t{}".format, range(999))
+    tasks = list({page_path(name).split("/")[1]: name for name in names}.values())
     crashing()
     kinds: set[str] = set()
     for point in range(1, 100):
-        before, signed = count(), own_attacker.signed("alice", "submit", on=base, task=f"t{point}")
+        before, task = count(), tasks[point]
+        signed = own_attacker.signed("alice", "submit", on=base, task=task)
         oid = own_attacker.propose(signed, on=base)
         crashing(point)
         pushed = send(own_attacker, oid)
