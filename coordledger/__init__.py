@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Purged,
         Settled,
         Status,
+        Vouched,
     )
     from coordledger.errors import CoordledgerError, Failed, Integrity, Lost, OutcomeUnknown
     from coordledger.format.signing import Secret
@@ -40,7 +41,7 @@ __version__ = "0.1.0"
 
 _REPORTS = (
     "Agent", "Audit", "Channel", "Damage", "Event", "Head", "Key", "Message", "Outcome", "Purged",
-    "Settled", "Status",
+    "Settled", "Status", "Vouched",
 )  # fmt: skip
 _HOMES = (
     {"Batch": "client.batch", "Ledger": "client.ledger", "Secret": "format.signing"}
@@ -73,6 +74,7 @@ __all__ = [
     "Secret",
     "Settled",
     "Status",
+    "Vouched",
 ]
 
 

@@ -167,6 +167,11 @@ def read(lines: Iterable[str]) -> list[Answer]:
     return [answer for answer in map(parse, lines) if answer is not None]
 
 
+def vouches(given: Iterable[Answer]) -> tuple[Vouch, ...]:
+    """The vouches among answers."""
+    return tuple(answer for answer in given if isinstance(answer, Vouch))
+
+
 def refused(commit: str, fault: Exception) -> Refused:
     """How a fault is said: a broken rule by its own code, anything else as `hook-broken`. A rule
     may know better which `commit` is to blame, or that none is.

@@ -239,12 +239,12 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     ),
     "no-key": (
         FAILED,
-        "no key to check {agent}'s claim with",
-        "--trust-server relies on the server's hook instead, where there is one",
+        "no key here to check {agent}'s claim with",
+        "leave out --check here where the server's hook is enough",
     ),
     "nobody-checked": (
         FAILED,
-        "no key to check {agent}'s claim with, and no hook on the server that did",
+        "no key here to check {agent}'s claim with, and no hook on the server vouches for it",
         "to look for the hook: coordledger doctor",
     ),
     "holder-revoked": (LOST, "{agent}, who holds {task}, has no valid key any more", ""),
@@ -368,6 +368,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
             "a replica that lags catches up: try again; else it has gone back: ask its owner."
             " To leave what it had told: {command}"
         ),
+    ),
+    "vouch-differs": (
+        INTEGRITY,
+        "the hook of {remote} has verified another history: its record {seq} is not the one here",
+        "compare with other hosts: coordledger head; to leave the verified history: {command}",
     ),
     "remote-behind": (
         INTEGRITY,

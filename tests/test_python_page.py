@@ -57,6 +57,7 @@ GROUPS = (
             "Purged",
             "Head",
             "Status",
+            "Vouched",
             "Audit",
             "Damage",
             "Settled",

@@ -6,6 +6,7 @@ each after everything that is known has been printed.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -13,13 +14,15 @@ import click
 from coordledger.errors import INTEGRITY, LOST, UNKNOWN, error
 
 from .common import command, root
-from .output import NOT_ENFORCED, safe
+from .output import BAD, CHECKED_BY, NOT_ENFORCED, safe, when
 from .tasks import claims_table
 
 if TYPE_CHECKING:
     from coordledger.client.ledger import Ledger
+    from coordledger.client.reports import Audit
 
     from .common import App
+    from .output import Screen
 
 _ENFORCEMENT = {
     "server": "server: its hook refuses forged records",
@@ -34,6 +37,8 @@ def status(app: App) -> None:
     with app.ledger() as ledger:
         found = ledger.status()
     app.screen.value_of(found)
+    vouched = found.vouched
+    at = when(vouched.at, datetime.now(UTC)) if vouched else ""
     app.screen.fields(
         ("ledger", f"{found.ledger} ({safe(found.ref)})"),
         ("remote", safe(found.remote)),
@@ -41,6 +46,7 @@ def status(app: App) -> None:
         ("stopped at", safe(found.stopped_at["message"]) if found.stopped_at else ""),
         ("agent", f"{found.agent}/{found.session}" if found.agent else "none configured"),
         ("enforcement", _ENFORCEMENT.get(found.enforcement, found.enforcement)),
+        ("vouched", f"up to record {vouched.seq}, {at}, by {safe(vouched.url)}" if vouched else ""),
         ("unread", str(found.unread)),
         ("claims", "" if found.claims else "none"),
     )
@@ -72,7 +78,7 @@ def audit(app: App, full: bool, resume: bool, since: int | None) -> int:
     for problem in found.problems:
         place = f"{problem['seq']} {problem['commit'][:12]}"
         screen.line(f"{screen.styled('invalid')}  {place}  {safe(problem['message'])}")
-    counts = ", ".join(f"{count} {screen.styled(name)}" for name, count in found.verdicts.items())
+    counts = _counts(screen, found)
     many = "1 record" if found.records == 1 else f"{found.records} records"
     if counts:
         screen.line(f"{many} from {found.since} on: {counts}")
@@ -82,12 +88,27 @@ def audit(app: App, full: bool, resume: bool, since: int | None) -> int:
         screen.line(f"records before {found.resumed} were verified by an interrupted audit")
     if oldest:
         screen.line(f"records before {oldest} are not in this copy (a shallow join)")
-    screen.footer(list(found.verdicts))
+    screen.footer(found.checked)
     if not found.problems:
         return 0
     if not screen.json:
         screen.error(error("bad-chain", count=len(found.problems)))
     return INTEGRITY
+
+
+def _counts(screen: Screen, found: Audit) -> str:
+    """How many of which verdict; those without one by who has checked them."""
+    counts = [
+        f"{count} {screen.styled(name)}"
+        for name, count in found.verdicts.items()
+        if name != "unverified"
+    ]
+    bad = sum(found.verdicts.get(name, 0) for name in BAD)
+    for who in ("server", "nobody"):
+        count = found.checked.get(who, 0) - (bad if who == "nobody" else 0)
+        if count:
+            counts.append(f"{count} {screen.styled(who, CHECKED_BY[who])}")
+    return ", ".join(counts)
 
 
 def _say_how_to_go_on(app: App, ledger: Ledger, *, full: bool) -> None:

@@ -92,7 +92,6 @@ class App:
                 self.screen.warn(f"unknown configuration key coordledger.{key}")
             try:
                 yield ledger
-                self.screen.guarded = ledger.connection.enforcement == "server"
             except KeyboardInterrupt:
                 if ledger.connection.open_writes() or self.is_unreported:
                     raise error("unknown-outcome", why="interrupted") from None

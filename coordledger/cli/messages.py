@@ -37,12 +37,12 @@ def print_messages(screen: Screen, messages: Sequence[Message]) -> None:
         importance = ""
         if message.importance != "normal":
             importance = f"  {screen.styled(message.importance)}"
-        doubt = "" if message.verdict == "authentic" else f"  [{screen.styled(message.verdict)}]"
+        doubt = screen.doubt(message.verdict, message.checked)
         who = f"{message.sender}/{message.session} -> {_where(message)}"
         at = when(message.sent_at, now)
         screen.line(f"{safe(message.seq)}  {safe(who)}  {at}{importance}{thread}{doubt}")
         screen.line(block(message.body))
-    screen.footer([message.verdict for message in messages])
+    screen.footer([message.checked for message in messages])
     if not messages:
         screen.line("no messages")
 

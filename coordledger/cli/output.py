@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from typing import Any, TextIO
 
@@ -48,7 +48,8 @@ _COLOURS = {
     "done": "green",
     "invalid": "red",
     "unknown-key": "red",
-    "unverified": "yellow",
+    "server": "bright_black",
+    "nobody": "bright_red",
     "ok": "green",
     "FAIL": "red",
     "none": "yellow",
@@ -58,8 +59,9 @@ _COLOURS = {
     "withdrawn": "yellow",
     "open": "cyan",
 }
-_UNVERIFIED = "unverified: no key here to check it with; "
-_RELIES = {True: "it relies on the server's hook", False: "nobody here has checked it"}
+BAD = ("invalid", "unknown-key")
+CHECKED_BY = {"server": "checked by the server", "nobody": "CHECKED BY NOBODY"}
+_NOBODY = "nobody: no key here to check it with, and the server's hook has not vouched for it"
 NOT_ENFORCED = "none; forged records are detected where the keys are, not prevented"
 
 
@@ -69,6 +71,11 @@ def safe(text: object) -> str:
         char if char.isprintable() and char not in _BIDI else ascii(char)[1:-1]
         for char in str(text)
     )
+
+
+def doubt_cell(verdict: str, checked: str) -> str:
+    """The same as `Screen.doubt` in a table: "" where this reader has checked it."""
+    return verdict if verdict in BAD else "" if checked == "here" else checked
 
 
 def block(text: str, indent: str = "    ") -> str:
@@ -109,7 +116,6 @@ class Screen:
 
     def __init__(self) -> None:
         self.json = False
-        self.guarded = False  # whether the server's hook was seen at work
         self.is_cut_off = False  # whether a reader has stopped before all was printed
         self._progress_shown = False
         self._moving = ("", 0, 0.0)  # what is shown to move, from which number, since when
@@ -191,10 +197,19 @@ class Screen:
             drawn = drawn.rstrip()
             self.line(click.style(drawn, bold=True) if number == 0 and self.colourful else drawn)
 
-    def footer(self, verdicts: Sequence[str]) -> None:
-        """What `unverified` means, where it was said."""
-        if "unverified" in verdicts:
-            self.line(_UNVERIFIED + _RELIES[self.guarded])
+    def doubt(self, verdict: str, checked: str) -> str:
+        """Behind what somebody else has signed: that it is bad, or who has checked it, if that is
+        not this reader.
+        """
+        if verdict in BAD:
+            return f"  [{self.styled(verdict)}]"
+        words = CHECKED_BY.get(checked, "")
+        return f"  [{self.styled(checked, words)}]" if words else ""
+
+    def footer(self, checked: Iterable[str]) -> None:
+        """What `nobody` means, where it was said."""
+        if "nobody" in checked:
+            self.line(_NOBODY)
 
     def fields(self, *pairs: tuple[str, str]) -> None:
         """Names and values, aligned; what has no value is left out."""

@@ -15,7 +15,7 @@ from coordledger.errors import LOST, Lost
 
 from . import params
 from .common import command, root
-from .output import block, safe, when
+from .output import block, doubt_cell, safe, when
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,11 +45,6 @@ def _holder(claim: Claim) -> str:
     return safe(f"{claim.agent}/{claim.session}") if claim.agent else ""
 
 
-def _doubt(screen: Screen, verdict: str) -> str:
-    """The verdict, where it is not the good one."""
-    return "" if verdict == "authentic" else f"  [{screen.styled(verdict)}]"
-
-
 def _said(screen: Screen, done: str, claim: Claim, *facts: str) -> None:
     shown = "".join(f"  {fact}" for fact in facts if fact)
     screen.line(f"{screen.styled(done)} {safe(claim.task)}{shown}")
@@ -64,31 +59,30 @@ def _lease(claim: Claim) -> str:
 
 
 def claims_table(screen: Screen, claims: Sequence[Claim]) -> None:
-    """A line each; the verdict only where one is not authentic."""
+    """A line each; who has checked it only where that is not this reader of all."""
     now = datetime.now(UTC)
-    doubtful = any(claim.verdict != "authentic" for claim in claims)
+    doubts = [doubt_cell(claim.verdict, claim.checked) for claim in claims]
     header = [
         "TASK",
         "STATUS",
         "PRIO",
         "HOLDER",
         "UNTIL",
-        *(["VERDICT"] if doubtful else ""),
+        *(["CHECKED"] if any(doubts) else ""),
         "NOTE",
     ]
     rows = []
-    for claim in claims:
+    for claim, doubt in zip(claims, doubts, strict=True):
         until = when(claim.expires_at, now) if claim.expires_at else ""
         words = claim.result if claim.status == "done" else claim.note
         if claim.status in ("open", "withdrawn") and claim.last and claim.last.text:
             words = f"{claim.last.kind} by {claim.last.agent}: {claim.last.text}"
         if claim.waits_for:
             words = f"waits for {' '.join(claim.waits_for)}"
-        verdict = "" if claim.verdict == "authentic" else claim.verdict
         row = [claim.task, claim.status, str(claim.priority or ""), _holder(claim), until]
-        rows.append([*row, *([verdict] if doubtful else ""), words or ""])
+        rows.append([*row, *([doubt] if any(doubts) else ""), words or ""])
     screen.table(header, rows)
-    screen.footer([claim.verdict for claim in claims])
+    screen.footer(claim.checked for claim in claims)
 
 
 def print_claim(screen: Screen, claim: Claim, page: str) -> None:
@@ -111,6 +105,7 @@ def print_claim(screen: Screen, claim: Claim, page: str) -> None:
         ("record", safe(f"{claim.seq} {claim.commit or '(not in this copy)'}")),
         ("page", page),
         ("verdict", screen.styled(claim.verdict)),
+        ("checked", screen.styled(claim.checked)),
     )
     free = claim.status in ("open", "withdrawn")
     reason = claim.last.text if claim.last and free else None
@@ -118,7 +113,7 @@ def print_claim(screen: Screen, claim: Claim, page: str) -> None:
         if text:
             screen.line(name)
             screen.line(block(text))
-    screen.footer([claim.verdict])
+    screen.footer([claim.checked])
 
 
 # -- commands
@@ -239,7 +234,7 @@ def _claimed(screen: Screen, result: ClaimResult, *, several: bool, dry_run: boo
 def _last(screen: Screen, last: Last) -> str:
     """Who did what last, and when."""
     what = safe(f"{last.kind} by {last.agent}, {when(last.at, datetime.now(UTC))}")
-    return what + _doubt(screen, last.verdict)
+    return what + screen.doubt(last.verdict, last.checked)
 
 
 def _tell_last(screen: Screen, last: Last) -> None:
@@ -336,16 +331,21 @@ def batch(app: App) -> int:
 @click.option("--done", is_flag=True, help="Completed.")
 @click.option("--withdrawn", is_flag=True, help="Not offered any more.")
 @click.option("--mine", is_flag=True, help="Claimed or completed by this agent.")
+@click.option(
+    "--checked",
+    type=click.Choice(["here", "server", "nobody"]),
+    help="By whom: with a key here, by the server's hook, or by nobody.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N.")
-def list_(app: App, mine: bool, limit: int | None, **wanted: bool) -> None:
+def list_(app: App, mine: bool, checked: str | None, limit: int | None, **wanted: bool) -> None:
     """List tasks: the highest priority first, then the oldest.
 
-    Several statuses mean any of them; --mine narrows them down.
+    Several statuses mean any of them; --mine and --checked narrow them down.
     """
     statuses = [status for status, asked in wanted.items() if asked]
     with app.ledger() as ledger:
         me = ledger.connection.settings.need_agent if mine else None
-        shown, count = ledger.some_tasks(statuses, me, limit)
+        shown, count = ledger.some_tasks(statuses, me, limit, checked)
     app.screen.value_of(shown)
     claims_table(app.screen, shown)
     if len(shown) < count:
@@ -382,13 +382,13 @@ def history(app: App, task: str) -> None:
             event.kind,
             f"{event.agent}/{event.session}",
             str(event.epoch or ""),
-            event.verdict,
+            doubt_cell(event.verdict, event.checked),
             event.text or "",
         ]
         for event in events
     ]
-    app.screen.table(["SEQ", "AT", "WHAT", "BY", "EPOCH", "VERDICT", "NOTE"], rows)
-    app.screen.footer([event.verdict for event in events])
+    app.screen.table(["SEQ", "AT", "WHAT", "BY", "EPOCH", "CHECKED", "NOTE"], rows)
+    app.screen.footer(event.checked for event in events)
 
 
 @command(
@@ -400,11 +400,16 @@ def history(app: App, task: str) -> None:
 @task_argument
 @click.option("--by", type=params.AGENT, metavar="AGENT", help="Held by this agent.")
 @click.option("--epoch", type=int, metavar="N", help="In this epoch; without --by: mine.")
-@click.option("--trust-server", is_flag=True, help="Rely on the hook where no key is here.")
-def require(app: App, task: str, by: str | None, epoch: int | None, trust_server: bool) -> None:
-    """A gate: exit 0 only if the claim is live and authentic."""
+@click.option(
+    "--check", type=click.Choice(["here"]), help="Checked with a key here: the hook is not enough."
+)
+def require(app: App, task: str, by: str | None, epoch: int | None, check: str | None) -> None:
+    """A gate: exit 0 only if the claim is live by the server's time, and checked.
+
+    Checked here, where there is a key for it, or by the server's hook, which is asked to vouch.
+    """
     with app.ledger() as ledger:
-        claim = ledger.require(task, by=by, epoch=epoch, trust_server=trust_server)
+        claim = ledger.require(task, by=by, epoch=epoch, check=check)
     app.screen.value_of(claim)
-    doubt = _doubt(app.screen, claim.verdict)
+    doubt = app.screen.doubt(claim.verdict, claim.checked)
     _said(app.screen, "ok", claim, _holder(claim), _epoch(claim), _lease(claim) + doubt)

@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from coordledger.client.reports import Audit, Damage
     from coordledger.format.commit import Commit
 
-    Save = Callable[[Commit, dict[str, int]], None]  # the newest good record, the counts up to it
+    Counts = dict[str, dict[str, int]]  # of records, by their verdicts and by who has checked them
+    Save = Callable[[Commit, Counts], None]  # the newest good record, the counts up to it
 
 
 class Findings(NamedTuple):
-    """Verdicts and their counts, what is bad, and the seq of the last good record."""
+    """The counts, what is bad, and the seq of the last good record."""
 
-    counts: dict[str, int]
+    counts: Counts
     problems: list[dict[str, Any]]
     last: int
 
@@ -68,21 +69,27 @@ def audit(connection: Connection, *, full: bool, since: int | None, resume: bool
     interrupted = interrupted_at(replica) if full and resume else None
     begin = interrupted["seq"] + 1 if interrupted else start
 
-    def save(head: Commit, counts: dict[str, int]) -> None:
-        place = {"seq": head.seq, "commit": head.oid, "verdicts": counts}
+    def save(head: Commit, counts: Counts) -> None:
+        place = {"seq": head.seq, "commit": head.oid, "counts": counts}
         noted: dict[str, Any] = {"auditing": place} if full else {}
         _save(connection, start, head.seq, counts, **noted)
 
-    counted = interrupted["verdicts"] if interrupted else {}
+    counted = interrupted["counts"] if interrupted else None
     counts, problems, last = judge_again(replica, begin, counted, save)
     last = -1 if problems else last
     _save(connection, start, last, counts, keys, **({"auditing": None} if full else {}))
     if replica.stop:
         problems.append(stops.facts_of(replica.stop))
     resumed = begin if interrupted else None
-    total = sum(counts.values())
     return coordledger.Audit(
-        trusted.ledger, trusted.commit, total, counts, tuple(problems), start, resumed
+        ledger=trusted.ledger,
+        head=trusted.commit,
+        records=sum(counts["verdicts"].values()),
+        verdicts=counts["verdicts"],
+        checked=counts["checked"],
+        problems=tuple(problems),
+        since=start,
+        resumed=resumed,
     )
 
 
@@ -104,7 +111,7 @@ def _save(
     connection: Connection,
     start: int,
     last: int,
-    counts: dict[str, int],
+    counts: Counts,
     keys: str | None = None,
     **changes: Any,
 ) -> None:
@@ -116,7 +123,7 @@ def _save(
         trusted = connection.replica.trusted
         if start <= trusted.audited + 1:  # without a gap
             older = trusted.unverified if 0 <= trusted.unverified < start else -1
-            unverified = start if older < 0 and counts.get(UNVERIFIED) else older
+            unverified = start if older < 0 and counts["verdicts"].get(UNVERIFIED) else older
             trusted = trusted._replace(
                 audited=max(trusted.audited, last),
                 unverified=unverified,
@@ -139,7 +146,7 @@ def verified_up_to(connection: Connection, *, full: bool) -> tuple[int, bool] | 
 
 
 def interrupted_at(replica: Replica) -> dict[str, Any] | None:
-    """How far an audit of everything had got when it was interrupted: seq, commit, verdicts."""
+    """How far an audit of everything had got when it was interrupted: seq, commit, counts."""
     noted = replica.trusted.auditing
     commit = replica.commit_at(noted["seq"]) if noted else None
     return noted if noted and commit and commit.oid == noted["commit"] else None
@@ -148,27 +155,33 @@ def interrupted_at(replica: Replica) -> dict[str, Any] | None:
 def judge_again(
     replica: Replica,
     since: int,
-    counted: dict[str, int] | None = None,
+    counted: Counts | None = None,
     save: Save = lambda head, counts: None,
 ) -> Findings:
-    """Judge the copy's records from `since` on; `counted` are the verdicts on those before it
-    that are to be counted too. `save` is called every `STEP` records.
+    """Judge the copy's records from `since` on; `counted` are the counts of those before it that
+    are to be counted too. `save` is called every `STEP` records.
 
     Raises `Integrity`: bad-copy.
     """
     trusted, repository = replica.trusted, replica.local.repository
-    counts = dict(counted or {})
+    counts = {name: dict((counted or {}).get(name, {})) for name in ("verdicts", "checked")}
+
+    def count(verdict: str, seq: int) -> None:
+        checked = replica.vouches.who_checked(verdict, seq)
+        for name, value in (("verdicts", verdict), ("checked", checked)):
+            counts[name][value] = counts[name].get(value, 0) + 1
+
     problems: list[dict[str, Any]] = []
     start = max(since, trusted.first)
     below = replica.commit_at(start - 1) if start > trusted.first else None
     if start == trusted.first and start > 0:
         # The edge of a shallow copy: nothing is known about what it builds on.
         below = replica.commit_at(start)
-        counts[UNVERIFIED] = 1
+        count(UNVERIFIED, start)
     chain = Chain(repository.read, replica.keyring(), below, repository.algo)
     many = trusted.seq - (below.seq if below else -1)
     for done, judged in enumerate(replica.judge(chain, _commits_above(replica, below)), 1):
-        counts[judged.verdict] = counts.get(judged.verdict, 0) + 1
+        count(judged.verdict, judged.seq)
         if judged.broken:
             problems.append(_problem(judged.seq, judged.oid, judged.broken))
         if done % TOLD == 0:

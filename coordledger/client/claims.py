@@ -45,6 +45,7 @@ class Last:
     at: datetime
     text: str | None
     verdict: str
+    checked: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Claim:
     offered it; None where nobody did. `last` is the
     newest record on the task; in the answer to a claim that was won, the newest one before that
     claim: what the last holder said. `created`: the call that this answers brought the task.
+    `checked`: who has checked the records that this stands on: here, server or nobody.
     """
 
     task: str
@@ -75,6 +77,7 @@ class Claim:
     seq: int
     commit: str | None
     verdict: str
+    checked: str
     by: str | None = None
     last: Last | None = None
     created: bool = field(default=False, metadata={"json": ""})

@@ -25,9 +25,8 @@ from coordledger.client import claiming, operations, submitting
 from coordledger.client.config import Options
 from coordledger.client.opening import connect, silent
 from coordledger.client.operations import need_channel, need_task
-from coordledger.client.views import Views, agent_of, need_authentic, need_live
+from coordledger.client.views import Views, agent_of
 from coordledger.deadline import unix_ms
-from coordledger.errors import error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -264,11 +263,13 @@ class Ledger:
         statuses: Collection[str] = (),
         agent: str | None = None,
         limit: int | None = None,
+        checked: str | None = None,
     ) -> tuple[list[Claim], int]:
-        """The first `limit` of the tasks that have one of `statuses` and are `agent`'s, in the
-        order of `tasks`; and how many there are. Tasks that are not asked for are not verified.
+        """The first `limit` of the tasks that have one of `statuses`, are `agent`'s and were
+        `checked` by here, server or nobody, in the order of `tasks`; and how many there are. Tasks
+        that are not asked for are not verified.
         """
-        return self._views.claims(self.connection.read(), statuses, agent, limit)
+        return self._views.claims(self.connection.read(), statuses, agent, limit, checked)
 
     def show(self, task: str) -> Claim:
         """One task. Raises `Failed`: unknown-task."""
@@ -289,30 +290,22 @@ class Ledger:
         *,
         by: str | None = None,
         epoch: int | None = None,
-        trust_server: bool = False,
+        check: str | None = None,
     ) -> Claim:
-        """The live, authentic claim on a task, or an exception: a gate for scripts.
+        """The live claim on a task whose records are checked, or an exception: a gate for scripts.
 
         It has to be the claim of the agent `by` and to have the `epoch`, where these are given; an
         `epoch` without `by` is one that this agent's session has been told, so the claim has to be
-        this session's. The key that signed it has to be valid still. `trust_server` relies on
-        the server's hook for what cannot be checked here. A lease counts
-        until `max_skew` before its end, so that nobody acts on one that another clock has seen
-        end. Raises `Lost`: not-live, not-holder, wrong-epoch, holder-revoked, claim-key-revoked;
-        `Failed`: no-key, nobody-checked, unknown-task, no-agent; `Integrity`: bad-signature.
+        this session's. The key that signed it has to be valid still. Its records are checked here,
+        with a key, or by the server's hook, which is asked to vouch for them now; `check="here"`
+        demands the former. A lease counts until `max_skew` before its end, by the server's clock
+        and this machine's. Raises `Lost`: not-live, not-holder, wrong-epoch, holder-revoked,
+        claim-key-revoked; `Failed`: no-key, nobody-checked, unverified-below, unknown-task,
+        no-agent; `Integrity`: bad-signature, invalid-below, vouch-differs, remote-behind.
         """
-        if self.connection.settings.offline:
-            raise error("bad-value", what="--offline", why="a gate asks the remote")
-        me = self.connection.identity() if by is None and epoch is not None else None
-        claim = self.show(task)
-        self._replica.need_valid_remote()
-        enforced = self._replica.trusted.enforcement == "server"
-        state, at = self._replica.position().state, self.connection.clock()
-        agent, session = (me.agent, me.session) if me else (by, None)
-        need_live(claim, state, at, by=agent, session=session, epoch=epoch)
-        self._views.need_valid_keys(state, task)
-        need_authentic(claim, trust_server=trust_server, enforced=enforced)
-        return claim
+        need_task(task)
+        both = self.connection, self._views
+        return client.gate.require(*both, task, by=by, epoch=epoch, check=check)
 
     # -- messages
 

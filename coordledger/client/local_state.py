@@ -10,7 +10,8 @@ Rules of this file:
   go on from: it is no head, and nothing but that uses it.
 - `stopped.json` names a record that is not valid, which continues the head on the remote, so that
   nobody fetches and walks all of what follows it again. That it is bad is found out each time.
-- `told` has the places that the remote has told of and that are beyond the head: see `told`.
+- `told` has the places that the remote has told of and that are beyond the head: see `told`;
+  `vouches` what its hook says that it has verified: see `vouches`.
 - `index` maps seq (from the copy's oldest one on) to commit id, fixed width: a cache, checked
   wherever it is used.
 - One lock per clone and ledger is held to change these files, and for no longer: never while the
@@ -68,8 +69,6 @@ class TrustedHead(NamedTuple):
     unverified: int = -1
     keys: str = ""
     auditing: dict[str, Any] | None = None  # how far an audit of everything has got
-    enforcement: str = "unknown"  # server, none
-    guarded: bool = False  # whether a hook has ever been seen at work
     sequenced: bool = False  # whether the server puts records into their places
     read: dict[str, list[int]] = {}  # noqa: RUF012 - never changed in place; agent/channel -> seqs read
 
@@ -258,7 +257,16 @@ class LocalState:
 
     def reset(self) -> None:
         """Forget the head and the index. The journal stays: its intents may still land."""
-        for name in ("trusted.json", "verified.json", "stopped.json", "index", "quiet", "told"):
+        names = (
+            "trusted.json",
+            "verified.json",
+            "stopped.json",
+            "index",
+            "quiet",
+            "told",
+            "vouches",
+        )
+        for name in names:
             (self.folder / name).unlink(missing_ok=True)
         self.repository.set_ref(self.ref, None)
         self._trusted = self._stamp = None

@@ -24,6 +24,7 @@ from coordledger.client.local_state import LocalState
 from coordledger.client.publish import DirectPublisher
 from coordledger.client.replica import Replica
 from coordledger.client.signer import Identity
+from coordledger.client.tries import ask
 from coordledger.client.writer import Writer
 from coordledger.deadline import Deadline, unix_ms
 from coordledger.errors import CoordledgerError, Failed, RuleBroken, disk_error, error
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from coordledger.format.signing import Secret
     from coordledger.format.state import State
     from coordledger.git.address import Address
+
+
+_PATIENCE = 5.0  # seconds that one who reads waits for a vouch
 
 
 def _random_hex(count: int) -> str:
@@ -87,13 +91,15 @@ class Connection:
         self.settings, self.repository, self.git, self.clock = settings, repository, git, clock
         self.hexadecimal, self.jitter = _random_hex, _random_fraction
         self._keyrings: dict[str | None, Keyring] = {}
-        self._alone = SequencedPublisher(DirectPublisher(lambda: self.enforcement != "none"))
+        self._alone = SequencedPublisher(DirectPublisher())
         self._line: Line | None = None
+        self._may_ask = False  # the server, for a vouch
         self.warn = functools.cache(warn)
         self.finder = secrets.SecretFinder(settings, repository, self.warn)
         self.remote = self._remote_from(git)
         self.local = LocalState(repository, settings.ledger, settings.branch, settings.folder_mode)
         self.replica = Replica(self.local, self.remote, git, self._keyring, clock, progress)
+        self.replica.vouches.ask_first = self._ask_for_vouch
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +118,7 @@ class Connection:
         """Each operation has the whole timeout, and looks for secrets anew."""
         self.git.work_until(Deadline(self.settings.timeout))
         self._keyrings.clear()
+        self._may_ask = False
 
     def read(self) -> State:
         """The newest state: the remote's, or (offline) the copy's. Where a bad record follows it
@@ -124,6 +131,7 @@ class Connection:
             chain = self.replica.position()
         else:
             chain = self.replica.follow()
+            self._may_ask = True
         self._warn_of_stop()
         return chain.state
 
@@ -143,6 +151,25 @@ class Connection:
         if any(seq > last for seq, _ in self.local.told.all()):
             raise stop
         self.warn(f"{stop.message} [{stop.code}]; what is shown ends before it. {stop.hint}")
+
+    def _ask_for_vouch(self) -> None:
+        """Ask the server anew what it has verified: once for what a caller reads, only where it has
+        vouched for what was pushed or tried last, and not for long.
+
+        What others have written meanwhile is adopted: the vouch covers it, too.
+        """
+        if not self._may_ask or self.enforcement != "server":
+            return
+        self._may_ask, deadline = False, self.git.deadline
+        try:
+            self.git.work_until(Deadline(min(_PATIENCE, deadline.left() / 2)))
+            vouch = ask(self).vouch
+            if vouch and vouch.seq > self.replica.trusted.seq:
+                self.replica.follow(moved=True)
+        except (CoordledgerError, OSError):
+            pass  # what was read is read
+        finally:
+            self.git.work_until(deadline)
 
     def write(self, operation: Operation) -> Published:
         """Land one record; or answer with the one that an earlier process has landed for the same
@@ -181,8 +208,7 @@ class Connection:
     @property
     def enforcement(self) -> str:
         """Whether the server refuses forged records: server, none or unknown."""
-        trusted = self.local.trusted
-        return trusted.enforcement if trusted else "unknown"
+        return self.replica.vouches.enforcement
 
     @property
     def oldest(self) -> int:

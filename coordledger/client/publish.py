@@ -5,8 +5,8 @@ Rules of this file:
 - The copy moves forward over records that stand where they were proposed. Where the remote
   has put a record further up, the copy stays behind, remembers the place, and catches up when it
   has to.
-- Where there is no hook that checks records, success is said only once the ref was looked at again:
-  not every server compares before it swaps.
+- Where no hook vouches for what a push brings, success is said only once the ref was looked at
+  again: not every server compares before it swaps.
 - An error of `ready` or of our own disk is raised before anything is sent, and never
   afterwards.
 
@@ -89,12 +89,6 @@ class Publisher(Protocol):
 class DirectPublisher:
     """Pushes the commits to the ledger's ref: a compare-and-swap of its head."""
 
-    def __init__(self, is_guarded: Callable[[], bool] | None = None) -> None:
-        """`is_guarded()`: false where the server is known to have no hook; by default what the
-        copy remembers of it.
-        """
-        self._is_guarded = is_guarded
-
     @property
     def alone(self) -> Publisher:
         return self
@@ -125,12 +119,9 @@ class DirectPublisher:
         if push.sequenced:
             note_sequenced(replica, says=True)
         push = push._replace(landed=None)  # the ref's new head is ours: nobody has put it elsewhere
-        if push.outcome == WON and not self._is_checked(before):
+        if push.outcome == WON and not push.vouches:
             push = _looked_at(push, replica, run[-1].commit.oid)
         return conclude(push, replica, tip, run, before, stored=stored)
-
-    def _is_checked(self, trusted: TrustedHead) -> bool:
-        return self._is_guarded() if self._is_guarded else trusted.enforcement != "none"
 
 
 def _looked_at(push: Push, replica: Replica, oid: str) -> Push:
@@ -174,7 +165,14 @@ def conclude(
             remember_told(replica, published)
     else:
         remember_told(replica, published)
+    note_vouch(replica, push, published)
     return Publication(push, published)
+
+
+def note_vouch(replica: Replica, push: Push, published: list[Published]) -> None:
+    """Remember whether the server has vouched for what has landed."""
+    with contextlib.suppress(OSError, CoordledgerError):  # as below
+        replica.vouches.note_landed(push, max(one.seq for one in published))
 
 
 def remember_told(replica: Replica, published: list[Published]) -> None:

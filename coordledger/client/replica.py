@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from coordledger.client import stops
 from coordledger.client.heads import check_pin
 from coordledger.client.local_state import Checkpoint, TrustedHead
+from coordledger.client.vouches import Vouches
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
 from coordledger.format.chain import (
     AUTHENTIC,
@@ -85,7 +86,7 @@ class Replica:
     ) -> None:
         """`keyring_for(ledger id)` gives the secrets at hand; `clock()` milliseconds."""
         self.local, self.remote, self.git, self.clock = local, remote, git, clock
-        self.progress = progress
+        self.progress, self.vouches = progress, Vouches(self)
         self._keyring_for = keyring_for
         self._chain: Chain | None = None
         self._authentic: set[str] = set()  # commits whose MACs were computed, with the keys of
@@ -275,7 +276,7 @@ class Replica:
         first = trusted.first if trusted else 0
         passed: list[tuple[int, str]] = []
         authentic: list[str] = []
-        told = {seq for seq, _ in places}
+        told = {seq for seq, _ in places} | {vouch.seq for vouch in self.vouches.pending}
         ids: dict[int, str] = {}
         try:
             for done, judged in enumerate(self.judge(chain, path), 1):
@@ -387,13 +388,6 @@ class Replica:
         if self.trusted.sequenced != says:
             with self.local.lock(self.git.deadline):
                 self.local.save(self.trusted._replace(sequenced=says))
-
-    def note_enforcement(self, enforcement: str) -> None:
-        """Remember what a try of the server has shown: server, none or unknown."""
-        with self.local.lock(self.git.deadline):
-            trusted = self.trusted
-            guarded = trusted.guarded or enforcement == "server"
-            self.local.save(trusted._replace(enforcement=enforcement, guarded=guarded))
 
     # -- joining
 
@@ -589,16 +583,26 @@ def _is_older(replica: Replica, commit: Commit, trusted: TrustedHead) -> bool:
 def _need_told(
     replica: Replica, head: int, ids: dict[int, str], places: list[tuple[int, str]]
 ) -> None:
-    """The `places` that the remote has told have to be in the chain that ends at record `head`;
-    `ids` has those of them that are not adopted yet. Raises `Integrity`: told-lost.
+    """The `places` that the remote has told have to be in the chain that ends at record `head`, and
+    what its hook has verified up to there has to be this chain; `ids` has those of these records
+    that are not adopted yet. Raises `Integrity`: told-lost, vouch-differs.
     """
-    local = replica.local
-    for seq, oid in places:
+    local, remote = replica.local, replica.remote.shown
+
+    def id_at(seq: int) -> str | None:
         known = replica.commit_at(seq) if seq not in ids else None
         at_checkpoint = next(local.indexed_ids(seq, seq), None) if seq <= head else None
-        if oid != ids.get(seq, known.oid if known else at_checkpoint):
-            facts = {"remote": replica.remote.shown, "seq": seq, "commit": oid[:12]}
+        return ids.get(seq, known.oid if known else at_checkpoint)
+
+    for seq, oid in places:
+        if oid != id_at(seq):
+            facts = {"remote": remote, "seq": seq, "commit": oid[:12]}
             raise error("told-lost", command=_reset_command(replica), **facts)
+    for vouch in replica.vouches.pending:
+        known = id_at(vouch.seq) if vouch.seq <= head else None
+        if known and parse_commit(known, local.repository.read(known)).digest != vouch.digest:
+            facts = {"remote": remote, "seq": vouch.seq}
+            raise error("vouch-differs", command=_reset_command(replica), **facts)
 
 
 def _reset_command(replica: Replica) -> str:

@@ -27,6 +27,7 @@ class Message:
     sent_at: datetime
     commit: str | None
     verdict: str
+    checked: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,13 @@ class Event:
     subject: str
     commit: str
     verdict: str
+    checked: str
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """`verdicts` counts the records from `since` on; `problems` is empty if all is well.
+    """`verdicts` counts the records from `since` on, and `checked` who has checked them: here, the
+    server, nobody. `problems` is empty if all is well.
 
     Those below `resumed` (None: none) were counted by an audit that was interrupted, and which
     this one went on with.
@@ -101,6 +104,7 @@ class Audit:
     head: str
     records: int
     verdicts: dict[str, int]
+    checked: dict[str, int]
     problems: tuple[dict[str, Any], ...]
     since: int
     resumed: int | None = None
@@ -128,9 +132,21 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
+class Vouched:
+    """The hook of the server at `url` has verified every record up to `seq`: it said so at `at`, by
+    its own clock.
+    """
+
+    seq: int
+    at: datetime
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """`stopped_at` is the first bad record that the remote has after `seq`: seq, commit, code,
-    message. None if there is none.
+    """`enforcement`: server, while the newest push or try was answered by a vouch; none, if that
+    landed without one; else unknown. `stopped_at` is the first bad record that the remote has
+    after `seq`: seq, commit, code, message. None if there is none.
     """
 
     ledger: str
@@ -141,6 +157,7 @@ class Status:
     agent: str | None
     session: str | None
     enforcement: str
+    vouched: Vouched | None
     stopped_at: dict[str, Any] | None
     claims: tuple[Claim, ...]
     unread: int

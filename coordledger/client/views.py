@@ -1,13 +1,14 @@
 """Tasks, history, messages and agents of a verified copy, as the Python interface gives them.
 
-Rules of this file: it reads a state and the copy's verified commits, and changes nothing; each
-value carries the verdict on the records that it stands on. A task's line in the state is not
-believed beyond that: the claim that it speaks of has to be that claim.
+Rules of this file:
+- It reads a state and the copy's verified commits, and changes no record; each value carries the
+  verdict on the records that it stands on, and who has checked them.
+- A task's line in the state is not believed beyond that: the claim that it speaks of has to be
+  that claim.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import coordledger  # what is made of its names is imported when it is made
@@ -41,6 +42,7 @@ class Views:
 
     def __init__(self, replica: Replica, clock: Callable[[], int]) -> None:
         self._replica, self._clock = replica, clock
+        self._who_checked = replica.vouches.who_checked
 
     # -- intents
 
@@ -68,9 +70,11 @@ class Views:
         statuses: Collection[str] = (),
         agent: str | None = None,
         limit: int | None = None,
+        checked: str | None = None,
     ) -> tuple[list[Claim], int]:
-        """The first `limit` of the tasks that have one of `statuses` and are `agent`'s: by
-        priority, then by age, completed ones last; and how many there are.
+        """The first `limit` of the tasks that have one of `statuses`, are `agent`'s and were
+        `checked` by that one: by priority, then by age, completed ones last; and how many there
+        are.
         """
         at = self._clock()
         tasks = [
@@ -80,13 +84,17 @@ class Views:
             and agent in (None, task["agent"])
         ]
         tasks.sort(key=lambda task: (task["status"] in ("done", "withdrawn"), urgency(task)))
-        wanted = tasks[:limit]
-        claims: list[Claim] = []
-        for start in range(0, len(wanted), _LOT):
-            lot = wanted[start : start + _LOT]
+        if checked is None:
+            return list(self._claims_of(state, tasks[:limit], at)), len(tasks)
+        claims = [c for c in self._claims_of(state, tasks, at) if c.checked == checked]
+        return claims[:limit], len(claims)
+
+    def _claims_of(self, state: State, tasks: list[Record], at: int) -> Iterator[Claim]:
+        for start in range(0, len(tasks), _LOT):
+            lot = tasks[start : start + _LOT]
             self._read_ahead(lot)
-            claims += [self._claim_of(state, task, at=at) for task in lot]
-        return claims, len(tasks)
+            for task in lot:
+                yield self._claim_of(state, task, at=at)
 
     def _read_ahead(self, tasks: list[Record]) -> None:
         local = self._replica.local
@@ -130,6 +138,8 @@ class Views:
         local, trusted, agent = self._replica.local, self._replica.trusted, settings.agent
         stop = self._replica.stop
         unread = len(self.inbox(state, agent, settings.channels)) if agent else 0
+        vouches = self._replica.vouches
+        newest = vouches.newest
         return coordledger.Status(
             ledger=trusted.ledger,
             ref=local.remote_ref,
@@ -138,7 +148,10 @@ class Views:
             seq=trusted.seq,
             agent=agent,
             session=session,
-            enforcement=trusted.enforcement,
+            enforcement=vouches.enforcement,
+            vouched=coordledger.Vouched(newest.seq, _time_of(newest.at), vouches.url)
+            if newest
+            else None,
             stopped_at=stops.facts_of(stop) if stop else None,
             claims=self.held_by(state, agent) if agent else (),
             unread=unread,
@@ -148,14 +161,16 @@ class Views:
         self, state: State, task: Record, published: Published | None = None, at: int | None = None
     ) -> Claim:
         """`at` is the moment that it is for, if that is not this one."""
-        fresh = published if published and published.here.seq == task["last_seq"] else None
-        newest = fresh.here if fresh else self._replica.commit_at(task["last_seq"])
-        same = task["claim_seq"] in (None, task["last_seq"])
+        last = task["last_seq"]
+        fresh = published if published and published.here.seq == last else None
+        newest = fresh.here if fresh else self._replica.commit_at(last)
+        same = task["claim_seq"] in (None, last)
         claim = newest if same else self._replica.commit_at(task["claim_seq"])
         claim = None if task["claim_seq"] is None else claim
         live = task["status"] == "claimed"
         note = claim.record.get("note") if claim and task["agent"] else None
         result = newest.record.get("result") if newest and task["status"] == "done" else None
+        verdict = self._verdict_of(task, newest, claim)
         return Claim(
             task=task["task"],
             status=_status(task, self._clock() if at is None else at, state.skew),
@@ -172,9 +187,10 @@ class Views:
             meta=task["meta"],
             after=tuple(task["after"]),
             waits_for=tuple(state.waits_for(task)) if task["status"] == "open" else (),
-            seq=fresh.seq if fresh else task["last_seq"],
+            seq=fresh.seq if fresh else last,
             commit=fresh.oid if fresh else newest.oid if newest else None,
-            verdict=self._verdict_of(task, newest, claim),
+            verdict=verdict,
+            checked=self._who_checked(verdict, task["claim_seq"], fresh.seq if fresh else last),
             by=task["by"],
             last=self._last_of(task, newest, claim),
         )
@@ -195,7 +211,9 @@ class Views:
         renews = r["kind"] == "renew" and claim is not None and _claims(claim.record, task)
         said = [newest, claim] if renews and claim else [newest]
         verdict = self._worst_of(said)
-        return Last(r["kind"], r["agent"], _time_of(r), _text_of(said[-1].record), verdict)
+        checked = self._who_checked(verdict, *(commit.seq for commit in said))
+        at, text = _time_of(r["at"]), _text_of(said[-1].record)
+        return Last(r["kind"], r["agent"], at, text, verdict, checked)
 
     def _worst_of(self, commits: list[Commit]) -> str:
         """The verdict on what stands on all of these."""
@@ -212,26 +230,6 @@ class Views:
         if held and claim and not _claims(claim.record, task):
             return INVALID
         return self._worst_of([commit for commit in needed if commit])
-
-    def need_valid_keys(self, state: State, name: str) -> None:
-        """Whether the holder's records that a task's line stands on are of keys that are valid now:
-        who has stolen a key may have claimed with it before it was revoked.
-
-        Where this copy lacks a record, every key counts that may have signed it. Raises `Lost`:
-        claim-key-revoked.
-        """
-        task = state.task(name) or {}
-        agent = task["agent"]
-        keys = (state.agent(agent) or {"keys": []})["keys"]
-        for seq in (task["claim_seq"], task["last_seq"]):
-            commit = self._replica.commit_at(seq)
-            if commit and commit.record["agent"] != agent:
-                continue
-            for key in keys:
-                signed = key["id"] == commit.record["key"] if commit else _could_sign(key, seq)
-                if signed and key["until"] is not None:
-                    number, until = key["id"], key["until"]
-                    raise error("claim-key-revoked", task=name, agent=agent, key=number, seq=until)
 
     def history(self, state: State, task: str) -> list[Event]:
         """Every record about a task that this copy has, oldest first.
@@ -253,9 +251,10 @@ class Views:
     def _event(self, commit: Commit, task: str) -> Event:
         r = commit.record
         epochs = [item["epoch"] for item in r.get("tasks", ()) if item["task"] == task]
+        verdict = self._replica.verdict_of(commit)
         return coordledger.Event(
             seq=commit.seq,
-            at=_time_of(r),
+            at=_time_of(r["at"]),
             kind=r["kind"],
             agent=r["agent"],
             session=r["session"],
@@ -263,7 +262,8 @@ class Views:
             text=_text_of(r),
             subject=records.subject(r),
             commit=commit.oid,
-            verdict=self._replica.verdict_of(commit),
+            verdict=verdict,
+            checked=self._who_checked(verdict, commit.seq),
         )
 
     # -- messages
@@ -307,9 +307,10 @@ class Views:
             thread=line["thread"],
             importance=line["importance"],
             body=line["body"],
-            sent_at=_time_of(line),
+            sent_at=_time_of(line["at"]),
             commit=commit.oid if commit else None,
             verdict=verdict,
+            checked=self._who_checked(verdict, line["seq"]),
         )
 
 
@@ -330,50 +331,6 @@ def agent_of(state: State, name: str) -> Agent:
     role = "owner" if name == state.ledger["owner"] else entry["role"]
     active = any(key.until_seq is None for key in keys)
     return coordledger.Agent(name, role, entry["rev"], active, keys)
-
-
-def need_live(
-    claim: Claim,
-    state: State,
-    at: int,
-    *,
-    by: str | None,
-    epoch: int | None,
-    session: str | None = None,
-) -> None:
-    """Raises `Lost`: not-live, not-holder, wrong-epoch, holder-revoked.
-
-    A lease counts until `max_skew` before its end: another clock may be that far ahead.
-    """
-    ends = claim.expires_at - timedelta(milliseconds=state.skew) if claim.expires_at else None
-    if ends is None or ends <= (moment(at) or ends):
-        raise error("not-live", task=claim.task)
-    if by not in (None, claim.agent) or session not in (None, claim.session):
-        raise error(
-            "not-holder",
-            task=claim.task,
-            agent=claim.agent,
-            session=claim.session,
-            epoch=claim.epoch,
-        )
-    if epoch not in (None, claim.epoch):
-        raise error("wrong-epoch", task=claim.task, epoch=claim.epoch, got=epoch)
-    if not agent_of(state, str(claim.agent)).active:
-        raise error("holder-revoked", task=claim.task, agent=claim.agent)
-
-
-def need_authentic(claim: Claim, *, trust_server: bool, enforced: bool) -> None:
-    """Raises `Integrity`: bad-signature; `Failed`: no-key, nobody-checked.
-
-    A claim that no key here can check counts if its server is to be trusted, and has been
-    seen to refuse forged records (`enforced`).
-    """
-    if claim.verdict in (INVALID, UNKNOWN_KEY):
-        raise error("bad-signature", agent=claim.agent, key="?")
-    if claim.verdict == UNVERIFIED and not trust_server:
-        raise error("no-key", agent=claim.agent)
-    if claim.verdict == UNVERIFIED and not enforced:
-        raise error("nobody-checked", agent=claim.agent)
 
 
 def most_urgent(state: State, tasks: Iterator[Record], at: int) -> str:
@@ -399,8 +356,8 @@ def _status(task: Record, at: int, skew: int) -> str:
     return {"held": "claimed", "grace": "expired"}.get(stands, stands)
 
 
-def _time_of(r: Record) -> datetime:
-    at = moment(timestamps.parse(r["at"]))
+def _time_of(text: str) -> datetime:
+    at = moment(timestamps.parse(text))
     if at is None:
         raise AssertionError("a record has its time")
     return at
@@ -413,10 +370,6 @@ def _tasks_of(r: Record) -> list[str]:
 def _text_of(r: Record) -> str | None:
     """What the signer says to people."""
     return r.get("note") or r.get("result") or r.get("reason")
-
-
-def _could_sign(key: Record, seq: int) -> bool:
-    return bool(key["from"] <= seq and (key["until"] is None or seq <= key["until"]))
 
 
 def _claims(r: Record, task: Record) -> bool:

@@ -81,6 +81,11 @@ class Address(NamedTuple):
         web = r"https?://[a-zA-Z0-9.-]+(:[0-9]+)?/[!\"$->A-~]*"
         return self.plain and bool(re.fullmatch(web, self.url))
 
+    @property
+    def authenticates(self) -> bool:
+        """Whether the way there proves whose words come back. A helper's way is the user's."""
+        return not self.url.lower().startswith(("http://", "git://"))
+
     def need_one_place(self) -> None:
         """What is written at one place and read at another has two winners.
 

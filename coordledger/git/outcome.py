@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import answers
-from coordledger.answers import SEQUENCED, Landed, Refused
+from coordledger.answers import SEQUENCED, Landed, Refused, Vouch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,6 +55,8 @@ class Push(NamedTuple):
     `blamed` the first digits of the commit that it refused. `landed` tells where commits
     have got to that somebody else put into their places: id as pushed -> seq, id. `later`: the
     server cannot do it now, and is not to be asked for so many seconds (0: it did not say).
+    `vouches`: what the server says that it has verified; None where this push's end says nothing of
+    that (one that loses may have been vouched for, too: for a chain that never came to be).
     """
 
     outcome: str
@@ -65,6 +67,7 @@ class Push(NamedTuple):
     landed: Mapping[str, tuple[int, str]] | None = None
     sequenced: bool = False  # the server says that it sequences
     later: int | None = None
+    vouches: tuple[Vouch, ...] | None = None
 
 
 class PushPayload(NamedTuple):
@@ -140,7 +143,12 @@ def _without_report(ran: Ran, *, sent: bool) -> Push:
 
 def _won(printed: list[str]) -> Push:
     given = answers.read(printed)
-    return Push(WON, landed=_places(given), sequenced=SEQUENCED in given)
+    return Push(
+        WON,
+        landed=_places(given),
+        sequenced=SEQUENCED in given,
+        vouches=answers.vouches(given),
+    )
 
 
 def _places(given: list[Answer]) -> dict[str, tuple[int, str]] | None:
@@ -162,4 +170,6 @@ def _refusal(reason: str, printed: list[str], errors: str) -> Push:
     why = refused.message if refused else ""
     why = why or next((line for line in printed if line), "") or reason
     later = 0 if code == "busy" else None
-    return Push(REFUSED, why, code, False, commit, landed, sequenced, later)
+    # A try is always refused, and may be vouched for; what is refused otherwise is not.
+    vouches = answers.vouches(given) or None
+    return Push(REFUSED, why, code, False, commit, landed, sequenced, later, vouches)

@@ -1,10 +1,9 @@
 """Prove a set-up by doing: what `coordledger doctor` looks at.
 
-Rules: the server is judged by what it does with two real pushes to
-`refs/coordledger-try/<ledger>`: a record signed with this agent's own secret, which a
-guarded server verifies and then refuses as a try, and the same one with another MAC,
-which has to fail its verification. Every finding is `ok` or says what to do. Nothing is
-changed but the remembered kind of enforcement; a try that lands is deleted again.
+Rules: the server is judged by what it does with two tries (`client/tries.py`): a record signed
+with this agent's own secret, which a guarded server verifies, vouches for what it has, and refuses
+as a try; and the same one with another MAC, which has to fail its verification. Every finding is
+`ok` or says what to do. Nothing is changed but what is remembered of the server's answers.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coordledger.client import tries
 from coordledger.client.ledger import Ledger
 from coordledger.client.opening import connect, git_at, surroundings
 from coordledger.errors import CoordledgerError, RuleBroken, error, printable
 from coordledger.format.names import TRIES
 from coordledger.format.signing import Signed
-from coordledger.git.outcome import LOST, UNSENT, WON, PushPayload
+from coordledger.git.outcome import LOST, UNSENT, WON
 from coordledger.setup import hooks, trying
 
 if TYPE_CHECKING:
@@ -31,14 +31,13 @@ if TYPE_CHECKING:
     from coordledger.format.chain import Chain, Proposal
     from coordledger.git.outcome import Push
     from coordledger.git.process import Git
-    from coordledger.git.repository import Repository
 
 LEAST_GIT = (2, 30)
 ENFORCEMENT_NONE = "forged records are detected where the keys are, not prevented"
 COMPARES = "compare-and-swap"
+UNAUTHENTICATED = "nothing authenticates it: who is on the way there can vouch in its name"
 NOT_COMPARED = "the server takes a push with a wrong old value: two agents can win one task"
 NOT_COMPARED_DO = "keep the ledger on a server that runs git's own receive-pack"
-_ATTEMPTS = 8  # pushes until one meets no record that came between
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +112,11 @@ def _examine_ledger(ledger: Ledger, git: Git) -> Iterator[Check]:
     first = connection.oldest
     below = f", records below {first} not verified (a shallow join)" if first else ""
     yield _good("ledger", f"{head.ledger}, verified up to {head.seq}{below}")
+    if not connection.settings.remote.authenticates:
+        yield Check("server", ok=None, found=UNAUTHENTICATED, do="use ssh or https")
     key = _attempt("secret", lambda: _secret(connection))
     yield key
-    if key.ok:
-        yield from _enforcement(connection)
-    else:
-        yield Check("enforcement", ok=None, found="not tried without a key")
+    yield from _enforcement(connection) if key.ok else _asked(connection)
     yield _open_intents(connection)
     yield _clone_files(connection, git)
     path = connection.settings.remote.folder
@@ -144,29 +142,47 @@ def _open_intents(connection: Connection) -> Check:
 
 
 def probe(connection: Connection) -> bool:
-    """Find out and remember whether the server enforces the ledger. False if it was seen to swap
-    without comparing.
-
-    It tries on the verified head, as the caller has just read it.
+    """Find out and remember what the server vouches for. False if it was seen to swap without
+    comparing.
     """
-    return all(check.name != COMPARES for check in _enforcement(connection))
+    return all(check.name != COMPARES for check in _asked(connection))
+
+
+def _asked(connection: Connection) -> list[Check]:
+    """What a try shows that needs no key."""
+    try:
+        had_hook = connection.replica.vouches.were_given
+        asked = tries.ask(connection)
+    except CoordledgerError as fault:
+        return [_failed("enforcement", fault)]
+    if asked.push.outcome == WON:
+        return [_not_enforced(had_hook=had_hook), *_compare_and_swap(connection)]
+    if asked.vouch is None:
+        return [_no_answer(asked.push)]
+    found = f"the server vouches for all up to record {asked.vouch.seq}; not tried without a key"
+    return [Check("enforcement", ok=None, found=found)]
 
 
 def _enforcement(connection: Connection) -> list[Check]:
     try:
+        vouches = connection.replica.vouches
+        had_hook = vouches.were_given
         real = _try(connection, forged=False)
+        vouch = vouches.note_try(real)
         forged = _try(connection, forged=True) if real.code == "try-ok" else None
     except CoordledgerError as fault:
         return [_failed("enforcement", fault)]
     if real.outcome == WON:
-        return [_not_enforced(connection), *_compare_and_swap(connection)]
+        return [_not_enforced(had_hook=had_hook), *_compare_and_swap(connection)]
     if forged is None:
         return [_no_answer(real)]
     if forged.code != "bad-signature":
         do = "do not trust this server's ledger; coordledger hook install REPO.git there"
         found = f"the server answered a forged record with: {forged.why or forged.outcome}"
         return [_bad("enforcement", found, do)]
-    connection.replica.note_enforcement("server")
+    if vouch is None:
+        do = "its owner installs the hook anew: coordledger hook install REPO.git"
+        return [_bad("enforcement", "the server refuses a forged record, but vouches for none", do)]
     skew = connection.replica.position().state.skew // 1000
     return [
         _good("enforcement", "the server admits this key and refuses a forged record"),
@@ -174,13 +190,11 @@ def _enforcement(connection: Connection) -> list[Check]:
     ]
 
 
-def _not_enforced(connection: Connection) -> Check:
-    connection.replica.note_enforcement("none")
-    vanished = connection.replica.trusted.guarded
+def _not_enforced(*, had_hook: bool) -> Check:
     return Check(
         "enforcement",
-        ok=False if vanished else None,
-        found=f"none; {'its hook is gone; ' if vanished else ''}{ENFORCEMENT_NONE}",
+        ok=False if had_hook else None,
+        found=f"none; {'its hook is gone; ' if had_hook else ''}{ENFORCEMENT_NONE}",
         do="the server's owner runs: coordledger hook install REPO.git",
     )
 
@@ -194,7 +208,7 @@ def _compare_and_swap(connection: Connection) -> list[Check]:
     try:
         sample = _sample(connection, chain, forged=False)
         oid, stale = sample.commit.oid, replica.trusted.commit
-        push = remote.push(ref, None, oid, _payload(connection.repository, sample))
+        push = remote.push(ref, None, oid, tries.payload(connection.repository, sample.objects))
         if push.outcome != WON:
             return []
         try:
@@ -216,25 +230,22 @@ def _no_answer(real: Push) -> Check:
 
 
 def _try(connection: Connection, *, forged: bool) -> Push:
-    """Push one record to the try ref, on the verified head; delete it where it lands."""
-    replica, remote = connection.replica, connection.remote
-    ref = TRIES + connection.local.name
-    chain, left_over = replica.position(), None
-    for _ in range(_ATTEMPTS):
+    """Try one record, on the verified head."""
+    replica, left_over = connection.replica, None
+    chain = replica.position()
+    for _ in range(tries.ATTEMPTS):
         sample = _sample(connection, chain, forged=forged)
-        oid = sample.commit.oid
+        payload = tries.payload(connection.repository, sample.objects)
         signed_at = connection.clock()
-        push = remote.push(ref, left_over, oid, _payload(connection.repository, sample))
+        push = tries.attempt(connection, sample.commit.oid, payload, left_over)
         if push.code == "clock-skew" and connection.clock() - signed_at > chain.state.skew // 3:
             continue  # it grew old on the way: no clock need be wrong
-        if push.outcome == WON:
-            remote.push(ref, oid, None)
         if push.outcome == UNSENT:
-            raise error("remote-unreachable", remote=remote.shown, why=push.why)
+            raise error("remote-unreachable", remote=connection.remote.shown, why=push.why)
         if push.outcome != LOST and push.code not in ("not-fast-forward", "bad-push"):
             return push
         # Another record came between; or a try that was cut off left its ref where no hook is.
-        chain, left_over = replica.refresh(), remote.head(ref)
+        chain, left_over = replica.refresh(), tries.left_over(connection)
     raise error("push-refused", why="others' records came between again and again", hint="")
 
 
@@ -248,16 +259,6 @@ def _sample(connection: Connection, chain: Chain, *, forged: bool) -> Proposal:
         return chain.propose(signed)
     except RuleBroken as broken:
         raise broken.own() from None
-
-
-def _payload(repository: Repository, sample: Proposal) -> PushPayload:
-    """The sample, to be pushed; the clone keeps nothing of it but for git's own push."""
-    return PushPayload(
-        lambda: repository.pack(sample.objects),
-        lambda: None,
-        lambda: repository.write(sample.objects),
-        lambda: None,
-    )
 
 
 # -- files

@@ -189,9 +189,9 @@ def create_on_remote(
     push = remote.push(local.remote_ref, None, head.oid)
     if push.outcome != WON:
         raise push_error(push, remote.shown)
-    trusted = TrustedHead(ledger_id, head.oid, head.seq, head.digest, enforcement="none")
     with local.lock(connection.git.deadline):
-        local.adopt(trusted, [(0, head.oid)])
+        local.adopt(TrustedHead(ledger_id, head.oid, head.seq, head.digest), [(0, head.oid)])
+    connection.replica.vouches.note_landed(push, head.seq)
 
 
 # -- the command

@@ -69,7 +69,7 @@ def join(
             connection.finder.keep(agent, head.ledger, secret)
         configured = remember(around, str(options.remote), warn)
         key = _key_state(connection)
-        if key == "ready" and not probe(connection):
+        if not probe(connection):
             warn(f"{NOT_COMPARED}; {NOT_COMPARED_DO}")
         return Joined(
             head=head,

@@ -263,9 +263,10 @@ def test_a_stolen_claim_in_a_made_up_state_is_never_called_authentic(
     reader.join(depth=1)
     assert reader.show("long-over").verdict == "unverified"
     assert {event.verdict for event in reader.history("long-over")} == {"unverified"}
-    with pytest.raises(Failed) as refused:
-        reader.require("long-over")
-    assert refused.value.code == "no-key"
+    for check, code in ((None, "nobody-checked"), ("here", "no-key")):
+        with pytest.raises(Failed) as refused:
+            reader.require("long-over", check=check)
+        assert refused.value.code == code
     # From what this copy has verified itself, it speaks as ever.
     assert bob.show(TASK).verdict == "authentic"
 

@@ -237,7 +237,7 @@ def test_a_state_that_a_shallow_copy_took_on_trust_is_shown_harmless(
     noisy.git("init", "--quiet", copy)
     joining = ["-C", copy, "join", f"file://{server}", "--agent", "carol", "--depth", "1"]
     harmless(inside(noisy, *joining, check=0))
-    views = [["show", "t0"], ["list"], ["require", "t0", "--trust-server"], ["claim", "t0"]]
+    views = [["show", "t0"], ["list"], ["require", "t0"], ["claim", "t0"]]
     for argv in [["inbox"]] if field == "inbox" else views:
         harmless(inside(noisy, "-C", copy, "--offline", *argv))
 

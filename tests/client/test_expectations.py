@@ -167,28 +167,10 @@ def test_a_copy_without_the_claims_record_lets_no_key_pass_that_may_have_signed_
     two.git("clone", "--quiet", two.remote, shallow)
     joining.join(Options(shallow, agent="alice"), two.env, "origin", depth=1)
     with Ledger.open(shallow, "alice", environ=two.env) as edge:
-        assert edge.require("old", trust_server=True).agent == "bob"
+        assert edge.require("old").agent == "bob"
         alice.revoke("bob", 1)
-        assert refusal(lambda: edge.require("old", trust_server=True)) == "claim-key-revoked"
-        assert edge.require("new", by="bob", trust_server=True).agent == "bob"
-
-
-def test_the_server_is_trusted_only_where_a_hook_was_seen(two: Fleet) -> None:
-    bob = two.ledger("bob")
-    bob.claim("t")
-    # As on another host: neither the master nor bob's secret.
-    (two.remote / "coordledger" / "master").rename(two.root / "master")
-    bob.connection.finder.home("bob", bob.head().ledger).rename(two.root / "bob.secret")
-    alice = two.ledger("alice")
-    assert refusal(lambda: alice.require("t")) == "no-key"
-    assert alice.require("t", trust_server=True).verdict == "unverified"
-    (two.root / "master").rename(two.remote / "coordledger" / "master")
-    (two.remote / "hooks" / "pre-receive").unlink()
-    assert doctor.probe(alice.connection)
-    assert alice.connection.enforcement == "none"
-    (two.remote / "coordledger" / "master").rename(two.root / "master")
-    blind = two.ledger("alice")
-    assert refusal(lambda: blind.require("t", trust_server=True)) == "nobody-checked"
+        assert refusal(lambda: edge.require("old")) == "claim-key-revoked"
+        assert edge.require("new", by="bob").agent == "bob"
 
 
 def test_a_hook_that_vanished_is_an_alarm(two: Fleet) -> None:
@@ -204,6 +186,22 @@ def test_a_hook_that_vanished_is_an_alarm(two: Fleet) -> None:
     assert found["enforcement"] is False
     assert found["server's files"] is False
     assert two.ledger("bob").status().enforcement == "none"
+
+
+def test_a_doctor_without_a_key_asks_all_the_same(two: Fleet) -> None:
+    path = two.root / "keyless"
+    two.git("clone", "--quiet", two.remote, path)
+    options = Options(path, agent="nobody")
+
+    def enforcement() -> doctor.Check:
+        [check] = [c for c in doctor.examine(options, two.env) if c.name == "enforcement"]
+        return check
+
+    found = enforcement()
+    assert (found.ok, "vouches for all up to record" in found.found) == (None, True)
+    (two.remote / "hooks" / "pre-receive").unlink()
+    found = enforcement()
+    assert (found.ok, "its hook is gone" in found.found) == (False, True)
 
 
 def test_a_secret_that_fits_nothing_is_refused_and_not_kept(two: Fleet) -> None:

@@ -9,8 +9,12 @@ import pytest
 from support.memory_ledger import LEASE, SKEW
 from support.memory_remote import MemoryClient, MemoryServer
 
-from coordledger.client.views import Views, need_authentic, need_live
-from coordledger.errors import CoordledgerError
+from coordledger.answers import Vouch
+from coordledger.client.gate import need_checked, need_live
+from coordledger.client.tries import Asked
+from coordledger.client.views import Views
+from coordledger.errors import CoordledgerError, error
+from coordledger.git.outcome import REFUSED, WON, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,19 +84,38 @@ def test_the_holder_and_the_epoch_have_to_be_those_that_are_meant(
     assert gate.live(gate.end - LEASE, by, epoch) == code
 
 
-@pytest.mark.parametrize("enforced", [True, False])
-@pytest.mark.parametrize("trust_server", [True, False])
-@pytest.mark.parametrize("verdict", ["authentic", "unverified", "unknown-key", "invalid"])
-def test_a_claim_that_no_key_here_can_check_needs_a_server_that_did(
-    gate: Gate, verdict: str, trust_server: bool, enforced: bool
+VOUCH = Vouch("ab" * 16, 7, "cd" * 32, "2026-11-29T08:00:00.000Z")
+ANSWERS = {
+    "a vouch": Asked(Push(REFUSED, code="try-ok", vouches=(VOUCH,)), VOUCH, 0),
+    "no hook": Asked(Push(WON, vouches=()), None, 0),
+    "no word of a hook": Asked(Push(REFUSED, "HTTP 403"), None, 0),
+    "a refusal": Asked(Push(REFUSED), None, 0, error("unverified-below", why="record 7")),
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("here", [True, False])
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("checked", ["here", "server", "nobody"])
+def test_it_opens_for_what_is_checked_here_or_vouched_for_now(
+    gate: Gate, checked: str, answer: str, here: bool
 ) -> None:
-    claim = replace(gate.claim, verdict=verdict)
-    code = refusal(need_authentic, claim, trust_server=trust_server, enforced=enforced)
-    if verdict == "authentic":
+    verdict = "authentic" if checked == "here" else "unverified"
+    claim = replace(gate.claim, verdict=verdict, checked=checked)
+    code = refusal(need_checked, claim, ANSWERS[answer], here=here)
+    if here:
+        assert code == ("" if checked == "here" else "no-key")
+    elif answer == "a refusal":
+        assert code == "unverified-below"
+    elif checked == "here" or (checked, answer) == ("server", "a vouch"):
         assert code == ""
-    elif verdict != "unverified":
-        assert code == "bad-signature"
-    elif not trust_server:
-        assert code == "no-key"
     else:
-        assert code == ("" if enforced else "nobody-checked")
+        assert code == "nobody-checked"
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("verdict", ["unknown-key", "invalid"])
+def test_it_opens_for_no_claim_that_is_bad(gate: Gate, verdict: str, answer: str) -> None:
+    claim = replace(gate.claim, verdict=verdict, checked="nobody")
+    for here in (True, False):
+        assert refusal(need_checked, claim, ANSWERS[answer], here=here) == "bad-signature"

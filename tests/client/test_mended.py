@@ -124,11 +124,12 @@ def test_a_claim_that_was_adopted_before_the_keys_came_passes_no_gate(host: Hook
     with Ledger.open(host.clone("blind"), "carol", environ=host.env, remote=host.url) as blind:
         blind.join()
         assert blind.show("stolen").verdict == "unverified"
-        assert refusal(lambda: blind.require("stolen")) == "no-key"
+        assert refusal(lambda: blind.require("stolen")) == "nobody-checked"
+        assert refusal(lambda: blind.require("stolen", check="here")) == "no-key"
         (host.root / "keys").rename(config)
         assert blind.show("stolen").verdict == "invalid"
         assert refusal(lambda: blind.require("stolen")) == "bad-signature"
-        assert refusal(lambda: blind.require("stolen", trust_server=True)) == "bad-signature"
+        assert refusal(lambda: blind.require("stolen", check="here")) == "bad-signature"
         audit = blind.audit(full=True)
         assert audit.verdicts == {"authentic": 1, "invalid": 1}
         [problem] = audit.problems

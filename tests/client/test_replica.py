@@ -643,17 +643,22 @@ def test_a_reader_without_the_others_secrets_says_so_and_follows(shared_fleet: F
     assert (joined.key, joined.enforcement) == ("ready", "server")
     bob = opened(shared_fleet, path, "bob", environ=far)
     shared_fleet.ledger("carol").claim("from-afar", ttl=timedelta(minutes=5))
-    assert bob.show("from-afar").verdict == "unverified"
+    shown = bob.show("from-afar")
+    assert (shown.verdict, shown.checked) == ("unverified", "server")
     with pytest.raises(Failed) as refused:
-        bob.require("from-afar")
+        bob.require("from-afar", check="here")
     assert refused.value.code == "no-key"
-    assert bob.require("from-afar", trust_server=True).agent == "carol"
+    assert bob.require("from-afar").agent == "carol"
     won = bob.claim("own-from-afar")
     assert won.claim
     assert (won.outcome, won.claim.verdict) == ("won", "authentic")
-    verdicts = bob.audit(full=True).verdicts
-    assert verdicts["authentic"] >= 1
-    assert verdicts["unverified"] >= 3
+    audit = bob.audit(full=True)
+    assert audit.verdicts["authentic"] >= 1
+    assert audit.verdicts["unverified"] >= 3
+    assert audit.checked == {
+        "here": audit.verdicts["authentic"],
+        "server": audit.verdicts["unverified"],
+    }
     with pytest.raises(Failed) as refused:
         bob.enroll("mallory")
     assert refused.value.code == "no-master"
@@ -704,13 +709,13 @@ def test_each_look_at_a_far_remote_takes_one_connection(shared_fleet: Fleet) -> 
     assert far.called() == ["git-receive-pack"]
 
 
-def test_to_join_takes_one_fetch_and_two_tries(shared_fleet: Fleet) -> None:
-    path = fresh(shared_fleet, "three-calls")
+def test_to_join_takes_one_fetch_and_one_try(shared_fleet: Fleet) -> None:
+    path = fresh(shared_fleet, "two-calls")
     shared_fleet.git("remote", "set-url", "origin", f"host:{shared_fleet.remote}", cwd=path)
     far = Far(shared_fleet)
     joined = joining.join(Options(path=path, agent="bob"), far.env, "origin")
     assert joined.enforcement == "server"
-    assert far.called() == ["git-upload-pack", "git-receive-pack", "git-receive-pack"]
+    assert far.called() == ["git-upload-pack", "git-receive-pack"]
 
 
 def test_the_second_implementation_agrees_with_what_landed(shared_fleet: Fleet) -> None:

@@ -22,6 +22,7 @@ from coordledger.format import records
 from coordledger.format.chain import AUTHENTIC, INVALID, UNVERIFIED
 from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Keyring, Secret
+from coordledger.git import outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,17 +104,6 @@ def test_a_copy_that_is_up_to_date_asks_once_and_fetches_nothing(
     reader.replica.refresh()
     reader.replica.position()
     assert server.looks == looks + 1
-
-
-def test_what_stays_the_same_about_a_server_is_kept_while_the_head_moves(
-    server: MemoryServer, reader: Reader
-) -> None:
-    reader.replica.refresh()
-    reader.replica.note_enforcement("server")
-    reader.replica.note_enforcement("none")
-    server.write("bob", "submit", task="t")
-    reader.replica.refresh()
-    assert (reader.replica.trusted.enforcement, reader.replica.trusted.guarded) == ("none", True)
 
 
 # -- what is not
@@ -224,12 +214,14 @@ def test_a_ref_that_is_gone_is_no_empty_ledger(
     assert reader.has_nothing_left_over()
 
 
-@pytest.mark.parametrize("enforcement", ["server", "none"])
+@pytest.mark.parametrize("hooked", [True, False])
 def test_a_record_from_the_future_is_taken_once_one_could_follow_it(
-    server: MemoryServer, reader: Reader, enforcement: str
+    server: MemoryServer, reader: Reader, hooked: bool
 ) -> None:
     reader.replica.refresh()
-    reader.replica.note_enforcement(enforcement)
+    if hooked:
+        vouched = outcome.Push(outcome.REFUSED, vouches=server.vouches)
+        assert reader.replica.vouches.note_try(vouched)
     server.ledger.now += 2 * SKEW + 1
     server.write("bob", "submit", task="t")
     assert reader.refuses() == "from-future"

@@ -55,7 +55,6 @@ def server() -> MemoryServer:
 def client(server: MemoryServer, tmp_path: Path, env: dict[str, str]) -> Iterator[MemoryClient]:
     made = MemoryClient(server, tmp_path / "alice.git", env)
     made.replica.refresh()
-    made.replica.note_enforcement("server")
     server.watch = made.intents
     yield made
     made.close()
@@ -512,7 +511,6 @@ def test_where_no_hook_is_known_success_is_said_when_the_ref_was_looked_at(
     server: MemoryServer, client: MemoryClient
 ) -> None:
     """A server that does not compare and swap says yes to a push that has moved nothing."""
-    client.replica.note_enforcement("none")
     server.plan.append(Ending(Push(WON), arrives=False))
     assert told(client) == "landed"
     assert len(server.pushes) == 2

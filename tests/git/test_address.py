@@ -315,3 +315,19 @@ def test_what_is_shown_has_no_password() -> None:
     address = resolve("https://bob:hunter2@h/p", [], None)
     assert address.shown == "https://h/p"
     assert without_password("at ssh://git@host/p") == "at ssh://host/p"
+
+
+@pytest.mark.parametrize(
+    ("url", "is_proved"),
+    [
+        ("git://host/project.git", False),
+        ("http://host/project.git", False),
+        ("HTTP://host/project.git", False),
+        ("https://host/project.git", True),
+        ("ssh://git@host/project.git", True),
+        ("host:project.git", True),
+        ("/srv/git/project.git", True),
+    ],
+)
+def test_a_way_without_keys_proves_nothing_of_who_answers(url: str, is_proved: bool) -> None:
+    assert resolve(url, [], None).authenticates == is_proved

@@ -45,6 +45,23 @@ def test_what_the_hook_says_of_a_push_that_landed_is_read() -> None:
     assert (push.outcome, push.landed, push.sequenced) == (WON, {ONE: (7, TWO)}, True)
 
 
+VOUCH = f"coordledger: vouch {'ef' * 16} 7:{'12' * 32} at 2026-11-29T08:00:00.000Z"
+
+
+def test_a_vouch_counts_where_the_push_landed_or_was_refused_and_never_where_it_lost() -> None:
+    """One that loses was verified on a head that is none any more: its chain never came to be."""
+    [said] = from_report(report(None, "motd", VOUCH), REF).vouches or ()
+    assert str(said) == VOUCH
+    assert from_report(report(None, "motd"), REF).vouches == ()
+    refused = f"coordledger: refused {ONE[:12]}: try-ok: a try"
+    [said] = from_report(report("pre-receive hook declined", VOUCH, refused), REF).vouches or ()
+    assert str(said) == VOUCH
+    assert from_report(report("pre-receive hook declined", refused), REF).vouches is None
+    assert from_report(report("fetch first", VOUCH), REF).vouches is None
+    ran = Ran(128, "", f"remote: {VOUCH}\nfatal: the remote end hung up unexpectedly")
+    assert from_porcelain(ran, REF, ONE, sent=True).vouches is None
+
+
 @pytest.mark.parametrize(
     "reason",
     ["fetch first", "stale info", "failed to update ref", "incorrect old value provided"],

@@ -25,7 +25,7 @@ from coordledger.client.config import Options
 from coordledger.errors import CoordledgerError, Failed, Lost, OutcomeUnknown
 from coordledger.format.signing import Signed
 from coordledger.git.process import ENDING
-from coordledger.setup import genesis, joining
+from coordledger.setup import doctor, genesis, joining
 
 from .conftest import absent
 
@@ -89,6 +89,21 @@ def test_a_depth_1_clone_is_small_and_works(site: Site) -> None:
     shallow = site.open("bob", path)
     assert shallow.claim("from-a-shallow-clone").outcome == "won"
     assert shallow.audit().problems == ()
+
+
+@wired
+def test_the_server_vouches_for_what_no_key_here_can_check(site: Site) -> None:
+    site.alice.claim("vouched")
+    claim = site.bob.require("vouched", by="alice")
+    assert (claim.verdict, claim.checked) == ("unverified", "server")
+    assert {one.checked for one in site.bob.tasks()} <= {"here", "server"}
+    assert "nobody" not in site.bob.audit(full=True).checked
+    assert not [ref for ref in site.refs() if ref.startswith("refs/coordledger-try")]
+    path = site.bob.connection.repository.root
+    checks = {c.name: c for c in doctor.examine(Options(path, agent="bob"), site.env["bob"])}
+    assert checks["enforcement"].ok
+    authenticates = not site.host.url.startswith(("git://", "http://"))
+    assert ("server" in checks) != authenticates
 
 
 # -- the work

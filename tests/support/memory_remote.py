@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from support.memory_ledger import MemoryLedger
 
+from coordledger.answers import Vouch
 from coordledger.client.combining.sequenced import SequencedPublisher
 from coordledger.client.local_state import LocalState
 from coordledger.client.publish import DirectPublisher
@@ -23,9 +24,10 @@ from coordledger.client.signer import Identity
 from coordledger.client.writer import Writer
 from coordledger.deadline import Deadline
 from coordledger.errors import RuleBroken, error
+from coordledger.format import timestamps
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
-from coordledger.format.names import FOR, LEDGERS
+from coordledger.format.names import FOR, LEDGERS, TRIES
 from coordledger.git.address import resolve
 from coordledger.git.history import raw_parent
 from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
@@ -158,6 +160,13 @@ class MemoryServer:
         late, self._under_way = self._under_way, []
         return [self._receive(push) for push in late]
 
+    @property
+    def vouches(self) -> tuple[Vouch, ...]:
+        """What its hook, if it has one, says that it has verified: it has judged everything."""
+        head, at = self.ledger.head, timestamps.show(self.ledger.now)
+        vouch = Vouch(head.record["ledger"], head.seq, head.digest, at)
+        return (vouch,) if self.hooked else ()
+
     def look(self, ref: str) -> str | None:
         """The id that a ref has. Raises `Failed`: remote-unreachable."""
         self.looks += 1
@@ -201,10 +210,12 @@ class MemoryServer:
             return self._sequence(push)
         if push.ref == FOR_REF and self.hooked:
             return Push(REFUSED, "this server does not sequence", "not-sequenced")
+        if self.hooked and push.ref.startswith(TRIES):
+            return Push(REFUSED, "a try", "try-ok", vouches=self.vouches)
         if self.refs.get(push.ref) != push.old:
             return Push(LOST, "stale info")
         self._refs[push.ref] = push.new or ""  # as git does where no hook is asked
-        return Push(WON)
+        return Push(WON, vouches=())
 
     def _compare_and_swap(self, push: Pushed) -> Push:
         ledger, below = self.ledger, push.commits[0][1] if push.commits else b""
@@ -225,7 +236,7 @@ class MemoryServer:
         for oid, content in push.commits:
             ledger.chain.judge(oid, content)
             ledger.log.append((oid, content))
-        return Push(WON)
+        return Push(WON, vouches=self.vouches)
 
     def _sequence(self, push: Pushed) -> Push:
         """All of it on the head of this moment, or nothing; what has landed counts as landed."""
@@ -248,7 +259,7 @@ class MemoryServer:
             landed[oid] = (there.seq, there.oid)
         for signed in new:
             ledger.land(signed)
-        return Push(WON, landed=landed, sequenced=True)
+        return Push(WON, landed=landed, sequenced=True, vouches=self.vouches)
 
 
 class MemoryRemote:

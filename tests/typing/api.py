@@ -72,7 +72,7 @@ def claims(ledger: Ledger) -> None:
     assert_type(ledger.renew("a", ttl=minutes), Claim)
     assert_type(ledger.complete("a", result="merged"), Claim)
     assert_type(ledger.release("a", reason="gone", force=True), Claim)
-    assert_type(ledger.require("a", by="bob", epoch=1, trust_server=True), Claim)
+    assert_type(ledger.require("a", by="bob", epoch=1, check="here"), Claim)
     assert_type(ledger.tasks(), list[Claim])
     assert_type(ledger.some_tasks(["open"], "bob", 10), tuple[list[Claim], int])
     assert_type(ledger.history("a"), list[Event])

@@ -158,7 +158,7 @@ class Leader:
         if waiting.taken_over and push.outcome != WON:
             push = Push(UNKNOWN, f"the process that pushed it has ended; then: {push.why}")
         slot = self._folder / waiting.name
-        slots.write(slot, ".answer", push._asdict())
+        slots.write_answer(slot, push)
         if not slots.wake(slot):
             slots.clear(slot)
 
@@ -265,7 +265,11 @@ def _answers(run: list[tuple[Waiting, list[Proposal]]], publication: Publication
     if push.outcome == WON:
         places = iter((one.seq, one.oid) for one in publication.published)
         return {
-            waiting.name: Push(WON, landed=dict(zip(waiting.pushed, places, strict=False)))
+            waiting.name: Push(
+                WON,
+                landed=dict(zip(waiting.pushed, places, strict=False)),
+                vouches=push.vouches,
+            )
             for waiting, _ in run
         }
     if push.outcome == LOST and not push.locked:

@@ -35,6 +35,7 @@ from coordledger.client.publish import (
     Publication,
     Publisher,
     as_planned,
+    note_vouch,
     relocated,
     remember_told,
 )
@@ -129,6 +130,7 @@ class Line:
             push = Push(UNKNOWN, "the answer does not say where it is")
         if published:
             remember_told(replica, published)
+            note_vouch(replica, push, published)
         return Publication(push, published or [], ahead)
 
     def _enter(self) -> None:

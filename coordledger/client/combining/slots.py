@@ -14,7 +14,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from coordledger import files
+from coordledger import answers, files
 from coordledger.format import canonical
 from coordledger.git.outcome import UNKNOWN, Push
 
@@ -66,12 +66,20 @@ def exists(slot: Path) -> bool:
     return any(slot.with_suffix(kind).exists() for kind in (".json", ".taken", ".answer"))
 
 
+def write_answer(slot: Path, push: Push) -> None:
+    """Raises OSError."""
+    lines = None if push.vouches is None else [str(vouch) for vouch in push.vouches]
+    write(slot, ".answer", push._asdict() | {"vouches": lines})
+
+
 def read_answer(slot: Path) -> Push | None:
     """The answer, if there is one."""
     try:
         facts = canonical.read(slot.with_suffix(".answer").read_bytes())
-        landed = facts.pop("landed")
-        return Push(**facts, landed=landed and {oid: tuple(at) for oid, at in landed.items()})
+        landed, lines = facts.pop("landed"), facts.pop("vouches")
+        landed = landed and {oid: tuple(at) for oid, at in landed.items()}
+        vouches = None if lines is None else answers.vouches(answers.read(lines))
+        return Push(**facts, landed=landed, vouches=vouches)
     except FileNotFoundError:
         return None
     except UNREADABLE:

@@ -146,6 +146,7 @@ def test_two_owners_are_answered_as_their_push_ends(line: ServedLine, row: Row) 
     for one in owners:
         if one.answer and one.outcome == WON:
             assert one.answer.landed == {one.oid: line.places()[one.op]}
+            assert one.answer.vouches == line.server.vouches
         if one.answer and one.outcome == REFUSED:
             assert one.oid.startswith(one.answer.blamed)
     assert line.signs_of_life >= 1
