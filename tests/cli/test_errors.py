@@ -108,7 +108,7 @@ ROWS = {
     "requiring what is not live": Row("require expired", "not-live", LOST),
     "requiring somebody else": Row("require held --by alice", "not-holder", LOST),
     "requiring without a key": Row(
-        "--remote {root}/bare.git require held",
+        "--remote {root}/bare.git require held --check here",
         "no-key",
         agent=None,
         env={"XDG_CONFIG_HOME": "{root}/nobody"},
