@@ -29,6 +29,7 @@ from coordledger.format import canonical
 from coordledger.format.signing import Signed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LANDED, VOIDED, OPEN = "landed", "voided", "open"
@@ -136,18 +137,21 @@ class Journal:
                 os.close(fd)
         return free
 
-    def take(self) -> list[Intent]:
-        """As `left_behind`; and this process is in charge of them from now on, as of those that it
-        is in charge of already. Under the clone's lock. Raises `Integrity`: bad-copy.
+    def take(self, wanted: Callable[[Intent], bool]) -> list[Intent]:
+        """As `left_behind`, those that are `wanted`; and this process is in charge of them from now
+        on, as of those that it is in charge of already. Under the clone's lock. Others are left
+        alone: somebody may come for their answer. Raises `Integrity`: bad-copy.
         """
         taken = []
         for path in self._files():
+            if not any(map(wanted, _read(path))):
+                continue
             if path not in self._ours:
                 fd = _lock_if_free(path)
                 if fd is None:
                     continue
                 self._ours[path] = fd
-            taken += _read(path)
+            taken += filter(wanted, _read(path))
         return taken
 
     def release(self) -> None:

@@ -271,24 +271,31 @@ class Writer:
         """The record that an earlier process of this session has landed, and of which it told
         nobody, if it is the one that is asked for. Raises as `write` does, and OSError.
         """
-        local = self._replica.local
+        replica, journal = self._replica, self._replica.local.journal
+        me = (self._identity.agent, self._identity.session)
+
+        def is_mine(intent: Intent) -> bool:
+            return (intent.agent, intent.session) == me
+
         try:
-            if not _own(self._replica, self._identity):
+            if not _take(replica, is_mine):
                 return None
-            self._replica.position()
+            replica.position()
             self._settle_own()
-            chain = self._replica.refresh()
-            for intent in reversed(_own(self._replica, self._identity)):
+            chain = replica.refresh()
+            for intent in filter(is_mine, reversed(journal.intents())):
                 commit = chain.find(intent.agent, intent.op, intent.base["seq"])
                 if not commit or intent.outcome != LANDED:
                     continue
                 record = commit.record | {"seq": commit.seq}
-                if stands(intent.what, record, chain.state, self._replica.clock()):
-                    local.journal.answer(intent)
+                if not stands(intent.what, record, chain.state, replica.clock()):
+                    continue
+                if _take(replica, functools.partial(_has_op, intent.op)):  # nobody else has
+                    journal.answer(intent)
                     return Published(commit, chain.state, commit.seq, commit.oid, resumed=True)
             return None
         finally:
-            local.journal.release()
+            journal.release()
 
     def _new_intent(self, chain: Chain, what: str) -> Intent:
         me = self._identity
@@ -320,7 +327,7 @@ class Writer:
         """
         journal = self._replica.local.journal
         try:
-            writes = [PendingWrite.recover(intent) for intent in _take(self._replica)]
+            writes = [PendingWrite.recover(intent) for intent in _take(self._replica, _any)]
             self._settle([write for write in writes if write.intent.outcome == OPEN])
             intents = [write.intent for write in writes]
             journal.answer(*(intent for intent in intents if intent.outcome != OPEN))
@@ -329,22 +336,25 @@ class Writer:
             journal.release()
 
     def _settle_own(self) -> None:
-        """Before a new write: what this agent left open is settled, and kept for `resolve`.
+        """Before a new write: what this agent left open is settled, and kept for the same command,
+        called again, or `resolve`. No longer than that takes it is this process that is in charge.
 
         Raises `OutcomeUnknown` if something stays open, `Integrity`.
         """
-        left = [
-            PendingWrite.recover(intent)
-            for intent in _take(self._replica)
-            if intent.outcome == OPEN and intent.agent == self._identity.agent
-        ]
+        journal, me = self._replica.local.journal, self._identity.agent
+
+        def is_open(intent: Intent) -> bool:
+            return bool(intent.outcome == OPEN and intent.agent == me)
+
+        left = [PendingWrite.recover(intent) for intent in _take(self._replica, is_open)]
         self._settle(left)
         for write in left:
             if write.intent.base["seq"] > self._replica.trusted.seq:
                 continue  # after a reset to an older copy: nothing can land before its base
             if write.intent.outcome == OPEN and isinstance(write.outcome, CoordledgerError):
                 raise write.outcome
-            self._replica.local.journal.record(write.intent)
+            journal.record(write.intent)
+        journal.release()
 
     def _settle(self, left: list[PendingWrite]) -> None:
         """Raises `Integrity`. The journal is not touched.
@@ -593,19 +603,21 @@ class Writer:
                 self._replica.local.journal.answer(*landed)
 
 
-def _take(replica: Replica) -> list[Intent]:
+def _take(replica: Replica, wanted: Callable[[Intent], bool]) -> list[Intent]:
     """What other processes, or operations of this one, have left in the journal."""
     local = replica.local
-    if not local.journal.intents():
+    if not any(map(wanted, local.journal.intents())):
         return []
     with local.lock(replica.git.deadline):
-        return local.journal.take()
+        return local.journal.take(wanted)
 
 
-def _own(replica: Replica, identity: Identity) -> list[Intent]:
-    """What this very session has left in the journal."""
-    me = (identity.agent, identity.session)
-    return [intent for intent in _take(replica) if (intent.agent, intent.session) == me]
+def _any(intent: Intent) -> bool:
+    return True
+
+
+def _has_op(op: str, intent: Intent) -> bool:
+    return intent.op == op
 
 
 def _catch_up(replica: Replica, seq: int, jitter: float) -> None:

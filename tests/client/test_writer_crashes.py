@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.memory_remote import ClientDied, Ending, MemoryClient, MemoryServer
+from support.memory_remote import ClientDied, Ending, MemoryClient, MemoryServer, after
 
 from coordledger.client import operations
 from coordledger.errors import Lost
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.client.journal import Intent
+    from coordledger.client.signer import Fields
+    from coordledger.format.chain import Chain
+    from coordledger.format.state import State
 
-    Process = Callable[[], MemoryClient]
+    Process = Callable[..., MemoryClient]
 
 
 @pytest.fixture
@@ -32,11 +35,11 @@ def server() -> MemoryServer:
 
 @pytest.fixture
 def process(server: MemoryServer, tmp_path: Path, env: dict[str, str]) -> Iterator[Process]:
-    """Starts another process of alice's in the same repository."""
+    """Starts another process, of alice's by default, in the same repository."""
     started: list[MemoryClient] = []
 
-    def start() -> MemoryClient:
-        started.append(MemoryClient(server, tmp_path / "alice.git", env))
+    def start(**who: str) -> MemoryClient:
+        started.append(MemoryClient(server, tmp_path / "alice.git", env, **who))
         server.watch = started[-1].intents
         return started[-1]
 
@@ -178,3 +181,68 @@ def test_an_answer_that_is_about_to_be_reported_is_nobody_elses(
     first.local.journal.reported()
     assert second.writer.recall(wanted.stands) is None
     assert first.intents() == []
+
+
+SIBLINGS = {
+    "another agent": {"agent": "bob"},
+    "another session": {"session": "s2"},
+    "this very session": {},
+}
+
+
+@pytest.mark.parametrize("sibling", SIBLINGS)
+@pytest.mark.parametrize("point", [name for name, (_, outcome) in POINTS.items() if outcome])
+def test_a_process_that_writes_keeps_the_answers_of_others_from_nobody(
+    server: MemoryServer, process: Process, point: str, sibling: str
+) -> None:
+    die_claiming(server, process(), point)
+    again, other = process(), process(**SIBLINGS[sibling])
+    wanted, hello = operations.claim(["t"]), operations.send("hello", channel="x")
+    assert wanted.stands
+    heard = []
+
+    def call_again() -> None:
+        heard.append(again.writer.recall(wanted.stands))
+
+    def while_it_pushes(state: State, at: int) -> tuple[str, Fields]:
+        server.plan.append(after(call_again))  # not before what was left open is settled
+        return hello.build(state, at)
+
+    other.writer.write(hello.what, while_it_pushes)
+    [resumed] = heard
+    assert (resumed is not None) is (POINTS[point][1] == "landed")
+
+
+def test_of_two_that_call_again_at_once_one_gets_the_answer(
+    server: MemoryServer, process: Process
+) -> None:
+    die_claiming(server, process(), "sent, and it lands")
+    first, second, wanted = process(), process(), operations.claim(["t"])
+    first.local.journal.waits_for_report = True
+    assert wanted.stands
+    assert first.writer.recall(wanted.stands)
+    assert second.writer.recall(wanted.stands) is None
+    first.local.journal.reported()
+    assert first.intents() == []
+
+
+def test_another_command_leaves_the_answer_to_the_one_that_it_is_for(
+    server: MemoryServer, process: Process
+) -> None:
+    die_claiming(server, process(), "sent, and it lands")
+    other, again = process(), process()
+    wanted, another = operations.claim(["t"]), operations.claim(["u"])
+    assert wanted.stands
+    assert another.stands
+    heard = []
+    refresh = other.replica.refresh
+
+    def refresh_and_wait(*, moved: bool = False) -> Chain:
+        chain = refresh(moved=moved)
+        if [intent.outcome for intent in other.intents()] == ["landed"]:  # it is settled
+            heard.append(again.writer.recall(wanted.stands))
+        return chain
+
+    other.replica.refresh = refresh_and_wait  # type: ignore[method-assign]
+    assert other.writer.recall(another.stands) is None
+    assert [one.resumed for one in heard if one] == [True]
