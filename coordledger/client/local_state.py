@@ -359,24 +359,44 @@ class LocalState:
         """
         folder = self.repository.git_dir / "coordledger" / "sessions"
         path = folder / _place(self.repository)
-        with contextlib.suppress(FileNotFoundError):
-            return path.read_text("ascii").strip()
+        if token := _token_in(path):
+            return token
+        token = mint()
+        fresh = folder / f"{token}.new"  # no two have it: process ids repeat among containers
         try:
             files.make_folders(str(folder), self._folder_mode)
-            others = [file for file in folder.iterdir() if file.stat().st_uid == os.geteuid()]
-            fresh = folder / f"{os.getpid()}.new"
-            with open(files.open_in(str(folder), fresh.name, os.O_WRONLY), "w") as file:  # noqa: PTH123
-                file.write(mint() + "\n")
-            with contextlib.suppress(FileExistsError):
-                os.link(fresh, path)  # the first one decides
-            fresh.unlink()
+            others = any(_is_of_another_place(file, path) for file in folder.iterdir())
+            try:
+                fd = files.open_in(str(folder), fresh.name, os.O_WRONLY | os.O_EXCL)
+                with open(fd, "w") as file:  # noqa: PTH123 - a descriptor
+                    file.write(f"{token}\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                with contextlib.suppress(FileExistsError):
+                    os.link(fresh, path)  # the first one decides
+            finally:
+                fresh.unlink(missing_ok=True)
         except OSError:
-            self._session = self._session or mint()
+            self._session = self._session or token
             return self._session
-        minted = path.read_text("ascii").strip()
+        minted = _token_in(path)
         if others or (folder.parent / "session").exists():  # the latter is an older version's
             copied(minted)
         return minted
+
+
+def _token_in(path: Path) -> str:
+    """The session that a file has; "" if there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text("ascii").strip()
+    return ""
+
+
+def _is_of_another_place(file: Path, path: Path) -> bool:
+    """Whether a file has this user's session of another place than `path`."""
+    if file.name == path.name or file.suffix == ".new":  # a neighbour's that mints it just now
+        return False
+    return file.stat().st_uid == os.geteuid()
 
 
 def _changed_at(path: Path) -> int:

@@ -118,6 +118,38 @@ def test_another_host_mints_another_and_the_first_finds_its_own_again(
     assert session(two, path, warnings) == first
 
 
+def test_a_neighbour_that_mints_at_the_same_moment_is_no_other_place(
+    two: Fleet, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, others = two.clone("bob"), list[str]()
+    real = local_state.files.make_folders
+
+    def first_another_process(*args: object) -> None:
+        real(*args)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        others.append(session(two, path, warnings))
+        (path / ".git/coordledger/sessions/of-a-killed-process.new").touch()
+
+    monkeypatch.setattr(local_state.files, "make_folders", first_another_process)
+    assert [session(two, path, warnings)] == others
+    assert warnings == []
+
+
+def test_processes_of_two_containers_that_have_one_id_mint_two_sessions(
+    two: Fleet, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its own numbers; and the first one is killed at the worst moment."""
+    path = two.clone("bob")
+    with monkeypatch.context() as patched:
+        patched.setattr(local_state.Path, "unlink", lambda *_, **__: None)
+        first = session(two, path, warnings)
+    with monkeypatch.context() as patched:
+        patched.setattr(local_state, "_place", lambda _: "of-the-other")
+        second = session(two, path, warnings)
+    assert second != first
+    assert session(two, path, warnings) == first
+
+
 COMMIT = (
     *("-c", "user.name=x", "-c", "user.email=x@example.com"),
     *("commit", "--quiet", "--allow-empty", "--message", "code"),
