@@ -142,7 +142,7 @@ class Journal:
         on, as of those that it is in charge of already. Under the clone's lock. Others are left
         alone: somebody may come for their answer. Raises `Integrity`: bad-copy.
         """
-        taken = []
+        taken: list[Intent] = []
         for path in self._files():
             if not any(map(wanted, _read(path))):
                 continue
@@ -205,7 +205,7 @@ def _changed_at(path: Path) -> int:
 def _lock_if_free(path: Path) -> int | None:
     """The descriptor of the file, locked; None if a process is in charge of it, or it has gone."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)  # NFS locks no other
     except FileNotFoundError:
         return None
     # Where its owner has just replaced or removed it, the lock of the old file says nothing.

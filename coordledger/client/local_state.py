@@ -126,7 +126,7 @@ class LocalState:
         self._width = LENGTHS[repository.algo] + 1
         self._trusted: TrustedHead | None = None
         self._stamp: tuple[int, int] | None = None
-        self._locked = False
+        self._locked = self._is_in_memory = False
         self._session = ""  # where none can be kept
 
     # -- the verified head
@@ -150,7 +150,7 @@ class LocalState:
                 self._trusted = TrustedHead(**canonical.read(path.read_bytes()))
             except (ValueError, TypeError):
                 raise error("bad-copy", why=f"{path} is not readable") from None
-            self._stamp = stamp
+            self._stamp, self._is_in_memory = stamp, False
         return self._trusted
 
     def save(self, trusted: TrustedHead) -> None:
@@ -253,7 +253,7 @@ class LocalState:
 
     def adopt_in_memory(self, trusted: TrustedHead) -> None:
         """`trusted` could not be written down: this process goes on from it all the same."""
-        self._trusted = trusted
+        self._trusted, self._is_in_memory = trusted, True
 
     def reset(self) -> None:
         """Forget the head and the index. The journal stays: its intents may still land."""
@@ -343,6 +343,8 @@ class LocalState:
                 raise error("local-lock", where="this clone", holder=holder.read(fd))
             holder.write(fd, self.repository.root or self.repository.git_dir)
             self._locked = True
+            if not self._is_in_memory:  # what is decided in here goes by the disk, not by a stamp
+                self._stamp = None
             yield
         finally:
             self._locked = False

@@ -31,7 +31,7 @@ class ToldPlaces:
     def add(self, seq: int, oid: str) -> None:
         """Remember durably that the record `seq` is the commit `oid`. Raises OSError."""
         is_new = not self._path.exists()
-        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = files.open_in(str(self._path.parent), self._path.name, os.O_WRONLY | os.O_APPEND)
         try:
             files.write_all(fd, f"\n{seq} {oid}\n".encode("ascii"))  # after what was cut off
             os.fsync(fd)

@@ -150,3 +150,16 @@ def test_a_caller_that_reports_nothing_has_heard_at_once(journal: Journal) -> No
     journal.record(A)
     journal.answer(A)
     assert journal.intents() == []
+
+
+def test_what_is_not_wanted_is_left_to_whoever_comes_for_it(folder: Path) -> None:
+    first = Journal(folder)
+    first.record(A)
+    first.record(B, C)
+    first.release()
+    second, third = Journal(folder), Journal(folder)
+    assert second.take(lambda one: one == B) == [B]
+    assert third.take(lambda _: True) == [A]  # those that go together have one owner
+    second.release()
+    assert third.take(lambda _: True) == [A, B, C]
+    assert second.left_behind() == []

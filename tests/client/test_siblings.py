@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +13,11 @@ from support.attacker import opened
 from support.fleet import LEDGER_REF
 from support.push_gate import PushGate, ended, kill, start
 
+from coordledger.client import holder
 from coordledger.errors import Failed, Integrity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from support.fleet import Fleet
 
@@ -218,3 +220,34 @@ def test_a_place_that_another_process_is_told_of_meanwhile_is_no_rollback(fleet:
     assert len(told.all()) == 1  # it is for the next look
     slow.head()
     assert told.all() == []
+
+
+def test_a_head_that_no_stamp_tells_from_the_older_one_is_not_gone_back_from(fleet: Fleet) -> None:
+    """File systems remember a file's time for seconds (NFS), and use its number again."""
+    slow = opened(fleet, fleet.clone("alice"), "alice")
+    swift = opened(fleet, fleet.clone("alice"), "alice", session="swift")
+    bob = fleet.ledger("bob")
+    slow.head()
+    local = slow.connection.local
+    bob.send("one", channel="general")
+    newest = swift.head()
+    facts = local._trusted_path.stat()
+    local._stamp = (facts.st_ino, facts.st_mtime_ns)  # and yet it has the older one in memory
+    slow.connection.replica.note_enforcement("none")
+    assert fleet.ledger("alice").head(refresh=False) == newest
+    local._stamp = (facts.st_ino, facts.st_mtime_ns)
+    assert slow.head() == newest
+
+
+@pytest.mark.parametrize("file", ["/dev/full", "a pipe"])
+def test_whoever_cannot_write_its_name_into_a_lock_has_it_all_the_same(
+    tmp_path: Path, file: str
+) -> None:
+    path = Path(file)
+    if file == "a pipe":
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+    fd = os.open(path, os.O_RDWR)
+    holder.write(fd, tmp_path)
+    assert holder.read(fd)
+    os.close(fd)
