@@ -272,11 +272,7 @@ class Writer:
         nobody, if it is the one that is asked for. Raises as `write` does, and OSError.
         """
         replica, journal = self._replica, self._replica.local.journal
-        me = (self._identity.agent, self._identity.session)
-
-        def is_mine(intent: Intent) -> bool:
-            return (intent.agent, intent.session) == me
-
+        is_mine = functools.partial(_is_of, self._identity)
         try:
             if not _take(replica, is_mine):
                 return None
@@ -341,11 +337,7 @@ class Writer:
 
         Raises `OutcomeUnknown` if something stays open, `Integrity`.
         """
-        journal, me = self._replica.local.journal, self._identity.agent
-
-        def is_open(intent: Intent) -> bool:
-            return bool(intent.outcome == OPEN and intent.agent == me)
-
+        journal, is_open = self._replica.local.journal, functools.partial(_is_open, self._identity)
         left = [PendingWrite.recover(intent) for intent in _take(self._replica, is_open)]
         self._settle(left)
         for write in left:
@@ -618,6 +610,14 @@ def _any(intent: Intent) -> bool:
 
 def _has_op(op: str, intent: Intent) -> bool:
     return intent.op == op
+
+
+def _is_open(me: Identity, intent: Intent) -> bool:
+    return intent.agent == me.agent and intent.outcome == OPEN
+
+
+def _is_of(me: Identity, intent: Intent) -> bool:
+    return (intent.agent, intent.session) == (me.agent, me.session)
 
 
 def _catch_up(replica: Replica, seq: int, jitter: float) -> None:

@@ -233,7 +233,7 @@ def test_a_head_that_no_stamp_tells_from_the_older_one_is_not_gone_back_from(fle
     newest = swift.head()
     facts = local._trusted_path.stat()
     local._stamp = (facts.st_ino, facts.st_mtime_ns)  # and yet it has the older one in memory
-    slow.connection.replica.note_enforcement("none")
+    slow.connection.replica.note_sequenced(says=True)
     assert fleet.ledger("alice").head(refresh=False) == newest
     local._stamp = (facts.st_ino, facts.st_mtime_ns)
     assert slow.head() == newest
