@@ -79,8 +79,9 @@ def test_where_it_cannot_be_replaced_the_old_file_stays_alone(
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("locked", [False, True])
 def test_what_is_durable_is_on_the_disk_before_and_after_its_name(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, locked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
     sync, rename = posix.fsync, posix.rename
@@ -95,8 +96,28 @@ def test_what_is_durable_is_on_the_disk_before_and_after_its_name(
 
     monkeypatch.setattr(posix, "fsync", synced)
     monkeypatch.setattr(posix, "rename", renamed)
-    files.replace(str(path), b"content", f"{path.parent}/new", durable=True)
+    if locked:
+        os.close(files.replace_locked(str(path), b"content", f"{path.parent}/new", mode=0o600))
+    else:
+        files.replace(str(path), b"content", f"{path.parent}/new", durable=True)
     assert seen == [f"{path.parent}/new", "rename", str(path.parent)]
+
+
+def test_a_file_that_was_taken_for_a_stray_before_it_was_locked_is_written_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside, lock = path.with_name("new"), files.lock
+
+    def removed_meanwhile(fd: int) -> None:
+        monkeypatch.undo()
+        beside.unlink()
+        lock(fd)
+
+    monkeypatch.setattr(files, "lock", removed_meanwhile)
+    fd = files.replace_locked(str(path), b"content", str(beside), mode=0o600)
+    assert path.read_bytes() == b"content"
+    assert files.is_at(fd, str(path))
+    os.close(fd)
 
 
 def test_folders_are_made_where_they_are_not_there(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coordledger import files
 from coordledger.client.journal import LANDED, OPEN, Intent, Journal
 from coordledger.errors import Integrity
 from coordledger.format import canonical
@@ -163,3 +164,29 @@ def test_what_is_not_wanted_is_left_to_whoever_comes_for_it(folder: Path) -> Non
     second.release()
     assert third.take(lambda _: True) == [A, B, C]
     assert second.left_behind() == []
+
+
+def test_what_another_process_writes_just_now_is_no_stray(journal: Journal, folder: Path) -> None:
+    journal.record(A)
+    path = folder / f"{B.op}.new"
+    with path.open("wb") as file:
+        assert files.try_lock(file.fileno())
+        journal.record(C)
+        assert path.exists()
+    journal.record(C)
+    assert not path.exists()
+
+
+def test_a_file_that_its_owner_replaces_meanwhile_has_its_owner(
+    journal: Journal, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.record(A)
+    try_lock = files.try_lock
+
+    def replaced_meanwhile(fd: int) -> bool:
+        monkeypatch.undo()
+        journal.record(A)
+        return try_lock(fd)
+
+    monkeypatch.setattr(files, "try_lock", replaced_meanwhile)
+    assert Journal(folder).take(lambda _: True) == []

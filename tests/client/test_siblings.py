@@ -157,6 +157,41 @@ def test_an_overtaken_reader_judges_what_is_left_beyond_the_other_ones_head(flee
     assert swift.connection.replica.trusted.commit == newest
 
 
+def test_a_reader_that_is_overtaken_while_it_judges_moves_the_clone_nowhere(fleet: Fleet) -> None:
+    slow = opened(fleet, fleet.clone("alice"), "alice")
+    swift = opened(fleet, fleet.clone("alice"), "alice", session="swift")
+    bob, replica = fleet.ledger("bob"), slow.connection.replica
+    bob.send("one", channel="general")
+    adopt, moved = replica.adopt, list[bool]()
+
+    def be_overtaken_and_adopt(*args: object) -> bool:
+        replica.adopt = adopt  # type: ignore[method-assign]
+        bob.send("two", channel="general")
+        swift.head()
+        moved.append(adopt(*args))  # type: ignore[arg-type]
+        assert fleet.ledger("alice").head(refresh=False).commit == fleet.head()
+        return moved[0]
+
+    replica.adopt = be_overtaken_and_adopt  # type: ignore[method-assign]
+    assert slow.head().commit == fleet.head()
+    assert moved == [False]
+
+
+def test_processes_that_fetch_at_once_have_each_a_ref(fleet: Fleet) -> None:
+    one = opened(fleet, fleet.clone("alice"), "alice").connection
+    other = opened(fleet, fleet.clone("alice"), "alice", session="other").connection
+    with one.local.incoming_ref() as first:
+        one.replica.fetch(first)
+        with other.local.incoming_ref() as second:
+            other.replica.fetch(second)
+            assert second != first
+        with other.local.incoming_ref() as again:
+            assert again == second
+    with other.local.incoming_ref() as free:
+        assert free == first
+    assert fleet.git("for-each-ref", "refs/coordledger-incoming", cwd=fleet.clone("alice")) == ""
+
+
 def test_a_remote_that_went_back_is_noticed_whoever_asks(fleet: Fleet) -> None:
     alice = opened(fleet, fleet.clone("alice"), "alice")
     other = opened(fleet, fleet.clone("alice"), "alice", session="other")
