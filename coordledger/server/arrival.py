@@ -44,7 +44,7 @@ class Arrival:
     def __init__(self, head: Commit, new: str, context: AdmissionContext) -> None:
         """Raises `RuleBroken`."""
         self._objects, self._rendered = context.objects, Rendered()
-        self._algo, self._keyring = algorithm(head.oid), context.keyring
+        self._algo, self._context = algorithm(head.oid), context
         chain = Chain(self._read, context.keyring, head, self._algo)
         self._push = read_push(new, chain, context.objects)
         landed, [outcome] = land([self._push], chain, context, self._rendered, begin_turn())
@@ -59,7 +59,10 @@ class Arrival:
         return made[1] if made else self._objects.read(oid)
 
     def needs(self, brought: set[str]) -> tuple[set[str], int]:
-        """The ids of `brought` that the records need, and how many bytes these may have."""
+        """The ids of `brought` that the records need, and how many bytes these may have.
+
+        Raises `RuleBroken`: too-much.
+        """
         empty = object_id("tree", b"", self._algo)
         needed, size = {*self._push.oids, empty}, self._push.size
         if not brought <= needed and self._push.below:
@@ -69,18 +72,22 @@ class Arrival:
         return brought & needed, size
 
     def _as_pushed(self, below: str) -> Objects:
-        """What the records make on the commit that they were pushed on."""
+        """What the records make on the commit that they were pushed on: it may be another, and
+        far more, than what they make on the head.
+        """
         objects: Objects = {}
+        self._context.rendered = 0
 
         def read(oid: str) -> bytes:
             return objects[oid][1] if oid in objects else self._objects.read(oid)
 
-        chain = Chain(read, self._keyring, parse_commit(below, read(below)), self._algo)
+        chain = Chain(read, self._context.keyring, parse_commit(below, read(below)), self._algo)
         for signed in self._push.signed:
             try:
                 proposal = chain.propose(signed)
             except RuleBroken:
                 break  # on a ledger that has gone on it may be allowed; its objects are not
+            self._context.spend(proposal.size)
             objects |= proposal.objects
             chain.advance(proposal)
         return objects

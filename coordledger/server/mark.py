@@ -11,7 +11,7 @@ Rules of this file:
 - It is written before the push is let through. It is written over in its place, which costs no
   wait for the disk, and a crash leaves the old line or the new; every `SYNCED` records it is
   brought to the disk, so that a crash sets it back by less than the hook verifies by itself.
-- It is not written for a push that has lost already: a slow one would set a fast ledger back.
+- It is not written where the ledger has moved on meanwhile: a slow push would set a fast one back.
 - The hooks import this at every push: the rare case is imported late.
 """
 
@@ -52,28 +52,26 @@ class Marks:
 
         Raises `RuleBroken`: unverified-below, no-secret, invalid-below.
         """
-        path = self._path(name)
-        marked = read(path)
+        marked = read(path_in(self._git_dir, name))
         if oid in marked:
             return
         from coordledger.server.catch_up import catch_up, git_in  # noqa: PLC0415
 
         catch_up(self._objects.read, git_in(self._environ), self._keyring, oid, marked)
-        write(path, oid, oid, durable=True)
+        self._keep(name, oid, oid, durable=True)
 
     def keep(self, name: str, old: Commit, new: Commit) -> None:
         """Remember that all is verified up to `old`, the ledger's head, and to `new` above it.
 
         Raises `RuleBroken`: hook-broken.
         """
-        now = read_plain(self._git_dir, LEDGERS + name)
-        if now and now != old.oid:
-            return
         durable = old.seq // SYNCED != new.seq // SYNCED
-        write(self._path(name), old.oid, new.oid, durable=durable)
+        self._keep(name, old.oid, new.oid, durable=durable)
 
-    def _path(self, name: str) -> str:
-        return path_in(self._git_dir, name)
+    def _keep(self, name: str, old: str, new: str, *, durable: bool) -> None:
+        now = read_plain(self._git_dir, LEDGERS + name)
+        if not now or now == old:
+            write(path_in(self._git_dir, name), old, new, durable=durable)
 
 
 def vouch(head: Commit, now: int) -> Vouch:

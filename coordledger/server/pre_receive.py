@@ -105,12 +105,13 @@ def judge_updates(
 def _is_ours(ref: str, *, deleted: bool) -> bool:
     """Whether the hook decides about a ref; `deleted`: that is what the push asks for."""
     # A file system that folds case would store refs/Coordledger/x as our ref's file.
-    lower = ref.lower()
-    if "/".join(lower.split("/")[:2]) in (LEDGERS[:-1], TRIES[:-1], CUT[:-1]):
+    lower = ref.lower() + "/"
+    if lower.startswith((LEDGERS, TRIES, CUT)):
         return True
     # As soon as refs/heads/refs/coordledger/x exists, `git push` takes refs/coordledger/x for
     # ambiguous and pushes nothing; and it takes refs/heads/refs/for/coordledger/x for what is
     # meant by refs/for/coordledger/x. Such a ref may be removed, and not made.
+    # git hands the folder's own name to proc-receive, too, which would refuse it too late.
     if deleted:
         return False
     return lower.startswith(FOR) or f"/{LEDGERS}" in lower or f"/{FOR}" in lower

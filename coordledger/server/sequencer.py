@@ -39,6 +39,7 @@ from coordledger.format.names import LEDGERS
 from coordledger.git import loose, refs
 from coordledger.hashes import algorithm
 from coordledger.server.admission import (
+    MAX_RECORDS,
     MAX_RENDERED,
     AdmissionContext,
     admit,
@@ -172,12 +173,15 @@ def land(
 ) -> tuple[Chain, list[Outcome | None]]:
     """Put on the chain what may be there: the chain after it, and an outcome for each push.
 
-    None for those that wait for another turn, because this one `is_over()` or has rendered enough:
-    never for the first. `rendered` gets what is to be written.
+    None for those that wait for another turn, because this one `is_over()`, has rendered enough,
+    or would land more records than the hook verifies by itself if their mark were lost: never for
+    the first. `rendered` gets what is to be written.
     """
     outcomes: list[Outcome | None] = []
+    end = chain.next_seq + MAX_RECORDS
     for push in pushes:
-        if outcomes and (is_over() or rendered.size > MAX_RENDERED):
+        is_full = rendered.size > MAX_RENDERED or chain.next_seq + len(push.signed) > end
+        if outcomes and (is_full or is_over()):
             outcomes.append(None)
             continue
         # A chain of records is tried on a copy: the first ones do not stay if a later one fails.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from coordledger import files
 from coordledger.errors import RuleBroken, error
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS, is_identifier
@@ -87,6 +88,8 @@ class VerifiedRepository:
             if self._repository.ref(LEDGERS + name) not in mark.read(place):
                 mark.write(place, head, head, durable=True)
         except RuleBroken as broken:
+            if broken.code == "invalid-below":  # below the mark, too, if all was read
+                files.remove(place)
             raise broken.own() from None
         newest = parse_commit(head, read(head))
         return VerifiedLedger(name, newest.record["ledger"], newest.seq, newest.digest, records)

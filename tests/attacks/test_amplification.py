@@ -17,7 +17,7 @@ from support.attack_batch import Batch
 from support.attacker import fsck
 from support.sequencing import enveloped, switch
 from support.serve_process import serving
-from support.ways_in import WAYS_IN
+from support.ways_in import SEQUENCED, WAYS_IN
 
 from coordledger.format.state import page_path
 from coordledger.server.admission import MAX_RENDERED
@@ -116,6 +116,26 @@ def test_what_would_render_more_than_is_allowed_is_refused_and_nothing_of_it_is_
     assert (pushed.slug, pushed.short) == ("too-much", "-")  # no single record is to blame
     assert batch.tip == head
     assert stored(shared_fleet) - before < 1_000_000
+
+
+@pytest.mark.parametrize("way", SEQUENCED.values(), ids=SEQUENCED)
+def test_what_would_render_more_where_it_was_made_than_where_it_lands_is_refused(
+    shared_fleet: Fleet, batch: Batch, way: WayIn
+) -> None:
+    """The server renders it there, too, if it brings more than its commits."""
+    sends(batch, 200)
+    batch.send()
+    below = batch.tip
+    batch.put("alice", "drop", channel="full")
+    batch.send()
+    head, before = batch.tip, stored(shared_fleet)
+    batch.go_on_from(below)
+    pushed = way.push(batch, sends(batch, 290)[-1])
+    assert (pushed.slug, pushed.short) == ("too-much", "-")
+    assert batch.tip == head
+    assert stored(shared_fleet) - before < 1_000_000
+    batch.go_on_from(below)
+    assert way.push(batch, sends(batch, 10)[-1]).slug == ""
 
 
 @pytest.mark.parametrize("number", range(len(WAYS_IN)), ids=WAYS_IN)

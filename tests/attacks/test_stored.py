@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from coordledger.git.tree import Objects
 
 JUNK = 600_000  # bytes that do not compress
+# git hands them all to proc-receive.
+NOT_FOR_IT = (FOR_REF, "refs/for/coordledger/none", "refs/for/coordledger")
 
 
 @pytest.fixture(scope="module", params=["loose", "packed", "packed, by the resident"])
@@ -143,7 +145,7 @@ WITHOUT_A_SECRET: dict[str, Callable[[Attacker], str]] = {
 def test_who_has_no_secret_leaves_nothing(attacker: Attacker, case: str) -> None:
     oid = WITHOUT_A_SECRET[case](attacker)
     before, head = stored(attacker.fleet), attacker.tip
-    for ref in (FOR_REF, "refs/for/coordledger/none", LEDGER_REF, "refs/coordledger-try/main"):
+    for ref in (*NOT_FOR_IT, LEDGER_REF, "refs/coordledger-try/main"):
         assert send(attacker, oid, ref).code != 0, ref
         assert stored(attacker.fleet) == before, ref
     assert attacker.tip == head

@@ -402,6 +402,18 @@ def test_a_push_that_has_lost_does_not_set_the_mark_back(attacker: Attacker) -> 
     assert place(attacker).read_bytes() == before
 
 
+def test_a_push_that_verifies_for_long_does_not_set_the_mark_back(attacker: Attacker) -> None:
+    old = attacker.tip
+    grow(attacker, 3)
+    before = place(attacker).read_bytes()
+    environ = {"GIT_DIR": str(attacker.fleet.remote), "PATH": attacker.fleet.env["PATH"]}
+    keyring = server_keyring(str(attacker.fleet.remote / "coordledger"))
+    with hidden(attacker.fleet, "coordledger/main.verified"), Reader(environ) as objects:
+        Marks(environ, objects, keyring).need("main", old)
+        assert not place(attacker).exists()
+    assert place(attacker).read_bytes() == before
+
+
 def test_it_is_brought_to_the_disk_often_enough(
     attacker: Attacker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -445,6 +445,23 @@ def test_what_a_turn_has_no_time_for_waits_for_the_next(
     assert [outcome and outcome.code for outcome in outcomes] == ["", None, None]
 
 
+def test_a_turn_lands_no_more_records_than_the_hook_verifies_by_itself(
+    own_attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While they are written, a push that then loses may set the mark back below all of them."""
+    monkeypatch.setattr("coordledger.server.sequencer.MAX_RECORDS", 4)
+    chains = [enveloped(own_attacker, *own_attacker.voids(n)) for n in (3, 2, 1)]
+    bring(own_attacker, *(oids[-1] for oids in chains))
+    before, sequencer = own_attacker.tip, _at(own_attacker)
+    with sequencer.lock(files.lock_in_line):
+        first, second, third = sequencer.run([sequencer.read_push(oids[-1]) for oids in chains])
+    assert first
+    assert third
+    assert (first.code, second, third.code) == ("", None, "")
+    landed = own_attacker.fleet.git("rev-list", "--count", f"{before}..{own_attacker.tip}")
+    assert int(landed) == 4
+
+
 def test_of_a_push_that_is_refused_nothing_is_written(own_attacker: Attacker) -> None:
     """Where another one lands in the same turn, too."""
     fleet, start = own_attacker.fleet, own_attacker.tip

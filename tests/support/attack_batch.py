@@ -19,21 +19,33 @@ if TYPE_CHECKING:
 
 
 class Batch(Attacker):
-    """A forge whose records stand on each other; nothing is pushed before `send`."""
+    """A forge whose records stand on each other, and come from one base: they may be sequenced.
+
+    Nothing is pushed before `send`.
+    """
 
     _moving: Chain | None = None
+    _base: dict[str, Any]
 
     @property
     def chain(self) -> Chain:
         if self._moving is None:
-            self._moving = super().chain
+            self.go_on_from(self.tip)
+        assert self._moving
         return self._moving
+
+    def go_on_from(self, oid: str) -> None:
+        """Put what comes next on this commit."""
+        self._moving = self.stand(oid)
+        self._base = {"seq": self.head.seq, "digest": self.head.digest}
 
     def put(self, agent: str, kind: str, **given: Any) -> str:
         """A good record on the one before; its commit's id."""
-        proposal = self.chain.propose(self.sign(records.check(self.record(agent, kind, **given))))
+        chain = self.chain
+        record = self.record(agent, kind, **{"base": self._base} | given)
+        proposal = chain.propose(self.sign(records.check(record)))
         self.write(proposal)
-        self.chain.advance(proposal)
+        chain.advance(proposal)
         return proposal.commit.oid
 
     def send(self) -> None:
