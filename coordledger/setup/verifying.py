@@ -88,7 +88,7 @@ class VerifiedRepository:
             if self._repository.ref(LEDGERS + name) not in mark.read(place):
                 mark.write(place, head, head, durable=True)
         except RuleBroken as broken:
-            if broken.code == "invalid-below":  # below the mark, too, if all was read
+            if full and broken.code == "invalid-below":  # whatever is marked
                 files.remove(place)
             raise broken.own() from None
         newest = parse_commit(head, read(head))
