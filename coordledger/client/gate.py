@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from coordledger.client import tries
 from coordledger.client.claims import moment
 from coordledger.client.views import agent_of
-from coordledger.client.vouches import HERE, NOBODY, SERVER
+from coordledger.client.vouches import HERE, SERVER
 from coordledger.errors import error
 from coordledger.format import timestamps
 from coordledger.format.chain import INVALID, UNKNOWN_KEY
@@ -56,7 +56,8 @@ def require(
     now = _latest(connection, state, asked)
     need_live(claim, state, now, by=agent, session=session, epoch=epoch)
     need_valid_keys(connection.replica, state, task)
-    need_checked(claim, asked, here=check == HERE)
+    vouched = _is_vouched_for(connection.replica, claim, asked)
+    need_checked(claim, asked, here=check == HERE, vouched=vouched)
     return claim
 
 
@@ -73,7 +74,7 @@ def _look(connection: Connection, views: Views, task: str) -> tuple[Claim, State
     for _ in range(_TURNS):
         state = connection.replica.refresh().state
         claim = views.claim(state, task)
-        if claim.checked != NOBODY or (asked and not asked.vouches_below(claim.seq)):
+        if claim.checked == HERE or (asked and not asked.vouches_below(claim.seq)):
             break
         asked = tries.ask(connection)
     _need_newest(connection, asked)
@@ -99,7 +100,7 @@ def _latest(connection: Connection, state: State, asked: Asked | None) -> int:
         moments.append(timestamps.parse(head.record["at"]) - state.skew)
     if asked and asked.vouch:
         moments.append(timestamps.parse(asked.vouch.at) + max(0, at - asked.at))
-    return max(moments)
+    return min(max(moments), timestamps.LATEST)
 
 
 def need_live(
@@ -157,13 +158,20 @@ def _could_sign(key: Record, seq: int) -> bool:
     return bool(key["from"] <= seq and (key["until"] is None or seq <= key["until"]))
 
 
-def need_checked(claim: Claim, asked: Asked | None, *, here: bool) -> None:
+def _is_vouched_for(replica: Replica, claim: Claim, asked: Asked | None) -> bool:
+    """Whether the server vouches now for this very chain, up to the claim's newest record: so for
+    the keys' enrolments, too. What it has vouched for before does not count.
+    """
+    vouch = asked.vouch if asked else None
+    return vouch is not None and vouch.seq >= claim.seq and replica.vouches.fits(vouch)
+
+
+def need_checked(claim: Claim, asked: Asked | None, *, here: bool, vouched: bool) -> None:
     """Raises `Integrity`: bad-signature, invalid-below; `Failed`: no-key, nobody-checked,
     unverified-below, …
 
-    `here`: the server's check does not count. Else it counts if the server vouches now, for all up
-    to the claim's newest record, so for the keys' enrolments, too; and where its hook refuses to,
-    no check of single records makes up for what it has found.
+    `here`: the server's check does not count. Else it counts if the claim is `vouched` for now; and
+    where its hook refuses to, no check of single records makes up for what it has found.
     """
     if claim.verdict in (INVALID, UNKNOWN_KEY):
         raise error("bad-signature", agent=claim.agent, key="?")
@@ -175,5 +183,5 @@ def need_checked(claim: Claim, asked: Asked | None, *, here: bool) -> None:
         raise asked.refusal
     if claim.checked == HERE:
         return
-    if claim.checked != SERVER or asked is None or asked.vouch is None:
+    if claim.checked != SERVER or not vouched:
         raise error("nobody-checked", agent=claim.agent)

@@ -102,7 +102,8 @@ def test_it_opens_for_what_is_checked_here_or_vouched_for_now(
 ) -> None:
     verdict = "authentic" if checked == "here" else "unverified"
     claim = replace(gate.claim, verdict=verdict, checked=checked)
-    code = refusal(need_checked, claim, ANSWERS[answer], here=here)
+    vouched = answer == "a vouch"
+    code = refusal(need_checked, claim, ANSWERS[answer], here=here, vouched=vouched)
     if here:
         assert code == ("" if checked == "here" else "no-key")
     elif answer == "a refusal":
@@ -118,4 +119,5 @@ def test_it_opens_for_what_is_checked_here_or_vouched_for_now(
 def test_it_opens_for_no_claim_that_is_bad(gate: Gate, verdict: str, answer: str) -> None:
     claim = replace(gate.claim, verdict=verdict, checked="nobody")
     for here in (True, False):
-        assert refusal(need_checked, claim, ANSWERS[answer], here=here) == "bad-signature"
+        code = refusal(need_checked, claim, ANSWERS[answer], here=here, vouched=True)
+        assert code == "bad-signature"

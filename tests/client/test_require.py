@@ -263,6 +263,36 @@ def test_a_server_whose_clock_is_far_off_shuts_it_and_opens_nothing(
             assert refusal(lambda ledger=ledger: ledger.require("t")) == "not-live"
 
 
+def test_the_last_moment_that_there_is_shuts_it_like_any_other(
+    fleet: Fleet, bob: OtherHost
+) -> None:
+    fleet.ledger("alice").claim("t")
+    line = vouch_for(fleet)
+    with_hook(fleet, f"{say(line[:-24] + '9999-12-31T23:59:59.999Z')}\nexit 1")
+    with bob.ledger() as ledger:
+        assert refusal(lambda: ledger.require("t")) == "not-live"
+        vouched = ledger.status().vouched
+        assert vouched
+        assert vouched.at.year == 9999
+
+
+@pytest.mark.parametrize("older", [1, 2])
+def test_an_older_vouch_that_is_said_again_opens_nothing(
+    fleet: Fleet, bob: OtherHost, older: int
+) -> None:
+    """What the server has vouched for before shows how it was then."""
+    alice = fleet.ledger("alice")
+    lines = [vouch_for(fleet)]
+    alice.submit("u")
+    lines.append(vouch_for(fleet))
+    alice.claim("t")
+    with bob.ledger() as ledger:
+        assert ledger.require("t").checked == "server"
+        with_hook(fleet, f"{say(lines[-older])}\nexit 1")
+        assert refusal(lambda: ledger.require("t")) == "nobody-checked"
+        assert ledger.show("t").checked == "server"
+
+
 def test_a_server_that_was_restored_to_an_older_copy_opens_nothing(
     fleet: Fleet, bob: OtherHost, tmp_path: Path
 ) -> None:
