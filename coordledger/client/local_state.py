@@ -26,6 +26,7 @@ It verifies nothing and talks to no remote.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from pathlib import Path
@@ -36,7 +37,7 @@ from coordledger.client import holder
 from coordledger.client.journal import Journal
 from coordledger.client.told import ToldPlaces
 from coordledger.deadline import Deadline
-from coordledger.errors import RuleBroken, error
+from coordledger.errors import RuleBroken, disk_error, error
 from coordledger.format import canonical
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS
@@ -256,20 +257,21 @@ class LocalState:
         self._trusted, self._is_in_memory = trusted, True
 
     def reset(self) -> None:
-        """Forget the head and the index. The journal stays: its intents may still land."""
-        names = (
-            "trusted.json",
-            "verified.json",
-            "stopped.json",
-            "index",
-            "quiet",
-            "told",
-            "vouches",
-        )
-        for name in names:
-            (self.folder / name).unlink(missing_ok=True)
+        """Forget the head and what the remote has said. The journal stays: its intents may still
+        land.
+        """
+        self._forget("told", "vouches")
+        self.forget_head()
+
+    def forget_head(self) -> None:
+        """Forget the head and what is counted from it."""
+        self._forget("trusted.json", "verified.json", "stopped.json", "index", "quiet")
         self.repository.set_ref(self.ref, None)
         self._trusted = self._stamp = None
+
+    def _forget(self, *names: str) -> None:
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
 
     # -- seq -> commit
 
@@ -336,7 +338,12 @@ class LocalState:
             yield
             return
         self._make_folder()
-        fd = files.open_in(str(self.folder), "lock", os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            fd = files.open_in(str(self.folder), "lock", os.O_RDWR | os.O_NOFOLLOW)
+        except OSError as fault:
+            if fault.errno == errno.ELOOP:  # a link: its holder's name would be written elsewhere
+                raise disk_error(fault) from None
+            raise
         patience = Deadline(_PATIENCE)
         try:
             if not files.lock_by_polling(fd, lambda: deadline.over() and patience.over(), _POLL):

@@ -160,14 +160,16 @@ class Connection:
         """
         if not self._may_ask or self.enforcement != "server":
             return
-        self._may_ask, deadline = False, self.git.deadline
+        self._may_ask, deadline, stop = False, self.git.deadline, self.replica.stop
         try:
-            self.git.work_until(Deadline(min(_PATIENCE, deadline.left() / 2)))
+            # What goes on when its time is over is not under it: an audit.
+            left = 2 * _PATIENCE if deadline.over() else deadline.left()
+            self.git.work_until(Deadline(min(_PATIENCE, left / 2)))
             vouch = ask(self).vouch
             if vouch and vouch.seq > self.replica.trusted.seq:
                 self.replica.follow(moved=True)
         except (CoordledgerError, OSError):
-            pass  # what was read is read
+            self.replica.stop = stop  # what was read is read
         finally:
             self.git.work_until(deadline)
 
@@ -445,7 +447,7 @@ def _borrow_head(theirs: LocalState, ours: LocalState, deadline: Deadline) -> No
         ids = theirs.indexed_ids(newest.first, newest.seq)
         with ours.lock(deadline):
             if ours.trusted == known:  # no other process has moved it
-                ours.reset()
+                ours.forget_head()  # what the remote has told this copy still counts
                 ours.adopt(newest, list(enumerate(ids, newest.first)))
 
 

@@ -200,7 +200,7 @@ class Replica:
 
     def _confirmed(self, known: Known) -> Chain:
         """The chain at the verified head, which is the remote's. Raises `Integrity`: told-lost."""
-        self.local.forget_stop()
+        stops.forget(self)
         _need_told(self, self.trusted.seq, {}, known.told)
         self._forget_told(known.told)
         return self.position()

@@ -11,6 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,10 @@ def stop_again(replica: Replica, head: str) -> bool:
     if stopped is None or trusted is None:
         return False
     noted = {stopped.head, stopped.commit}
-    if replica.ancestors(head, {*noted, trusted.commit, None}).below not in noted:
+    below = replica.ancestors(head, {*noted, trusted.commit, None}).below
+    if below not in noted:
+        if below in (trusted.commit, None):
+            forget(replica)
         return False
     try:
         content = local.repository.read(stopped.commit)
@@ -97,6 +101,24 @@ def stop_again(replica: Replica, head: str) -> bool:
         with local.lock(replica.git.deadline):
             local.save_stop(stopped._replace(head=head))
     return replica.stop is not None
+
+
+def forget(replica: Replica) -> None:
+    """The remote does not lead over the noted record any more: it was cut off, and with it those
+    above it. What the hook had vouched for among them is nothing that the chain has to have.
+    """
+    local, stopped, trusted = replica.local, replica.local.stopped, replica.local.trusted
+    if stopped is None:
+        return
+    if replica.vouches.pending:
+        digests, known = set[str](), {stopped.commit, trusted.commit if trusted else None, None}
+        with contextlib.suppress(KeyError, Integrity):
+            bad = (stopped.commit, local.repository.read(stopped.commit))
+            for oid, content in (bad, *replica.ancestors(stopped.head, known)):
+                with contextlib.suppress(RuleBroken):
+                    digests.add(parse_commit(oid, content).digest)
+        replica.vouches.drop(digests)
+    local.forget_stop()
 
 
 def note(replica: Replica, head: str, bad: str) -> None:

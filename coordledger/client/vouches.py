@@ -27,7 +27,7 @@ from coordledger.git.address import without_password
 from coordledger.git.outcome import REFUSED, WON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from coordledger.answers import Vouch
     from coordledger.client.replica import Replica
@@ -87,8 +87,8 @@ class Vouches:
         memory, trusted = self._read(), self._replica.local.trusted
         at = (memory, trusted.commit if trusted else "")
         if self._newest_at != at:
-            fitting = [memory.fitting] if memory.fitting else []
-            fitting += [vouch for vouch in memory.pending if self.fits(vouch)]
+            known = [*memory.pending, *([memory.fitting] if memory.fitting else [])]
+            fitting = [vouch for vouch in known if self.fits(vouch)]
             self._newest = max(fitting, key=lambda vouch: (vouch.seq, vouch.at), default=None)
             self._newest_at = at
         return self._newest
@@ -152,12 +152,24 @@ class Vouches:
         best = [v for v in (*fits, memory.fitting) if v]
         fitting = max(best, key=lambda v: (v.seq, v.at), default=None)
         pending = tuple(v for v in waiting.values() if v not in fits)[-_MOST_PENDING:]
-        self._memory = _Memory(self.url, answered, fitting, pending)
+        self._save(_Memory(self.url, answered, fitting, pending))
+
+    def drop(self, digests: Container[str]) -> None:
+        """Wait no longer for the records with these digests of the chain."""
+        memory = self._read()
+        kept = tuple(vouch for vouch in memory.pending if vouch.digest not in digests)
+        if kept != memory.pending:
+            self._save(memory._replace(pending=kept))
+
+    # -- the file
+
+    def _save(self, memory: _Memory) -> None:
+        self._memory = memory
         facts = {
-            "answered": answered,
-            "fitting": str(fitting or ""),
-            "pending": [str(v) for v in pending],
-            "url": self.url,
+            "answered": memory.answered,
+            "fitting": str(memory.fitting or ""),
+            "pending": [str(vouch) for vouch in memory.pending],
+            "url": memory.url,
         }
         try:
             mode = files.mode_in(str(self._path.parent))
@@ -166,8 +178,6 @@ class Vouches:
         except OSError:  # then it is this process's alone, and an older one is nobody's
             files.remove(str(self._path))
         self._stamp = self._stamped()
-
-    # -- the file
 
     def _stamped(self) -> tuple[int, int] | None:
         with contextlib.suppress(OSError):

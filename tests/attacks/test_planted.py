@@ -228,6 +228,14 @@ def test_symlinks_among_the_clones_own_files_lead_to_no_wrong_verdict(
     if (folder / name).exists():
         (folder / name).rename(target)
     (folder / name).symlink_to(target)
+    if name == "lock":  # who holds it is written there: not into a file of somebody else's
+        target.write_text("mine")
+        with pytest.raises(CoordledgerError) as caught:
+            seen(story, copy)
+        assert caught.value.code == "io"
+        assert str(folder / name) in caught.value.message
+        assert target.read_text() == "mine"
+        return
     assert seen(story, copy) == before
     (folder / name).unlink()
     (folder / name).symlink_to("/dev/null" if name == "log" else tmp_path / "missing" / "at-all")

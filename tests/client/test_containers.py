@@ -14,7 +14,7 @@ from coordledger.client import config
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.client.opening import connect
-from coordledger.errors import Failed
+from coordledger.errors import Failed, Integrity
 from coordledger.git.repository import Repository
 from coordledger.setup import joining
 
@@ -187,6 +187,33 @@ def test_the_copy_of_a_clone_never_goes_back_behind_the_clones_head(
     ):
         alice.tasks()
     assert getattr(refused.value, "exit_code", None) == 4
+
+
+def test_what_the_copy_was_told_outlives_that_the_clone_moves_on(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fleet.ledger("alice") as alice:
+        alice.submit("t")
+        path = fleet.clone("alice")
+        joining.join(Options(path, agent="alice"), fleet.env, "origin")
+
+        def copy() -> Ledger:
+            monkeypatch.setattr(Repository, "is_writable", False)
+            return Ledger.open(path, "alice", environ=fleet.env)
+
+        with copy() as ledger:
+            ledger.submit("u")
+            assert ledger.status().enforcement == "server"
+            ledger.connection.local.told.add(99, "ab" * 20)
+        monkeypatch.undo()
+        alice.submit("v")
+        with Ledger.open(path, "alice", environ=fleet.env) as ledger:
+            ledger.tasks()
+        with copy() as ledger:
+            assert ledger.connection.enforcement == "server"
+            with pytest.raises(Integrity) as caught:
+                ledger.tasks()
+            assert caught.value.code == "told-lost"
 
 
 # -- a clone that a group shares

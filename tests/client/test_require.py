@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import shutil
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.hookless_host import forge
 from support.other_host import OtherHost
 
-from coordledger.deadline import unix_ms
-from coordledger.errors import CoordledgerError
+from coordledger.client.ledger import Ledger
+from coordledger.deadline import Deadline, unix_ms
+from coordledger.errors import CoordledgerError, Integrity
 from coordledger.format import timestamps
+from coordledger.format.chain import UNVERIFIED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from support.fleet import Fleet
     from support.hookless_host import HooklessHost
+
+    from coordledger.format.chain import Judged
 
 HOUR = 3_600_000
 
@@ -351,6 +355,39 @@ def test_one_who_reads_asks_for_a_vouch_before_nobody_is_said(fleet: Fleet, bob:
     assert tries(fleet) == ""
 
 
+def test_an_audit_that_takes_long_asks_all_the_same(fleet: Fleet, bob: OtherHost) -> None:
+    fleet.ledger("alice").claim("t")
+    with bob.ledger() as ledger:
+        git, judge = ledger.connection.git, ledger.connection.replica.judge
+
+        def judge_late(*given: Any) -> Iterator[Judged]:
+            git.work_until(Deadline(0))
+            yield from judge(*given)
+
+        ledger.connection.replica.judge = judge_late  # type: ignore[method-assign]
+        assert ledger.audit(full=True).checked == {"server": ledger.head().seq + 1}
+
+
+def test_a_bad_record_is_not_forgotten_where_a_vouch_was_asked_for_in_vain(
+    fleet: Fleet, bob: OtherHost
+) -> None:
+    alice = fleet.ledger("alice")
+    alice.claim("t")
+    with bob.ledger() as ledger:
+        connection, stop = ledger.connection, Integrity("from-future", "the next one is")
+        connection.read()
+        connection.replica.stop = stop
+        alice.submit("u")  # so that the vouch leads to another look at the remote
+        ssh = fleet.root / "ssh-bob"
+        ssh.write_text(
+            ssh.read_text().replace("exec sh", "case $1 in *upload*) exit 1; esac; exec sh")
+        )
+        bob.called()
+        assert connection.replica.vouches.who_checked(UNVERIFIED, 2) == "nobody"
+        assert bob.called() == ["receive", "upload"]
+        assert connection.replica.stop is stop
+
+
 def test_who_may_not_push_reads_on_and_asks_only_once(fleet: Fleet, bob: OtherHost) -> None:
     fleet.ledger("alice").claim("t")
     with bob.ledger() as ledger:
@@ -377,3 +414,28 @@ def test_a_try_that_was_cut_off_is_in_nobodys_way(
     fleet.ledger("alice").submit("t")
     with bob.ledger() as ledger:
         assert ledger.show("t").checked == "server"
+
+
+@pytest.mark.parametrize("grown", [False, True])
+def test_what_was_vouched_for_and_then_cut_off_is_in_nobodys_way(
+    fleet: Fleet, bob: OtherHost, grown: bool
+) -> None:
+    """The hook takes a record from the future that came without it; the owner does not."""
+    alice = fleet.ledger("alice")
+    alice.claim("t")
+    with bob.ledger() as ledger:
+        assert ledger.require("t").checked == "server"
+        take_hook_away(fleet)
+        with Ledger.open(
+            fleet.clone("ahead"), "alice", environ=fleet.env, clock=lambda: unix_ms() + HOUR
+        ) as ahead:
+            ahead.submit("from-the-future")
+        put_hook_back(fleet)
+        assert refusal(lambda: ledger.require("t")) == "from-future"
+        fleet.run("repair", fleet.remote, "--yes", check=0)
+        if grown:
+            alice.submit("u")
+        assert ledger.require("t").checked == "server"
+        alice.submit("v")
+        assert ledger.require("t").checked == "server"
+        assert ledger.status().stopped_at is None

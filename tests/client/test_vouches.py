@@ -235,6 +235,17 @@ def test_a_chain_that_is_not_the_vouched_one_is_not_adopted(
     assert client.local.trusted == before
 
 
+def test_what_is_remembered_of_another_chain_covers_nothing_of_this_one(
+    server: MemoryServer, client: MemoryClient
+) -> None:
+    """As where another process writes down an older answer just after a reset."""
+    vouches, [vouch] = client.replica.vouches, server.vouches
+    vouches.note_try(tried(vouch))
+    path = client.local.folder / "vouches"
+    path.write_text(path.read_text().replace(vouch.digest, OTHER_DIGEST))
+    assert (checked(client, 0), vouches.newest) == ("nobody", None)
+
+
 def test_a_record_that_no_chain_will_reach_hides_nothing(
     server: MemoryServer, client: MemoryClient
 ) -> None:
