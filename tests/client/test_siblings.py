@@ -14,6 +14,7 @@ from support.fleet import LEDGER_REF
 from support.push_gate import PushGate, ended, kill, start
 
 from coordledger.client import holder
+from coordledger.deadline import Deadline
 from coordledger.errors import Failed, Integrity
 
 if TYPE_CHECKING:
@@ -175,6 +176,55 @@ def test_a_reader_that_is_overtaken_while_it_judges_moves_the_clone_nowhere(flee
     replica.adopt = be_overtaken_and_adopt  # type: ignore[method-assign]
     assert slow.head().commit == fleet.head()
     assert moved == [False]
+
+
+def test_a_reader_that_is_overtaken_before_it_judges_sees_no_older_remote(fleet: Fleet) -> None:
+    slow = opened(fleet, fleet.clone("alice"), "alice")
+    swift = opened(fleet, fleet.clone("alice"), "alice", session="swift")
+    bob, replica = fleet.ledger("bob"), slow.connection.replica
+    bob.send("one", channel="general")
+    path_to = replica.path_to
+
+    def be_overtaken_and_look(head: str) -> object:
+        replica.path_to = path_to  # type: ignore[method-assign]
+        bob.send("two", channel="general")
+        swift.head()
+        return path_to(head)
+
+    replica.path_to = be_overtaken_and_look  # type: ignore[method-assign,assignment]
+    assert slow.head().commit == fleet.head()
+
+
+def test_a_remote_that_went_back_is_noticed_also_where_another_process_moves_on(
+    fleet: Fleet,
+) -> None:
+    slow = opened(fleet, fleet.clone("alice"), "alice")
+    swift = opened(fleet, fleet.clone("alice"), "alice", session="swift")
+    bob, before = fleet.ledger("bob"), fleet.head()
+    bob.send("one", channel="general")
+    slow.head()
+    bob.send("two", channel="general")
+    newest = fleet.head()
+    fleet.git("update-ref", LEDGER_REF, before)
+
+    def overtake() -> None:  # with what it had fetched earlier
+        fleet.git("update-ref", LEDGER_REF, newest)
+        swift.head()
+
+    after_the_fetch(slow, overtake)
+    with pytest.raises(Integrity) as caught:
+        slow.head()
+    assert caught.value.code == "remote-behind"
+
+
+def test_what_has_landed_is_remembered_where_a_stopped_process_keeps_the_lock(fleet: Fleet) -> None:
+    alice = opened(fleet, fleet.clone("alice"), "alice")
+    before = alice.head()
+    stopped = opened(fleet, fleet.clone("alice"), "alice", session="stopped").connection.local
+    with stopped.lock(Deadline(1)):
+        assert alice.claim("t").won
+    assert alice.connection.local.told.all() == [(before.seq + 1, fleet.head())]
+    assert alice.head(refresh=False) == before
 
 
 def test_processes_that_fetch_at_once_have_each_a_ref(fleet: Fleet) -> None:

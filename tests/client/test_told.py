@@ -64,6 +64,16 @@ def test_a_win_that_the_server_has_lost_is_noticed(
     assert bob.show("secret").agent == "alice"
 
 
+def test_a_server_that_is_back_at_the_very_head_of_the_copy_has_lost_what_it_told(
+    sequenced: Fleet,
+) -> None:
+    bob = sequenced.ledger("bob")
+    bob.connection.local.told.add(bob.head().seq + 1, OID)
+    with pytest.raises(Integrity) as lost:
+        bob.tasks()
+    assert lost.value.code == "told-lost"
+
+
 def test_what_is_there_as_it_was_told_is_not_asked_about_again(sequenced: Fleet) -> None:
     bob = sequenced.ledger("bob", environ=sequenced.env | {"COORDLEDGER_QUEUE": "off"})
     for task in ("one", "two", "three"):
