@@ -40,7 +40,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "the ledger lists no valid key {agent}/{key}",
         "an admin enrols agents with: coordledger agent add {agent}",
     ),
-    "bad-signature": (INTEGRITY, "the MAC does not verify for {agent}/{key}", ""),
+    "bad-signature": (INTEGRITY, "the signature does not verify for {agent}/{key}", ""),
     "no-secret": (
         FAILED,
         "the server has no secret for {agent}/{key}",
@@ -231,6 +231,27 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     ),
     "bad-value": (FAILED, "{what}: {why}", ""),
     "bad-secret": (FAILED, "{where} holds no usable secret: {why}", ""),
+    "bad-ssh-key": (FAILED, "{where}: {why}", ""),
+    "ssh-key-unknown": (
+        FAILED,
+        "the SSH key of {agent} that is here is not one of the ledger's",
+        "an admin runs: coordledger agent rotate {agent} --ssh-key {key}",
+    ),
+    "not-ssh": (
+        FAILED,
+        "record {seq} is signed with a secret, {agent}/{key}: OpenSSH cannot check it",
+        "",
+    ),
+    "no-ssh-key": (
+        FAILED,
+        "no SSH key of {agent} is here",
+        "name it: --ssh-key FILE; or make one: coordledger key new --agent {agent}",
+    ),
+    "key-exists": (
+        FAILED,
+        "{agent} has a key already: {path}",
+        "to see it: coordledger key show --agent {agent}; --another makes one beside it",
+    ),
     "secret-exposed": (FAILED, "{path} is not safe: {why}", "{fix}"),
     "no-secret-found": (
         FAILED,
@@ -255,8 +276,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     ),
     "no-master": (
         FAILED,
-        "the ledger's master secret is not here",
-        "run it inside of REPO.git itself, or copy REPO.git/coordledger/master to {where}",
+        "no secret for {who} can be made: the ledger's master is not here, if it has one",
+        (
+            "by an SSH key: --ssh-key LINE; or run it inside of REPO.git, or copy"
+            " REPO.git/coordledger/master to {where}"
+        ),
     ),
     "key-revoked": (
         FAILED,
@@ -465,7 +489,7 @@ def printable(value: object, limit: int = 200) -> str:
 
 
 # What stands in hints as one word of a command, and the characters that no shell takes apart.
-_WORDS = frozenset(("agent", "owner", "path", "remote", "single", "task", "where", "who"))
+_WORDS = frozenset(("agent", "key", "owner", "path", "remote", "single", "task", "where", "who"))
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
 
 

@@ -1,4 +1,4 @@
-"""SHA-1, SHA-256 and HMAC-SHA256 over whole byte strings, for all of coordledger.
+"""SHA-1, SHA-256, SHA-512 and HMAC-SHA256 over whole byte strings, for all of coordledger.
 
 hashlib loads OpenSSL, which takes longer than all that a push of one record needs. So the
 first bytes of a process are hashed by the interpreter's own functions; a process that hashes more
@@ -54,6 +54,19 @@ def digest(algo: str, data: bytes) -> bytes:
         if _left <= 0:
             _made = _with_hashlib()
     found: bytes = _made[algo](data).digest()
+    return found
+
+
+def sha512(data: bytes) -> bytes:
+    """The digest of `data`, in a process that has a use for it."""
+    try:
+        if sys.version_info >= (3, 12):
+            from _sha2 import sha512 as made  # noqa: PLC0415 - as above
+        else:
+            from _sha512 import sha512 as made  # type: ignore[import-not-found] # noqa: PLC0415
+    except ImportError:
+        from hashlib import sha512 as made  # noqa: PLC0415
+    found: bytes = made(data).digest()
     return found
 
 

@@ -1,4 +1,4 @@
-"""Files that hold secrets: read only if no other user can, written so that none can.
+"""Files that hold secrets and private keys: only their user reads them, and makes them.
 
 Rules: a file is a regular file, owned by this user, mode 0600 or stricter, not a
 symlink; anything else is refused, never repaired in silence. Platforms mount secrets as links,
@@ -18,6 +18,10 @@ from _stat import S_IMODE, S_ISREG  # `stat` around it takes the hook 0.1 ms
 from coordledger.errors import error
 from coordledger.format.signing import Secret
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAX_BYTES = 65_536
 TRUSTED = "COORDLEDGER_SECRETS_TRUSTED"  # the environment's name of the trusted folder
 
@@ -25,8 +29,17 @@ TRUSTED = "COORDLEDGER_SECRETS_TRUSTED"  # the environment's name of the trusted
 def read(path: str, trusted: str | None = None) -> list[Secret] | None:
     """The secrets in the file, or None if there is no file.
 
+    As `read_private`. Raises `Failed`: secret-exposed, bad-secret.
+    """
+    content = read_private(path, trusted)
+    return None if content is None else parse(content, path)
+
+
+def read_private(path: str, trusted: str | None = None) -> bytes | None:
+    """The content of the file, a byte more than `MAX_BYTES` at most; None if there is no file.
+
     In the folder `trusted` and below it, links to files in there are followed, whoever owns them
-    and may read them. Raises `Failed`: secret-exposed, bad-secret.
+    and may read them. Raises `Failed`: secret-exposed.
     """
     mounted = _resolved(path, trusted) if trusted else None
     try:
@@ -57,8 +70,8 @@ def read(path: str, trusted: str | None = None) -> list[Secret] | None:
             if not facts.st_mode & 0o200:
                 fix += f"; {_opt_in(path)}"
             raise error("secret-exposed", path=path, why=mode, fix=fix)
-        content = file.read(MAX_BYTES + 1)
-    return parse(content, path)
+        content: bytes = file.read(MAX_BYTES + 1)
+    return content
 
 
 def _resolved(path: str, trusted: str) -> str | None:
@@ -100,6 +113,23 @@ def append(path: str, secret: Secret, folders: int = 1) -> None:
     others may write to them. Two that append at the same time queue on the folder, so that
     neither line is lost. Raises `Failed`: secret-exposed, bad-secret.
     """
+
+    def appended() -> bytes | None:
+        lines = [old.reveal() for old in read(path) or []]
+        if secret.reveal() in lines:
+            return None
+        return ("\n".join([*lines, secret.reveal()]) + "\n").encode("ascii")
+
+    _write(path, appended, folders)
+
+
+def create(path: str, content: bytes, folders: int = 1) -> bool:
+    """Write a new 0600 file, as `append` does; False if it is there already."""
+    return _write(path, lambda: None if posix.access(path, posix.F_OK) else content, folders)
+
+
+def _write(path: str, make: Callable[[], bytes | None], folders: int) -> bool:
+    """Write what `make` gives once the folder is locked, if it gives anything."""
     import os  # noqa: PLC0415 - here and below: the hook reads only, and has no time for it
 
     from coordledger import files  # noqa: PLC0415
@@ -114,17 +144,15 @@ def append(path: str, secret: Secret, folders: int = 1) -> None:
     queue = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         files.lock(queue)
-        lines = [old.reveal() for old in read(path) or []]
-        if secret.reveal() in lines:
-            return
-        content = "\n".join([*lines, secret.reveal()]) + "\n"
+        content = make()
+        if content is None:
+            return False
         beside = f"{path}.new"
         files.remove(beside)  # what a crash has left: the folder is ours, and the lock too
-        files.replace(
-            path, content.encode("ascii"), beside, mode=0o600, exclusive=True, durable=True
-        )
+        files.replace(path, content, beside, mode=0o600, exclusive=True, durable=True)
     finally:
         os.close(queue)
+    return True
 
 
 def _need_private(folder: str) -> None:

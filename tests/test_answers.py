@@ -131,7 +131,8 @@ def test_a_broken_rule_is_said_by_its_code_and_any_other_fault_as_a_broken_hook(
 def _printed(shim: str, folder: Path, given: bytes = b"", **filled: str) -> list[str]:
     """What a shim prints to standard error, without coordledger's Python at work."""
     text = (ROOT / "hooks" / shim).read_text()
-    for old, new in ({"@PYTHON@": sys.executable, "@PACKAGE@": "/nowhere"} | filled).items():
+    nowhere = dict.fromkeys(("@PACKAGE@", "@LIBRARIES@"), "/nowhere")
+    for old, new in ({"@PYTHON@": sys.executable} | nowhere | filled).items():
         assert old in text
         text = text.replace(old, new)
     (folder / shim).write_text(text)

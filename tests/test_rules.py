@@ -17,12 +17,14 @@ import typing
 from pathlib import Path
 from typing import Any
 
+import cryptography
 import pytest
 
 import coordledger
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(coordledger.__file__).parent
+LIBRARIES = str(Path(cryptography.__file__).parents[1])
 MAX_CLASS_LINES = 400
 
 # What a hook may load beside the package, and beside what every Python has loaded. All are
@@ -51,11 +53,36 @@ def test_a_hook_loads_the_package_and_hardly_anything_else(hook: str) -> None:
     program, _, end = shim.partition(" -c '\n")[2].partition("\nstart()\n")
     assert end.startswith('\' "$package"')
     every_kind = "\nfrom coordledger.format.rules import load_all\nload_all()"
-    found = loaded(program + every_kind, str(PACKAGE.parent))
+    found = loaded(program + every_kind, str(PACKAGE.parent), LIBRARIES)
     assert "coordledger.format.rules.tasks" in found
     assert f"coordledger.server.{hook.replace('-', '_')}" in found
     others = {name for name in found if name.partition(".")[0] != "coordledger"}
     assert others - loaded("") <= HOOKS_MAY_LOAD
+
+
+def test_what_checks_ssh_signatures_is_loaded_when_one_is_checked_and_not_much_with_it() -> None:
+    vector = json.loads((ROOT / "tests/vectors/valid/ssh.json").read_text())["records"][0]
+    genesis = "\n".join(vector["sha1"]["commit"])
+    program = f"""if True:
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        sys.path.append(sys.argv[2])
+        from coordledger.format.chain import Chain
+        from coordledger.format.signing import Keyring
+        chain = Chain(dict().__getitem__, Keyring(), None, "sha1")
+        assert "coordledger.format.sshsig" not in sys.modules
+        assert chain.judge({vector["sha1"]["oid"]!r}, {genesis!r}.encode()) == "authentic"
+    """
+    found = loaded(program, str(PACKAGE.parent), LIBRARIES)
+    others = {name.partition(".")[0] for name in found - loaded("")} - {"coordledger"}
+    assert others - HOOKS_MAY_LOAD <= {
+        "_cffi_backend",
+        "_openssl",
+        "_sha512",
+        "cryptography",
+        "types",
+    }
+    assert "cryptography.hazmat.primitives.asymmetric" not in found
 
 
 # -- the second reader

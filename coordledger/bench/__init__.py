@@ -12,7 +12,7 @@ Rules of these files:
 
 from __future__ import annotations
 
-SUITES = ("write", "http", "contention", "batch", "pages", "scale", "ledgers", "parts")
+SUITES = ("write", "http", "contention", "batch", "pages", "scale", "ledgers", "keys", "parts")
 DEFAULT = ("write", "contention", "batch")
 TITLES = {  # of the columns, for people; docs/json.md tells what each means
     "what": "",

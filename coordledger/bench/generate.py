@@ -8,15 +8,19 @@ itself. It asks no hook (there is no push), and what it makes has only seen this
 
 from __future__ import annotations
 
+import functools
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coordledger import keyfiles
+from coordledger.client.signer import entry_of
+from coordledger.client.ssh_keys import KeyFile, file_of
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import Chain
 from coordledger.format.names import LEDGERS
-from coordledger.format.signing import ALG, Keyring
+from coordledger.format.signing import Keyring
+from coordledger.hashes import digest
 from coordledger.server import mark
 from coordledger.setup import genesis, hooks
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from coordledger.client.ssh_keys import SshKey
     from coordledger.format.records import Record
     from coordledger.format.signing import Secret
     from coordledger.git.process import Git
@@ -53,9 +58,27 @@ class Grown:
     records: int
     tasks: int
 
+    ssh: bool
+
     def secret_of(self, agent: str) -> Secret:
         """Of alice, or of agent-1 and so on: what they sign with."""
         return _master(self.repository).derive(self.nonce, agent, 1)
+
+    def put_down(self, agent: str, path: Path) -> None:
+        """Write what the agent signs with to a file of its own: a secret, or a private key."""
+        if self.ssh:
+            keyfiles.create(str(path), _private_key(agent))
+        else:
+            keyfiles.append(str(path), self.secret_of(agent))
+
+
+def _private_key(agent: str) -> bytes:
+    """The agent's SSH key, the same each time: it guards nothing."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - seldom
+        Ed25519PrivateKey,
+    )
+
+    return file_of(Ed25519PrivateKey.from_private_bytes(digest("sha256", agent.encode())))
 
 
 def _master(repository: Path) -> Secret:
@@ -87,21 +110,16 @@ class Packs:
 class _Story:
     """Some agents at work on one chain, all in turn, as the dice have it."""
 
-    def __init__(self, chain: Chain, master: Secret, start: int, seed: int) -> None:
-        self.chain, self._master, self._now = chain, master, start
+    def __init__(
+        self, chain: Chain, start: int, seed: int, key_of: Callable[[str], Secret | SshKey]
+    ) -> None:
+        self.chain, self._key_of, self._now = chain, functools.cache(key_of), start
         self._dice = random.Random(seed)  # noqa: S311 - no secret is made of it
-        self._secrets: dict[str, Secret] = {}
         self._seen: list[dict[str, Any]] = []
         self._held: list[tuple[str, str]] = []  # task and its holder, the oldest first
         self._offered: list[str] = []
         self.tasks = 0
         self.agents = [OWNER]
-
-    def secret(self, agent: str) -> Secret:
-        if agent not in self._secrets:
-            nonce = self.chain.state.ledger["nonce"]
-            self._secrets[agent] = self._master.derive(nonce, agent, 1)
-        return self._secrets[agent]
 
     def sign(self, agent: str, kind: str, fields: Fields) -> signing.Signed:
         head = self.chain.head
@@ -120,7 +138,7 @@ class _Story:
             "base": self._dice.choice(self._seen),
             "kind": kind,
         }
-        return signing.sign(records.check(record | fields), self.secret(agent))
+        return signing.sign(records.check(record | fields), self._key_of(agent))
 
     def enroll(self, who: str) -> signing.Signed:
         nonce = self.chain.state.ledger["nonce"]
@@ -132,9 +150,8 @@ class _Story:
                 "who": who,
                 "rev": 1,
                 "id": 1,
-                "alg": ALG,
-                "fingerprint": self.secret(who).fingerprint(nonce, who, 1),
                 "role": "agent",
+                **entry_of(self._key_of(who), nonce, who, 1),
             },
         )
 
@@ -235,14 +252,15 @@ def grow(
     agents: int = 8,
     name: str = "main",
     seed: int = 1,
+    ssh: bool = False,
     progress: Progress = lambda what, done, of: None,
 ) -> Grown:
     """A ledger of `count` records whose newest is of about `now` (milliseconds), at
     `repository`, which is created and gets the hook.
 
     `mix` is one of `MIXES`; alice owns the ledger, agent-1 to agent-N work with her. The
-    master lies where `init` puts it, and all keys derive from it. Raises `Failed`:
-    ledger-exists, not-a-repository.
+    master lies where `init` puts it, and all keys derive from it; with `ssh` all are SSH keys.
+    Raises `Failed`: ledger-exists, not-a-repository.
     """
     if count <= agents + 1:
         raise ValueError(f"more than {agents + 1} records")
@@ -252,10 +270,17 @@ def grow(
     nonce = random.Random(seed).randbytes(32).hex()  # noqa: S311 - it need not be secret
     said = genesis.First(OWNER, f"{OWNER}-run", 30, start, nonce, f"{seed:032x}")
     # Nothing is kept: all secrets are derived, see `secret_of`.
-    first = genesis.create_in_repository(made, name, said, lambda *_: None)
+    owner = KeyFile(_private_key(OWNER), OWNER) if ssh else None
+    first = genesis.create_in_repository(made, name, said, lambda *_: None, owner)
+
+    def key_of(agent: str) -> Secret | SshKey:
+        if ssh:
+            return KeyFile(_private_key(agent), agent)
+        return _master(repository).derive(nonce, agent, 1)
+
     packs = Packs(made)
     chain = Chain(packs.read, Keyring(), first.commit, made.algo)
-    story = _Story(chain, _master(repository), start, seed)
+    story = _Story(chain, start, seed, key_of)
     act = MIXES[mix]
     for done in range(1, count):
         signed = story.enroll(f"agent-{done}") if done <= agents else act(story)
@@ -272,7 +297,7 @@ def grow(
     made.set_ref(LEDGERS + name, head.oid)
     mark.write(mark.path_in(str(made.git_dir), name), head.oid, head.oid, durable=True)
     made.close()
-    return Grown(repository, head.record["ledger"], nonce, head.oid, count, story.tasks)
+    return Grown(repository, head.record["ledger"], nonce, head.oid, count, story.tasks, ssh)
 
 
 def settle(repository: Path, git: Git) -> None:

@@ -7,6 +7,7 @@ about, and where nobody can be asked it has to be said with a flag.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,10 @@ import click
 
 from coordledger import bench as benches
 from coordledger.errors import FAILED, Failed, error
+from coordledger.format.signing import SSH
 
 from . import params
-from .common import NAME, command, confirm, group, need_somebody, root
+from .common import NAME, ask_passphrase, command, confirm, group, need_somebody, root
 from .output import NOT_ENFORCED, safe
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ branch_option = click.option(
 agent_option = click.option("--agent", "me", type=params.AGENT, metavar="AGENT", help="Who I am.")
 who_argument = click.argument("who", type=params.AGENT, metavar="AGENT")
 secret_option = click.option("--secret-file", metavar="FILE", help="Take the secret from FILE.")
+public_option = click.option(
+    "--ssh-key", metavar="LINE-OR-FILE", help="Its public SSH key: no secret is made, or carried."
+)
 
 
 @command(
@@ -56,7 +61,21 @@ secret_option = click.option("--secret-file", metavar="FILE", help="Take the sec
     show_default=True,
     help="How far clocks may be apart; for ever.",
 )
-def init(app: App, path: str, me: str | None, branch: str | None, max_skew: timedelta) -> None:
+@click.option(
+    "--ssh-key",
+    metavar="KEY",
+    is_flag=False,
+    flag_value="new",
+    help="No master and no secret: an SSH key signs, a new one if none is named.",
+)
+def init(
+    app: App,
+    path: str,
+    me: str | None,
+    branch: str | None,
+    max_skew: timedelta,
+    ssh_key: str | None,
+) -> None:
     """Found a ledger in a bare repository.
 
     Run it where the repository lives; PATH is created if absent, and AGENT owns it. A URL
@@ -64,12 +83,17 @@ def init(app: App, path: str, me: str | None, branch: str | None, max_skew: time
     """
     from coordledger.setup import genesis  # noqa: PLC0415 - help needs none
 
-    app.agent, app.branch = me or app.agent, branch
+    app.agent, app.branch, app.ssh_key = me or app.agent, branch, ssh_key
     whole = max_skew.total_seconds()
-    founded = genesis.init(app.options(), os.environ, path, int(whole))
+    founded = genesis.init(app.options(), os.environ, path, int(whole), ask_passphrase)
     command_line = f"in a clone: {NAME} join {founded.repository} --agent {founded.agent}"
     more = f" --ledger {app.ledger_name}" if app.ledger_name else ""
     more += f" --branch {branch}" if branch else ""
+    step = f"{NAME} agent add NAME"
+    if founded.master:
+        master = f"{safe(founded.master)} (0600): whoever reads it can sign for everybody"
+    else:
+        master, step = "none: all can verify, and nobody sign for another", f"{step} --ssh-key LINE"
     app.screen.value_of(founded)
     for line in founded.done:
         app.screen.line(safe(line))
@@ -77,10 +101,10 @@ def init(app: App, path: str, me: str | None, branch: str | None, max_skew: time
         ("ledger", founded.ledger),
         ("in", safe(f"{founded.repository} {founded.ref}")),
         ("owner", founded.agent),
-        ("secret", f"{safe(founded.secret)} (0600)"),
-        ("master", f"{safe(founded.master)} (0600): whoever reads it can sign for everybody"),
+        ("secret" if founded.master else "SSH key", f"{safe(founded.secret)} (0600)"),
+        ("master", master),
         ("enforcement", _enforcement(founded.enforcement, founded.why)),
-        ("next", f"{NAME} agent add NAME" if founded.configured else safe(command_line + more)),
+        ("next", step if founded.configured else safe(command_line + more)),
         ("others", safe(f"{NAME} join …{more}") if founded.configured and more else ""),
     )
     if founded.do:
@@ -103,6 +127,7 @@ def _enforcement(enforcement: str, why: str = "") -> str:
 @agent_option
 @secret_option
 @branch_option
+@click.option("--new-key", is_flag=True, help="Make an SSH key, if I have none here.")
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", help="Only the newest records.")
 @click.option("--pin", metavar="LEDGER-ID|SEQ:DIGEST", help="Refuse any other history.")
 @click.option("--reset", is_flag=True, help="Leave the verified history for the remote's.")
@@ -113,6 +138,7 @@ def join(
     me: str | None,
     secret_file: str | None,
     branch: str | None,
+    new_key: bool,
     depth: int | None,
     pin: str | None,
     reset: bool,
@@ -132,16 +158,23 @@ def join(
         os.environ,
         remote,
         secret_file=app.file(secret_file) if secret_file else None,
+        new_key=new_key,
         depth=depth,
         pin=pin,
         progress=app.screen.progress,
         warn=app.screen.warn,
+        passphrase=ask_passphrase,
     )
+    by = f" --ssh-key {shlex.quote(joined.public)}" if joined.public else ""
+    enrols = f"an admin runs `{NAME} agent add {joined.agent}{by}`"
+    rotates = f"an admin runs `{NAME} agent rotate {joined.agent}{by}`"
     key = {
         "ready": "ready",
         "no-secret": f"none: join again with --secret-file and what `{NAME} agent add` wrote",
-        "revoked": f"revoked: an admin runs `{NAME} agent add {joined.agent}`",
-        "not-enrolled": f"none: an admin runs `{NAME} agent add {joined.agent}`",
+        "unknown-key": f"not one of the ledger's: {rotates}",
+        "revoked": f"revoked: {enrols}",
+        "not-enrolled": f"none: {enrols}"
+        + ("" if by else f"; with --ssh-key and the line of `{NAME} key new` nothing is carried"),
     }
     app.screen.value_of(joined)
     app.screen.fields(
@@ -150,7 +183,7 @@ def join(
         ("head", f"{joined.head.seq}:{joined.head.digest}"),
         ("history", "" if joined.whole else "only the newest records; older ones are unverified"),
         ("agent", joined.agent),
-        ("key", key[joined.key]),
+        ("key", safe(key[joined.key])),
         ("enforcement", _enforcement(joined.enforcement)),
         ("remembered", safe(joined.configured)),
     )
@@ -200,6 +233,45 @@ def _given(app: App, file: str | None) -> Secret | None:
     return found[-1]
 
 
+def _enroll(
+    app: App,
+    who: str,
+    *,
+    admin: bool = False,
+    secret_file: str | None,
+    ssh_key: str | None,
+    new: bool,
+) -> None:
+    """What `add` (of an agent that is `new`) and `rotate` have in common."""
+    from coordledger.client.ssh_keys import fingerprint, given_public  # noqa: PLC0415
+
+    if secret_file and ssh_key:
+        raise click.UsageError("--secret-file and --ssh-key: one of them")
+    secret = _given(app, secret_file)
+    public = given_public(ssh_key, app.options().path) if ssh_key else None
+    done = "enrolled" if new else "rotated"
+    with app.ledger(writes=True) as ledger:
+        known = _known(ledger, who)
+        if known and new:
+            raise error("agent-exists", who=who)
+        if not known and not new:
+            raise error("unknown-agent", who=who)
+        if public:
+            ledger.enroll_ssh(who, f"{SSH} {public}", admin=admin)
+        else:
+            newest = [key.alg for key in known.keys if key.until_seq is None] if known else []
+            if newest[-1:] == [SSH] and secret is None:
+                raise error(
+                    "bad-value", what=who, why="it signs with an SSH key: give --ssh-key LINE"
+                )
+            path = ledger.enroll(who, admin=admin, secret=secret)
+    if public:
+        app.screen.value({"agent": who, "secret": None, "fingerprint": fingerprint(public)})
+        app.screen.line(f"{done} {who} by {fingerprint(public)}: nothing to carry anywhere")
+    else:
+        _wrote(app, done, who, path, brought=secret is not None)
+
+
 def _wrote(app: App, done: str, who: str, path: Path, *, brought: bool) -> None:
     app.screen.value({"agent": who, "secret": str(path)})
     app.screen.line(f"{done} {who}; its secret: {safe(path)} (0600)")
@@ -212,27 +284,19 @@ def _wrote(app: App, done: str, who: str, path: Path, *, brought: bool) -> None:
 @who_argument
 @click.option("--admin", is_flag=True, help="It may enrol and revoke, too.")
 @secret_option
-def add(app: App, who: str, admin: bool, secret_file: str | None) -> None:
-    """Enrol AGENT and write its secret to a file."""
-    secret = _given(app, secret_file)
-    with app.ledger(writes=True) as ledger:
-        if _known(ledger, who):
-            raise error("agent-exists", who=who)
-        path = ledger.enroll(who, admin=admin, secret=secret)
-    _wrote(app, "enrolled", who, path, brought=secret is not None)
+@public_option
+def add(app: App, who: str, admin: bool, secret_file: str | None, ssh_key: str | None) -> None:
+    """Enrol AGENT: by its public SSH key, or by a secret that is written to a file."""
+    _enroll(app, who, admin=admin, secret_file=secret_file, ssh_key=ssh_key, new=True)
 
 
 @command("rotate", parent=agents, example="coordledger agent rotate bob")
 @who_argument
 @secret_option
-def rotate(app: App, who: str, secret_file: str | None) -> None:
+@public_option
+def rotate(app: App, who: str, secret_file: str | None, ssh_key: str | None) -> None:
     """Give AGENT a new key. The old one stays valid until it is revoked."""
-    secret = _given(app, secret_file)
-    with app.ledger(writes=True) as ledger:
-        if not _known(ledger, who):
-            raise error("unknown-agent", who=who)
-        path = ledger.enroll(who, secret=secret)
-    _wrote(app, "rotated", who, path, brought=secret is not None)
+    _enroll(app, who, secret_file=secret_file, ssh_key=ssh_key, new=False)
 
 
 @command("revoke", parent=agents, example="coordledger agent revoke bob --key 1")
@@ -272,6 +336,8 @@ def _purged(screen: Screen, purged: Purged) -> None:
 @command("list", parent=agents, example="coordledger agent list")
 def list_(app: App) -> None:
     """List the agents and their keys."""
+    from coordledger.client.ssh_keys import fingerprint  # noqa: PLC0415 - help needs none
+
     with app.ledger() as ledger:
         found = ledger.agents()
     app.screen.value_of(found)
@@ -282,7 +348,7 @@ def list_(app: App) -> None:
             f"{key.id}",
             "valid" if key.until_seq is None else f"revoked at {key.until_seq}",
             f"{key.from_seq}",
-            key.fingerprint[:16],
+            fingerprint(key.verifier) if key.alg == SSH else key.verifier[:16],
         ]
         for one in found
         for key in one.keys
@@ -449,7 +515,7 @@ def demo(app: App) -> None:
 def bench(app: App, suites: tuple[str, ...], rounds: int | None) -> None:
     """Measure what claims cost on this machine, beside plain git.
 
-    Suites: write, http, contention, batch, pages, scale, ledgers, parts; without any:
+    Suites: write, http, contention, batch, pages, scale, ledgers, keys, parts; without any:
     write, contention and batch, about a minute.
     """
     from coordledger.bench.suites import measure  # noqa: PLC0415 - help needs none

@@ -20,7 +20,7 @@ import click
 from coordledger.errors import error
 
 from . import params
-from .output import Screen
+from .output import Screen, safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,6 +48,7 @@ class App:
         self.agent: str | None = None
         self.session: str | None = None
         self.branch: str | None = None
+        self.ssh_key: str | None = None
         self.timeout = timedelta(seconds=30)
         self.offline = False
         self._copies: list[LocalState] = []
@@ -66,6 +67,7 @@ class App:
             branch=self.branch,
             timeout=self.timeout.total_seconds(),
             offline=self.offline,
+            ssh_key=self.ssh_key,
         )
 
     def file(self, path: str) -> Path:
@@ -84,7 +86,13 @@ class App:
         if remote is not None:
             options = options._replace(remote=remote)
         screen = self.screen
-        connection = connect(options, os.environ, progress=screen.progress, warn=screen.warn)
+        connection = connect(
+            options,
+            os.environ,
+            progress=screen.progress,
+            warn=screen.warn,
+            passphrase=ask_passphrase,
+        )
         connection.local.journal.waits_for_report = True
         self._copies.append(connection.local)
         with Ledger(connection) as ledger:
@@ -119,6 +127,17 @@ class App:
         return git_at(self.options(), os.environ)
 
 
+def ask_passphrase(file: str) -> str | None:
+    """Ask on the terminal, whatever stdin and stdout are; None if there is none."""
+    from getpass import getpass  # noqa: PLC0415 - few keys have a passphrase
+
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return None
+    return getpass(f"passphrase of {safe(file)}: ")
+
+
 class Common(click.Option):
     """An option of every command: it sets the `App`, wherever it stands."""
 
@@ -143,6 +162,9 @@ _COMMON: tuple[click.Parameter, ...] = (
     Common("--timeout", sets="timeout", type=params.TIMEOUT, help="How long it may take; 30s."),
     Common("--as", sets="agent", type=params.AGENT, help="Who I am."),
     Common("--session", sets="session", type=params.SESSION, help="Which run of mine."),
+    Common(
+        "--ssh-key", sets="ssh_key", metavar="KEY", help="A file; or git: the key it signs with."
+    ),
     Common("--offline", sets="offline", is_flag=True, help="Answer from the local copy."),
 )
 
@@ -155,7 +177,8 @@ class _Helpful(click.Command):
     ) -> None:
         super().__init__(name, **kw)
         self.example, self.section = example, section
-        self.params.extend(_COMMON)
+        own = {name for param in self.params for name in param.opts}
+        self.params.extend(param for param in _COMMON if own.isdisjoint(param.opts))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         outermost = ctx.parent is None

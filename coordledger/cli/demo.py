@@ -140,13 +140,20 @@ def _set_up(stage: _Stage) -> None:
     for agent in AGENTS:
         stage.git(agent, "clone", "--quiet", str(stage.remote), "clone")
     stage.must("alice", "join", str(stage.remote), "--as", "alice")
-    for agent in AGENTS[1:]:
-        path = stage.must("alice", "agent", "add", agent).json["secret"]
-        joined = stage.must(
-            agent, "join", str(stage.remote), "--as", agent, "--secret-file", path
-        ).json
-        stage.expect(f"{agent} can sign", joined["key"] == "ready")
-        stage.line(f"{agent} enrolled by alice, joined with a secret of its own")
+    path = stage.must("alice", "agent", "add", "bob").json["secret"]
+    _join(stage, "bob", "--secret-file", path)
+    stage.line(
+        "bob enrolled by alice, who carries a secret to bob: HMAC, whoever verifies can sign"
+    )
+    public = stage.must("carol", "key", "new", "--as", "carol").json["public"]
+    stage.must("alice", "agent", "add", "carol", "--ssh-key", public)
+    _join(stage, "carol")
+    stage.line("carol enrolled by the line of her own SSH key: nothing secret travels")
+
+
+def _join(stage: _Stage, agent: str, *more: str) -> None:
+    joined = stage.must(agent, "join", str(stage.remote), "--as", agent, *more).json
+    stage.expect(f"{agent} can sign", joined["key"] == "ready")
 
 
 def _race(stage: _Stage) -> None:
@@ -178,24 +185,34 @@ def _messages(stage: _Stage) -> None:
     stage.must("alice", "ack", str(message["seq"]))
     stage.expect("it is acknowledged", stage.must("alice", "inbox").json == [])
     stage.line("alice acknowledged it; her inbox is empty")
+    stage.must("carol", "send", "--to", "bob", "I look at the flaky ones")
+    seen = stage.must("bob", "inbox").json
+    stage.expect("bob verifies what carol has signed", seen[0]["verdict"] == "authentic")
+    stage.line("carol -> bob: verified on bob's own host, with carol's public key")
 
 
 def _forger(stage: _Stage) -> None:
-    stage.title("4. mallory can push, has no secret, and wants to claim as alice")
+    stage.title("4. mallory can push, has no key, and wants to write as bob and as carol")
     stage.git("mallory", "clone", "--quiet", str(stage.remote), "clone")
     stage.git("mallory", "fetch", "--quiet", "origin", f"{REF}:{REF}")
     head = stage.git("mallory", "rev-parse", REF).out.strip()
-    stolen = stage.git("mallory", "log", "--format=%H", "-1", "--grep=^claim ", REF).out.strip()
-    commit = stage.git("mallory", "cat-file", "commit", stolen).out
-    parent = next(line for line in commit.splitlines() if line.startswith("parent "))
-    forged = commit.replace(parent, f"parent {head}").replace('"epoch":1', '"epoch":2')
-    for agent in AGENTS[1:]:
-        forged = forged.replace(f'"agent":"{agent}"', '"agent":"alice"')
-    oid = stage.git("mallory", "hash-object", "-t", "commit", "-w", "--stdin", stdin=forged).out
-    stage.line("$ git hash-object -t commit -w --stdin < forged-claim", "dim")
-    _refused(stage, "bad-signature", "push", "origin", f"{oid.strip()}:{REF}")
+    for agent, alg in (("bob", "hmac-sha256"), ("carol", "ssh-ed25519")):
+        _forge(stage, agent, alg, head)
     _refused(stage, "not-fast-forward", "push", "--force", "origin", f"{head}~2:{REF}")
     _refused(stage, "no-delete", "push", "origin", f":{REF}")
+
+
+def _forge(stage: _Stage, agent: str, alg: str, head: str) -> None:
+    """Push the agent's newest record again, with another intent and the same signature."""
+    newest = ("log", "--format=%H", "-1", f"--author={agent}/", REF)
+    commit = stage.git("mallory", "cat-file", "commit", stage.git("mallory", *newest).out.strip())
+    stage.expect(f"{agent} signs with {alg}", f": {alg} {agent}/1 " in commit.out)
+    parent = next(line for line in commit.out.splitlines() if line.startswith("parent "))
+    op = commit.out.partition('"op":"')[2][:32]
+    forged = commit.out.replace(parent, f"parent {head}").replace(op, op[::-1])
+    oid = stage.git("mallory", "hash-object", "-t", "commit", "-w", "--stdin", stdin=forged).out
+    stage.line(f"$ git hash-object -t commit -w --stdin < a-record-of-{agent}s-{alg}", "dim")
+    _refused(stage, "bad-signature", "push", "origin", f"{oid.strip()}:{REF}")
 
 
 def _refused(stage: _Stage, code: str, *argv: str) -> None:

@@ -356,15 +356,36 @@ def list_(app: App, mine: bool, checked: str | None, limit: int | None, **wanted
 
 @command("show", parent=root, section="Tasks", example="coordledger show task-1")
 @task_argument
-def show(app: App, task: str) -> None:
-    """Show one task, and its page in the ledger's tree."""
+@click.option("--sshsig", is_flag=True, help="TASK is a record's seq: give it to OpenSSH.")
+def show(app: App, task: str, sshsig: bool) -> None:
+    """Show one task, and its page in the ledger's tree.
+
+    With --sshsig: the payload of a record, one line, and after it its signature, as
+    `ssh-keygen -Y verify` takes them.
+    """
     from coordledger.format.state import page_path  # noqa: PLC0415 - help needs none
 
+    if sshsig:
+        _show_signature(app, task)
+        return
     with app.ledger() as ledger:
         claim = ledger.show(task)
     page = page_path(task)
     app.screen.value_of(claim, page=page)
     print_claim(app.screen, claim, page)
+
+
+def _show_signature(app: App, seq: str) -> None:
+    from coordledger.client import openssh  # noqa: PLC0415 - help needs none
+
+    if not (seq.isascii() and seq.isdecimal()):
+        raise click.UsageError(f"--sshsig: a record's seq, not {safe(seq)}")
+    with app.ledger() as ledger:
+        found = openssh.signature(ledger.connection, int(seq))
+    app.screen.value_of(found)
+    app.screen.line(found.payload)
+    app.screen.line(found.signature.removesuffix("\n"))
+    app.screen.note(f"signed by {found.agent}/{found.key}, committed {found.time}")
 
 
 @command("history", parent=root, section="Tasks", example="coordledger history task-1")

@@ -14,14 +14,16 @@ from coordledger import keyfiles
 from coordledger.client import operations
 from coordledger.client.batch import Batch, land
 from coordledger.client.operations import Operation
+from coordledger.client.signer import entry_of
+from coordledger.client.ssh_keys import public_of
 from coordledger.errors import error
 from coordledger.format.names import is_identifier
 from coordledger.format.rules.ledger import POLICY
 from coordledger.format.rules.tasks import standing
-from coordledger.format.signing import ALG
+from coordledger.format.signing import HMAC, SSH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from coordledger.client.opening import Connection
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def enroll(connection: Connection, who: str, *, admin: bool, secret: Secret | None) -> Path:
-    """Enrol an agent, or another key of one; the file with its secret.
+    """Enrol an agent, or another key of one, by a secret; the file with it.
 
     Raises `Failed`: no-master, not-permitted, bad-agent.
     """
@@ -42,36 +44,60 @@ def enroll(connection: Connection, who: str, *, admin: bool, secret: Secret | No
     masters = connection.masters(ledger["ledger"])
     if not masters and secret is None:
         where = connection.settings.config_dir / "masters" / ledger["ledger"]
-        raise error("no-master", where=where)
+        raise error("no-master", who=who, where=where)
 
-    def build(state: State, at: int) -> tuple[str, Fields]:
-        entry = state.agent(who) or {"rev": 0, "keys": [], "role": "agent"}
-        number = len(entry["keys"]) + 1
+    def brought(number: int) -> dict[str, str]:
         chosen = secret or masters[-1].derive(ledger["nonce"], who, number)
         connection.finder.keep(who, ledger["ledger"], chosen)  # before a record names it
         if secret is not None:
             _put_on_server(connection, who, chosen)
-        return "enroll", {
-            "who": who,
-            "rev": entry["rev"] + 1,
-            "id": number,
-            "alg": ALG,
-            "fingerprint": chosen.fingerprint(ledger["nonce"], who, number),
-            "role": "admin" if admin else entry["role"],
-        }
+        return entry_of(chosen, ledger["nonce"], who, number)
+
+    def fits(record: Record) -> bool:
+        wanted = secret and entry_of(secret, ledger["nonce"], who, record["id"])
+        return record["alg"] == HMAC and (not wanted or record["verifier"] == wanted["verifier"])
+
+    connection.write(_enrolment(who, admin, brought, fits))
+    return connection.finder.home(who, ledger["ledger"])
+
+
+def enroll_ssh(connection: Connection, who: str, line: str, *, admin: bool) -> None:
+    """Enrol an agent, or another key of one, by the public line of an SSH key.
+
+    Raises `Failed`: bad-ssh-key, not-permitted, bad-agent.
+    """
+    _need_agent(who)
+    public = public_of(line, "ssh_key")
+    entry = {"alg": SSH, "verifier": public}
+    operation = _enrolment(
+        who, admin, lambda _: entry, lambda record: entry.items() <= record.items()
+    )
+    connection.write(operation)
+
+
+def _enrolment(
+    who: str,
+    admin: bool,
+    brought: Callable[[int], dict[str, str]],
+    fits: Callable[[Record], bool],
+) -> Operation:
+    """`brought(number)`: the key that gets this number; `fits`: whether a record brings it."""
+
+    def build(state: State, at: int) -> tuple[str, Fields]:
+        entry = state.agent(who) or {"rev": 0, "keys": [], "role": "agent"}
+        number = len(entry["keys"]) + 1
+        role = "admin" if admin else entry["role"]
+        about = {"who": who, "rev": entry["rev"] + 1, "id": number, "role": role}
+        return "enroll", about | brought(number)
 
     def stands(what: str, record: Record, state: State, at: int) -> bool:
         if record["kind"] != "enroll" or record["who"] != who:
             return False
-        fits = secret is None or record["fingerprint"] == secret.fingerprint(
-            ledger["nonce"], who, record["id"]
-        )
         entry = state.agent(who)
         newest = entry is not None and entry["rev"] == record["rev"]
-        return newest and fits and (record["role"] == "admin" or not admin)
+        return newest and fits(record) and (record["role"] == "admin" or not admin)
 
-    connection.write(Operation(f"enroll {who}", build, stands=stands))
-    return connection.finder.home(who, ledger["ledger"])
+    return Operation(f"enroll {who}", build, stands=stands)
 
 
 def _put_on_server(connection: Connection, who: str, secret: Secret) -> None:

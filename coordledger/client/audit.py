@@ -102,7 +102,7 @@ def _keys_at_hand(replica: Replica) -> str:
         f"{name}/{key['id']}\n"
         for name, entry in entries
         for key in entry["keys"]
-        if keyring.find(nonce, name, key["id"], key["fingerprint"])
+        if keyring.find(nonce, name, key["id"], key)
     ]
     return digest("sha256", "".join(here).encode("ascii")).hex()
 

@@ -38,6 +38,7 @@ class Options(NamedTuple):
     branch: str | None = None
     timeout: float = 30.0
     offline: bool = False
+    ssh_key: str | None = None
 
 
 class Settings(NamedTuple):
@@ -50,6 +51,7 @@ class Settings(NamedTuple):
     session: str | None
     remote: Address
     ledger: str
+    ssh_key: str | None
     branch: str | None
     channels: tuple[str, ...]
     timeout: float
@@ -100,14 +102,19 @@ def _on_or_off(text: str) -> bool:
 
 
 class Setting(NamedTuple):
-    """`name`: of the option and, below `coordledger.`, in git's configuration; `variable`: the
-    environment's. `parse` makes its value of a text, or raises `Failed`.
+    """`name`: of the option and, below `coordledger.` and without `_`, in git's configuration;
+    `variable`: the environment's. `parse` makes its value of a text, or raises `Failed`.
     """
 
     name: str
     variable: str | None
     default: str | None
     parse: Callable[[str], Any]
+
+    @property
+    def key(self) -> str:
+        """As git gives it."""
+        return self.name.replace("_", "")
 
 
 DEFAULT_REMOTE = "origin"
@@ -117,6 +124,7 @@ SETTINGS = (
     Setting("session", "COORDLEDGER_SESSION", None, _identifier("bad-session")),
     Setting("ledger", "COORDLEDGER_LEDGER", "main", _identifier("bad-ledger")),
     REMOTE,
+    Setting("ssh_key", "COORDLEDGER_SSH_KEY", None, str),
     Setting("branch", None, None, str),
     Setting("channels", None, "general", _channels),
     Setting("queue", "COORDLEDGER_QUEUE", "on", _on_or_off),
@@ -230,7 +238,7 @@ def load(
         environ=environ,
         timeout=options.timeout,
         offline=options.offline,
-        unknown_keys=tuple(sorted(ours.keys() - SERVER_KEYS - {row.name for row in SETTINGS})),
+        unknown_keys=tuple(sorted(ours.keys() - SERVER_KEYS - {row.key for row in SETTINGS})),
         plain_http=_is_plain_http(environ, given),
         ca_file=environ.get("GIT_SSL_CAINFO") or dict(given).get("http.sslcainfo"),
         transport_settings=_transport_settings(remote, given, environ),
@@ -297,7 +305,7 @@ def _given(
     text: str | None = (
         getattr(options, row.name, None)
         or (row.variable and environ.get(row.variable))
-        or ours.get(row.name)
+        or ours.get(row.key)
     )
     return text or None
 

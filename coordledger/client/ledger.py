@@ -80,6 +80,7 @@ class Ledger:
         ledger: str | None = None,
         timeout: timedelta = timedelta(seconds=30),
         offline: bool = False,
+        ssh_key: str | None = None,
         environ: Mapping[str, str] | None = None,
         clock: Callable[[], int] = unix_ms,
         progress: Progress = silent,
@@ -89,8 +90,8 @@ class Ledger:
         `agent`, `session`, `remote` (a name, a path or a URL) and `ledger` (a name) default to
         the environment `environ` (by default this process's) and to git's configuration. Each
         method has the whole `timeout`. `offline` answers from the local copy. `clock()` gives
-        milliseconds since 1970; `progress(what, done, of)` hears of long work. Nothing is
-        fetched yet. Raises `Failed`: not-a-repository, no-remote, bad-agent, …
+        milliseconds since 1970; `progress(what, done, of)` hears of long work. `ssh_key`: a file,
+        a line (ssh-agent signs), "git". Raises `Failed`: not-a-repository, no-remote, bad-agent, …
         """
         options = Options(
             path=Path(path),
@@ -100,6 +101,7 @@ class Ledger:
             ledger=ledger,
             timeout=operations.seconds(timeout),
             offline=offline,
+            ssh_key=ssh_key,
         )
         env = os.environ if environ is None else environ
         return cls(connect(options, env, clock=clock, progress=progress))
@@ -139,9 +141,8 @@ class Ledger:
         return coordledger.Head(trusted.ledger, trusted.seq, trusted.digest, trusted.commit)
 
     def compare(self, line: str) -> Head:
-        """Whether another copy's `line`, as `Head.line` makes it, belongs to this history.
-
-        Raises `Integrity`: head-differs; `Failed`: bad-value, gone.
+        """Whether another copy's `line`, as `Head.line` makes it, belongs to this history. Raises
+        `Integrity`: head-differs; `Failed`: bad-value, gone.
         """
         client.heads.compare(self.connection, line)
         return self.head(refresh=False)
@@ -277,9 +278,8 @@ class Ledger:
         return self._views.claim(self.connection.read(), task)
 
     def history(self, task: str) -> list[Event]:
-        """Every record about a task that this copy has, oldest first.
-
-        Raises `Failed`: unknown-task.
+        """Every record about a task that this copy has, oldest first. Raises `Failed`:
+        unknown-task.
         """
         need_task(task)
         return self._views.history(self.connection.read(), task)
@@ -320,9 +320,8 @@ class Ledger:
     ) -> Message:
         """Send the text `body` to one agent (`to`) or to one channel.
 
-        `thread` is the seq of a message to reply to, `importance` low, normal or high.
-
-        Raises `Failed`: unknown-agent, mailbox-full, text-too-long, bad-thread.
+        `thread` is the seq of a message to reply to, `importance` low, normal or high. Raises
+        `Failed`: unknown-agent, mailbox-full, text-too-long, bad-thread.
         """
         published = self.connection.write(
             operations.send(body, to=to, channel=channel, thread=thread, importance=importance)
@@ -338,9 +337,8 @@ class Ledger:
         wait: timedelta | None = None,
     ) -> list[Message]:
         """The messages to this agent that are not acknowledged, and the unread ones of the
-        configured channels (or only of `channel`); `everything` takes read ones too.
-
-        With `wait` it blocks until there is something or the time is over.
+        configured channels (or only of `channel`); `everything` takes read ones too. With `wait`
+        it blocks until there is something or the time is over.
         """
         if channel is not None:
             need_channel(channel)
@@ -348,15 +346,13 @@ class Ledger:
         return client.mailbox.read(*both, channel, wait, everything=everything)
 
     def messages(self, channel: str, limit: int | None = None) -> list[Message]:
-        """The messages that a channel keeps, oldest first; the newest `limit` of them.
-
-        Raises `Failed`: bad-channel.
+        """The newest `limit` messages that a channel keeps, oldest first. Raises `Failed`:
+        bad-channel.
         """
         return client.mailbox.kept(self.connection, self._views, channel, limit)
 
     def ack(self, *seqs: int) -> list[int]:
         """Acknowledge the messages `seqs`: direct ones by a record, channel ones in this clone.
-
         Raises `Failed`: not-in-inbox.
         """
         return client.mailbox.acknowledge(self.connection, seqs)
@@ -386,9 +382,14 @@ class Ledger:
         """
         return client.administration.enroll(self.connection, who, admin=admin, secret=secret)
 
+    def enroll_ssh(self, who: str, ssh_key: str, *, admin: bool = False) -> None:
+        """As `enroll`, with `who` and `admin`, by the public line `ssh_key` of an SSH key. Raises
+        `Failed`: bad-ssh-key, not-permitted, bad-agent.
+        """
+        client.administration.enroll_ssh(self.connection, who, ssh_key, admin=admin)
+
     def revoke(self, who: str, key: int | None = None) -> list[int]:
         """Revoke the key number `key` of the agent `who`, or every active one; what was revoked.
-
         Raises `Failed`: unknown-agent, bad-key, last-key, not-permitted.
         """
         return client.administration.revoke(self.connection, who, key)

@@ -24,6 +24,7 @@ from coordledger.client.local_state import LocalState
 from coordledger.client.publish import DirectPublisher
 from coordledger.client.replica import Replica
 from coordledger.client.signer import Identity
+from coordledger.client.ssh_keys import SshKeyFinder
 from coordledger.client.tries import ask
 from coordledger.client.writer import Writer
 from coordledger.deadline import Deadline, unix_ms
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from coordledger.client.operations import Operation
     from coordledger.client.publish import Published
     from coordledger.client.replica import Progress
+    from coordledger.client.ssh_keys import Ask
     from coordledger.format.signing import Secret
     from coordledger.format.state import State
     from coordledger.git.address import Address
@@ -70,6 +72,11 @@ def unheard(warning: str) -> None:
     pass
 
 
+def nobody(file: str) -> str | None:
+    """For a passphrase: there is nobody to be asked."""
+    return None
+
+
 class Connection:
     """One agent's session with one ledger: settings, verified copy, remote and keys.
 
@@ -86,8 +93,12 @@ class Connection:
         clock: Callable[[], int] = unix_ms,
         progress: Progress = silent,
         warn: Callable[[str], None] = unheard,
+        passphrase: Ask = nobody,
     ) -> None:
-        """`git` runs in `repository`; `warn(sentence)` hears each warning once."""
+        """`git` runs in `repository`; `warn(sentence)` hears each warning once.
+
+        `passphrase(file)` gives that of a private key, or None if nobody can be asked.
+        """
         self.settings, self.repository, self.git, self.clock = settings, repository, git, clock
         self.hexadecimal, self.jitter = _random_hex, _random_fraction
         self._keyrings: dict[str | None, Keyring] = {}
@@ -96,6 +107,7 @@ class Connection:
         self._may_ask = False  # the server, for a vouch
         self.warn = functools.cache(warn)
         self.finder = secrets.SecretFinder(settings, repository, self.warn)
+        self.ssh_keys = SshKeyFinder(settings, repository, git, passphrase)
         self.remote = self._remote_from(git)
         self.local = LocalState(repository, settings.ledger, settings.branch, settings.folder_mode)
         self.replica = Replica(self.local, self.remote, git, self._keyring, clock, progress)
@@ -193,11 +205,13 @@ class Connection:
     def writer(self) -> Writer:
         """A writer for this agent, which pushes by itself or in line with other processes.
 
-        Raises `Failed`: two-addresses, no-agent.
+        Raises `Failed`: two-addresses, no-agent, bad-ssh-key, secret-exposed.
         """
         self.settings.remote.need_one_place()
         publisher = self.line() if self.settings.queue else self._alone
         me = self.identity()
+        if self.ssh_keys.unlock(me.agent):  # somebody typed, and nothing is locked yet
+            self.git.work_until(Deadline(self.settings.timeout))
         return Writer(self.replica, me, self.clock, self.hexadecimal, self.jitter, publisher)
 
     def reset(self) -> None:
@@ -231,7 +245,7 @@ class Connection:
         """Raises `Failed`: no-agent."""
         agent, session = self.settings.need_agent, self.settings.session
         session = session or self.local.session(lambda: self.hexadecimal(4), self._say_copied)
-        return Identity(agent, session, self.finder.find)
+        return Identity(agent, session, self.finder.find, self.ssh_keys)
 
     def _say_copied(self, session: str) -> None:
         self.warn(f"this clone was copied from another place: its session is {session} from now on")
@@ -306,6 +320,7 @@ def connect(
     clock: Callable[[], int] = unix_ms,
     progress: Progress = silent,
     warn: Callable[[str], None] = unheard,
+    passphrase: Ask = nobody,
 ) -> Connection:
     """A connection; nothing is fetched yet. `around`: the surroundings, if they are known.
 
@@ -328,7 +343,9 @@ def connect(
     elif not (settings.offline or _can_be_kept_in(repository)):
         repository = _writable_copy(Surroundings(settings, repository, git), repository)
         git, settings = repository.git, settings._replace(queue=False)
-    return Connection(settings, repository, git, clock=clock, progress=progress, warn=warn)
+    return Connection(
+        settings, repository, git, clock=clock, progress=progress, warn=warn, passphrase=passphrase
+    )
 
 
 def _advice(missing: Address, *, typed: bool) -> str:

@@ -34,7 +34,7 @@ class Message:
 class Key:
     id: int
     alg: str
-    fingerprint: str
+    verifier: str
     from_seq: int
     until_seq: int | None
 

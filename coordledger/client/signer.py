@@ -1,6 +1,7 @@
 """Sign a record: who signs, with which key, and what stands in every record.
 
-Rules: of the valid keys whose secrets are here, the newest signs. The caller says what the
+Rules: of the valid keys whose secrets or private halves are here, the newest signs; an SSH key that
+was named signs alone. The caller says what the
 record is about (`Build`), and the chain whether it may be there. Nothing is sent.
 """
 
@@ -9,16 +10,19 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
+from coordledger.client.ssh_keys import line_of
 from coordledger.errors import error
 from coordledger.format import records, signing, timestamps
+from coordledger.format.signing import HMAC, SSH, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
     from coordledger.client.journal import Intent
+    from coordledger.client.ssh_keys import SshKey, SshKeyFinder
     from coordledger.format.chain import Chain
-    from coordledger.format.signing import Secret, Signed
+    from coordledger.format.signing import Signed
     from coordledger.format.state import State
 
     Fields = dict[str, Any]
@@ -26,16 +30,18 @@ if TYPE_CHECKING:
 
 
 class Identity(NamedTuple):
-    """An agent's session, and where the agent's secrets are."""
+    """An agent's session, and where the agent's secrets and SSH keys are."""
 
     agent: str
     session: str
     find: Callable[[str, str], tuple[str, list[Secret]]]  # as `SecretFinder.find`
+    ssh_keys: SshKeyFinder
 
-    def key(self, state: State, seq: int) -> tuple[int, Secret]:
-        """The number of the key that signs the record at `seq`, and its secret.
+    def key(self, state: State, seq: int) -> tuple[int, Secret | SshKey]:
+        """The number of the key that signs the record at `seq`, and what signs.
 
-        Raises `Failed`: unknown-agent, key-revoked, no-secret-found, secret-exposed, bad-secret.
+        Raises `Failed`: unknown-agent, key-revoked, no-secret-found, no-ssh-key, ssh-key-unknown,
+        secret-exposed, bad-secret, bad-ssh-key.
         """
         entry = state.agent(self.agent)
         if entry is None:
@@ -44,14 +50,33 @@ class Identity(NamedTuple):
         if not valid:
             last = entry["keys"][-1]
             raise error("key-revoked", agent=self.agent, key=last["id"], seq=last["until"])
-        where, secrets = self.find(self.agent, state.ledger["ledger"])
-        nonce = state.ledger["nonce"]
+        named = self.ssh_keys.named(self.agent) is not None
+        ssh = self.ssh_keys.find(self.agent) if named else None
+        where, secrets = "", None
         for key in reversed(valid):
+            if key["alg"] == SSH:
+                ssh = self.ssh_keys.find(self.agent) if ssh is None else ssh
+            elif secrets is None and not named:
+                where, secrets = self.find(self.agent, state.ledger["ledger"])
             if key["from"] <= seq:
-                for secret in secrets:
-                    if secret.fingerprint(nonce, self.agent, key["id"]) == key["fingerprint"]:
-                        return key["id"], secret
+                for candidate in (ssh if key["alg"] == SSH else secrets) or ():
+                    entry = entry_of(candidate, state.ledger["nonce"], self.agent, key["id"])
+                    if entry["verifier"] == key["verifier"]:
+                        return key["id"], candidate
+        if ssh:
+            raise error(
+                "ssh-key-unknown", agent=self.agent, key=line_of(ssh[-1].public, self.agent)
+            )
+        if secrets is None:
+            raise error("no-ssh-key", agent=self.agent)
         raise error("no-secret-found", agent=self.agent, where=where)
+
+
+def entry_of(key: Secret | SshKey, nonce: str, agent: str, number: int) -> dict[str, str]:
+    """What a record says of this key, as the agent's key with this number: alg and verifier."""
+    if isinstance(key, Secret):
+        return {"alg": HMAC, "verifier": key.fingerprint(nonce, agent, number)}
+    return {"alg": SSH, "verifier": key.public}
 
 
 class Signer:

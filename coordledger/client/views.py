@@ -325,7 +325,7 @@ def agent_of(state: State, name: str) -> Agent:
     """An enrolled agent."""
     entry: dict[str, Any] = state.agent(name) or {}
     keys = tuple(
-        coordledger.Key(key["id"], key["alg"], key["fingerprint"], key["from"], key["until"])
+        coordledger.Key(key["id"], key["alg"], key["verifier"], key["from"], key["until"])
         for key in entry["keys"]
     )
     role = "owner" if name == state.ledger["owner"] else entry["role"]

@@ -16,6 +16,7 @@ from __future__ import annotations
 from coordledger.errors import RuleBroken
 from coordledger.format import records, signing, timestamps
 from coordledger.format.commit import parse_commit, recall_commit, render_commit, successor
+from coordledger.format.signing import TAG_BYTES
 from coordledger.format.state import State
 from coordledger.git.tree import Tree, object_id
 
@@ -35,7 +36,7 @@ MAX_BASE_DISTANCE = 1024
 
 
 def authenticate(state: State, signed: Signed, seq: int, keyring: Keyring) -> str:
-    """AUTHENTIC or UNVERIFIED (no secret at hand) for the record at `seq`.
+    """AUTHENTIC or UNVERIFIED (the key is a secret, not at hand) for the record at `seq`.
 
     `state` is the parent's, or any later one: entries of keys are never removed.
     Raises `RuleBroken`: unknown-key, bad-signature.
@@ -43,13 +44,15 @@ def authenticate(state: State, signed: Signed, seq: int, keyring: Keyring) -> st
     record = signed.record
     agent, key = record["agent"], record["key"]
     if record["kind"] == "genesis":  # it brings its own key
-        nonce, fingerprint = record["nonce"], record["fingerprint"]
+        nonce, entry = record["nonce"], record
     else:
-        nonce, fingerprint = state.ledger["nonce"], state.key(agent, key, seq)["fingerprint"]
-    secret = keyring.find(nonce, agent, key, fingerprint)
-    if secret is None:
+        nonce, entry = state.ledger["nonce"], state.key(agent, key, seq)
+    if len(signed.tag) != TAG_BYTES[entry["alg"]]:  # a reader without the secret sees that much
+        raise RuleBroken("bad-signature", agent=agent, key=key)
+    verifying = keyring.find(nonce, agent, key, entry)
+    if verifying is None:
         return UNVERIFIED
-    if not secret.verifies(signed.payload, signed.tag):
+    if not verifying.verifies(signed.payload, signed.tag):
         raise RuleBroken("bad-signature", agent=agent, key=key)
     return AUTHENTIC
 

@@ -12,7 +12,7 @@ from binascii import a2b_base64, b2a_base64  # base64 around them imports re
 
 from coordledger.errors import RuleBroken
 from coordledger.format import canonical, records, timestamps
-from coordledger.format.signing import TAG_BYTES, Signed
+from coordledger.format.signing import Signed
 from coordledger.hashes import digest, is_hex
 
 TYPE_CHECKING = False
@@ -113,8 +113,8 @@ def envelope(content: bytes, parent: str | None, tree: str) -> bytes:
 def parse_commit(oid: str, content: bytes) -> Commit:
     """The commit that `render_commit` would have to be given to make these bytes.
 
-    Raises `RuleBroken`: bad-commit, too-large, bad-signature, and those of `canonical.decode`
-    and `records.check`.
+    Raises `RuleBroken`: bad-commit, too-large, and those of `canonical.decode` and
+    `records.check`.
     """
     return _parse(oid, content, lambda payload: records.check(canonical.decode(payload)))
 
@@ -123,7 +123,7 @@ def recall_commit(oid: str, content: bytes) -> Commit:
     """The same in half the time, of a commit that was judged before.
 
     For commits below a head that the caller trusts: `content` is known to be that of `oid`.
-    Raises `RuleBroken`: bad-commit, too-large, bad-signature.
+    Raises `RuleBroken`: bad-commit, too-large.
     """
     return _parse(oid, content, _trusted_record)
 
@@ -153,7 +153,5 @@ def _parse(oid: str, content: bytes, read: Callable[[bytes], Record]) -> Commit:
         record = read(payload)
     except (ValueError, IndexError, RecursionError):
         raise RuleBroken("bad-commit", why="it has not the form of a record's commit") from None
-    if len(tag) != TAG_BYTES:  # a reader without the secret sees that much
-        raise RuleBroken("bad-signature", agent=record["agent"], key=record["key"])
     signed = Signed(payload, record, tag)
     return Commit(oid, tree, parent, committed, signed, number, digest_text)

@@ -1,9 +1,10 @@
-"""Secrets, fingerprints and MACs (docs/format.md, section 5).
+"""Keys: secrets, their fingerprints and MACs, and who verifies what (docs/format.md, section 5).
 
 Rules: one framing (`pae`), one MAC (`_mac`), one comparison (`Secret.verifies`); signing
 and verifying stand over the same function. A `Secret` never shows itself: not in repr, not
-in str, not when pickled. Where secrets are kept, and which key an agent may use, is not
-decided here.
+in str, not when pickled. `Keyring.find` is the one place that knows what an algorithm verifies
+with: a secret that is here, or the public key in the entry (`sshsig`, loaded for the first one).
+Where secrets are kept, and which key an agent may use, is not decided here.
 """
 
 from __future__ import annotations
@@ -18,11 +19,26 @@ from coordledger.hashes import digest, hmac_sha256
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, Protocol
 
-ALG = "hmac-sha256"
+    from coordledger.format.sshsig import PublicKey
+
+    class SigningKey(Protocol):
+        """What signs: a secret, or the private half of a public key."""
+
+        def sign(self, payload: bytes) -> bytes:
+            """The tag of a record's `payload`."""
+
+    class VerifyingKey(Protocol):
+        """What verifies: a secret, or a public key."""
+
+        def verifies(self, payload: bytes, tag: bytes) -> bool:
+            """Whether `tag` (of the algorithm's length) is one of `payload`."""
+
+
+HMAC, SSH = "hmac-sha256", "ssh-ed25519"
+TAG_BYTES = {HMAC: 32, SSH: 64}
 LEAST, MOST = 43, 512
-TAG_BYTES = 32
 
 
 def pae(kind: str, body: bytes) -> bytes:
@@ -68,7 +84,7 @@ class Secret:
 
     def verifies(self, payload: bytes, tag: bytes) -> bool:
         """Whether `tag` is the one of `payload`, compared in constant time."""
-        return len(tag) == TAG_BYTES and compare_digest(self.sign(payload), tag)
+        return compare_digest(self.sign(payload), tag)
 
     def fingerprint(self, nonce: str, agent: str, key: int) -> str:
         """The key as the ledger lists it: 64 hexadecimal digits."""
@@ -85,9 +101,9 @@ class Secret:
 
 
 class Keyring:
-    """The secrets that one process holds: masters, and single ones of agents.
+    """What one process verifies with: masters, single secrets of agents, and all public keys.
 
-    `find` picks by fingerprint, so that a wrong or outdated secret is no secret
+    `find` picks secrets by fingerprint, so that a wrong or outdated secret is no secret
     rather than a bad signature.
     """
 
@@ -98,14 +114,25 @@ class Keyring:
     ) -> None:
         """`secrets_of` gives the secrets that were put down for one agent."""
         self._masters, self._secrets_of = list(masters), secrets_of
-        self._by_key: dict[tuple[str, str, int, str], Secret | None] = {}
+        self._secrets: dict[tuple[str, str, int, str], Secret | None] = {}
+        self._public: dict[str, PublicKey] = {}
 
-    def find(self, nonce: str, agent: str, key: int, fingerprint: str) -> Secret | None:
-        """The secret of the agent's key that has this fingerprint, or None."""
-        wanted = (nonce, agent, key, fingerprint)
-        if wanted not in self._by_key:
-            self._by_key[wanted] = self._search(*wanted)
-        return self._by_key[wanted]
+    def find(self, nonce: str, agent: str, key: int, entry: dict[str, Any]) -> VerifyingKey | None:
+        """What verifies the records of the agent's key with this entry; None without its secret.
+
+        `entry` has `alg` and `verifier`: the state's, or a genesis record.
+        """
+        verifier = entry["verifier"]
+        if entry["alg"] == SSH:
+            if verifier not in self._public:
+                from coordledger.format.sshsig import PublicKey  # noqa: PLC0415 - if there is one
+
+                self._public[verifier] = PublicKey(verifier)
+            return self._public[verifier]
+        wanted = (nonce, agent, key, verifier)
+        if wanted not in self._secrets:
+            self._secrets[wanted] = self._search(*wanted)
+        return self._secrets[wanted]
 
     def _search(self, nonce: str, agent: str, key: int, fingerprint: str) -> Secret | None:
         for secret in self._candidates(nonce, agent, key):
@@ -129,13 +156,13 @@ class Signed:
     __slots__ = ("payload", "record", "tag")
 
     def __init__(self, payload: bytes, record: dict[str, Any], tag: bytes) -> None:
-        """`record` is what `payload` parses to; `tag` (32 bytes) is the claim, not yet checked."""
+        """`record` is what `payload` parses to; `tag` is the claim, not yet checked."""
         self.payload, self.record, self.tag = payload, record, tag
 
 
-def sign(record: dict[str, Any], secret: Secret) -> Signed:
-    """`record` (of a valid shape) signed with `secret`. Raises `RuleBroken`: too-large."""
+def sign(record: dict[str, Any], key: SigningKey) -> Signed:
+    """`record` (of a valid shape) signed with `key`. Raises `RuleBroken`: too-large."""
     payload, limit = canonical.encode(record), canonical.MAX_BYTES
     if len(payload) > limit:
         raise RuleBroken("too-large", what="the record", size=len(payload), limit=limit)
-    return Signed(payload, record, secret.sign(payload))
+    return Signed(payload, record, key.sign(payload))

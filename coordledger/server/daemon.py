@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING
 from coordledger import files
 from coordledger.deadline import Deadline, unix_ms
 from coordledger.errors import error
+from coordledger.format import sshsig
 from coordledger.format.names import LEDGERS
 from coordledger.format.rules import load_all
 from coordledger.git.cat_file import MAX_OBJECT, CatFile
@@ -276,6 +277,7 @@ class Daemon:
 
     def __init__(self, paths: list[Path], environ: dict[str, str]) -> None:
         """Raises `Failed`, see `ServedRepository`."""
+        sshsig.load()
         load_all()  # an upgrade replaces the files of the code; this process keeps the old one
         with ExitStack() as stack:
             self.repositories = []

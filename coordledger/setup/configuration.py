@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from coordledger import files
 from coordledger.client.opening import unheard
+from coordledger.client.ssh_keys import NEW, lasting
 from coordledger.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -29,11 +30,15 @@ _MAINS = ("core.bare", "core.worktree")
 
 
 def remember(around: Surroundings, remote: str, warn: Callable[[str], None] = unheard) -> str:
-    """Write remote, agent and ledger to where commands in these surroundings look; that place."""
+    """Write remote, agent, ledger and a key that was named to where commands in these
+    surroundings look; that place.
+    """
     settings, repository, git = around
     git.work_until(Deadline(settings.timeout))  # the first contact may have taken all of it
     chosen = {"remote": remote, "agent": settings.need_agent, "ledger": settings.ledger}
     chosen |= {"branch": settings.branch} if settings.branch else {}
+    if settings.ssh_key not in (None, NEW):  # those that were made are found without a word
+        chosen["sshKey"] = lasting(str(settings.ssh_key), settings.path)
     before = settings.configured_agent
     if repository is None:
         place = settings.config_dir / "config"

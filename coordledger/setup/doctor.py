@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from coordledger.client import tries
 from coordledger.client.ledger import Ledger
 from coordledger.client.opening import connect, git_at, surroundings
+from coordledger.client.ssh_keys import AgentKey
 from coordledger.errors import CoordledgerError, RuleBroken, error, printable
 from coordledger.format.names import TRIES
-from coordledger.format.signing import Signed
+from coordledger.format.signing import Secret, Signed
 from coordledger.git.outcome import LOST, UNSENT, WON
 from coordledger.setup import hooks, trying
 
@@ -127,9 +128,13 @@ def _examine_ledger(ledger: Ledger, git: Git) -> Iterator[Check]:
 def _secret(connection: Connection) -> Check:
     identity = connection.identity()
     chain = connection.replica.position()
-    where, _ = connection.finder.find(identity.agent, chain.state.ledger["ledger"])
-    number, _ = identity.key(chain.state, chain.next_seq)
-    return _good("secret", f"{identity.agent}/{number} from {where}, only yours")
+    number, key = identity.key(chain.state, chain.next_seq)
+    if isinstance(key, Secret):
+        where, _ = connection.finder.find(identity.agent, chain.state.ledger["ledger"])
+    else:
+        where = key.where
+    only = "" if isinstance(key, AgentKey) else ", only yours"
+    return _good("secret", f"{identity.agent}/{number} from {where}{only}")
 
 
 def _open_intents(connection: Connection) -> Check:

@@ -6,6 +6,7 @@ Rules of this file:
 - Nothing that exists is overwritten. The remote is asked first and the configuration written
   last, so that a failure leaves no half-configured clone.
 - A secret is in its 0600 file before there is a record that names its key.
+- A ledger whose owner signs with an SSH key has no master.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from coordledger import keyfiles
 from coordledger.client.ledger import Ledger
 from coordledger.client.local_state import LocalState, TrustedHead
-from coordledger.client.opening import connect, git_at, surroundings, unheard
+from coordledger.client.opening import connect, git_at, nobody, surroundings, unheard
 from coordledger.client.publish import push_error
 from coordledger.client.secrets import SecretFinder
+from coordledger.client.signer import entry_of
+from coordledger.client.ssh_keys import NEW, SshKeyFinder
 from coordledger.deadline import unix_ms
 from coordledger.errors import error
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import Chain
 from coordledger.format.names import LEDGERS
 from coordledger.format.rules.ledger import POLICY
-from coordledger.format.signing import ALG, Keyring, Secret
+from coordledger.format.signing import Keyring, Secret
 from coordledger.git.address import local_path
 from coordledger.git.outcome import WON
 from coordledger.git.repository import Repository, create_bare, open_bare
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
     from coordledger.client.config import Options, Settings
     from coordledger.client.opening import Connection
+    from coordledger.client.ssh_keys import Ask, SshKey
     from coordledger.format.chain import Proposal
     from coordledger.git.process import Git
 
@@ -51,7 +55,9 @@ LEAST_SKEW, MOST_SKEW = 1, 3600  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Founded:
-    """The result of `init`. `master` and `secret` are paths, never the secrets."""
+    """The result of `init`. `master` and `secret` are paths, never the secrets; with an SSH key
+    `secret` says where that is, and there is no master.
+    """
 
     ledger: str
     ref: str
@@ -60,7 +66,7 @@ class Founded:
     head: str
     enforcement: str
     secret: str
-    master: str
+    master: str | None
     configured: bool
     done: tuple[str, ...]
     why: str = ""  # the hook does not run, where it was installed
@@ -76,7 +82,7 @@ def mint() -> Secret:
 
 
 class First(NamedTuple):
-    """The contents of a ledger's first record, but for keys: `max_skew` in seconds, `now` in
+    """The contents of a ledger's first record, but for the key: `max_skew` in seconds, `now` in
     milliseconds since 1970, `nonce` and `op` fresh random bytes in hex.
     """
 
@@ -88,9 +94,8 @@ class First(NamedTuple):
     op: str
 
 
-def sign_genesis(master: Secret, first: First) -> tuple[signing.Signed, Secret]:
-    """The signed first record of a ledger, and the owner's secret."""
-    secret = master.derive(first.nonce, first.agent, 1)
+def sign_genesis(key: Secret | SshKey, first: First) -> signing.Signed:
+    """The first record of a ledger, signed with the owner's `key`."""
     policy = {key: default for key, (default, _, _) in POLICY.items()}
     record = {
         "v": records.VERSION,
@@ -103,11 +108,10 @@ def sign_genesis(master: Secret, first: First) -> tuple[signing.Signed, Secret]:
         "kind": "genesis",
         "nonce": first.nonce,
         "policy": policy | {"max_skew": first.max_skew},
-        "alg": ALG,
-        "fingerprint": secret.fingerprint(first.nonce, first.agent, 1),
+        **entry_of(key, first.nonce, first.agent, 1),
     }
     record["ledger"] = signing.ledger_id(record)
-    return signing.sign(records.check(record), secret), secret
+    return signing.sign(records.check(record), key)
 
 
 def _propose(signed: signing.Signed, repository: Repository, masters: list[Secret]) -> Proposal:
@@ -138,17 +142,24 @@ def need_no_ledger(repository: Repository, name: str) -> None:
 
 
 def create_in_repository(
-    repository: Repository, name: str, first: First, keep: Callable[[str, Secret], object]
+    repository: Repository,
+    name: str,
+    first: First,
+    keep: Callable[[str, Secret], object],
+    ssh_key: SshKey | None = None,
 ) -> Proposal:
     """Write the first record into a bare repository.
 
-    The master is minted if the repository has none; `keep(ledger id, secret)` puts the owner's
-    secret into its file, before there is a record that names it. Raises `Failed`: ledger-exists.
+    It is signed with `ssh_key`, or with a secret that is derived from the master, which is minted
+    if the repository has none; `keep(ledger id, secret)` puts that secret into its file, before
+    there is a record that names it. Raises `Failed`: ledger-exists.
     """
     need_no_ledger(repository, name)
-    masters = _masters_of(repository)
-    signed, secret = sign_genesis(masters[-1], first)
-    keep(signed.record["ledger"], secret)
+    masters = [] if ssh_key else _masters_of(repository)
+    key = ssh_key or masters[-1].derive(first.nonce, first.agent, 1)
+    signed = sign_genesis(key, first)
+    if isinstance(key, Secret):
+        keep(signed.record["ledger"], key)
     proposal = _propose(signed, repository, masters)
     if not repository.add_ref(LocalState(repository, name).ref, proposal.commit.oid):
         raise error("ledger-exists", remote=repository.git_dir, name=name)
@@ -170,21 +181,26 @@ def _masters_of(repository: Repository) -> list[Secret]:
 
 
 def create_on_remote(
-    connection: Connection, first: First, keep: Callable[[str, Secret], object]
+    connection: Connection,
+    first: First,
+    keep: Callable[[str, Secret], object],
+    ssh_key: SshKey | None = None,
 ) -> None:
     """Push the first record to a remote without a hook.
 
-    The master is kept in the user's configuration; `keep` as in `create_in_repository`. Raises
-    `Failed`: ledger-exists, push-refused, …; `OutcomeUnknown`.
+    A master is kept in the user's configuration; `keep` and `ssh_key` as in
+    `create_in_repository`. Raises `Failed`: ledger-exists, push-refused, …; `OutcomeUnknown`.
     """
     local, remote = connection.local, connection.remote
     if remote.head(local.remote_ref) is not None:
         raise error("ledger-exists", remote=remote.shown, name=local.name)
     master = mint()
-    signed, secret = sign_genesis(master, first)
+    key = ssh_key or master.derive(first.nonce, first.agent, 1)
+    signed = sign_genesis(key, first)
     ledger_id = signed.record["ledger"]
-    keep(ledger_id, secret)
-    keyfiles.append(str(connection.settings.config_dir / "masters" / ledger_id), master)
+    if isinstance(key, Secret):
+        keep(ledger_id, key)
+        keyfiles.append(str(connection.settings.config_dir / "masters" / ledger_id), master)
     head = _propose(signed, local.repository, [master]).commit
     push = remote.push(local.remote_ref, None, head.oid)
     if push.outcome != WON:
@@ -197,24 +213,45 @@ def create_on_remote(
 # -- the command
 
 
-def init(options: Options, environ: Mapping[str, str], target: str, max_skew: int) -> Founded:
+def init(
+    options: Options,
+    environ: Mapping[str, str],
+    target: str,
+    max_skew: int,
+    passphrase: Ask = nobody,
+) -> Founded:
     """Found the ledger at `target`: a directory of this machine, or a URL without a hook.
 
-    `max_skew` in seconds. Raises `Failed`: no-agent, ledger-exists, already-joined, bad-value, …
+    `max_skew` in seconds; `passphrase` as in `connect`. An SSH key that is named signs the
+    first record. Raises `Failed`: no-agent, ledger-exists, already-joined, bad-value, …
     """
     if not LEAST_SKEW <= max_skew <= MOST_SKEW:
         why = f"{LEAST_SKEW} to {MOST_SKEW} seconds"
         raise error("bad-value", what="--max-skew", why=why)
     path = local_path(target)
     if path is None:
-        return _init_on_remote(options, environ, target, max_skew)
-    return _init_in_repository(options, environ, path, max_skew)
+        return _init_on_remote(options, environ, target, max_skew, passphrase)
+    return _init_in_repository(options, environ, path, max_skew, passphrase)
 
 
 def _need_unjoined(local: LocalState) -> None:
     """A clone that follows a ledger is not turned to another one in passing."""
     if local.trusted:
         raise error("already-joined", ours=local.trusted.ledger)
+
+
+def owners_key(ssh_keys: SshKeyFinder, agent: str) -> SshKey | None:
+    """The SSH key that founds the ledger, if one was named: one that is made already, for `NEW`,
+    or a new one. None: it is founded with a secret. Raises `Failed`: bad-ssh-key, secret-exposed.
+    """
+    word = ssh_keys.named(agent)
+    if word is None:
+        return None
+    if word == NEW:
+        made = ssh_keys.find(agent)
+        return made[-1] if made else ssh_keys.make(agent)
+    ssh_keys.unlock(agent)
+    return ssh_keys.find(agent)[-1]
 
 
 def _first(settings: Settings, max_skew: int) -> First:
@@ -229,7 +266,7 @@ def _first(settings: Settings, max_skew: int) -> First:
 
 
 def _init_in_repository(
-    options: Options, environ: Mapping[str, str], target: str, max_skew: int
+    options: Options, environ: Mapping[str, str], target: str, max_skew: int, passphrase: Ask
 ) -> Founded:
     around = surroundings(options._replace(remote=target), environ)
     settings, clone, _ = around
@@ -251,7 +288,9 @@ def _init_in_repository(
     tried = trying.try_hook(path, git)
     finder = SecretFinder(settings, clone, unheard)
     keep = partial(finder.keep, agent)
-    first = create_in_repository(repository, settings.ledger, _first(settings, max_skew), keep)
+    ssh_key = owners_key(SshKeyFinder(settings, clone, git, passphrase), agent)
+    said = _first(settings, max_skew)
+    first = create_in_repository(repository, settings.ledger, said, keep, ssh_key)
     configured = clone is not None and clone.git_dir != repository.git_dir
     if configured:
         remember(around, str(path))
@@ -262,8 +301,8 @@ def _init_in_repository(
         agent=agent,
         head=first.commit.oid,
         enforcement=tried.enforcement,
-        secret=str(finder.home(agent, first.commit.record["ledger"])),
-        master=str(path / "coordledger" / "master"),
+        secret=ssh_key.where if ssh_key else str(finder.home(agent, first.commit.record["ledger"])),
+        master=None if ssh_key else str(path / "coordledger" / "master"),
         configured=configured,
         done=tuple(done),
         why=tried.why,
@@ -272,16 +311,17 @@ def _init_in_repository(
 
 
 def _init_on_remote(
-    options: Options, environ: Mapping[str, str], target: str, max_skew: int
+    options: Options, environ: Mapping[str, str], target: str, max_skew: int, passphrase: Ask
 ) -> Founded:
     options = options._replace(remote=target)
     around = surroundings(options, environ)
-    with Ledger(connect(options, environ, around=around)) as ledger:
+    with Ledger(connect(options, environ, around=around, passphrase=passphrase)) as ledger:
         connection, settings = ledger.connection, ledger.connection.settings
         agent = settings.need_agent
         _need_unjoined(connection.local)
         keep = partial(connection.finder.keep, agent)
-        create_on_remote(connection, _first(settings, max_skew), keep)
+        ssh_key = owners_key(connection.ssh_keys, agent)
+        create_on_remote(connection, _first(settings, max_skew), keep, ssh_key)
         head = ledger.head(refresh=False)
         remember(around, target)
         return Founded(
@@ -291,8 +331,8 @@ def _init_on_remote(
             agent=agent,
             head=head.commit,
             enforcement="none",
-            secret=str(connection.finder.home(agent, head.ledger)),
-            master=str(settings.config_dir / "masters" / head.ledger),
+            secret=ssh_key.where if ssh_key else str(connection.finder.home(agent, head.ledger)),
+            master=None if ssh_key else str(settings.config_dir / "masters" / head.ledger),
             configured=True,
             done=(),
         )

@@ -7,6 +7,7 @@ that runs the pushes.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import sys
@@ -116,7 +117,8 @@ def _compile_for(python: str) -> list[str]:
 
 
 def _close_secrets(folder: Path) -> list[str]:
-    if not (folder.is_dir() and folder.stat().st_mode & 0o077):
+    folder.mkdir(mode=0o700, exist_ok=True)  # a ledger of SSH keys has no secret, but a mark
+    if not folder.stat().st_mode & 0o077:
         return []
     folder.chmod(0o700)
     return [f"chmod 700 {folder}"]
@@ -142,8 +144,12 @@ def _forbid_shallow_pushes(path: Path, git: Git) -> list[str]:
 def _write_hook(hook: Path, python: str) -> None:
     """Put the newest text of the hook that `hook` names there."""
     package = str(Path(__file__).resolve().parents[2])
+    verifier = importlib.util.find_spec("cryptography")
+    libraries = str(Path(str(verifier.origin)).resolve().parents[1]) if verifier else package
     text = shim(hook.name).read_text("utf-8")
-    text = text.replace("@PYTHON@", shlex.quote(python)).replace("@PACKAGE@", shlex.quote(package))
+    where = {"@PYTHON@": python, "@PACKAGE@": package, "@LIBRARIES@": libraries}
+    for mark, path in where.items():
+        text = text.replace(mark, shlex.quote(path))
     files.replace(str(hook), text.encode(), f"{hook}.{os.getpid()}.new", mode=0o755)
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from coordledger import keyfiles
 from coordledger.client.ledger import Ledger
-from coordledger.client.opening import connect, silent, surroundings, unheard
+from coordledger.client.opening import connect, nobody, silent, surroundings, unheard
 from coordledger.client.reports import Head
+from coordledger.client.signer import entry_of
+from coordledger.client.ssh_keys import line_of
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
 from coordledger.format.commit import parse_commit
 from coordledger.setup.configuration import remember
@@ -26,12 +28,15 @@ if TYPE_CHECKING:
     from coordledger.client.config import Options
     from coordledger.client.opening import Connection, Surroundings
     from coordledger.client.replica import Progress
+    from coordledger.client.ssh_keys import Ask
     from coordledger.format.signing import Secret
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The result of `join`. `key`: ready, no-secret, revoked or not-enrolled."""
+    """The result of `join`. `key`: ready, no-secret, unknown-key, revoked or not-enrolled.
+    `public`: the line of the agent's SSH key, if it has one here.
+    """
 
     head: Head
     remote: str
@@ -40,6 +45,7 @@ class Joined:
     enforcement: str
     whole: bool
     configured: str
+    public: str | None = None
 
 
 def join(
@@ -48,17 +54,23 @@ def join(
     remote: str | None,
     *,
     secret_file: Path | None = None,
+    new_key: bool = False,
     depth: int | None = None,
     pin: str | None = None,
     progress: Progress = silent,
     warn: Callable[[str], None] = unheard,
+    passphrase: Ask = nobody,
 ) -> Joined:
     """Enter the ledger at `remote` (a remote's name, a path, a URL; None: the configured one).
 
-    Raises `Failed`: no-agent, no-remote, not-a-ledger, bad-secret, …; `Integrity`.
+    `new_key` makes an SSH key where the agent has none here. Raises `Failed`: no-agent,
+    no-remote, not-a-ledger, bad-secret, …; `Integrity`.
     """
     options, around = _locate(options, environ, remote)
-    with Ledger(connect(options, environ, around=around, progress=progress, warn=warn)) as ledger:
+    made = connect(
+        options, environ, around=around, progress=progress, warn=warn, passphrase=passphrase
+    )
+    with Ledger(made) as ledger:
         connection, settings = ledger.connection, ledger.connection.settings
         settings.remote.need_one_place()
         agent = settings.need_agent
@@ -67,6 +79,9 @@ def join(
         _need_fit(connection, agent, given, secret_file)
         for secret in given:
             connection.finder.keep(agent, head.ledger, secret)
+        ssh_keys = connection.ssh_keys.find(agent)
+        if new_key and not ssh_keys:
+            ssh_keys = [connection.ssh_keys.make(agent)]
         configured = remember(around, str(options.remote), warn)
         key = _key_state(connection)
         if not probe(connection):
@@ -79,6 +94,7 @@ def join(
             enforcement=connection.enforcement,
             whole=connection.oldest == 0,
             configured=configured,
+            public=line_of(ssh_keys[-1].public, agent) if ssh_keys else None,
         )
 
 
@@ -124,7 +140,7 @@ def _need_fit(
     keys = [key for key in entry["keys"] if key["until"] is None] if entry else []
     nonce = state.ledger["nonce"]
     fits = any(
-        secret.fingerprint(nonce, agent, key["id"]) == key["fingerprint"]
+        entry_of(secret, nonce, agent, key["id"])["verifier"] == key["verifier"]
         for secret in given
         for key in keys
     )
@@ -137,6 +153,8 @@ def _need_fit(
 _WITHOUT_KEY = {
     "unknown-agent": "not-enrolled",
     "no-secret-found": "no-secret",
+    "no-ssh-key": "no-secret",
+    "ssh-key-unknown": "unknown-key",
     "key-revoked": "revoked",
 }
 

@@ -256,6 +256,14 @@ def test_both_readers_accept_the_valid_chain() -> None:
         assert theirs.authentic == len(hostile.log(algo))
 
 
+def test_the_second_reader_needs_no_secret_where_all_keys_are_ssh_keys() -> None:
+    reader = Reader(secrets_of(None))
+    rows = hostile.chain("ssh")["records"]
+    for row in rows:
+        reader.step(hostile.in_bytes(row["sha1"]["commit"]))
+    assert (reader.authentic, reader.unverified) == (len(rows), 0)
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_both_readers_refuse_every_malformed_vector(part: int) -> None:
     names = sorted(hostile.malformed())[part::4]

@@ -112,7 +112,7 @@ def answered(act: Callable[..., Any], *arguments: Any) -> Any:
 def test_a_commit_parses_or_is_refused(content: bytes) -> None:
     found = answered(parse_commit, "0" * 40, content)
     if found:
-        assert len(found.signed.tag) == 32
+        assert isinstance(found.signed.tag, bytes)  # its length is the key's matter
         assert canonical.encode(found.record) == found.signed.payload
 
 

@@ -204,8 +204,8 @@ def test_a_record_is_worth_nothing_in_another_agents_name(
     assert attacker.refusal(attacker.render(resigned)) == "bad-signature"
     # Another's fingerprint under one's own name is no key of one's own.
     theirs = attacker.state.agent("bob") or {}
-    copied = theirs["keys"][0]["fingerprint"]
-    made = attacker.signed("alice", "enroll", who="copycat", fingerprint=copied)
+    copied = theirs["keys"][0]["verifier"]
+    made = attacker.signed("alice", "enroll", who="copycat", verifier=copied)
     assert attacker.push(attacker.propose(made)).slug == ""
     for secret in (attacker.secret("bob"), attacker.secret("copycat"), attacker.secret("carol")):
         void = attacker.sign(attacker.record("copycat", "void"), secret)

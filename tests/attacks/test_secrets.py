@@ -271,7 +271,8 @@ def test_a_secret_and_a_keyring_show_nothing_of_themselves() -> None:
     line = "shown-canary-" + "s" * 40
     secret = Secret(line)
     ring = Keyring([secret], lambda agent: [secret])
-    ring.find("0" * 64, "alice", 1, secret.derive("0" * 64, "alice", 1).fingerprint("0", "a", 1))
+    fingerprint = secret.derive("0" * 64, "alice", 1).fingerprint("0", "a", 1)
+    ring.find("0" * 64, "alice", 1, {"alg": signing.HMAC, "verifier": fingerprint})
     plainly = Keyring([secret])
     for held in (secret, ring, plainly, [secret], {"secret": secret}, signing.Signed(b"", {}, b"")):
         shown = f"{held!r} {held!s} {held!a} {[held]} {(held,)!r}"

@@ -64,12 +64,15 @@ def test_the_five_minutes_and_plain_git_work_as_written(tmp_path, env):
         "claim fix-login epoch 1 until ",
         "genesis alice",
         "bob/",
-        "Coordledger-Signature: hmac-sha256 bob/1 ",
+        "Coordledger-Signature: ssh-ed25519 bob/1 ",
         '"owner":"alice"',
         "agents/bob.json",
         "tasks/",
     ):
         assert words in read
+
+    checked = play(blocks("Check a record with OpenSSH alone", "sh"), root, env)
+    assert 'Good "coordledger.record.v1" signature for bob' in checked
 
     page = play("cd alice && coordledger show fix-login", root, env)
     path = re.search(r"tasks/\S+", page)

@@ -83,7 +83,7 @@ def test_a_bad_record_is_named_to_the_owner_and_ends_writes_as_an_integrity_fail
     mark.write(str(fleet.remote / "coordledger/main.verified"), bad, bad, durable=False)
     for command in (["verify", "--full"], ["verify"], ["install"]):
         ran = fleet.run("hook", *command, fleet.remote, check=4)
-        assert f"{where}: the MAC does not verify for alice/1" in ran.stderr
+        assert f"{where}: the signature does not verify for alice/1" in ran.stderr
     # From a host of his own bob cannot see it by himself: no key of alice's is there.
     bobs = fleet.root / "bobs" / secret.relative_to(fleet.env["XDG_CONFIG_HOME"])
     bobs.parent.mkdir(parents=True, mode=0o700)

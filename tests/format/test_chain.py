@@ -33,7 +33,7 @@ from coordledger.format.chain import (
     judge_all,
 )
 from coordledger.format.commit import next_digest, parse_commit, render_commit, successor
-from coordledger.format.signing import ALG, Keyring, Secret, Signed
+from coordledger.format.signing import HMAC, Keyring, Secret, Signed
 from coordledger.format.state import State
 from coordledger.git import tree
 from coordledger.git.tree import object_id
@@ -313,7 +313,7 @@ def honest(fleet, signed):
     """The commit with the tree that belongs to it: nothing is wrong but the signature."""
     right = Signed(signed.payload, signed.record, bytes(32))
     tree = fleet.chain.propose(right).commit.tree
-    content = render_commit(successor(fleet.chain.head, tree, signed), ALG)
+    content = render_commit(successor(fleet.chain.head, tree, signed), HMAC)
     return object_id("commit", content, "sha1"), content
 
 
@@ -393,7 +393,9 @@ class TestMangling:
         found = []
         if not refused(lambda: found.append(records.check(canonical.decode(payload)))):
             signed = Signed(payload, found[0], tag)
-            content = render_commit(successor(parent, parse_commit(oid, content).tree, signed), ALG)
+            content = render_commit(
+                successor(parent, parse_commit(oid, content).tree, signed), HMAC
+            )
         else:
             signed = Signed(payload, {}, tag)
             old = parse_commit(oid, content)
@@ -576,7 +578,7 @@ class TestKeys:
         fleet = MemoryLedger()
         secret = Secret("another-secret-of-erins-which-is-long-enough-for-all")
         fingerprint = secret.fingerprint(NONCE, "erin", 1)
-        fleet.put("alice", "enroll", who="erin", fingerprint=fingerprint)
+        fleet.put("alice", "enroll", who="erin", verifier=fingerprint)
         signed = fleet.sign(fleet.record("erin", "void"), secret)
         proposal = fleet.chain.propose(signed)
         knows = fleet.verifier_at(2, Keyring([MASTER], lambda _: [OWN, secret]))

@@ -21,7 +21,7 @@ from coordledger.format.commit import (
     render_commit,
     successor,
 )
-from coordledger.format.signing import ALG, Signed
+from coordledger.format.signing import HMAC, Signed
 
 FLEET = MemoryLedger("bob")
 FLEET.put("bob", "claim", tasks=["fix#7"], note="hi")
@@ -111,7 +111,7 @@ def test_the_author_date_is_the_signers_and_the_committer_date_never_falls(at, a
     start = START // 1000
     parent = Commit("1" * 40, "2" * 40, None, start + 100, None, 7, "ab" * 32)
     record = FLEET.record("bob", "void") | {"at": at}
-    content = render_commit(successor(parent, "3" * 40, signed(record)), ALG)
+    content = render_commit(successor(parent, "3" * 40, signed(record)), HMAC)
     lines = content.decode().split("\n")
     assert lines[2].endswith(f"> {start + author} +0000")
     assert lines[3].endswith(f"> {start + committer} +0000")
@@ -124,7 +124,7 @@ def test_a_commit_is_read_as_it_was_written(record, tag, tree, above, committed,
     parent = None
     if record["kind"] != "genesis":
         parent = Commit(above, tree, None, committed, None, seq, "ab" * 32)
-    content = render_commit(successor(parent, tree, signed(record, tag)), ALG)
+    content = render_commit(successor(parent, tree, signed(record, tag)), HMAC)
     found = parse_commit("1" * 40, content)
     assert (found.record, found.signed.payload) == (record, canonical.encode(record))
     assert (found.signed.tag, found.tree, found.oid) == (tag, tree, "1" * 40)
@@ -133,7 +133,7 @@ def test_a_commit_is_read_as_it_was_written(record, tag, tree, above, committed,
     at = timestamps.parse(record["at"]) // 1000
     assert found.committed == (max(at, committed) if parent else at)
     assert found.digest == next_digest("ab" * 32 if parent else None, found.signed)
-    assert render_commit(successor(parent, tree, found.signed), ALG) == content
+    assert render_commit(successor(parent, tree, found.signed), HMAC) == content
 
 
 @pytest.mark.parametrize("kind", rules.MODULES)
@@ -144,7 +144,7 @@ def test_each_kind_of_record_makes_a_commit_of_13_lines(kind, data):
     parent = None
     if kind != "genesis":
         parent = Commit("1" * 40, "2" * 40, None, 0, None, 0, "ab" * 32)
-    content = render_commit(successor(parent, "3" * 40, signed(record)), ALG)
+    content = render_commit(successor(parent, "3" * 40, signed(record)), HMAC)
     assert content.endswith(b"\n")
     assert content.count(b"\n") == (12 if parent else 11)
     assert content.isascii()
@@ -217,7 +217,7 @@ def test_a_commit_that_breaks_off_anywhere_is_never_read_as_the_whole_one():
         if not refused(parse_commit, OID, CONTENT[:length]):
             # it broke off in the last lines: whoever compares the bytes sees it
             found = parse_commit(OID, CONTENT[:length])
-            again = render_commit(successor(parent, found.tree, found.signed), ALG)
+            again = render_commit(successor(parent, found.tree, found.signed), HMAC)
             assert again == CONTENT != CONTENT[:length]
 
 
@@ -239,5 +239,5 @@ def test_a_record_at_the_payloads_limit_fits_into_a_commit():
     spare = 131_072 - len(canonical.encode(record)) + len("hello")
     found = signing.sign(record | {"body": "x" * spare}, FLEET.secret("bob"))
     assert len(found.payload) == 131_072
-    content = render_commit(successor(FLEET.head, FLEET.head.tree, found), ALG)
+    content = render_commit(successor(FLEET.head, FLEET.head.tree, found), HMAC)
     assert parse_commit("1" * 40, content).signed.payload == found.payload

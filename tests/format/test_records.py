@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.memory_ledger import MASTER, NONCE, POLICY, MemoryLedger, refused
+from support.ssh_keys import SshKey
 from support.strategies import RECORDS, of_kind
 
 from coordledger.format import canonical, records, rules
@@ -23,6 +24,7 @@ ADDRESSEE_ERRORS = [name for name in NAME_ERRORS if name is not None]
 TEXT_ERRORS = [1, True, [], {}]
 HEX = "0123456789abcdef" * 4
 DIGEST_ERRORS = [HEX[1:], HEX + "0", HEX.upper(), "g" * 64, "", None, 1]
+VERIFIER_ERRORS = [*DIGEST_ERRORS, SshKey.of("bob/1").public]
 OP_ERRORS = [HEX[:31], HEX[:33], HEX[:32].upper(), "g" * 32, None, 1]
 
 COMMON = {
@@ -72,7 +74,7 @@ REFUSED = {
             *_out_of_range(POLICY),
         ],
         "alg": ["hmac-sha1", "HMAC-SHA256", "", None],
-        "fingerprint": DIGEST_ERRORS,
+        "verifier": VERIFIER_ERRORS,
         "base": [{"seq": 0, "digest": HEX}],
     },
     "enroll": {
@@ -80,7 +82,7 @@ REFUSED = {
         "rev": POSITIVE_ERRORS,
         "id": POSITIVE_ERRORS,
         "alg": ["hmac-sha1", "none", "", None],
-        "fingerprint": DIGEST_ERRORS,
+        "verifier": VERIFIER_ERRORS,
         "role": ["owner", "Admin", "", None],
     },
     "revoke": {"who": NAME_ERRORS, "rev": POSITIVE_ERRORS, "id": POSITIVE_ERRORS},
@@ -356,6 +358,6 @@ def test_the_defaults_of_the_policy_are_those_of_the_specification():
 
 
 def test_the_fingerprint_in_a_record_is_the_secrets():
-    assert GOOD["genesis"]["fingerprint"] == MASTER.derive(NONCE, "alice", 1).fingerprint(
+    assert GOOD["genesis"]["verifier"] == MASTER.derive(NONCE, "alice", 1).fingerprint(
         NONCE, "alice", 1
     )

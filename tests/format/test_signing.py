@@ -191,29 +191,38 @@ def test_a_secret_never_shows_itself():
         copy.copy(SECRET)
 
 
+def hmac_entry(fingerprint):
+    return {"alg": signing.HMAC, "verifier": fingerprint}
+
+
 class TestKeyring:
     def test_finds_a_derived_secret_by_its_fingerprint(self):
         fingerprint = SECRET.fingerprint(NONCE, "bob", 1)
-        found = Keyring([OWN, MASTER]).find(NONCE, "bob", 1, fingerprint)
+        found = Keyring([OWN, MASTER]).find(NONCE, "bob", 1, hmac_entry(fingerprint))
         assert found is not None
         assert found.reveal() == SECRET.reveal()
 
     def test_finds_a_secret_that_stands_alone(self):
         fingerprint = OWN.fingerprint(NONCE, "carol", 1)
-        assert Keyring([], lambda _: [SECRET, OWN]).find(NONCE, "carol", 1, fingerprint) is OWN
+        assert (
+            Keyring([], lambda _: [SECRET, OWN]).find(NONCE, "carol", 1, hmac_entry(fingerprint))
+            is OWN
+        )
 
     def test_has_no_secret_for_another_agent_number_or_nonce(self):
         fingerprint = OWN.fingerprint(NONCE, "carol", 1)
         ring = Keyring([MASTER], own_secrets)
-        assert ring.find(NONCE, "bob", 1, fingerprint) is None
-        assert ring.find(NONCE, "carol", 2, fingerprint) is None
-        assert ring.find("cd" * 32, "carol", 1, fingerprint) is None
+        assert ring.find(NONCE, "bob", 1, hmac_entry(fingerprint)) is None
+        assert ring.find(NONCE, "carol", 2, hmac_entry(fingerprint)) is None
+        assert ring.find("cd" * 32, "carol", 1, hmac_entry(fingerprint)) is None
 
     def test_a_wrong_or_outdated_secret_is_no_secret(self):
         fingerprint = MASTER.derive(NONCE, "bob", 2).fingerprint(NONCE, "bob", 2)
-        assert Keyring([], lambda _: [SECRET]).find(NONCE, "bob", 2, fingerprint) is None
-        assert Keyring([OWN]).find(NONCE, "bob", 2, fingerprint) is None
-        assert Keyring().find(NONCE, "bob", 2, fingerprint) is None
+        assert (
+            Keyring([], lambda _: [SECRET]).find(NONCE, "bob", 2, hmac_entry(fingerprint)) is None
+        )
+        assert Keyring([OWN]).find(NONCE, "bob", 2, hmac_entry(fingerprint)) is None
+        assert Keyring().find(NONCE, "bob", 2, hmac_entry(fingerprint)) is None
 
     @pytest.mark.parametrize(
         ("ring", "secret"),
@@ -225,10 +234,10 @@ class TestKeyring:
     )
     def test_every_digit_of_a_fingerprint_counts(self, ring: Keyring, secret: Secret):
         right = secret.fingerprint(NONCE, "carol", 1)
-        assert ring.find(NONCE, "carol", 1, right) is not None
+        assert ring.find(NONCE, "carol", 1, hmac_entry(right)) is not None
         for place, digit in enumerate(right):
             wrong = right[:place] + ("1" if digit == "0" else "0") + right[place + 1 :]
-            assert ring.find(NONCE, "carol", 1, wrong) is None
+            assert ring.find(NONCE, "carol", 1, hmac_entry(wrong)) is None
 
 
 def test_a_payload_above_the_limit_is_not_signed():

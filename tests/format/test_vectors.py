@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from support.memory_ledger import refused
+from support.ssh_keys import SshKey
 from vectors import make
 
 from coordledger.format import canonical, records, rules, signing
-from coordledger.format.chain import AUTHENTIC, Chain
+from coordledger.format.chain import AUTHENTIC, UNVERIFIED, Chain
 from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Keyring, Secret
 from coordledger.git.tree import object_id
@@ -26,9 +27,20 @@ MALFORMED = sorted(path.stem for path in (VECTORS / "malformed").glob("*.json"))
 ALGOS = ["sha1", "sha256"]
 
 
+CHAINS = ["chain", "ssh"]
+ALL_CHAINS = pytest.mark.parametrize("name", CHAINS)
+
+
 @functools.cache
-def chain():
-    return json.loads((VECTORS / "valid" / "chain.json").read_text())
+def chain(name="chain"):
+    return json.loads((VECTORS / "valid" / f"{name}.json").read_text())
+
+
+def signing_key(name, record):
+    """The key of the chain `name` that signs the record."""
+    who = f"{record['agent']}/{record['key']}"
+    seed = chain(name)["seeds"].get(who)
+    return SshKey(bytes.fromhex(seed)) if seed else Secret(chain(name)["secrets"][who])
 
 
 def in_bytes(lines):
@@ -100,15 +112,15 @@ def test_the_valid_chain_has_every_kind_and_every_form_of_subject():
         assert any(re.fullmatch(form, subject) for subject in subjects), form
 
 
+@ALL_CHAINS
 @pytest.mark.parametrize("algo", ALGOS)
-def test_the_valid_chain_is_made_byte_for_byte_from_payloads_and_secrets(algo):
+def test_a_valid_chain_is_made_byte_for_byte_from_payloads_and_keys(algo, name):
     objects: dict[str, bytes] = {}
     writer = Chain(objects.__getitem__, Keyring(), None, algo)
-    for row in chain()["records"]:
+    for row in chain(name)["records"]:
         record = records.check(canonical.decode(row["payload"].encode()))
         assert canonical.encode(record).decode() == row["payload"]
-        secret = Secret(chain()["secrets"][f"{record['agent']}/{record['key']}"])
-        signed = signing.sign(record, secret)
+        signed = signing.sign(record, signing_key(name, record))
         assert signed.tag == b64decode(row["tag"])
         proposal = writer.propose(signed)
         wanted = row[algo]
@@ -121,10 +133,11 @@ def test_the_valid_chain_is_made_byte_for_byte_from_payloads_and_secrets(algo):
             assert writer.state.tree.get(path) == (content and content.encode())
 
 
+@ALL_CHAINS
 @pytest.mark.parametrize("algo", ALGOS)
-def test_the_files_of_the_valid_chain_are_all_that_is_in_its_trees(algo):
+def test_the_files_of_a_valid_chain_are_all_that_is_in_its_trees(algo, name):
     files: dict[str, bytes] = {}
-    for row in chain()["records"]:
+    for row in chain(name)["records"]:
         files |= {path: content and content.encode() for path, content in row["files"].items()}
         assert _tree_of({path: c for path, c in files.items() if c}, algo) == row[algo]["tree"]
 
@@ -152,6 +165,23 @@ def test_the_valid_chain_is_authentic(algo):
     for row in chain()["records"]:
         verdict = reader.judge(row[algo]["oid"], in_bytes(row[algo]["commit"]))
         assert verdict == AUTHENTIC
+
+
+def test_a_chain_of_ssh_keys_is_authentic_for_a_reader_without_secrets():
+    reader = Chain({}.__getitem__, Keyring(), None, "sha1")
+    for row in chain("ssh")["records"]:
+        verdict = reader.judge(row["sha1"]["oid"], in_bytes(row["sha1"]["commit"]))
+        assert verdict == AUTHENTIC
+
+
+def test_of_a_mixed_chain_a_reader_without_secrets_verifies_what_ssh_keys_have_signed():
+    reader = Chain({}.__getitem__, Keyring(), None, "sha1")
+    seen = {"ssh-ed25519": set(), "hmac-sha256": set()}
+    for row in chain()["records"]:
+        content = in_bytes(row["sha1"]["commit"])
+        alg = re.search(rb"^Coordledger-Signature: (\S+)", content, re.MULTILINE)[1].decode()
+        seen[alg].add(reader.judge(row["sha1"]["oid"], content))
+    assert seen == {"ssh-ed25519": {AUTHENTIC}, "hmac-sha256": {UNVERIFIED}}
 
 
 def test_the_secrets_of_the_valid_chain_are_derived_from_its_master_but_one():

@@ -16,6 +16,7 @@ from coordledger.bench import (
     batch,
     contention,
     http,
+    keys,
     ledgers,
     pages,
     parts,
@@ -34,6 +35,7 @@ TIMES = {"what", "median_ms", "p95_ms", "cpu_ms", "of_floor"}
 CROWD = {"what", "records_per_s", "p50_ms", "p95_ms", "max_ms", "slowest_to_fastest", "cpu_ms"}
 SIZES = {"what", "bytes_per_record", "join_ms", "shallow_ms", "audit_per_s"}
 SIZES |= {"claim_ms", "claim_cpu_ms", "hook_ms", "hook_cpu_ms"}
+KEYS = {"what", "claim_ms", "claim_cpu_ms", "hook_ms", "hook_cpu_ms", "audit_per_s"}
 SMALL: dict[str, tuple[Callable[..., Any], dict[str, Any], set[str]]] = {
     "http": (http.run, {}, TIMES),
     "scale": (scale.run, {"sizes": (12, 24)}, SIZES),
@@ -49,6 +51,7 @@ SMALL: dict[str, tuple[Callable[..., Any], dict[str, Any], set[str]]] = {
         {"filling": 1, "claims": 2},
         {"what", "median_ms", "record_ms", "neighbour_ms", "bytes_per_record"},
     ),
+    "keys": (keys.run, {"records": 12}, KEYS),
     "ledgers": (ledgers.run, {"ledgers": (1, 2), "processes": 2, "each": 2}, CROWD),
 }
 
@@ -108,5 +111,6 @@ def test_every_suite_and_every_column_is_known_and_documented() -> None:
     assert set(DEFAULT) <= set(SUITES)
     assert {"write", *SMALL} == set(SUITES)
     assert all(
-        module.ROUNDS > 0 for module in (write, scale, http, contention, batch, pages, ledgers)
+        module.ROUNDS > 0
+        for module in (write, scale, http, contention, batch, pages, keys, ledgers)
     )

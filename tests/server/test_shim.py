@@ -30,7 +30,9 @@ class Shim:
         self.python.write_text(f"#!/bin/sh\ncat > '{self.given}'\nexit 7\n")
         self.python.chmod(0o755)
         text = shim_file("pre-receive").read_text().replace("@PYTHON@", f"'{self.python}'")
-        self.hook.write_text(text.replace("@PACKAGE@", "'/no where'"))
+        for mark in ("@PACKAGE@", "@LIBRARIES@"):
+            text = text.replace(mark, "'/no where'")
+        self.hook.write_text(text)
 
     def chain(self, code: int) -> None:
         chained = self.hook.with_name("pre-receive.chained")

@@ -52,24 +52,25 @@ def play(accounts: hosts.Accounts, who: str, script: str) -> str:
 
 def test_the_owner_on_the_server_and_an_agent_on_another_host(accounts: hosts.Accounts) -> None:
     text = README.read_text("utf-8").partition(f"## {TITLE}\n")[2].partition("\n## ")[0]
-    founding, working, looking = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    making, founding, working, looking = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    play(accounts, "bob", making)
+    line = (accounts.home("bob") / "bob.pub").read_text()
+    assert re.fullmatch(r"ssh-ed25519 \S+ bob\n", line)
+    (accounts.home("server") / "bob.pub").write_text(line)
     assert "enforcement  server" in play(accounts, "server", founding)
-    carried = accounts.home("bob") / "bob.secret"
-    assert carried.stat().st_mode & 0o777 == 0o600
     said = play(accounts, "bob", working)
     assert "enforcement  server" in said
     assert "won fix-login" in said
-    assert not carried.exists()
+    assert "5 records from 0 on: 5 authentic" in said
     shown = play(accounts, "server", looking)
     assert "merged as 3f2c1a" in shown
-    # Whose secret lies where: bob's host has his, and neither the owner's nor the master.
-    at_bobs = [path.name for path in accounts.home("bob").rglob("*.secret")]
-    assert at_bobs == ["bob.secret"]
-    assert list(accounts.home("bob").rglob("master*")) == []
-    [master] = accounts.home("server").rglob("coordledger/master")
-    assert master.stat().st_mode & 0o777 == 0o600
-    at_servers = {path.name for path in accounts.home("server").rglob("*.secret")}
-    assert at_servers == {"alice.secret", "bob.secret"}
+    assert "5 records from 0 on: 5 authentic" in shown
+    # Whose key lies where, and that there is nothing that could sign for somebody else.
+    for who, agent in (("bob", "bob"), ("server", "alice")):
+        [key] = accounts.home(who).rglob(".config/coordledger/keys/*/*")
+        assert (key.parent.name, key.stat().st_mode & 0o777) == (agent, 0o600)
+        assert list(accounts.home(who).rglob("*.secret")) == []
+        assert list(accounts.home(who).rglob("coordledger/master")) == []
 
 
 def test_an_agents_key_runs_git_there_and_nothing_else(accounts: hosts.Accounts) -> None:

@@ -168,14 +168,6 @@ class Attacker(memory_ledger.MemoryLedger):
     def secret(self, agent: str, key: int = 1) -> Secret:
         return self.master.derive(self.state.ledger["nonce"], agent, key)
 
-    def _usual(self, agent: str, kind: str, given: dict[str, Any]) -> dict[str, Any]:
-        usual = super()._usual(agent, kind, given)
-        if kind == "enroll":
-            who, number = given["who"], usual["id"]
-            nonce = self.state.ledger["nonce"]
-            usual["fingerprint"] = self.secret(who, number).fingerprint(nonce, who, number)
-        return usual
-
     def signed(self, agent: str, kind: str, on: str | None = None, **given: Any) -> Signed:
         """A record that would be accepted on a head, but for what `given` changes; well signed."""
         self._on = on
@@ -191,9 +183,8 @@ class Attacker(memory_ledger.MemoryLedger):
         """Replace the whole ledger by one that was founded long ago, with the same master."""
         at = self.now - days_ago * 86_400_000
         numbers = (secrets.token_hex(32), secrets.token_hex(16))
-        signed, _ = genesis.sign_genesis(
-            self.master, genesis.First("alice", "init", 30, at, *numbers)
-        )
+        secret = self.master.derive(numbers[0], "alice", 1)
+        signed = genesis.sign_genesis(secret, genesis.First("alice", "init", 30, at, *numbers))
         proposal = Chain(self.raw, Keyring(), None, self.algo).propose(signed)
         self._remote.write(proposal.objects)
         self._remote.set_ref(self.ref, proposal.commit.oid)

@@ -43,8 +43,8 @@ def is_harmless(text: str) -> bool:
 
 
 @functools.cache
-def chain() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((VECTORS / "valid" / "chain.json").read_text())
+def chain(name: str = "chain") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((VECTORS / "valid" / f"{name}.json").read_text())
     return found
 
 

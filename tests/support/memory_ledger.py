@@ -7,18 +7,20 @@ writer (`Chain.propose`) and the reader (`Chain.judge`) have to refuse alike.
 
 from __future__ import annotations
 
+from support.ssh_keys import SshKey
+
 from coordledger.errors import RuleBroken
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import AUTHENTIC, Chain, Proposal
 from coordledger.format.commit import Commit, parse_commit, render_commit, successor
 from coordledger.format.rules.ledger import POLICY as LIMITS
-from coordledger.format.signing import ALG
+from coordledger.format.signing import HMAC, SSH
 from coordledger.format.state import State
 from coordledger.git import tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from typing import Any
 
 MASTER = signing.Secret("M" * 43)
@@ -74,14 +76,19 @@ def files_of(found: State) -> dict[str, bytes]:
 class MemoryLedger:
     """A ledger of alice's and its agents. Its clock advances a second with each record.
 
-    `carol` has a secret of her own; everybody else's are derived from the master.
+    `carol` has a secret of her own; everybody else's are derived from the master. The keys named in
+    `ssh`, as agent/number, are SSH keys.
     """
 
     def __init__(
-        self, *agents: str, algo: str = "sha1", policy: dict[str, int] | None = None
+        self,
+        *agents: str,
+        algo: str = "sha1",
+        policy: dict[str, int] | None = None,
+        ssh: Container[str] = (),
     ) -> None:
         """A genesis record, then one key for each of `agents`, as an agent."""
-        self.algo = algo
+        self.algo, self.ssh = algo, ssh
         self.store: dict[str, bytes] = {}
         self.log: list[tuple[str, bytes]] = []  # oid and content of each commit
         self.now = START
@@ -129,8 +136,23 @@ class MemoryLedger:
 
     # -- writers
 
+    ssh: Container[str] = ()  # of a ledger that is made in another way
+
+    def alg(self, agent: str, key: int) -> str:
+        return SSH if f"{agent}/{key}" in self.ssh else HMAC
+
     def secret(self, agent: str, key: int = 1) -> signing.Secret:
         return OWN if (agent, key) == ("carol", 1) else MASTER.derive(NONCE, agent, key)
+
+    def signing_key(self, agent: str, key: int) -> signing.SigningKey:
+        ssh = self.alg(agent, key) == SSH
+        return SshKey.of(f"{agent}/{key}") if ssh else self.secret(agent, key)
+
+    def entry(self, agent: str, key: int, nonce: str = NONCE) -> dict[str, str]:
+        """What a record says of a key that it brings."""
+        if self.alg(agent, key) == SSH:
+            return {"alg": SSH, "verifier": SshKey.of(f"{agent}/{key}").public}
+        return {"alg": HMAC, "verifier": self.secret(agent, key).fingerprint(nonce, agent, key)}
 
     def record(self, agent: str, kind: str, **given: Any) -> records.Record:
         """A record that would be accepted now; `given` replaces what it would have said.
@@ -172,15 +194,9 @@ class MemoryLedger:
             if kind == "revoke":
                 return {"rev": entry["rev"] + 1, "id": len(entry["keys"])}
             number = len(entry["keys"]) + 1
-            fingerprint = self.secret(who, number).fingerprint(NONCE, who, number)
             role = "admin" if who == "alice" else "agent"
-            return {
-                "rev": entry["rev"] + 1,
-                "id": number,
-                "alg": ALG,
-                "fingerprint": fingerprint,
-                "role": role,
-            }
+            key = self.entry(who, number, self.state.ledger["nonce"])
+            return {"rev": entry["rev"] + 1, "id": number, **key, "role": role}
         if kind == "withdraw":
             task = self.state.task(given["task"]) or {"rev": 0}
             return {"rev": task["rev"] + 1, "reason": None}
@@ -193,13 +209,11 @@ class MemoryLedger:
                 "release": {"reason": None, "force": False},
             }[kind]
             return held | more
-        fingerprint = self.secret(agent).fingerprint(NONCE, agent, 1)
         rest: dict[str, dict[str, Any]] = {
             "genesis": {
                 "nonce": NONCE,
                 "policy": POLICY,
-                "alg": ALG,
-                "fingerprint": fingerprint,
+                **self.entry(agent, 1),
             },
             "policy": {"rev": self.state.ledger.get("policy_rev", 0) + 1},
             "submit": {"rev": self._submitted_rev(given), "priority": 0, "meta": {}, "after": []},
@@ -218,9 +232,9 @@ class MemoryLedger:
         task = self.state.task(given["task"]) if "task" in given else None
         return int(task["rev"]) + 1 if task and task["status"] == "withdrawn" else 1
 
-    def sign(self, record: records.Record, secret: signing.Secret | None = None) -> signing.Signed:
-        """`record` signed with its signer's secret, or with `secret`."""
-        return signing.sign(record, secret or self.secret(record["agent"], record["key"]))
+    def sign(self, record: records.Record, key: signing.SigningKey | None = None) -> signing.Signed:
+        """`record` signed with its signer's key, or with `key`."""
+        return signing.sign(record, key or self.signing_key(record["agent"], record["key"]))
 
     def land(self, signed: signing.Signed) -> Proposal:
         """Put a signed record on the head."""
@@ -237,7 +251,8 @@ class MemoryLedger:
 
     def forge(self, signed: signing.Signed, tree: str | None = None) -> tuple[str, bytes]:
         """The commit that a writer without rules puts on the head (with the head's tree)."""
-        content = render_commit(successor(self.chain.head, tree or self.head.tree, signed), ALG)
+        alg = self.alg(signed.record["agent"], signed.record["key"])
+        content = render_commit(successor(self.chain.head, tree or self.head.tree, signed), alg)
         return self.oid(content), content
 
     def oid(self, content: bytes) -> str:

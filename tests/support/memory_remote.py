@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from coordledger.client.journal import Intent
     from coordledger.client.publish import Publisher
     from coordledger.format.commit import Commit
+    from coordledger.format.signing import Secret
     from coordledger.git.outcome import PushPayload
     from coordledger.git.tree import Objects
 
@@ -345,8 +346,14 @@ class MemoryClient:
         MemoryClient.processes += 1
         self._number, self._ops = MemoryClient.processes, 0
         self.secrets = {who: [ledger.secret(who)] for who in ledger.state.agents()}
-        self._identity = Identity(agent, session, lambda who, _: (who, self.secrets[who]))
+        self._identity = Identity(agent, session, self._secrets_of, self)
         self._publisher = publisher or SequencedPublisher(DirectPublisher())
+
+    def _secrets_of(self, agent: str, ledger: str) -> tuple[str, list[Secret]]:
+        return agent, self.secrets[agent]
+
+    def named(self, agent: str) -> None:
+        """As `SshKeyFinder.named`: nobody here has an SSH key."""
 
     def now(self) -> int:
         return self.server.ledger.now

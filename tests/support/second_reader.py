@@ -26,6 +26,7 @@ from typing import Any
 Line = dict[str, Any]
 Check = Callable[[Any], bool]
 SecretOf = Callable[[str, str, int, str], bytes | None]
+Point = tuple[int, int, int, int]
 
 MAX_INT = 2**53 - 1
 MAX_PAYLOAD = 131_072
@@ -170,6 +171,20 @@ hex64 = pattern("[0-9a-f]{64}")
 count = integer(0)
 positive = integer(1)
 
+P = 2**255 - 19
+ROOT = 2707385501144840649318225287225658788936804267575313519463743609750303402022
+SMALL_ORDER = (0, 1, P - 1, ROOT, P - ROOT)
+PUBLIC_KEY_HEAD = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"
+
+
+def public_key(value: Any) -> bool:
+    if not pattern("[A-Za-z0-9+/]{68}")(value):
+        return False
+    wire = base64.b64decode(value)
+    y = int.from_bytes(wire[-32:], "little") & (2**255 - 1)
+    good = wire.startswith(PUBLIC_KEY_HEAD) and y < P and y not in SMALL_ORDER
+    return good and decode_point(wire[-32:]) is not None
+
 
 # Section 4: records
 
@@ -201,7 +216,8 @@ COMMON: dict[str, Check] = {
     "base": nullable(members({"digest": hex64, "seq": count})),
     "kind": text,
 }
-ALG: dict[str, Check] = {"alg": word("hmac-sha256"), "fingerprint": hex64}
+VERIFIERS = {"hmac-sha256": hex64, "ssh-ed25519": public_key}
+ALG: dict[str, Check] = {"alg": word(*VERIFIERS), "verifier": text}
 ON_AGENT: dict[str, Check] = {"who": identifier, "rev": positive, "id": positive}
 ON_TASK: dict[str, Check] = {"task": task_id, "rev": positive, "epoch": positive}
 KINDS: dict[str, dict[str, Check]] = {
@@ -255,12 +271,14 @@ def parse_record(payload: bytes) -> Line:
     need(not newer and not (text(kind) and kind not in KINDS), "newer")
     need(text(kind) and members(COMMON | KINDS[str(kind)])(record), "shape")
     need((record["base"] is None) == (kind == "genesis"), "shape")
+    if "alg" in record:
+        need(VERIFIERS[record["alg"]](record["verifier"]), "shape")
     if kind == "send":
         need((record["to"] is None) != (record["channel"] is None), "shape")
     return record
 
 
-# Section 5: secrets, keys, signature
+# Section 5: keys, signature
 
 
 def pae(kind: str, body: bytes) -> bytes:
@@ -284,10 +302,77 @@ def ledger_id(genesis: Line) -> str:
     return hashlib.sha256(pae("coordledger.genesis.v1", body)).hexdigest()[:32]
 
 
+# Section 5: ssh-ed25519, by the formulas of RFC 8032 (5.1.2 to 5.1.7, extended coordinates)
+
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, P) % P
+TAG_BYTES = {"hmac-sha256": 32, "ssh-ed25519": 64}
+
+
+def decode_point(encoded: bytes) -> Point | None:
+    number = int.from_bytes(encoded, "little")
+    y, sign = number & (2**255 - 1), number >> 255
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    if (x * x - square) % P:
+        return None
+    x = P - x if x & 1 != sign else x
+    return x, y, 1, x * y % P
+
+
+def add(a: Point, b: Point) -> Point:
+    e = (a[1] - a[0]) * (b[1] - b[0]) % P
+    f = (a[1] + a[0]) * (b[1] + b[0]) % P
+    g, h = 2 * a[3] * b[3] * D % P, 2 * a[2] * b[2] % P
+    e, f, g, h = f - e, h - g, h + g, f + e
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def times(number: int, point: Point) -> Point:
+    total: Point = (0, 1, 1, 0)
+    while number:
+        if number & 1:
+            total = add(total, point)
+        point, number = add(point, point), number >> 1
+    return total
+
+
+def encode_point(point: Point) -> bytes:
+    inverse = pow(point[2], -1, P)
+    x, y = point[0] * inverse % P, point[1] * inverse % P
+    return (y | (x & 1) << 255).to_bytes(32, "little")
+
+
+BASE = decode_point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
+
+
+def ssh_string(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+def verify_ssh(verifier: str, payload: bytes, tag: bytes) -> bool:
+    key = base64.b64decode(verifier)[-32:]
+    a, r, s = decode_point(key), tag[:32], int.from_bytes(tag[32:], "little")
+    assert a
+    assert BASE
+    if s >= L or int.from_bytes(r, "little") & (2**255 - 1) in SMALL_ORDER:
+        return False
+    hashed = hashlib.sha512(payload).digest()
+    parts = (b"coordledger.record.v1", b"", b"sha512", hashed)
+    message = b"SSHSIG" + b"".join(map(ssh_string, parts))
+    k = int.from_bytes(hashlib.sha512(r + key + message).digest(), "little") % L
+    minus_a: Point = (P - a[0], a[1], 1, P - a[3])
+    return encode_point(add(times(s, BASE), times(k, minus_a))) == r
+
+
 # Section 6: commit
 
 PAYLOAD = re.compile(rb"tree ([0-9a-f]{64}|[0-9a-f]{40})\n(?:[^\n]+\n)+\n[^\n]+\n\n([^\n]+)\n\n")
-TAG = re.compile(rb"Coordledger-Signature: [^ \n]+ [^ \n]+ ([A-Za-z0-9+/]{43}=)\n")
+TAG = re.compile(
+    rb"Coordledger-Signature: [^ \n]+ [^ \n]+ ([A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{86}==)\n"
+)
 
 
 def subject(r: Line) -> str:
@@ -428,7 +513,7 @@ class Step:
         keys = old["keys"] if old else []
         self.check(r["id"] == len(keys) + 1 <= MAX_KEYS)
         self.check(old is not None or len(self.state.agents) < MAX_AGENTS)
-        key = {"alg": r["alg"], "fingerprint": r["fingerprint"], "id": r["id"]}
+        key = {"alg": r["alg"], "verifier": r["verifier"], "id": r["id"]}
         key |= {"from": self.seq + 1, "until": None}
         agent = {"agent": r["who"], "role": r["role"], "rev": r["rev"], "keys": [*keys, key]}
         return self.with_agent(agent)
@@ -582,7 +667,7 @@ class Step:
 def genesis_state(r: Line) -> State:
     ledger = {"ledger": r["ledger"], "nonce": r["nonce"], "owner": r["agent"], "v": 1}
     ledger |= {"policy": r["policy"], "policy_rev": 1}
-    key = {"alg": r["alg"], "fingerprint": r["fingerprint"], "from": 0, "id": 1, "until": None}
+    key = {"alg": r["alg"], "verifier": r["verifier"], "from": 0, "id": 1, "until": None}
     agent = {"agent": r["agent"], "role": "admin", "rev": 1, "keys": [key]}
     return State(ledger, {r["agent"]: agent})
 
@@ -666,9 +751,13 @@ class Reader:
         raise Invalid("key")
 
     def check_tag(self, state: State, record: Line, key: Line, payload: bytes, tag: bytes) -> bool:
+        need(len(tag) == TAG_BYTES[key["alg"]], "tag")
+        if key["alg"] == "ssh-ed25519":
+            need(verify_ssh(key["verifier"], payload, tag), "tag")
+            return True
         name = (state.ledger["nonce"], record["agent"], record["key"])
-        secret = self.secret_of(*name, key["fingerprint"])
-        if secret is None or fingerprint(secret, *name) != key["fingerprint"]:
+        secret = self.secret_of(*name, key["verifier"])
+        if secret is None or fingerprint(secret, *name) != key["verifier"]:
             return False
         need(hmac.compare_digest(tag, mac(secret, "coordledger.record.v1", payload)), "tag")
         return True

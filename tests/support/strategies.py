@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 
 from hypothesis import strategies as st
+from support.ssh_keys import SshKey
 
 from coordledger.format import records, rules, timestamps
 from coordledger.format.rules.ledger import POLICY
@@ -35,7 +36,10 @@ def values(depth: int = 7) -> st.SearchStrategy:
 _WHOLE = {key: st.integers(least, most) for key, (_, least, most) in POLICY.items()}
 _PATCH = {key: rule for key, rule in _WHOLE.items() if key != "max_skew"}
 _CLAIMED = st.fixed_dictionaries({"epoch": POSITIVES, "rev": POSITIVES, "task": TASKS})
-_KEY = {"alg": st.just("hmac-sha256"), "fingerprint": hexadecimal(64)}
+_KEY = {"alg": st.just("hmac-sha256"), "verifier": hexadecimal(64)}
+_SSH_KEYS = st.sampled_from(
+    [{"alg": "ssh-ed25519", "verifier": SshKey.of(f"{n}").public} for n in range(8)]
+)
 _ABOUT = {"who": IDENTIFIERS, "rev": POSITIVES, "id": POSITIVES}
 _HELD = {"task": TASKS, "rev": POSITIVES, "epoch": POSITIVES}
 _NOTE = st.none() | TEXTS
@@ -95,6 +99,8 @@ def of_kind(kind: str) -> st.SearchStrategy[records.Record]:
         "kind": st.just(kind),
     }
     found = st.fixed_dictionaries(common | FIELDS[kind])
+    if "alg" in FIELDS[kind]:
+        found = found | st.builds(lambda record, key: record | key, found, _SSH_KEYS)
     return found.map(_one_addressee) if kind == "send" else found
 
 

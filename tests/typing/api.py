@@ -120,6 +120,7 @@ def agents(ledger: Ledger, secret: Secret) -> None:
         assert_type(agent.keys, tuple[Key, ...])
     assert_type(ledger.enroll("bob", admin=True), Path)
     assert_type(ledger.enroll("bob", secret=secret), Path)
+    ledger.enroll_ssh("bob", "ssh-ed25519 AAAA...", admin=True)
     assert_type(ledger.revoke("bob", 1), list[int])
     assert_type(ledger.policy(), dict[str, int])
     assert_type(ledger.policy(max_ttl=60), dict[str, int])

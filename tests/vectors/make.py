@@ -15,9 +15,10 @@ from base64 import b64encode
 from pathlib import Path
 
 from support.memory_ledger import MASTER, SECOND, SKEW, START, MemoryLedger, refused
+from support.ssh_keys import SshKey
 
 from coordledger.errors import RuleBroken
-from coordledger.format import canonical, records, rules, signing, timestamps
+from coordledger.format import canonical, records, rules, signing, sshsig, timestamps
 from coordledger.format.commit import parse_commit
 from coordledger.format.records import apply
 from coordledger.format.rules.ledger import POLICY
@@ -45,7 +46,7 @@ SMALL = {
 
 def valid() -> tuple[MemoryLedger, dict[str, int]]:
     """The chain, and its moments: name -> how many records there are by then."""
-    fleet = MemoryLedger("bob")
+    fleet = MemoryLedger("bob", ssh=("grace/1", "grace/3", "carol/2"))
     moments: dict[str, int] = {}
 
     def now(moment: str) -> None:
@@ -118,8 +119,28 @@ def valid() -> tuple[MemoryLedger, dict[str, int]]:
     fleet.put("carol", "submit", task="plan#2", after=["plan#1"], priority=3)
     fleet.put("alice", "withdraw", task="x/2", key=2)
     fleet.put("alice", "drop", channel="ops", key=2)
+    fleet.put("alice", "enroll", who="grace", key=2)
+    now("ssh")
+    fleet.put("grace", "claim", tasks=["y"], note="signed with an SSH key")
+    fleet.put("alice", "enroll", who="grace", key=2)  # from one algorithm to the other, and back
+    fleet.put("grace", "void", key=2)
+    fleet.put("alice", "enroll", who="grace", key=2)
+    fleet.put("alice", "revoke", who="grace", id=1, key=2)
+    fleet.put("grace", "void", key=3)
+    fleet.put("alice", "enroll", who="carol", key=2, role="admin")
+    fleet.put("carol", "send", to="grace", key=2)
     now("end")
     return fleet, moments
+
+
+def valid_ssh() -> MemoryLedger:
+    """A ledger that has no secret: everybody verifies all of it."""
+    fleet = MemoryLedger("bob", ssh=("alice/1", "alice/2", "bob/1"))
+    fleet.put("bob", "claim", tasks=["fix#7"], note="caf\xe9")
+    fleet.put("alice", "enroll", who="alice")
+    fleet.put("alice", "revoke", who="alice", id=1)
+    fleet.put("alice", "release", task="fix#7", key=2, force=True)
+    return fleet
 
 
 def _sent_to(agent: str, fleet: MemoryLedger) -> list[int]:
@@ -152,10 +173,11 @@ def chain_file(fleet: MemoryLedger) -> dict[str, Any]:
         rows.append(row)
     numbers = {(r["agent"], r["key"]) for r in (parse_commit(*it).record for it in fleet.log)}
     numbers |= {(name, k["id"]) for name in fleet.state.agents() for k in _keys(fleet, name)}
-    secrets = {
-        f"{agent}/{key}": fleet.secret(agent, key).reveal() for agent, key in sorted(numbers)
-    }
-    return {"master": MASTER.reveal(), "secrets": secrets, "records": rows}
+    keys = {f"{agent}/{key}": fleet.signing_key(agent, key) for agent, key in sorted(numbers)}
+    secrets = {name: k.reveal() for name, k in keys.items() if isinstance(k, signing.Secret)}
+    seeds = {name: k.seed.hex() for name, k in keys.items() if isinstance(k, SshKey)}
+    given = {"master": MASTER.reveal(), "secrets": secrets} if secrets else {}
+    return given | {"seeds": seeds, "records": rows}
 
 
 def _keys(fleet: MemoryLedger, agent: str) -> list[dict[str, Any]]:
@@ -263,11 +285,13 @@ class Draft:
             at = timestamps.parse(self.good["at"]) // 1000
         tag = self.tag
         if tag is None:
-            tag = self.then.secret(self.good["agent"], self.good["key"]).sign(self.payload)
+            key = self.then.signing_key(self.good["agent"], self.good["key"])
+            tag = key.sign(self.payload)
         before = bytes.fromhex(head.digest) if head else bytes(32)
         who = f"{says['agent']}/{says['session']} <{says['agent']}@{says['ledger']}>"
         key = f"{says['agent']}/{json.dumps(says['key'])}"
-        signature = f"hmac-sha256 {key} {b64encode(tag).decode()}"
+        alg = self.then.alg(self.good["agent"], self.good["key"])
+        signature = f"{alg} {key} {b64encode(tag).decode()}"
         digest = hashlib.sha256(before + self.payload + b"\n" + tag).hexdigest()
         lines: dict[str, str | None] = {
             "tree": f"tree {self.tree()}",
@@ -336,6 +360,8 @@ def malformed(fleet: MemoryLedger, moments: dict[str, int]) -> dict[str, dict[st
     cases = Cases(fleet, moments)
     for section in (_canonical, _values, _kinds, _signatures, _commits, _chain, _agents, _tasks):
         section(cases)
+    _ssh_keys(cases)
+    _ssh_signatures(cases)
     _messages(cases)
     return cases.files
 
@@ -513,8 +539,8 @@ def _kinds(cases: Cases) -> None:
     add("genesis-base", "a genesis record has no base", draft("genesis", base=base))
     add("base-says-more", "a base is a digest and a seq", draft("void", base=base | {"x": 1}))
     wrong: list[tuple[str, str, str, dict[str, Any]]] = [
-        ("genesis-alg", "the algorithm is hmac-sha256", "genesis", {"alg": "hmac-sha1"}),
-        ("enroll-alg", "the algorithm is hmac-sha256", "enroll", {"alg": "none"}),
+        ("genesis-alg", "the algorithm is one of two", "genesis", {"alg": "hmac-sha1"}),
+        ("enroll-alg", "the algorithm is one of two", "enroll", {"alg": "none"}),
         ("enroll-role", "a role is agent or admin", "enroll", {"role": "owner"}),
         ("policy-empty", "a policy record sets a key or more", "policy", {"set": {}}),
         ("policy-skew", "max_skew never changes", "policy", {"set": {"max_skew": 30}}),
@@ -650,7 +676,152 @@ def _signatures(cases: Cases) -> None:
 
 
 def _turned(tag: bytes) -> bytes:
-    return tag[:31] + bytes([tag[31] ^ 1])
+    return tag[:-1] + bytes([tag[-1] ^ 1])
+
+
+# -- SSH keys
+
+# Points of the curve, found by hand: y of a point that is not of small order, and below 19, so that
+# y + p is another encoding of it; and y of no point.
+LOW_Y, NO_POINT_Y = 3, 2
+ORDER_8_Y = 2707385501144840649318225287225658788936804267575313519463743609750303402022
+
+
+def _point(y: int) -> bytes:
+    return y.to_bytes(32, "little")
+
+
+def _ssh_keys(cases: Cases) -> None:
+    """Keys that nobody may enrol."""
+
+    def add(name: str, rule: str, verifier: str, alg: str = signing.SSH, **given: Any) -> None:
+        broken = {"alg": alg, "verifier": verifier}
+        draft = cases.draft("small", "alice", "enroll", who="grace", broken=broken)
+        if given.get("genesis"):
+            draft = cases.draft("", "alice", "genesis", broken=broken)
+            draft.record["ledger"] = signing.ledger_id(draft.record)
+            draft.payload = canonical.encode(draft.record)
+        cases.add("5", f"key-{name}", rule, "bad-record", draft)
+
+    key = SshKey.of("grace/1")
+    p = sshsig.P
+    small = {"y-0": 0, "y-1": 1, "y-minus-1": p - 1, "order-8": ORDER_8_Y}
+    small |= {"order-8-too": p - ORDER_8_Y, "order-8-turned": ORDER_8_Y + 2**255}
+    for name, y in small.items():
+        rule = "a public key is not of small order"
+        add(f"small-{name}", rule, sshsig.encode_key(_point(y)))
+    add("small-genesis", rule, sshsig.encode_key(_point(1)), genesis=True)
+    rule = "the encoding of a public key is canonical"
+    add("not-canonical", rule, sshsig.encode_key(_point(p + LOW_Y)))
+    add("not-canonical-too", rule, sshsig.encode_key(_point(p + LOW_Y + 2**255)))
+    add("not-canonical-small", rule, sshsig.encode_key(_point(p)))
+    add("no-point", "a public key is a point", sshsig.encode_key(_point(NO_POINT_Y)))
+
+    def wire(*parts: bytes) -> str:
+        return b64encode(b"".join(map(sshsig.string, parts))).decode()
+
+    rule = "a public key is of the type ssh-ed25519"
+    add("rsa", rule, wire(b"ssh-rsa", b"\1\0\1", b"\0" + b"\xc5" * 255))
+    add("security-key", rule, wire(b"sk-ssh-ed25519@openssh.com", key.raw, b"ssh:"))
+    add("ed448", rule, wire(b"ssh-ed448", key.raw + key.raw[:25]))
+    rule = "a public key is exactly these 51 bytes"
+    add("31-bytes", rule, wire(b"ssh-ed25519", key.raw[:31]))
+    add("33-bytes", rule, wire(b"ssh-ed25519", key.raw + b"\0"))
+    add("more", rule, wire(b"ssh-ed25519", key.raw, b""))
+    add("raw", rule, b64encode(key.raw).decode())
+    rule = "a public key is the second word of OpenSSH's line"
+    add("line", rule, f"ssh-ed25519 {key.public}")
+    add("comment", rule, f"{key.public} grace@desk")
+    add("line-end", rule, f"{key.public}\n")
+    add("url-base64", rule, key.public[:-2] + "-_")
+    add("accent", rule, key.public[:-1] + "\xe9")
+    rule = "a verifier is that of the algorithm beside it"
+    add("fingerprint", rule, "ab" * 32)
+    add("under-hmac", rule, key.public, alg=signing.HMAC)
+    rule = "the algorithm is one of two"
+    for alg in ("ssh-rsa", "ssh-ed25519-cert-v01@openssh.com", "sk-ssh-ed25519@openssh.com"):
+        add(f"alg-{alg.partition('@')[0]}", rule, key.public, alg=alg)
+
+
+def _signed_data(payload: bytes, **other: bytes) -> bytes:
+    parts = {"namespace": b"coordledger.record.v1", "reserved": b"", "hash": b"sha512"}
+    parts |= {"digest": hashlib.sha512(payload).digest()} | other
+    return b"SSHSIG" + b"".join(map(sshsig.string, parts.values()))
+
+
+def _ssh_signatures(cases: Cases) -> None:
+    key = SshKey.of("grace/1")
+
+    def void(agent: str = "grace") -> Draft:
+        return cases.draft("ssh", agent, "void")
+
+    def add(name: str, rule: str, tag: Callable[[bytes], bytes], agent: str = "grace") -> None:
+        draft = void(agent).signed(tag)
+        cases.add("5", f"ssh-{name}", rule, "bad-signature", draft)
+
+    rule = "the tag is a signature of the payload"
+    add("turned", rule, lambda payload: _turned(key.sign(payload)))
+    add("turned-r", rule, lambda payload: bytes([key.sign(payload)[0] ^ 1]) + key.sign(payload)[1:])
+    add("zero", rule, lambda _: bytes(64))
+    add("of-another-payload", rule, lambda payload: key.sign(payload + b" "))
+    add("anothers", "the tag is by the named key", SshKey.of("grace/3").sign)
+    rule = "a tag of ssh-ed25519 has 64 bytes"
+    add("empty", rule, lambda _: b"")
+    add("one-byte-less", rule, lambda payload: key.sign(payload)[:63])
+    add("longer", rule, lambda payload: key.sign(payload) + b"\0")
+    add("wire-form", rule, lambda payload: sshsig.string(b"ssh-ed25519") + key.sign(payload))
+    add("hmac", rule, void().then.secret("grace").sign)
+    add("under-hmac", "a tag of hmac-sha256 has 32 bytes", SshKey.of("bob/1").sign, agent="carol")
+
+    def more(payload: bytes) -> bytes:
+        tag = key.sign(payload)
+        return tag[:32] + (int.from_bytes(tag[32:], "little") + sshsig.L).to_bytes(32, "little")
+
+    add("s-too-large", "S is below L", more)
+    a = _scalar(key)
+
+    def with_r(r: bytes) -> Callable[[bytes], bytes]:
+        """By the key, with the neutral point for R, which is written as `r`."""
+
+        def tag(payload: bytes) -> bytes:
+            hashed = hashlib.sha512(r + key.raw + _signed_data(payload)).digest()
+            s = int.from_bytes(hashed, "little") * a % sshsig.L
+            return r + s.to_bytes(32, "little")
+
+        return tag
+
+    add("r-small-order", "R is not of small order", with_r(_point(1)))
+    rule = "R is compared byte for byte"
+    add("r-not-canonical", rule, with_r(_point(sshsig.P + 1)))
+    add("r-minus-zero", rule, with_r(_point(1 + 2**255)))
+
+    def says(name: str, rule: str, data: Callable[[bytes], bytes]) -> None:
+        add(name, rule, lambda payload: key.private.sign(data(payload)))
+
+    rule = "the namespace is coordledger.record.v1"
+    says("namespace-git", rule, lambda p: _signed_data(p, namespace=b"git"))
+    says("namespace-empty", rule, lambda p: _signed_data(p, namespace=b""))
+    rule = "the hash is sha512"
+    by_256 = {"hash": b"sha256"}
+    says("hash", rule, lambda p: _signed_data(p, **by_256, digest=hashlib.sha256(p).digest()))
+    says("hash-name", rule, lambda p: _signed_data(p, **by_256))
+    says("reserved", "reserved is empty", lambda p: _signed_data(p, reserved=b"x"))
+    says("magic", "the message begins with SSHSIG", lambda p: _signed_data(p)[6:])
+    says("bare", "what is signed is the message", lambda p: p)
+    says("pae", "what is signed is the message", lambda p: signing.pae(sshsig.NAMESPACE, p))
+    line = (
+        f"Coordledger-Signature: hmac-sha256 grace/1 {b64encode(key.sign(void().payload)).decode()}"
+    )
+    other = void().line(signature=line)
+    cases.add("6", "line-alg-ssh", "the alg is that of the key's entry", "bad-commit", other)
+
+
+def _scalar(key: SshKey) -> int:
+    """The secret scalar of RFC 8032, 5.1.5."""
+    h = bytearray(hashlib.sha512(key.seed).digest()[:32])
+    h[0] &= 248
+    h[31] = h[31] & 127 | 64
+    return int.from_bytes(h, "little")
 
 
 def _next(char: str) -> str:
@@ -1102,7 +1273,7 @@ def _messages(cases: Cases) -> None:
 def build() -> dict[str, str]:
     """Every file: its path below this folder -> its text."""
     fleet, moments = valid()
-    found = {"valid/chain.json": chain_file(fleet)}
+    found = {"valid/chain.json": chain_file(fleet), "valid/ssh.json": chain_file(valid_ssh())}
     cases = malformed(fleet, moments)
     found |= {f"malformed/{name}.json": case for name, case in cases.items()}
     return {path: json.dumps(value, indent=1) + "\n" for path, value in found.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from coordledger.errors import RuleBroken
 from coordledger.format import fields
 from coordledger.format.rules.kind import Kind, need_admin, need_next_rev
-from coordledger.format.signing import ALG
+from coordledger.format.signing import HMAC, SSH
 from coordledger.format.state import line_of
 
 TYPE_CHECKING = False
@@ -21,9 +21,30 @@ MAX_AGENTS = 4096
 MAX_KEYS = 1024  # of one agent, revoked ones included
 
 
+# The fields of a record that brings a key.
+KEY = {"alg": fields.one_of(HMAC, SSH), "verifier": fields.text}
+_fingerprint = fields.hexadecimal(64)
+
+
+def check_verifier(record: Record) -> None:
+    """The verifier has the form of its algorithm. Raises `RuleBroken`: bad-record."""
+    verifier, wrong = record["verifier"], ""
+    if record["alg"] == HMAC:
+        wrong = _fingerprint(verifier)
+    else:
+        from coordledger.format.sshsig import decode_key  # noqa: PLC0415 - a ledger may have none
+
+        try:
+            decode_key(verifier)
+        except ValueError as fault:
+            wrong = str(fault)
+    if wrong:
+        raise RuleBroken("bad-record", field="verifier", why=wrong)
+
+
 def key_entry(record: Record, *, number: int, first: int) -> Record:
     """How the key that a record brings stands in the state; `first` is the seq from which on."""
-    key = {"id": number, "alg": record["alg"], "fingerprint": record["fingerprint"]}
+    key = {"id": number, "alg": record["alg"], "verifier": record["verifier"]}
     return key | {"from": first, "until": None}
 
 
@@ -72,10 +93,10 @@ KINDS = {
             "who": fields.identifier,
             "rev": fields.positive,
             "id": fields.positive,
-            "alg": fields.one_of(ALG),
-            "fingerprint": fields.hexadecimal(64),
+            **KEY,
             "role": fields.one_of("agent", "admin"),
         },
+        check=check_verifier,
         apply=_enroll,
         subject=lambda record: f"enroll {record['who']} key {record['id']} as {record['role']}",
     ),

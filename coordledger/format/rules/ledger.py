@@ -7,9 +7,8 @@ chain's.
 from __future__ import annotations
 
 from coordledger.format import fields
-from coordledger.format.rules.agents import key_entry
+from coordledger.format.rules.agents import KEY, check_verifier, key_entry
 from coordledger.format.rules.kind import Kind, need_admin, need_next_rev
-from coordledger.format.signing import ALG
 from coordledger.format.state import line_of
 
 TYPE_CHECKING = False
@@ -86,9 +85,9 @@ KINDS = {
             "base": _no_base,
             "nonce": fields.hexadecimal(64),
             "policy": lambda value: policy_problem(value, whole=True),
-            "alg": fields.one_of(ALG),
-            "fingerprint": fields.hexadecimal(64),
+            **KEY,
         },
+        check=check_verifier,
         apply=_found,
         subject=lambda record: f"genesis {record['agent']}",
     ),

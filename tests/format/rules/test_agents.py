@@ -21,7 +21,7 @@ class TestAgents:
             {
                 "id": number,
                 "alg": "hmac-sha256",
-                "fingerprint": fleet.secret("bob", number).fingerprint("ab" * 32, "bob", number),
+                "verifier": fleet.secret("bob", number).fingerprint("ab" * 32, "bob", number),
                 "from": first,
                 "until": last,
             }

@@ -17,7 +17,7 @@ def test_after_the_genesis_record():
     genesis = fleet.head.record
     ledger = {"v": 1, "ledger": genesis["ledger"], "nonce": genesis["nonce"]}
     ledger |= {"owner": "alice", "policy": POLICY, "policy_rev": 1}
-    key = {"alg": "hmac-sha256", "fingerprint": genesis["fingerprint"]}
+    key = {"alg": "hmac-sha256", "verifier": genesis["verifier"]}
     key |= {"id": 1, "from": 0, "until": None}
     alice = {"agent": "alice", "role": "admin", "rev": 1, "keys": [key]}
     assert files_of(fleet.state) == {
