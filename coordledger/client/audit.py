@@ -21,7 +21,7 @@ from coordledger.client.publish import push_error
 from coordledger.client.replica import STEP, TOLD
 from coordledger.deadline import Deadline
 from coordledger.errors import Integrity, RuleBroken, error
-from coordledger.format.chain import UNVERIFIED, Chain
+from coordledger.format.chain import AUTHENTIC, UNVERIFIED, Chain
 from coordledger.git.history import raw_parent
 from coordledger.git.outcome import WON
 from coordledger.hashes import digest
@@ -181,7 +181,10 @@ def judge_again(
     chain = Chain(repository.read, replica.keyring(), below, repository.algo)
     many = trusted.seq - (below.seq if below else -1)
     for done, judged in enumerate(replica.judge(chain, _commits_above(replica, below)), 1):
-        count(judged.verdict, judged.seq)
+        verdict = judged.verdict
+        if verdict == AUTHENTIC and chain.head and not replica.is_rooted(chain.head.record):
+            verdict = UNVERIFIED
+        count(verdict, judged.seq)
         if judged.broken:
             problems.append(_problem(judged.seq, judged.oid, judged.broken))
         if done % TOLD == 0:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from coordledger.client import stops
 from coordledger.client.heads import check_pin
 from coordledger.client.local_state import Checkpoint, TrustedHead
+from coordledger.client.roots import CheckedHere
 from coordledger.client.vouches import Vouches
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
 from coordledger.format.chain import (
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from coordledger.deadline import Deadline
     from coordledger.format.chain import Judged
     from coordledger.format.commit import Commit
+    from coordledger.format.records import Record
     from coordledger.git.history import CommitRange
     from coordledger.git.process import Git
     from coordledger.git.remote import Remote
@@ -89,8 +91,7 @@ class Replica:
         self.progress, self.vouches = progress, Vouches(self)
         self._keyring_for = keyring_for
         self._chain: Chain | None = None
-        self._authentic: set[str] = set()  # commits whose MACs were computed, with the keys of
-        self._authentic_by: Keyring | None = None
+        self._checked = CheckedHere(Keyring())
         self.in_memory_only = False  # the position is this process's: see `adopt_in_memory`
         # Of the record that the remote has after the verified head, if it is bad; as of `follow`.
         self.stop: Integrity | None = None
@@ -312,7 +313,7 @@ class Replica:
             return None
         self._forget_told(places)
         stops.note(self, path.head, bad)
-        self._remembered().update(authentic)
+        self._remembered().authentic.update(authentic)
         return chain
 
     def judge(self, chain: Chain, commits: Iterable[tuple[str, bytes]]) -> Iterator[Judged]:
@@ -444,27 +445,31 @@ class Replica:
         base = commit.record["base"] or {"seq": 0}
         if first and (commit.seq <= first or base["seq"] < first):
             return UNVERIFIED
-        authentic = self._remembered()
-        if commit.oid in authentic:
-            return AUTHENTIC
-        try:
-            verdict = authenticate(chain.state, commit.signed, commit.seq, self.keyring())
-        except RuleBroken as broken:
-            return verdict_for(broken)
-        if verdict == AUTHENTIC:
+        authentic = self._remembered().authentic
+        if commit.oid not in authentic:
+            try:
+                verdict = authenticate(chain.state, commit.signed, commit.seq, self.keyring())
+            except RuleBroken as broken:
+                return verdict_for(broken)
+            if verdict != AUTHENTIC:
+                return verdict
             authentic.add(commit.oid)
-        return verdict
+        return AUTHENTIC if self.is_rooted(commit.record) else UNVERIFIED
+
+    def is_rooted(self, record: Record) -> bool:
+        """Whether it was checked here whose key has signed an authentic record (`roots`)."""
+        return self._remembered().is_rooted(record, lambda: self.position().state, self.commit_at)
 
     def know_as_authentic(self, commit: Commit) -> None:
         """The commit is this process's own proposal: it has signed the record itself."""
-        self._remembered().add(commit.oid)
+        self._remembered().authentic.add(commit.oid)
 
-    def _remembered(self) -> set[str]:
-        """The commits that are known to be authentic, by the keys that are at hand now."""
-        keyring = self.keyring()
-        if keyring is not self._authentic_by or len(self._authentic) > _REMEMBERED:
-            self._authentic, self._authentic_by = set(), keyring
-        return self._authentic
+    def _remembered(self) -> CheckedHere:
+        """What is known to be checked, by the keys that are at hand now."""
+        keyring, checked = self.keyring(), self._checked
+        if keyring is not checked.keyring or len(checked.authentic) > _REMEMBERED:
+            self._checked = CheckedHere(keyring)
+        return self._checked
 
 
 def _rebuild_index(replica: Replica) -> None:
