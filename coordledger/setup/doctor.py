@@ -175,6 +175,8 @@ def _enforcement(connection: Connection) -> list[Check]:
         real = _try(connection, forged=False)
         vouch = vouches.note_try(real)
         forged = _try(connection, forged=True) if real.code == "try-ok" else None
+        if forged:
+            vouches.note_try(forged)  # one that lands shows a server that enforces nothing
     except CoordledgerError as fault:
         return [_failed("enforcement", fault)]
     if real.outcome == WON:

@@ -11,9 +11,10 @@ import shlex
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from coordledger.client import tries
 from coordledger.format.names import TRIES
 from coordledger.git import receive_pack
-from coordledger.git.outcome import WON, PushPayload
+from coordledger.git.outcome import WON
 from coordledger.git.repository import open_bare
 from coordledger.git.tree import object_id
 from coordledger.setup import hooks
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from coordledger.git.process import Git
 
 BROKEN = "hook-broken"  # the words of a hook whose Python does not start
-_COMMIT = "tree {tree}\nauthor t <t> 0 +0000\ncommitter t <t> 0 +0000\n\nno record\n"
 
 
 class Tried(NamedTuple):
@@ -40,11 +40,8 @@ class Tried(NamedTuple):
 def try_hook(path: Path, git: Git) -> Tried:
     """Push what is no record to the repository at `path`. Raises `Failed`: not-a-repository, …"""
     repository = open_bare(path, git)
-    tree = object_id("tree", b"", repository.algo)
-    content = _COMMIT.format(tree=tree).encode("ascii")
-    oid = object_id("commit", content, repository.algo)
-    pack = repository.pack({tree: ("tree", b""), oid: ("commit", content)})
-    payload = PushPayload(lambda: pack, lambda: None, lambda: None, lambda: None)
+    oid = object_id("blob", b"", repository.algo)
+    payload = tries.payload(repository, {oid: ("blob", b"")})
     ref = f"{TRIES}of-the-hook"
     push = receive_pack.push(git, str(path), ref, repository.ref(ref), oid, payload)
     if push.outcome == WON:

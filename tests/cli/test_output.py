@@ -78,6 +78,25 @@ def test_colour_needs_a_terminal_and_no_wish_against_it(capsys, monkeypatch):
     assert capsys.readouterr().out == "STATUS\ndone\n"
 
 
+def test_who_checked_it_is_dim_for_the_server_and_loud_for_nobody(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    screen = output.Screen()
+    assert screen.doubt("authentic", "here") == ""
+    assert screen.doubt("unverified", "server") == "  [\x1b[90mchecked by the server\x1b[0m]"
+    assert screen.doubt("unverified", "nobody") == "  [\x1b[91mCHECKED BY NOBODY\x1b[0m]"
+    assert screen.doubt("invalid", "nobody") == "  [\x1b[31minvalid\x1b[0m]"
+    for verdict, checked, cell in (
+        ("authentic", "here", "t"),
+        ("unverified", "server", "\x1b[90mserver\x1b[0m"),
+        ("unverified", "nobody", "\x1b[91mnobody\x1b[0m"),
+        ("invalid", "nobody", "\x1b[31minvalid\x1b[0m"),
+    ):
+        screen.table(["TASK", "CHECKED"], [["t", output.doubt_cell(verdict, checked)]])
+        assert capsys.readouterr().out.splitlines()[-1].split()[-1] == cell
+
+
 def test_progress_is_for_terminals_and_is_wiped_before_the_next_line(capsys, monkeypatch):
     screen = output.Screen()
     screen.progress("verifying", 100, 300)

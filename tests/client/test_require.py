@@ -10,11 +10,13 @@ import pytest
 from support.hookless_host import forge
 from support.other_host import OtherHost
 
+from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.deadline import Deadline, unix_ms
 from coordledger.errors import CoordledgerError, Integrity
 from coordledger.format import timestamps
 from coordledger.format.chain import UNVERIFIED
+from coordledger.setup.doctor import examine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -251,6 +253,18 @@ def test_a_server_that_lies_well_is_believed_and_one_that_lands_tries_is_not(
         with_hook(fleet, say(line))  # no hook of ours takes a try
         assert refusal(lambda: ledger.require("t")) == "nobody-checked"
         assert tries(fleet) == ""
+
+
+def test_a_server_that_lands_a_forged_try_enforces_nothing(fleet: Fleet, bob: OtherHost) -> None:
+    fleet.ledger("alice").claim("t")
+    line, tried = vouch_for(fleet), fleet.root / "tried"
+    real = f"{say(line)}; {say('coordledger: refused -: try-ok: a try')}; touch {tried}; exit 1"
+    with_hook(fleet, f"[ -e {tried} ] && exit 0\n{real}")
+    checks = examine(Options(bob.path, agent="bob"), bob.env)
+    assert [check.ok for check in checks if check.name == "enforcement"] == [False]
+    with bob.ledger() as ledger:
+        assert ledger.status().enforcement == "none"
+    assert tries(fleet) == ""
 
 
 def test_a_server_whose_clock_is_far_off_shuts_it_and_opens_nothing(
