@@ -287,7 +287,7 @@ class LocalState:
     def indexed_ids(self, seq: int, last: int) -> Iterator[str]:
         """The ids from `seq` to `last`, as far as there are any. They are not checked."""
         trusted = self.trusted
-        if trusted is None or not self._index.exists():
+        if trusted is None or seq < trusted.first or not self._index.exists():
             return
         with self._index.open("rb") as index:
             index.seek((seq - trusted.first) * self._width)

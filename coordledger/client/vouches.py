@@ -4,7 +4,10 @@ Rules of this file:
 - A vouch is the word of whoever answers at one address, and is remembered with that address. At
   another one nothing of it counts.
 - A vouch that fits the verified chain, whose digest is the chain's at its seq, covers every record
-  up to there, for good. One of a record that the copy has not reached yet waits until it has.
+  up to there, for good. One of a record that the copy has not reached yet waits until it has, or
+  until that record turns out bad here and is cut off.
+- The digest is of records. The state that a shallow copy begins with is not in it: who reads it as
+  vouched for relies on the way by which it came.
 - Whether the server enforces the ledger is what its newest answer has shown, and nothing older: a
   push that lands without a vouch lowers it at once.
 - The file is a cache: what is wrong with it is forgotten, and asked for again.

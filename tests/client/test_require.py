@@ -343,6 +343,18 @@ def test_a_shallow_copy_stands_on_the_vouch(fleet: Fleet) -> None:
         assert refusal(lambda: ledger.require("t")) == "nobody-checked"
 
 
+def test_a_shallow_copy_goes_by_no_vouch_that_ends_below_it(fleet: Fleet) -> None:
+    alice = fleet.ledger("alice")
+    alice.claim("t")
+    line = vouch_for(fleet)
+    alice.submit("u")
+    bob = OtherHost(fleet, "bob", depth=1)
+    with bob.ledger() as ledger:
+        assert ledger.require("t").checked == "server"
+        with_hook(fleet, f"{say(line)}\nexit 1")
+        assert refusal(lambda: ledger.require("t")) == "nobody-checked"
+
+
 def test_one_who_reads_asks_for_a_vouch_before_nobody_is_said(fleet: Fleet, bob: OtherHost) -> None:
     alice = fleet.ledger("alice")
     alice.claim("t")
