@@ -303,13 +303,15 @@ class Daemon:
 
     def _accept(self, repository: ServedRepository) -> None:
         self._free.acquire()  # askers that come meanwhile wait in the socket's own queue
+        asking = None
         try:
             asking, _ = repository.socket.accept()
-        except OSError:  # gone already, or out of file descriptors
+            threading.Thread(target=self._serve, args=(asking, repository), daemon=True).start()
+        except (OSError, RuntimeError):  # gone already, or out of file descriptors or of threads
+            if asking:
+                asking.close()
             self._free.release()
             time.sleep(0.01)
-            return
-        threading.Thread(target=self._serve, args=(asking, repository), daemon=True).start()
 
     def _serve(self, asking: socket.socket, repository: ServedRepository) -> None:
         try:

@@ -248,6 +248,18 @@ def test_records_land_in_envelopes_and_as_git_pushes_them(attacker: Attacker) ->
     assert len(landed(send(attacker, late))) == 1
 
 
+def test_what_git_fills_a_pack_up_with_was_there_before(attacker: Attacker) -> None:
+    """The page that a change of it is sent against, wherever the server keeps that."""
+    meta = {"noise": os.urandom(500).hex()}
+    offer = attacker.propose(attacker.signed("alice", "submit", task="large", meta=meta))
+    assert len(landed(send(attacker, offer))) == 1
+    attacker.fleet.git("gc", "--quiet", "--prune=now")
+    assert not list(attacker.fleet.remote.glob("objects/??/*"))
+    taken = attacker.propose(attacker.signed("bob", "claim", tasks=["large"]))
+    grow(attacker)
+    assert len(landed(send(attacker, taken))) == 1
+
+
 def test_a_branch_with_large_files_goes_along(attacker: Attacker) -> None:
     for number, ref in enumerate((FOR_REF, LEDGER_REF)):
         code, oid = _with_blob(attacker, code_commit(attacker)), good(attacker)

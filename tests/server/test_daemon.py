@@ -19,7 +19,7 @@ from support.forgeries import forged, good
 from support.serve_process import serving, without_python
 
 from coordledger.answers import Vouch, parse
-from coordledger.server.daemon import MAX_AT_ONCE, MAX_REQUEST
+from coordledger.server.daemon import MAX_AT_ONCE, MAX_REQUEST, Daemon
 from coordledger.setup.genesis import mint
 
 if TYPE_CHECKING:
@@ -324,6 +324,31 @@ def test_words_that_are_not_the_residents_decide_nothing(
         both(attacker)
         thread.join(timeout=10)
     assert LEDGER_REF.encode() in b"".join(heard)
+
+
+def test_a_resident_that_gets_no_thread_serves_the_next_asker(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    resident = Daemon([fleet.remote], fleet.env)
+    monkeypatch.chdir(fleet.remote / "coordledger")
+    try:
+        with socket.socket(socket.AF_UNIX) as refused, socket.socket(socket.AF_UNIX) as answered:
+            for asking in (refused, answered):
+                asking.settimeout(10)
+                asking.connect("socket")
+            with monkeypatch.context() as patch:
+                patch.setattr("threading.Thread.start", none_left)
+                resident._accept(resident.repositories[0])
+            assert refused.recv(100) == b""  # its hook does the work then
+            answered.sendall(b"?")
+            answered.shutdown(socket.SHUT_WR)
+            resident._accept(resident.repositories[0])
+            assert answered.recv(100) == b"coordledger 1 unsure\n"
+    finally:
+        resident.close()
 
 
 @pytest.mark.parametrize("place", [b"", b"x"])
