@@ -43,7 +43,8 @@ class CheckedHere:
     ) -> bool:
         """Whether it was checked here whose key has signed `record`, which is authentic.
 
-        `state_now()` is the record's state or a later one; `commit_at(seq)` a commit of the copy.
+        `state_now()` is the record's state or a later one; `commit_at(seq)` a commit of the copy
+        whose place in the history it has verified.
         """
         passed: list[tuple[str, int]] = []
         while True:
@@ -53,8 +54,11 @@ class CheckedHere:
                 break
             passed.append(key)
             entry = (state_now().agent(key[0]) or {"keys": []})["keys"][key[1] - 1]
-            if entry["alg"] != SSH or entry["from"] == 0:
+            if entry["alg"] != SSH:
                 answer = True
+                break
+            if entry["from"] == 0:
+                answer = commit_at(0) is not None  # else the state was taken on trust
                 break
             enrolment = commit_at(entry["from"] - 1)
             if enrolment is None or not self._is_signed(enrolment, state_now()):

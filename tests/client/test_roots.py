@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from support.memory_ledger import MASTER, OWN, MemoryLedger
+from support.memory_remote import MemoryClient, MemoryServer
 
 from coordledger.client.roots import CheckedHere
 from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Keyring, Secret, Signed, sign
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def rooted(ledger: MemoryLedger, agent: str, key: int, ring: Keyring, first: int = 0) -> bool:
@@ -51,7 +57,29 @@ def test_where_all_keys_are_ssh_keys_every_reader_gets_to_the_first_record() -> 
     assert rooted(ledger, "bob", 1, Keyring())
 
 
-@pytest.mark.parametrize(("first", "good"), [(0, True), (1, True), (2, False)])
+@pytest.mark.parametrize(("first", "good"), [(0, True), (1, False), (2, False)])
 def test_a_shallow_copy_has_to_reach_the_records_that_enrolled(first: int, good: bool) -> None:
     ledger = MemoryLedger("bob", ssh=("alice/1", "bob/1"))
     assert rooted(ledger, "bob", 1, Keyring(), first) is good
+
+
+@pytest.mark.parametrize("depth", [None, 1])
+def test_the_keys_of_a_state_that_was_taken_on_trust_count_for_nobody(
+    tmp_path: Path, env: dict[str, str], depth: int | None
+) -> None:
+    """The owner's key, one that the edge's record seems to have enrolled, and one after it."""
+    server = MemoryServer()
+    server.ledger = MemoryLedger("bob", ssh=("alice/1", "bob/1", "carol/1"))
+    client = MemoryClient(server, tmp_path / "reader.git", env)
+    client.replica.join(depth, None)
+    server.write("alice", "enroll", who="carol")
+    for agent in ("alice", "bob", "carol"):
+        server.write(agent, "submit", task=f"of-{agent}")
+    client.replica.refresh()
+    verdicts = {
+        client.replica.verdict_of(commit)
+        for commit in map(client.replica.commit_at, range(2, 6))
+        if commit
+    }
+    assert verdicts == {"unverified" if depth else "authentic"}
+    client.close()
