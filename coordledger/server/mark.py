@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from coordledger.format.signing import Keyring
     from coordledger.git.loose import Reader
 
-SYNCED = 512  # records; with the longest push on top less than admission.MAX_RECORDS
+SYNCED = 512  # records: a longer push is synced itself; twice as many are admission.MAX_RECORDS
 _LONGEST = 256
 _READS = 3
 _FLAGS = posix.O_NOFOLLOW | posix.O_CLOEXEC | posix.O_NONBLOCK

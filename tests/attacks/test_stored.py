@@ -55,9 +55,11 @@ def junk() -> bytes:
     return os.urandom(JUNK)
 
 
-def raw_push(attacker: Attacker, oid: str, packed: bytes, ref: str = FOR_REF) -> Pushed:
-    """A push by hand, with any pack."""
-    command = packet(f"{ZERO} {oid} {ref}\0report-status".encode()) + b"0000"
+def raw_push(attacker: Attacker, oid: str, packed: bytes, *deleted: str) -> Pushed:
+    """A push by hand, with any pack, that asks to remove refs as well."""
+    lines = [f"{ZERO} {oid} {FOR_REF}\0report-status delete-refs"]
+    lines += [f"{oid} {ZERO} {ref}" for ref in deleted]
+    command = b"".join(packet(line.encode()) for line in lines) + b"0000"
     ran = plain(
         *("git", "receive-pack", attacker.fleet.remote),
         cwd=attacker.folder,
@@ -204,6 +206,13 @@ def test_a_right_record_brings_nothing_beside_it(attacker: Attacker, case: str) 
     assert pushed.slug == "unneeded"
     assert (stored(attacker.fleet), attacker.tip) == (before, head)
     assert len(landed(send(attacker, sent))) == 1  # without it
+
+
+def test_a_branch_that_goes_along_to_be_removed_brings_nothing(attacker: Attacker) -> None:
+    sent, packed = _beside(attacker, blobs(junk()))
+    before = stored(attacker.fleet)
+    assert raw_push(attacker, sent, packed, "refs/heads/none").slug == "unneeded"
+    assert stored(attacker.fleet) == before
 
 
 @pytest.mark.parametrize("make", [_padded, _many_times])
