@@ -441,8 +441,9 @@ class Replica:
         A record that rests on the edge of a shallow copy is unverified, even if its MAC is good
         (format, section 11): its place in the history may be made up, and the state there.
         """
-        chain = self.position()
-        if self._rests_on_edge(commit):
+        chain, first = self.position(), self.trusted.first
+        base = commit.record["base"] or {"seq": 0}
+        if first and (commit.seq <= first or base["seq"] < first):
             return UNVERIFIED
         authentic = self._remembered().authentic
         if commit.oid not in authentic:
@@ -457,18 +458,7 @@ class Replica:
 
     def is_rooted(self, record: Record) -> bool:
         """Whether it was checked here whose key has signed an authentic record (`roots`)."""
-
-        def commit_at(seq: int) -> Commit | None:
-            commit = self.commit_at(seq)
-            return commit if commit and not self._rests_on_edge(commit) else None
-
-        return self._remembered().is_rooted(record, lambda: self.position().state, commit_at)
-
-    def _rests_on_edge(self, commit: Commit) -> bool:
-        """Whether a shallow copy cannot know that the commit has its place in the history."""
-        first = self.trusted.first
-        base = commit.record["base"] or {"seq": 0}
-        return bool(first and (commit.seq <= first or base["seq"] < first))
+        return self._remembered().is_rooted(record, lambda: self.position().state, self.commit_at)
 
     def know_as_authentic(self, commit: Commit) -> None:
         """The commit is this process's own proposal: it has signed the record itself."""

@@ -1,11 +1,14 @@
 """Whose key is it that has signed? What a reader has to have checked before it says authentic.
 
 Rules: a secret that is here says itself whose it is, by its fingerprint. An SSH key is whose the
-record says that enrolled it; so that record has to be authentic here, too, and the one that
-enrolled its signer's key, and so on, down to a secret that is here, or to the first record, which
-the ledger's id certifies. Otherwise somebody who can push where no hook is would enrol a key of
-their own by a forged MAC, which most readers cannot check, and all would take for checked what that
-key has signed.
+record says that enrolled it; so that record has to be authentic here, too, and so has what its
+signer was entitled by: the record that enrolled the signer's key, unless that is a secret that is
+here, and the one that gave the signer its role. All of that goes on down to the first record,
+which has to be here, and which the ledger's id certifies; in a shallow copy nothing gets there,
+for the state at its edge is one that nobody has checked. Otherwise somebody who can push where no
+hook is would enrol a key of their own, or make themselves an admin who enrols one in anybody's
+name, by a forged MAC, which most readers cannot check; and all would take for checked what that key
+has signed.
 """
 
 from __future__ import annotations
@@ -24,52 +27,81 @@ if TYPE_CHECKING:
     from coordledger.format.signing import Keyring
     from coordledger.format.state import State
 
+    CommitAt = Callable[[int], Commit | None]  # a commit of the copy, by its seq
+
 
 class CheckedHere:
     """What was checked with the keys of one keyring: commits whose signatures are good
-    (`authentic`, by their ids), and whose keys have signed.
+    (`authentic`, by their ids), and which enrolments count.
     """
 
     def __init__(self, keyring: Keyring) -> None:
         self.keyring = keyring
         self.authentic: set[str] = set()
-        self._rooted: dict[tuple[str, int], bool] = {}
+        self._rooted: dict[int, bool] = {}  # enrolments and the first record, by seq
 
     def is_rooted(
-        self,
-        record: Record,
-        state_now: Callable[[], State],
-        commit_at: Callable[[int], Commit | None],
+        self, record: Record, state_now: Callable[[], State], commit_at: CommitAt
     ) -> bool:
         """Whether it was checked here whose key has signed `record`, which is authentic.
 
-        `state_now()` is the record's state or a later one; `commit_at(seq)` a commit of the copy
-        whose place in the history it has verified.
+        `state_now()` is the record's state or a later one.
         """
-        passed: list[tuple[str, int]] = []
-        while True:
-            key = (record["agent"], record["key"])
-            if key in self._rooted:
-                answer = self._rooted[key]
-                break
-            passed.append(key)
-            entry = (state_now().agent(key[0]) or {"keys": []})["keys"][key[1] - 1]
-            if entry["alg"] != SSH:
-                answer = True
-                break
-            if entry["from"] == 0:
-                answer = commit_at(0) is not None  # else the state was taken on trust
-                break
-            enrolment = commit_at(entry["from"] - 1)
-            if enrolment is None or not self._is_signed(enrolment, state_now()):
-                answer = False
-                break
-            record = enrolment.record
-        self._rooted.update(dict.fromkeys(passed, answer))
-        return answer
+        state = state_now()
+        whole = _enrolments_of_signer(state, record)
+        if whole and commit_at(0) is None:  # then nobody has checked what the state says of keys
+            return False
+        pending = list(whole)
+        while pending:
+            seq = pending[-1]
+            needed = None if seq in self._rooted else self._needed_by(seq, state, commit_at)
+            open_ones = [below for below in needed or () if below not in self._rooted]
+            if open_ones:
+                pending += open_ones
+                continue
+            if needed is not None:
+                self._rooted[seq] = all(self._rooted[below] for below in needed)
+            self._rooted.setdefault(seq, False)
+            pending.pop()
+        return all(self._rooted[seq] for seq in whole)
+
+    def _needed_by(self, seq: int, state: State, commit_at: CommitAt) -> list[int] | None:
+        """The records on which the enrolment at `seq` rests, all of them older; None if it was not
+        checked here itself.
+        """
+        commit = commit_at(seq)
+        if seq == 0 or commit is None or not self._is_signed(commit, state):
+            return [] if seq == 0 else None
+        signer = commit.record["agent"]
+        return [*_enrolments_of_signer(state, commit.record), _entitled_at(state, signer, seq)]
 
     def _is_signed(self, commit: Commit, state: State) -> bool:
         try:
             return authenticate(state, commit.signed, commit.seq, self.keyring) == AUTHENTIC
         except RuleBroken:
             return False
+
+
+def _enrolments_of_signer(state: State, record: Record) -> list[int]:
+    """The seq of the record that says whose the key is, unless a secret itself says so."""
+    key = _keys(state, record["agent"])[record["key"] - 1]
+    return [_brought_at(key)] if key["alg"] == SSH else []
+
+
+def _entitled_at(state: State, agent: str, seq: int) -> int:
+    """The seq of the record by which the agent is what it is in the record at `seq`: the newest of
+    its enrolments, which gave it its role; the owner's is the first record.
+    """
+    if agent == state.ledger["owner"]:
+        return 0
+    return max(_brought_at(key) for key in _keys(state, agent) if key["from"] <= seq)
+
+
+def _brought_at(key: Record) -> int:
+    return max(int(key["from"]) - 1, 0)
+
+
+def _keys(state: State, agent: str) -> list[Record]:
+    entry = state.agent(agent) or {"keys": []}
+    keys: list[Record] = entry["keys"]
+    return keys

@@ -58,9 +58,35 @@ def test_where_all_keys_are_ssh_keys_every_reader_gets_to_the_first_record() -> 
 
 
 @pytest.mark.parametrize(("first", "good"), [(0, True), (1, False), (2, False)])
-def test_a_shallow_copy_has_to_reach_the_records_that_enrolled(first: int, good: bool) -> None:
+def test_a_copy_has_to_reach_down_to_the_first_record(first: int, good: bool) -> None:
+    """Else the owner's key may be made up, too: nobody has checked the state at the edge."""
     ledger = MemoryLedger("bob", ssh=("alice/1", "bob/1"))
     assert rooted(ledger, "bob", 1, Keyring(), first) is good
+    assert rooted(ledger, "alice", 1, Keyring(), first) is good
+
+
+def test_an_admin_by_a_forged_mac_enrols_nobody() -> None:
+    """eve is an agent with an SSH key that everybody knows; adam an admin with a secret. eve makes
+    herself an admin in adam's name, where no hook is, and enrols a key of her own as carol's.
+    """
+    ssh = ("alice/1", "eve/1", "eve/2", "carol/1", "carol/2", "dave/1")
+    ledger = MemoryLedger(ssh=ssh)
+    ledger.put("alice", "enroll", who="adam", role="admin")
+    for who in ("eve", "carol"):
+        ledger.put("alice", "enroll", who=who)
+    forged = ledger.sign(ledger.record("adam", "enroll", who="eve", role="admin"), OWN)
+    ledger.land(forged)
+    ledger.put("eve", "enroll", who="carol")
+    for key in (1, 2):
+        ledger.put("carol", "claim", tasks=[f"t{key}"], key=key)
+    assert rooted(ledger, "carol", 1, Keyring())
+    assert rooted(ledger, "eve", 1, Keyring())
+    assert not rooted(ledger, "eve", 2, Keyring())
+    assert not rooted(ledger, "carol", 2, Keyring())
+    # what an admin has enrolled whose role can be followed up counts
+    ledger.put("alice", "enroll", who="carol", role="admin")
+    ledger.put("carol", "enroll", who="dave")
+    assert rooted(ledger, "dave", 1, Keyring())
 
 
 @pytest.mark.parametrize("depth", [None, 1])
