@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,10 +11,11 @@ from support.memory_ledger import LEASE, SKEW
 from support.memory_remote import MemoryClient, MemoryServer
 
 from coordledger.answers import Vouch
-from coordledger.client.gate import need_checked, need_live
+from coordledger.client.gate import _latest, need_checked, need_live
 from coordledger.client.tries import Asked
 from coordledger.client.views import Views
 from coordledger.errors import CoordledgerError, error
+from coordledger.format import timestamps
 from coordledger.git.outcome import REFUSED, WON, Push
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class Gate:
             server.write(who, "claim", tasks=["t"])
             if who == "carol":
                 server.write(who, "release", task="t")
+        self.replica = client.replica
         self.state: State = client.replica.refresh().state
         self.claim: Claim = Views(client.replica, client.now).claim(self.state, "t")
         assert (self.claim.agent, self.claim.epoch, self.claim.verdict) == ("bob", 2, "authentic")
@@ -92,6 +95,15 @@ ANSWERS = {
     "a refusal": Asked(Push(REFUSED), None, 0, error("unverified-below", why="record 7")),
     "nothing": None,
 }
+
+
+@pytest.mark.parametrize(("now", "since"), [(7000, 5000), (2000, 0), (1000, 0)])
+def test_the_time_since_the_server_was_asked_counts(gate: Gate, now: int, since: int) -> None:
+    """By a clock that may be set back meanwhile."""
+    vouch = Vouch("ab" * 16, 7, "cd" * 32, "2900-01-01T00:00:00.000Z")
+    connection: Any = SimpleNamespace(clock=lambda: now, replica=gate.replica)
+    asked = Asked(Push(REFUSED), vouch, 2000)
+    assert _latest(connection, gate.state, asked) == timestamps.parse(vouch.at) + since
 
 
 @pytest.mark.parametrize("here", [True, False])
