@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -353,6 +354,23 @@ def test_a_mark_that_is_spoilt_lets_nothing_bad_through(attacker: Attacker, case
     path.unlink(missing_ok=True)
     path.write_bytes(whole)
     path.chmod(0o600)
+
+
+def test_what_another_account_has_written_is_no_mark(
+    attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert attacker.tip in marked(attacker)
+    monkeypatch.setattr(posix, "geteuid", lambda: os.getuid() + 1)
+    assert marked(attacker) == ()
+
+
+def test_a_file_that_has_a_second_name_is_not_written_over(attacker: Attacker) -> None:
+    other = attacker.folder / "other"
+    os.link(place(attacker), other)
+    before = other.read_bytes()
+    grow(attacker)
+    assert other.read_bytes() == before
+    assert attacker.tip in marked(attacker)
 
 
 def test_where_it_cannot_be_kept_nothing_is_admitted(attacker: Attacker) -> None:
