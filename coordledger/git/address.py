@@ -84,7 +84,8 @@ class Address(NamedTuple):
     @property
     def authenticates(self) -> bool:
         """Whether the way there proves whose words come back. A helper's way is the user's."""
-        return not self.url.lower().startswith(("http://", "git://"))
+        url = self.url.lower().removeprefix("http::")  # git's own helper, named
+        return not url.startswith(("http://", "git://"))
 
     def need_one_place(self) -> None:
         """What is written at one place and read at another has two winners.

@@ -323,6 +323,7 @@ def test_what_is_shown_has_no_password() -> None:
         ("git://host/project.git", False),
         ("http://host/project.git", False),
         ("HTTP://host/project.git", False),
+        ("http::http://host/project.git", False),
         ("https://host/project.git", True),
         ("ssh://git@host/project.git", True),
         ("host:project.git", True),
