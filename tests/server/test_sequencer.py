@@ -462,6 +462,20 @@ def test_a_turn_lands_no_more_records_than_the_hook_verifies_by_itself(
     assert int(landed) == 4
 
 
+def test_what_one_push_renders_is_not_counted_against_the_next_of_its_turn(
+    own_attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = [own_attacker.signed("alice", "submit", task=f"t{n}") for n in range(2)]
+    most = max(own_attacker.chain.propose(one).size for one in signed) * 3 // 2
+    monkeypatch.setattr("coordledger.server.admission.MAX_RENDERED", most)
+    oids = [own_attacker.propose(one) for one in signed]
+    bring(own_attacker, *oids)
+    sequencer = _at(own_attacker)
+    with sequencer.lock(files.lock_in_line):
+        outcomes = sequencer.run([sequencer.read_push(oid) for oid in oids])
+    assert [outcome and outcome.code for outcome in outcomes] == ["", ""]
+
+
 def test_of_a_push_that_is_refused_nothing_is_written(own_attacker: Attacker) -> None:
     """Where another one lands in the same turn, too."""
     fleet, start = own_attacker.fleet, own_attacker.tip
