@@ -108,6 +108,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     # -- agents, policy, messages (section 9)
     "not-permitted": (FAILED, "{agent} may not {what}", "those who may: coordledger agent list"),
     "bad-key": (FAILED, "key {id} of {who}: {why}", "coordledger agent list"),
+    "alg-refused": (
+        FAILED,
+        "{who}/{key} is no SSH key, as the policy require_alg wants it",
+        "on its host: coordledger key new; an admin: coordledger agent rotate {who} --ssh-key LINE",
+    ),
     "last-key": (FAILED, "key {id} is the owner's last one", "rotate first"),
     "agent-exists": (
         FAILED,

@@ -37,10 +37,14 @@ if TYPE_CHECKING:
 def enroll(connection: Connection, who: str, *, admin: bool, secret: Secret | None) -> Path:
     """Enrol an agent, or another key of one, by a secret; the file with it.
 
-    Raises `Failed`: no-master, not-permitted, bad-agent.
+    Raises `Failed`: no-master, not-permitted, bad-agent, alg-refused.
     """
     _need_agent(who)
-    ledger = connection.read().ledger
+    state = connection.read()
+    ledger = state.ledger
+    if state.requires_ssh:  # before a secret is made for nothing
+        number = len((state.agent(who) or {"keys": []})["keys"]) + 1
+        raise error("alg-refused", who=who, key=number)
     masters = connection.masters(ledger["ledger"])
     if not masters and secret is None:
         where = connection.settings.config_dir / "masters" / ledger["ledger"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from coordledger.client.journal import Intent
     from coordledger.client.ssh_keys import SshKey, SshKeyFinder
     from coordledger.format.chain import Chain
+    from coordledger.format.records import Record
     from coordledger.format.signing import Signed
     from coordledger.format.state import State
 
@@ -40,16 +41,10 @@ class Identity(NamedTuple):
     def key(self, state: State, seq: int) -> tuple[int, Secret | SshKey]:
         """The number of the key that signs the record at `seq`, and what signs.
 
-        Raises `Failed`: unknown-agent, key-revoked, no-secret-found, no-ssh-key, ssh-key-unknown,
-        secret-exposed, bad-secret, bad-ssh-key.
+        Raises `Failed`: unknown-agent, key-revoked, alg-refused, no-secret-found, no-ssh-key,
+        ssh-key-unknown, secret-exposed, bad-secret, bad-ssh-key.
         """
-        entry = state.agent(self.agent)
-        if entry is None:
-            raise error("unknown-agent", who=self.agent)
-        valid = [key for key in entry["keys"] if key["until"] is None]
-        if not valid:
-            last = entry["keys"][-1]
-            raise error("key-revoked", agent=self.agent, key=last["id"], seq=last["until"])
+        valid = self._valid_keys(state)
         named = self.ssh_keys.named(self.agent) is not None
         ssh = self.ssh_keys.find(self.agent) if named else None
         where, secrets = "", None
@@ -70,6 +65,20 @@ class Identity(NamedTuple):
         if secrets is None:
             raise error("no-ssh-key", agent=self.agent)
         raise error("no-secret-found", agent=self.agent, where=where)
+
+    def _valid_keys(self, state: State) -> list[Record]:
+        """The entries that may sign. Raises `Failed`: unknown-agent, key-revoked, alg-refused."""
+        entry = state.agent(self.agent)
+        if entry is None:
+            raise error("unknown-agent", who=self.agent)
+        valid = [key for key in entry["keys"] if key["until"] is None]
+        if not valid:
+            last = entry["keys"][-1]
+            raise error("key-revoked", agent=self.agent, key=last["id"], seq=last["until"])
+        allowed = [key for key in valid if key["alg"] == SSH or not state.requires_ssh]
+        if not allowed:
+            raise error("alg-refused", who=self.agent, key=valid[-1]["id"])
+        return allowed
 
 
 def entry_of(key: Secret | SshKey, nonce: str, agent: str, number: int) -> dict[str, str]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from coordledger.errors import RuleBroken
 from coordledger.format import records, signing, timestamps
 from coordledger.format.commit import parse_commit, recall_commit, render_commit, successor
+from coordledger.format.rules.kind import need_ssh
 from coordledger.format.signing import TAG_BYTES
 from coordledger.format.state import State
 from coordledger.git.tree import Tree, object_id
@@ -177,7 +178,10 @@ class Chain:
         if self.head is None:
             alg = record["alg"]
         else:
-            alg = self.state.key(record["agent"], record["key"], seq)["alg"]
+            agent, key = record["agent"], record["key"]
+            alg = self.state.key(agent, key, seq)["alg"]
+            if self.state.requires_ssh:
+                need_ssh(agent, key, alg)
             self._check_time(record, self.head)
             complete = self._check_base(record, self.head)
         tree = self.state.tree.update(records.apply(self.state, record, seq))

@@ -79,6 +79,11 @@ class State:
         return int(self.ledger["policy"][key])
 
     @property
+    def requires_ssh(self) -> bool:
+        """Whether only SSH keys sign what comes next (`require_alg`)."""
+        return self.policy("require_alg") == 1
+
+    @property
     def skew(self) -> int:
         """`max_skew` in milliseconds."""
         return 1000 * self.policy("max_skew")

@@ -156,6 +156,7 @@ _WITHOUT_KEY = {
     "no-ssh-key": "no-secret",
     "ssh-key-unknown": "unknown-key",
     "key-revoked": "revoked",
+    "alg-refused": "unknown-key",
 }
 
 

@@ -191,6 +191,44 @@ def test_a_ledger_moves_from_secrets_to_ssh_keys_agent_by_agent(
     assert "--ssh-key" in told["hint"]
 
 
+def test_once_all_have_moved_the_policy_refuses_secrets(tmp_path: Path, inside: Inside) -> None:
+    hosts = TwoHosts(tmp_path, inside)  # founded with a master
+    alice, bob = hosts.alice, hosts.bob
+    for agent in ("bob", "carol"):
+        carried = hosts.say(alice, "agent", "add", agent)["secret"]
+        if agent == "bob":
+            hosts.say(bob, "join", hosts.remote, "--agent", "bob", "--secret-file", carried)
+    hosts.say(bob, "claim", "before")
+    on = ["policy", "require_alg=1"]
+    told = hosts.say(alice, *on, code=1)["error"]
+    assert told["code"] == "alg-refused"  # the owner has no SSH key yet, and would be shut out
+    own = hosts.say(alice, "key", "new")["public"]
+    hosts.say(alice, "agent", "rotate", "alice", "--ssh-key", own)
+    assert hosts.say(alice, *on)["require_alg"] == 1
+    # bob has not moved: nothing is sent, and what to do is said
+    told = hosts.say(bob, "claim", "after", code=1)["error"]
+    assert told["code"] == "alg-refused"
+    assert "coordledger agent rotate bob --ssh-key" in told["hint"]
+    assert hosts.say(bob, "join", hosts.remote, "--agent", "bob")["key"] == "unknown-key"
+    line = hosts.say(bob, "key", "new")["public"]
+    hosts.say(alice, "agent", "rotate", "bob", "--ssh-key", line)
+    hosts.say(bob, "renew", "before")
+    hosts.say(bob, "claim", "after")
+    # no secret is enrolled any more, nor made, and the owner keeps a key that may sign
+    before = set(files_below(alice.root.parent))
+    assert hosts.say(alice, "agent", "add", "dave", code=1)["error"]["code"] == "alg-refused"
+    assert not [
+        path for path in set(files_below(alice.root.parent)) - before if "dave" in str(path)
+    ]
+    told = hosts.say(alice, "agent", "revoke", "alice", "--key", "2", code=1)["error"]
+    assert told["code"] == "last-key"
+    hosts.say(alice, "agent", "revoke", "alice", "--key", "1")
+    # what was signed before stays valid, for who has the master
+    assert set(hosts.say(alice, "audit", "--full")["verdicts"]) == {"authentic"}
+    hosts.say(alice, "policy", "require_alg=0")
+    hosts.say(alice, "agent", "add", "dave")
+
+
 @pytest.mark.parametrize("founding", [["--ssh-key"], []], ids=["no master", "a master"])
 def test_who_has_not_the_private_half_is_refused(
     tmp_path: Path, inside: Inside, founding: list[str]

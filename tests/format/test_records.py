@@ -354,6 +354,7 @@ def test_the_defaults_of_the_policy_are_those_of_the_specification():
         "channels": (256, 1, 256),
         "channel_messages": (200, 1, 200),
         "channel_bytes": (131_072, 66_560, 262_144),
+        "require_alg": (0, 0, 1),
     }
 
 

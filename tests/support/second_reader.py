@@ -37,6 +37,7 @@ MAX_DEPTH = 8
 MAX_BASE = 1_024
 MAX_AGENTS = 4_096
 MAX_KEYS = 1_024
+SSH = "ssh-ed25519"
 POLICY = {
     "max_skew": (1, 3_600),
     "max_ttl": (60, 2_592_000),
@@ -48,6 +49,7 @@ POLICY = {
     "channels": (1, 256),
     "channel_messages": (1, 200),
     "channel_bytes": (66_560, 262_144),
+    "require_alg": (0, 1),
 }
 
 
@@ -513,6 +515,7 @@ class Step:
         keys = old["keys"] if old else []
         self.check(r["id"] == len(keys) + 1 <= MAX_KEYS)
         self.check(old is not None or len(self.state.agents) < MAX_AGENTS)
+        self.check(not self.policy["require_alg"] or r["alg"] == SSH)
         key = {"alg": r["alg"], "verifier": r["verifier"], "id": r["id"]}
         key |= {"from": self.seq + 1, "until": None}
         agent = {"agent": r["who"], "role": r["role"], "rev": r["rev"], "keys": [*keys, key]}
@@ -524,8 +527,11 @@ class Step:
         self.check(self.is_admin())
         owner = self.state.ledger["owner"]
         self.check(r["who"] != owner or r["agent"] == owner)
-        live = [k["id"] for k in old["keys"] if k["until"] is None] if old else []
-        self.check(r["id"] in live and (r["who"] != owner or len(live) > 1))
+        live = {k["id"]: k["alg"] for k in old["keys"] if k["until"] is None} if old else {}
+        self.check(r["id"] in live)
+        left = [alg for number, alg in live.items() if number != r["id"]]
+        self.check(r["who"] != owner or len(left) > 0)
+        self.check(r["who"] != owner or not self.policy["require_alg"] or SSH in left)
         assert old
         keys = [k | {"until": self.seq} if k["id"] == r["id"] else k for k in old["keys"]]
         return self.with_agent(old | {"keys": keys, "rev": r["rev"]})
@@ -535,6 +541,10 @@ class Step:
         need(r["rev"] == ledger["policy_rev"] + 1, "rev")
         self.check(self.is_admin())
         changed = {"policy": ledger["policy"] | r["set"], "policy_rev": r["rev"]}
+        if changed["policy"]["require_alg"]:
+            self.check(self.state.agents[r["agent"]]["keys"][r["key"] - 1]["alg"] == SSH)
+            owners = self.state.agents[ledger["owner"]]["keys"]
+            self.check(any(k["until"] is None and k["alg"] == SSH for k in owners))
         return replace(self.state, ledger=ledger | changed)
 
     def new_task(self, task: str) -> Line:
@@ -704,6 +714,7 @@ class Reader:
             need(record["ledger"] == self.state.ledger["ledger"], "shape")
             parent = self.state
         key = self.find_key(parent, record, seq)
+        need(not parent.ledger["policy"]["require_alg"] or key["alg"] == SSH, "key")
         checked = self.check_tag(parent, record, key, found[2], tag)
         if self.state is not None:
             self.check_place(self.state, record, seq)

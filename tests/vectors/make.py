@@ -46,7 +46,8 @@ SMALL = {
 
 def valid() -> tuple[MemoryLedger, dict[str, int]]:
     """The chain, and its moments: name -> how many records there are by then."""
-    fleet = MemoryLedger("bob", ssh=("grace/1", "grace/3", "carol/2"))
+    ssh = ("grace/1", "grace/3", "carol/2", "alice/3", "alice/4")
+    fleet = MemoryLedger("bob", ssh=ssh)
     moments: dict[str, int] = {}
 
     def now(moment: str) -> None:
@@ -129,6 +130,16 @@ def valid() -> tuple[MemoryLedger, dict[str, int]]:
     fleet.put("grace", "void", key=3)
     fleet.put("alice", "enroll", who="carol", key=2, role="admin")
     fleet.put("carol", "send", to="grace", key=2)
+    now("owner without")
+    fleet.put("alice", "enroll", who="alice", key=2)
+    now("both")
+    fleet.put("alice", "policy", set={"require_alg": 1}, key=3)
+    now("ssh only")
+    fleet.put("grace", "void", key=3)
+    fleet.put("alice", "enroll", who="alice", key=3)
+    fleet.put("alice", "revoke", who="alice", id=3, key=3)
+    fleet.put("carol", "policy", set={"require_alg": 0}, key=2)
+    fleet.put("bob", "void", key=2)
     now("end")
     return fleet, moments
 
@@ -1025,6 +1036,19 @@ def _agents(cases: Cases) -> None:
     add("revoke-last", rule, "last-key", small, "alice", "revoke", who="alice")
     given = {"who": "alice", "id": 2, "key": 2}
     add("revoke-last-of-two", rule, "last-key", "revoked", "alice", "revoke", **given)
+    rule, code, only, given = "require_alg is 1", "alg-refused", "ssh only", {"key": 3}
+    add("require-alg", f"{rule}: an SSH key signs", code, only, "bob", "void", key=2)
+    what = f"{rule}: an SSH key is enrolled"
+    add("require-alg-enroll", what, code, only, "alice", "enroll", who="bob", **given)
+    what = f"{rule}: the owner's last SSH key stays"
+    add("require-alg-last", what, "last-key", only, "alice", "revoke", who="alice", id=3, **given)
+    given = {"set": {"require_alg": 1}, "key": 2}
+    what = f"{rule}: who sets it has an SSH key"
+    add("require-alg-by-secret", what, code, "both", "alice", "policy", **given)
+    what = f"{rule}: the owner has an SSH key"
+    add("require-alg-owner", what, code, "owner without", "carol", "policy", **given)
+    policy = cases.draft("", "alice", "genesis").good["policy"] | {"require_alg": 1}
+    add("require-alg-genesis", what, code, "", "alice", "genesis", policy=policy)
 
 
 def _tasks(cases: Cases) -> None:

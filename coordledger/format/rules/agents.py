@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from coordledger.errors import RuleBroken
 from coordledger.format import fields
-from coordledger.format.rules.kind import Kind, need_admin, need_next_rev
+from coordledger.format.rules.kind import Kind, need_admin, need_next_rev, need_ssh
 from coordledger.format.signing import HMAC, SSH
 from coordledger.format.state import line_of
 
@@ -48,6 +48,12 @@ def key_entry(record: Record, *, number: int, first: int) -> Record:
     return key | {"from": first, "until": None}
 
 
+def active_keys(state: State, agent: str) -> dict[int, str]:
+    """The algs of the agent's keys that are not revoked, by their numbers."""
+    keys = (state.agent(agent) or {"keys": []})["keys"]
+    return {key["id"]: key["alg"] for key in keys if key["until"] is None}
+
+
 def _entry_to_change(state: State, record: Record) -> Record:
     """The entry that an enroll or revoke changes, after the checks that both share."""
     who, signer = record["who"], record["agent"]
@@ -66,6 +72,8 @@ def _enroll(state: State, record: Record, seq: int) -> Changes:
     if who == state.ledger["owner"] and role != "admin":
         what = "make the owner less than admin"
         raise RuleBroken("not-permitted", agent=record["agent"], what=what)
+    if state.requires_ssh:
+        need_ssh(who, number, record["alg"])
     if number != len(entry["keys"]) + 1 or number > MAX_KEYS:
         raise RuleBroken("bad-key", id=number, who=who, why="not the next number")
     if not entry["keys"] and len(state.agents()) >= MAX_AGENTS:
@@ -78,10 +86,13 @@ def _enroll(state: State, record: Record, seq: int) -> Changes:
 def _revoke(state: State, record: Record, seq: int) -> Changes:
     entry = _entry_to_change(state, record)
     who, number = record["who"], record["id"]
-    active = [key["id"] for key in entry["keys"] if key["until"] is None]
+    active = active_keys(state, who)
     if number not in active:
         raise RuleBroken("bad-key", id=number, who=who, why="not active")
-    if who == state.ledger["owner"] and len(active) == 1:
+    left = [alg for other, alg in active.items() if other != number]
+    if state.requires_ssh:
+        left = [alg for alg in left if alg == SSH]
+    if who == state.ledger["owner"] and not left:
         raise RuleBroken("last-key", id=number)
     keys = [key | {"until": seq} if key["id"] == number else key for key in entry["keys"]]
     return {f"agents/{who}.json": line_of(entry | {"rev": record["rev"], "keys": keys})}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coordledger.errors import RuleBroken
 from coordledger.format import canonical
+from coordledger.format.signing import SSH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ def need_next_rev(what: str, current: int, record: Record) -> None:
 def need_admin(state: State, record: Record, what: str) -> None:
     if not state.is_admin(record["agent"]):
         raise RuleBroken("not-permitted", agent=record["agent"], what=what)
+
+
+def need_ssh(who: str, key: int, alg: str) -> None:
+    """Where `require_alg` asks for it. Raises `RuleBroken`: alg-refused."""
+    if alg != SSH:
+        raise RuleBroken("alg-refused", who=who, key=key)
 
 
 def need_size(state: State, record: Record, field: str, policy: str) -> None:

@@ -7,8 +7,9 @@ chain's.
 from __future__ import annotations
 
 from coordledger.format import fields
-from coordledger.format.rules.agents import KEY, check_verifier, key_entry
-from coordledger.format.rules.kind import Kind, need_admin, need_next_rev
+from coordledger.format.rules.agents import KEY, active_keys, check_verifier, key_entry
+from coordledger.format.rules.kind import Kind, need_admin, need_next_rev, need_ssh
+from coordledger.format.signing import SSH
 from coordledger.format.state import line_of
 
 TYPE_CHECKING = False
@@ -30,6 +31,7 @@ POLICY: dict[str, tuple[int, int, int]] = {
     "channels": (256, 1, 256),
     "channel_messages": (200, 1, 200),
     "channel_bytes": (131_072, 66_560, 262_144),  # the largest line has room
+    "require_alg": (0, 0, 1),  # 0: none, 1: ssh-ed25519
 }
 
 
@@ -54,6 +56,8 @@ def _no_base(value: Any) -> str:
 
 
 def _found(state: State, record: Record, seq: int) -> Changes:
+    if record["policy"]["require_alg"]:
+        need_ssh(record["agent"], 1, record["alg"])
     ledger = {
         "v": record["v"],
         "ledger": record["ledger"],
@@ -71,6 +75,12 @@ def _set_policy(state: State, record: Record, seq: int) -> Changes:
     need_admin(state, record, "change the policy")
     need_next_rev("the policy", state.ledger["policy_rev"], record)
     policy = state.ledger["policy"] | record["set"]
+    if policy["require_alg"]:  # who sets it can take it back, and the owner is not shut out
+        signer, number, owner = record["agent"], record["key"], state.ledger["owner"]
+        need_ssh(signer, number, state.key(signer, number, seq)["alg"])
+        active = active_keys(state, owner)
+        if SSH not in active.values():
+            need_ssh(owner, max(active), active[max(active)])
     changed = state.ledger | {"policy": policy, "policy_rev": record["rev"]}
     return {"ledger.json": line_of(changed)}
 

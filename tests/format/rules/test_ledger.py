@@ -2,6 +2,7 @@
 
 import pytest
 from support.memory_ledger import (
+    MASTER,
     POLICY,
     MemoryLedger,
     files_of,
@@ -9,7 +10,9 @@ from support.memory_ledger import (
 )
 
 from coordledger.format import canonical, records
+from coordledger.format.chain import AUTHENTIC, authenticate
 from coordledger.format.rules.ledger import POLICY as LIMITS
+from coordledger.format.signing import Keyring
 
 
 def test_after_the_genesis_record():
@@ -38,7 +41,7 @@ class TestPolicy:
     @pytest.mark.parametrize("key", sorted(set(POLICY) - {"max_skew"}))
     def test_is_within_its_range(self, key):
         _, least, most = LIMITS[key]
-        fleet = MemoryLedger()
+        fleet = MemoryLedger(ssh=("alice/1",))
         for value in (least, most):
             assert fleet.refusal("alice", "policy", set={key: value}) == ""
         for value in (least - 1, most + 1):
@@ -48,3 +51,66 @@ class TestPolicy:
     def test_never_changes_the_skew(self):
         record = MemoryLedger().record("alice", "policy", set={"max_skew": 30})
         assert refused(records.check, record) == "bad-record"
+
+
+# -- require_alg
+
+
+def fleet_of(*ssh: str) -> MemoryLedger:
+    fleet = MemoryLedger("bob", ssh=ssh)
+    fleet.put("alice", "enroll", who="carol", role="admin")
+    return fleet
+
+
+def test_require_alg_refuses_what_secrets_sign_from_the_next_record_on():
+    fleet = fleet_of("alice/1", "bob/2")
+    fleet.put("alice", "enroll", who="bob")
+    before = fleet.put("bob", "void")
+    fleet.put("alice", "policy", set={"require_alg": 1})
+    assert fleet.refusal("bob", "void") == "alg-refused"
+    assert fleet.refusal("carol", "policy", set={"require_alg": 0}) == "alg-refused"
+    assert fleet.refusal("bob", "void", key=2) == ""
+    fleet.put("alice", "policy", set={"channels": 3})
+    verdict = authenticate(fleet.state, before.commit.signed, before.commit.seq, Keyring([MASTER]))
+    assert verdict == AUTHENTIC  # what was signed before stays
+    fleet.put("alice", "policy", set={"require_alg": 0})
+    assert fleet.refusal("bob", "void") == ""
+
+
+def test_require_alg_a_reader_without_the_secret_refuses_it_too():
+    fleet = fleet_of("alice/1")
+    fleet.put("alice", "policy", set={"require_alg": 1})
+    signed = fleet.sign(fleet.record("bob", "void"))
+    reader = fleet.verifier_at(len(fleet.log), Keyring())
+    assert refused(reader.judge, *fleet.forge(signed)) == "alg-refused"
+
+
+def test_require_alg_is_set_by_an_ssh_key_where_the_owner_has_one():
+    on = {"require_alg": 1}
+    assert fleet_of().refusal("alice", "policy", set=on) == "alg-refused"
+    fleet = fleet_of("alice/2", "carol/1")
+    assert fleet.refusal("carol", "policy", set=on) == "alg-refused"
+    fleet.put("alice", "enroll", who="alice")
+    assert fleet.refusal("alice", "policy", set=on) == "alg-refused"
+    assert fleet.refusal("carol", "policy", set=on) == ""
+    assert fleet.refusal("alice", "policy", set=on, key=2) == ""
+    fleet.put("alice", "revoke", who="alice", id=2)
+    assert fleet.refusal("carol", "policy", set=on) == "alg-refused"
+
+
+def test_require_alg_the_owner_keeps_an_ssh_key_and_no_secret_is_enrolled():
+    fleet = fleet_of("alice/1", "alice/3", "bob/2")
+    fleet.put("alice", "enroll", who="alice")
+    fleet.put("alice", "policy", set={"require_alg": 1})
+    assert fleet.refusal("alice", "enroll", who="dave") == "alg-refused"
+    assert fleet.refusal("alice", "enroll", who="bob") == ""
+    assert fleet.refusal("alice", "revoke", who="alice", id=1) == "last-key"
+    assert fleet.refusal("alice", "revoke", who="alice", id=2) == ""
+    fleet.put("alice", "enroll", who="alice")
+    assert fleet.refusal("alice", "revoke", who="alice", id=1) == ""
+
+
+def test_require_alg_a_ledger_is_founded_with_it_by_an_ssh_key():
+    policy = {"require_alg": 1}
+    assert refused(MemoryLedger, policy=policy) == "alg-refused"
+    assert MemoryLedger(policy=policy, ssh=("alice/1",)).state.requires_ssh
