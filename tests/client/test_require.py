@@ -456,6 +456,8 @@ def test_what_was_vouched_for_and_then_cut_off_is_in_nobodys_way(
             fleet.clone("ahead"), "alice", environ=fleet.env, clock=lambda: unix_ms() + HOUR
         ) as ahead:
             ahead.submit("from-the-future")
+            if grown:
+                ahead.submit("on-top-of-it")
         put_hook_back(fleet)
         assert refusal(lambda: ledger.require("t")) == "from-future"
         fleet.run("repair", fleet.remote, "--yes", check=0)

@@ -255,7 +255,22 @@ def test_a_record_that_no_chain_will_reach_hides_nothing(
         vouches.note_try(tried(changed(vouch, seq=seq)))
     assert (checked(client, 1), checked(client, 2)) == ("server", "nobody")
     assert len(vouches.pending) < 10
+    server.write("bob", "submit", task="t")
+    vouches.note_try(tried(*server.vouches))
     assert client.replica.refresh().head
+    assert (checked(client, 2), checked(client, 3)) == ("server", "nobody")
+
+
+def test_only_what_was_cut_off_is_waited_for_no_longer(
+    server: MemoryServer, client: MemoryClient
+) -> None:
+    """Else a bad record on top would hide that the server has gone back."""
+    vouches, [vouch] = client.replica.vouches, server.vouches
+    for seq, digest in ((5, OTHER_DIGEST), (6, "34" * 32)):
+        vouches.note_try(tried(changed(vouch, seq=seq, digest=digest)))
+    vouches.drop({OTHER_DIGEST})
+    assert [one.seq for one in Vouches(client.replica).pending] == [6]
+    assert vouches.enforcement == "server"
 
 
 def test_nobody_is_said_only_after_the_server_was_asked(
