@@ -51,7 +51,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
         fleet.clone(agent)
     for sample in root.rglob("*.sample"):
         sample.unlink()
-    for sessions in list(root.rglob(".git/coordledger/sessions")):
+    for sessions in list(root.rglob(".git/coordledger/.sessions")):
         shutil.rmtree(sessions)  # of which each copy would say that it is another's
     return fleet
 

@@ -366,7 +366,8 @@ class LocalState:
         finds none of its own; then `copied(the new one)` is told. Where nothing can be written it
         is this process's.
         """
-        folder = self.repository.git_dir / "coordledger" / "sessions"
+        # Beside the ledgers' folders: no ledger has this name.
+        folder = self.repository.git_dir / "coordledger" / ".sessions"
         path = folder / _place(self.repository)
         if token := _token_in(path):
             return token
@@ -389,7 +390,7 @@ class LocalState:
             self._session = self._session or token
             return self._session
         minted = _token_in(path)
-        if others or (folder.parent / "session").exists():  # the latter is an older version's
+        if others:
             copied(minted)
         return minted
 

@@ -128,7 +128,7 @@ def test_a_neighbour_that_mints_at_the_same_moment_is_no_other_place(
         real(*args)  # type: ignore[arg-type]
         monkeypatch.undo()
         others.append(session(two, path, warnings))
-        (path / ".git/coordledger/sessions/of-a-killed-process.new").touch()
+        (path / ".git/coordledger/.sessions/of-a-killed-process.new").touch()
 
     monkeypatch.setattr(local_state.files, "make_folders", first_another_process)
     assert [session(two, path, warnings)] == others
@@ -154,3 +154,18 @@ COMMIT = (
     *("-c", "user.name=x", "-c", "user.email=x@example.com"),
     *("commit", "--quiet", "--allow-empty", "--message", "code"),
 )
+
+
+@pytest.mark.parametrize("name", ["session", "sessions"])
+def test_a_ledger_of_this_name_is_in_no_sessions_way(
+    two: Fleet, warnings: list[str], name: str
+) -> None:
+    two.run("init", two.remote, "--agent", "alice", "--ledger", name)
+    path = two.clone("named")
+    shutil.rmtree(path / ".git/coordledger")
+    options = Options(path, agent="alice", ledger=name, remote=str(two.remote), session="given")
+    with Ledger(connect(options, two.env, warn=warnings.append)) as ledger:
+        assert ledger.claim("task").won
+    kept = session(two, path, warnings)
+    assert session(two, path, warnings) == kept
+    assert warnings == []

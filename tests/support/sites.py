@@ -152,7 +152,7 @@ class Site:
         )
         (path / ".git" / "objects" / "info").mkdir()
         (path / ".git" / "objects" / "info" / "alternates").write_text(f"{objects}\n")
-        shutil.rmtree(path / ".git" / "coordledger" / "sessions", ignore_errors=True)
+        shutil.rmtree(path / ".git" / "coordledger" / ".sessions", ignore_errors=True)
         return path
 
     def open(
