@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from coordledger.client.claims import Claim, ClaimResult, Last
     from coordledger.client.ledger import Ledger
     from coordledger.client.reports import (
+        Acked,
         Agent,
         Audit,
         Channel,
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _REPORTS = (
-    "Agent", "Audit", "Channel", "Damage", "Event", "Head", "Key", "Message", "Outcome", "Purged",
-    "Settled", "Status", "Vouched",
+    "Acked", "Agent", "Audit", "Channel", "Damage", "Event", "Head", "Key", "Message", "Outcome",
+    "Purged", "Settled", "Status", "Vouched",
 )  # fmt: skip
 _HOMES = (
     {"Batch": "client.batch", "Ledger": "client.ledger", "Secret": "format.signing"}
@@ -51,6 +52,7 @@ _HOMES = (
 )
 
 __all__ = [
+    "Acked",
     "Agent",
     "Audit",
     "Batch",

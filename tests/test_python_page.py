@@ -10,6 +10,7 @@ import inspect
 import re
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ GROUPS = (
             "ClaimResult",
             "Last",
             "Message",
+            "Acked",
             "Event",
             "Channel",
             "Agent",
@@ -69,13 +71,21 @@ GROUPS = (
 
 
 def public(thing: type) -> list[tuple[str, Any]]:
-    """The public methods and properties of a class, in the order of the source."""
+    """The public methods and properties of a class, in the order of the source; and of a base
+    that is no public name itself.
+    """
+    own = (base for base in thing.__mro__ if base is thing or _is_part(base))
     return [
         (name, value)
-        for name, value in vars(thing).items()
+        for name, value in chain.from_iterable(vars(base).items() for base in own)
         if not name.startswith("_") and (callable(_plain(value)) or isinstance(value, property))
         if not (is_dataclass(thing) and name in {item.name for item in fields(thing)})
     ]
+
+
+def _is_part(base: type) -> bool:
+    ours = base.__module__.startswith("coordledger.")
+    return ours and base.__name__ not in coordledger.__all__
 
 
 def _plain(value: Any) -> Any:

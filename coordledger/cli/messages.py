@@ -15,7 +15,7 @@ from .common import command, group, root
 from .output import block, safe, when
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import timedelta
 
     from coordledger.client.reports import Message
@@ -30,21 +30,50 @@ def _where(message: Message) -> str:
     return f"#{message.channel}" if message.channel else str(message.to)
 
 
-def print_messages(screen: Screen, messages: Sequence[Message]) -> None:
-    now = datetime.now(UTC)
+def _threads(messages: Sequence[Message]) -> Iterator[tuple[bool, Message]]:
+    """The messages thread by thread, each in its order, and whether one answers another.
+
+    A thread stands where its first message does: that, or the first answer to one that is not
+    among these.
+    """
+    roots: dict[int, int] = {}
     for message in messages:
-        thread = safe(f"  thread {message.thread}") if message.thread is not None else ""
+        answered = message.seq if message.thread is None else message.thread
+        roots[message.seq] = roots.setdefault(answered, answered)
+    begun: dict[int, int] = {}
+    for message in messages:
+        begun.setdefault(roots[message.seq], message.seq)
+    for message in sorted(messages, key=lambda one: (begun[roots[one.seq]], one.seq)):
+        yield message.thread is not None, message
+
+
+def print_messages(screen: Screen, messages: Sequence[Message], *, sent: bool = False) -> None:
+    """`sent`: they may have been acknowledged, and it is said which of those to agents are not."""
+    now = datetime.now(UTC)
+    for answers, message in _threads(messages):
+        thread = safe(f"  re {message.thread}") if answers else ""
         importance = ""
         if message.importance != "normal":
             importance = f"  {screen.styled(message.importance)}"
         doubt = screen.doubt(message.verdict, message.checked)
         who = f"{message.sender}/{message.session} -> {_where(message)}"
         at = when(message.sent_at, now)
-        screen.line(f"{safe(message.seq)}  {safe(who)}  {at}{importance}{thread}{doubt}")
-        screen.line(block(message.body))
+        acked = _acked(screen, message, now) if sent and message.to else ""
+        indent = "  " if answers else ""
+        screen.line(
+            f"{indent}{safe(message.seq)}  {safe(who)}  {at}{importance}{thread}{doubt}{acked}"
+        )
+        screen.line(block(message.body, indent + "    "))
     screen.footer([message.checked for message in messages])
     if not messages:
         screen.line("no messages")
+
+
+def _acked(screen: Screen, message: Message, now: datetime) -> str:
+    ack = message.acked
+    if ack is None:
+        return "  not acknowledged"
+    return f"  acknowledged {when(ack.at, now)}{screen.doubt(ack.verdict, ack.checked)}"
 
 
 @command(
@@ -82,7 +111,10 @@ def send(
 @channel_option
 @click.option("--wait", type=params.SPAN, metavar="DURATION", help="Wait for a message.")
 def inbox(app: App, everything: bool, channel: str | None, wait: timedelta | None) -> None:
-    """Messages to this agent, and what is unread in its channels."""
+    """Messages to this agent, and what is unread in the channels.
+
+    In all of them, or in those that git config coordledger.channels names.
+    """
     with app.ledger() as ledger:
         found = ledger.inbox(everything=everything, channel=channel, wait=wait)
     app.screen.value_of(found)
@@ -90,29 +122,50 @@ def inbox(app: App, everything: bool, channel: str | None, wait: timedelta | Non
 
 
 @command("ack", parent=root, section="Messages", example="coordledger ack 17 18")
-@click.argument("seqs", type=int, nargs=-1, required=True, metavar="N...")
-def ack(app: App, seqs: tuple[int, ...]) -> None:
-    """Acknowledge messages: they leave the inbox."""
+@click.argument("seqs", type=int, nargs=-1, metavar="[N]...")
+@click.option("--all", "everything", is_flag=True, help="All that `inbox` shows.")
+def ack(app: App, seqs: tuple[int, ...], everything: bool) -> None:
+    """Acknowledge messages: they leave the inbox, and their senders can see that."""
+    if everything == bool(seqs):
+        raise click.UsageError("either N... or --all")
     with app.ledger(writes=True) as ledger:
-        acked = ledger.ack(*seqs)
+        acked = ledger.ack(*seqs, everything=everything)
     app.screen.value({"acked": acked})
-    app.screen.line(f"acked {' '.join(map(str, acked))}")
+    app.screen.line(f"acked {' '.join(map(str, acked))}" if acked else "no messages")
 
 
 @command(
     "messages",
     parent=root,
     section="Messages",
-    example="coordledger messages --channel general --limit 20",
+    example="coordledger messages --channel general --limit 20\n"
+    "coordledger messages --from alice --to bob",
 )
-@click.option("--channel", type=params.CHANNEL, metavar="CHANNEL", required=True)
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N.")
-def messages(app: App, channel: str, limit: int | None) -> None:
-    """What a channel keeps, oldest first."""
+@channel_option
+@click.option("--from", "sender", type=params.AGENT, metavar="AGENT", help="Sent by AGENT.")
+@click.option("--to", type=params.AGENT, metavar="AGENT", help="To AGENT.")
+@click.option(
+    "--thread", type=click.IntRange(min=0), metavar="N", help="In the thread of message N."
+)
+@click.option("--since", type=click.IntRange(min=0), metavar="SEQ", help="Not before that record.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N; 200.")
+def messages(
+    app: App,
+    channel: str | None,
+    sender: str | None,
+    to: str | None,
+    thread: int | None,
+    since: int | None,
+    limit: int | None,
+) -> None:
+    """Messages that were sent, oldest first: acknowledged ones, too.
+
+    They are read from the records of this copy. With --channel alone: what that channel keeps.
+    """
     with app.ledger() as ledger:
-        found = ledger.messages(channel, limit)
+        found = ledger.messages(channel, limit, sender=sender, to=to, thread=thread, since=since)
     app.screen.value_of(found)
-    print_messages(app.screen, found)
+    print_messages(app.screen, found, sent=True)
 
 
 # -- channels

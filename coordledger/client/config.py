@@ -53,7 +53,7 @@ class Settings(NamedTuple):
     ledger: str
     ssh_key: str | None
     branch: str | None
-    channels: tuple[str, ...]
+    channels: tuple[str, ...] | None  # those that the inbox shows, or all
     timeout: float
     offline: bool
     queue: bool  # whether to line up with this user's other processes
@@ -126,7 +126,7 @@ SETTINGS = (
     REMOTE,
     Setting("ssh_key", "COORDLEDGER_SSH_KEY", None, str),
     Setting("branch", None, None, str),
-    Setting("channels", None, "general", _channels),
+    Setting("channels", None, None, _channels),
     Setting("queue", "COORDLEDGER_QUEUE", "on", _on_or_off),
 )
 SERVER_KEYS = {"maxgap"}  # the hook's, in the configuration of the repository that it guards

@@ -23,8 +23,9 @@ import coordledger  # what is made of its names is imported when it is made
 from coordledger import client
 from coordledger.client import claiming, operations, submitting
 from coordledger.client.config import Options
+from coordledger.client.mailbox import Mail
 from coordledger.client.opening import connect, silent
-from coordledger.client.operations import need_channel, need_task
+from coordledger.client.operations import need_task
 from coordledger.client.views import Views, agent_of
 from coordledger.deadline import unix_ms
 
@@ -38,11 +39,9 @@ if TYPE_CHECKING:
     from coordledger.client.reports import (
         Agent,
         Audit,
-        Channel,
         Damage,
         Event,
         Head,
-        Message,
         Purged,
         Settled,
         Status,
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from coordledger.format.signing import Secret
 
 
-class Ledger:
+class Ledger(Mail):
     """One ledger as one agent's session sees it. Not for use by several threads at once.
 
     `task` and `tasks` are tasks' ids, `ttl` is how long a lease lasts (by default an hour, or as
@@ -65,9 +64,8 @@ class Ledger:
 
     def __init__(self, connection: Connection) -> None:
         """Most callers want `open`."""
-        self.connection = connection
+        super().__init__(connection, Views(connection.replica, connection.clock))
         self._replica = connection.replica
-        self._views = Views(connection.replica, connection.clock)
 
     @classmethod
     def open(
@@ -306,66 +304,6 @@ class Ledger:
         need_task(task)
         both = self.connection, self._views
         return client.gate.require(*both, task, by=by, epoch=epoch, check=check)
-
-    # -- messages
-
-    def send(
-        self,
-        body: str,
-        *,
-        to: str | None = None,
-        channel: str | None = None,
-        thread: int | None = None,
-        importance: str = "normal",
-    ) -> Message:
-        """Send the text `body` to one agent (`to`) or to one channel.
-
-        `thread` is the seq of a message to reply to, `importance` low, normal or high. Raises
-        `Failed`: unknown-agent, mailbox-full, text-too-long, bad-thread.
-        """
-        published = self.connection.write(
-            operations.send(body, to=to, channel=channel, thread=thread, importance=importance)
-        )
-        line = published.here.record | {"seq": published.seq}
-        return self._views.message(line, to=to, channel=channel)
-
-    def inbox(
-        self,
-        *,
-        everything: bool = False,
-        channel: str | None = None,
-        wait: timedelta | None = None,
-    ) -> list[Message]:
-        """The messages to this agent that are not acknowledged, and the unread ones of the
-        configured channels (or only of `channel`); `everything` takes read ones too. With `wait`
-        it blocks until there is something or the time is over.
-        """
-        if channel is not None:
-            need_channel(channel)
-        both = self.connection, self._views
-        return client.mailbox.read(*both, channel, wait, everything=everything)
-
-    def messages(self, channel: str, limit: int | None = None) -> list[Message]:
-        """The newest `limit` messages that a channel keeps, oldest first. Raises `Failed`:
-        bad-channel.
-        """
-        return client.mailbox.kept(self.connection, self._views, channel, limit)
-
-    def ack(self, *seqs: int) -> list[int]:
-        """Acknowledge the messages `seqs`: direct ones by a record, channel ones in this clone.
-        Raises `Failed`: not-in-inbox.
-        """
-        return client.mailbox.acknowledge(self.connection, seqs)
-
-    def channels(self) -> list[Channel]:
-        """All channels that there are."""
-        return client.mailbox.channels(self.connection)
-
-    def drop_channel(self, channel: str) -> None:
-        """Drop a channel, as an admin: its messages leave the state, and stay in the history.
-        Raises `Failed`: unknown-channel, not-permitted, bad-channel.
-        """
-        self.connection.write(operations.drop(channel))
 
     # -- agents and policy
 

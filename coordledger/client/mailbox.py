@@ -1,7 +1,8 @@
-"""Read and acknowledge messages.
+"""Send, read and acknowledge messages.
 
 Rules of this file: reading changes nothing. A direct message leaves its inbox by a record; what
-is read of a channel is this clone's own affair, and remembered beside its verified head.
+is read of a channel is this clone's own affair, and remembered beside its verified head. What an
+inbox or a channel keeps no more is read from the records.
 """
 
 from __future__ import annotations
@@ -9,78 +10,198 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import coordledger  # what is made of its names is imported when it is made
-from coordledger.client import waiting
+from coordledger.client import operations, scan, waiting
 from coordledger.client.operations import Operation, need_channel
 from coordledger.errors import error
 from coordledger.format.rules.mailbox import MAX_ACK
 from coordledger.format.state import channel_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterator
     from datetime import timedelta
 
     from coordledger.client.opening import Connection
+    from coordledger.client.replica import Replica
     from coordledger.client.reports import Channel, Message
     from coordledger.client.views import Views
+    from coordledger.format.commit import Commit
+    from coordledger.format.records import Record
+
+    Sent = tuple[Commit, Commit | None]  # a message, and the record that acknowledges it
+
+MOST = 200  # messages that are read, where nobody says how many: no channel keeps more
 
 
-def read(
-    connection: Connection,
-    views: Views,
-    channel: str | None,
-    wait: timedelta | None,
-    *,
-    everything: bool,
-) -> list[Message]:
-    """The messages to this agent and in the configured channels, or only those in `channel`; as
-    soon as there are some, at the latest when `wait` is over.
-    """
-    end = waiting.end_of(connection, wait)
-    settings = connection.settings
-    channels = settings.channels if channel is None else (channel,)
-    direct, me = channel is None, settings.need_agent
-    while True:
+class Mail:
+    """What a `Ledger` does with messages."""
+
+    def __init__(self, connection: Connection, views: Views) -> None:
+        self.connection, self._views = connection, views
+
+    def send(
+        self,
+        body: str,
+        *,
+        to: str | None = None,
+        channel: str | None = None,
+        thread: int | None = None,
+        importance: str = "normal",
+    ) -> Message:
+        """Send the text `body` to one agent (`to`) or to one channel.
+
+        `thread` is the seq of a message to reply to, `importance` low, normal or high. Raises
+        `Failed`: unknown-agent, mailbox-full, text-too-long, bad-thread.
+        """
+        published = self.connection.write(
+            operations.send(body, to=to, channel=channel, thread=thread, importance=importance)
+        )
+        line = published.here.record | {"seq": published.seq}
+        return self._views.message(line, to=to, channel=channel)
+
+    def inbox(
+        self,
+        *,
+        everything: bool = False,
+        channel: str | None = None,
+        wait: timedelta | None = None,
+    ) -> list[Message]:
+        """The messages to this agent that are not acknowledged, and the unread ones of the
+        channels: of those that are configured, else of all (or only of `channel`); `everything`
+        takes read ones too. With `wait` it blocks until there is something or the time is over.
+        """
+        if channel is not None:
+            need_channel(channel)
+        connection = self.connection
+        end, settings = waiting.end_of(connection, wait), connection.settings
+        channels = settings.channels if channel is None else (channel,)
+        which = {"direct": channel is None, "everything": everything}
+        while True:
+            state = connection.read()
+            found = self._views.inbox(state, settings.need_agent, channels, **which)
+            if found or connection.clock() >= end:
+                return found
+            waiting.until_changed(connection, end)
+
+    def messages(
+        self,
+        channel: str | None = None,
+        limit: int | None = None,
+        *,
+        sender: str | None = None,
+        to: str | None = None,
+        thread: int | None = None,
+        since: int | None = None,
+    ) -> list[Message]:
+        """The newest `limit` messages (by default 200), oldest first.
+
+        Of a `channel` alone: those that it keeps. Else all that the records of this copy tell of,
+        acknowledged and forgotten ones too: by the agent `sender`, `to` an agent, in the `thread`
+        to which the message of that seq belongs, `since` the record with that seq; `acked` tells
+        which of them were acknowledged, and when. Raises `Failed`: bad-channel.
+        """
+        if channel is not None:
+            need_channel(channel)
+        state, most = self.connection.read(), limit or MOST
+        if channel is not None and (sender, to, thread, since) == (None,) * 4:
+            return [self._views.message(m, channel=channel) for m in state.channel(channel)[-most:]]
+        replica = self.connection.replica
+        asked = {"agent": sender, "to": to, "channel": channel}
+        wanted = {name: value for name, value in asked.items() if value is not None}
+        threads = _Threads(replica)
+        root = None if thread is None else threads.root_of(thread)
+        found: list[Sent] = []
+        for send, ack in _sent(replica, max(since or 0, root or 0)):
+            if wanted.items() <= send.record.items():
+                if root is not None and threads.root_of(send.seq, send.record) != root:
+                    continue
+                found.append((send, ack))
+                if len(found) == most:
+                    break
+        return [self._views.sent(*one) for one in reversed(found)]
+
+    def ack(self, *seqs: int, everything: bool = False) -> list[int]:
+        """Acknowledge the messages `seqs`, or with `everything` all that `inbox` shows: direct
+        ones by a record, channel ones in this clone; what was acknowledged, sorted.
+        Raises `Failed`: not-in-inbox.
+        """
+        connection, agent = self.connection, self.connection.settings.need_agent
         state = connection.read()
-        messages = views.inbox(state, me, channels, direct=direct, everything=everything)
-        if messages or connection.clock() >= end:
-            return messages
-        waiting.until_changed(connection, end)
+        direct = {line["seq"] for line in state.inbox(agent)}
+        kept = {name: {line["seq"] for line in state.channel(name)} for name in state.channels()}
+        wanted = set(seqs)
+        if everything:
+            wanted |= self._views.unread(state, agent, connection.settings.channels)
+        for seq in sorted(wanted):
+            if seq not in direct and not any(seq in channel for channel in kept.values()):
+                raise error("not-in-inbox", seq=seq)
+        addressed = sorted(wanted & direct)
+        for start in range(0, len(addressed), MAX_ACK):
+            fields = {"messages": addressed[start : start + MAX_ACK]}
+            connection.write(Operation("ack", _always(("ack", fields))))
+        _mark_read(connection, agent, wanted - direct, kept)
+        return sorted(wanted)
+
+    def channels(self) -> list[Channel]:
+        """All channels that there are."""
+        state = self.connection.read()
+        found = []
+        for name in state.channels():
+            lines, size = state.channel(name), len(state.tree.get(channel_path(name)) or b"")
+            found.append(coordledger.Channel(name, len(lines), size, lines[-1]["seq"]))
+        return found
+
+    def drop_channel(self, channel: str) -> None:
+        """Drop a channel, as an admin: its messages leave the state, and stay in the history.
+        Raises `Failed`: unknown-channel, not-permitted, bad-channel.
+        """
+        self.connection.write(operations.drop(channel))
 
 
-def kept(connection: Connection, views: Views, channel: str, limit: int | None) -> list[Message]:
-    """The newest `limit` of the messages that a channel keeps. Raises `Failed`: bad-channel."""
-    need_channel(channel)
-    lines = connection.read().channel(channel)
-    newest = lines[-(limit or len(lines)) :]
-    return [views.message(line, channel=channel) for line in newest]
+def _always(made: tuple[str, Record]) -> Callable[..., tuple[str, Record]]:
+    """What builds the same record whatever the state."""
+    return lambda state, at: made
 
 
-def channels(connection: Connection) -> list[Channel]:
-    """All channels that there are."""
-    state = connection.read()
-    found = []
-    for name in state.channels():
-        lines, size = state.channel(name), len(state.tree.get(channel_path(name)) or b"")
-        found.append(coordledger.Channel(name, len(lines), size, lines[-1]["seq"]))
-    return found
+def _sent(replica: Replica, first: int) -> Iterator[Sent]:
+    """The messages from the record at `first` on, the newest first.
+
+    What acknowledges one came after it, so it was met before; it is its addressee's, or the
+    record would not be valid.
+    """
+    acks: dict[int, Commit] = {}
+    for commit in scan.newest_first(replica, ("send", "ack"), first):
+        record = commit.record
+        if record["kind"] == "ack":
+            acks |= dict.fromkeys(record["messages"], commit)
+        else:
+            yield commit, acks.get(commit.seq)
 
 
-def acknowledge(connection: Connection, seqs: Iterable[int]) -> list[int]:
-    """The messages that are acknowledged, sorted. Raises `Failed`: not-in-inbox, no-agent."""
-    agent = connection.settings.need_agent
-    state = connection.read()
-    wanted = sorted(set(seqs))
-    direct = {line["seq"] for line in state.inbox(agent)}
-    kept = {name: {line["seq"] for line in state.channel(name)} for name in state.channels()}
-    for seq in wanted:
-        if seq not in direct and not any(seq in channel for channel in kept.values()):
-            raise error("not-in-inbox", seq=seq)
-    addressed = [seq for seq in wanted if seq in direct]
-    for start in range(0, len(addressed), MAX_ACK):
-        fields = {"messages": addressed[start : start + MAX_ACK]}
-        connection.write(Operation("ack", lambda state, at, fields=fields: ("ack", fields)))  # type: ignore[misc]
-    _mark_read(connection, agent, set(wanted) - direct, kept)
-    return wanted
+class _Threads:
+    """Which message a thread begins with: replies name the one that they answer."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._roots: dict[int, int] = {}
+
+    def root_of(self, seq: int, record: Record | None = None) -> int:
+        """The first message of the thread that the message `seq` is in; `record` is its own, if
+        it is known.
+        """
+        way: list[int] = []
+        while seq not in self._roots:
+            way.append(seq)
+            if record is None:
+                commit = self._replica.commit_at(seq)
+                record = commit.record if commit else {}
+            above = record.get("thread")
+            record = None
+            if above is None or above >= seq:
+                self._roots[seq] = seq
+            else:
+                seq = above
+        self._roots |= dict.fromkeys(way, self._roots[seq])
+        return self._roots[seq]
 
 
 def _mark_read(

@@ -13,8 +13,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Acked:
+    """The record by which an addressee has acknowledged a message."""
+
+    seq: int
+    at: datetime
+    verdict: str
+    checked: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One message. `sender` is checked on every read: see `verdict`. JSON calls it `from`."""
+    """One message. `sender` is checked on every read: see `verdict`. JSON calls it `from`.
+    `acked` is for `messages`, of those to an agent: None, as long as it has not.
+    """
 
     seq: int
     sender: str = field(metadata={"json": "from"})
@@ -28,6 +40,7 @@ class Message:
     commit: str | None
     verdict: str
     checked: str
+    acked: Acked | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import coordledger  # what is made of its names is imported when it is made
@@ -137,7 +138,7 @@ class Views:
         """Where the ledger stands, and what is the agent's."""
         local, trusted, agent = self._replica.local, self._replica.trusted, settings.agent
         stop = self._replica.stop
-        unread = len(self.inbox(state, agent, settings.channels)) if agent else 0
+        unread = len(self.unread(state, agent, settings.channels)) if agent else 0
         vouches = self._replica.vouches
         newest = vouches.newest
         return coordledger.Status(
@@ -272,23 +273,58 @@ class Views:
         self,
         state: State,
         agent: str,
-        channels: Collection[str],
+        channels: Collection[str] | None,
         *,
         direct: bool = True,
         everything: bool = False,
     ) -> list[Message]:
-        """The unread messages: to the agent (if `direct`), and by others in the channels.
-        With `everything` those that are read, and the agent's own, too.
+        """The unread messages: to the agent (if `direct`), and by others in the channels (None:
+        in all). With `everything` those that are read, and the agent's own, too.
         """
-        messages = [self.message(m, to=agent) for m in state.inbox(agent)] if direct else []
-        for channel in channels:
+        lines = self._mail(state, agent, channels, direct=direct, everything=everything)
+        oids = [self._replica.local.id_at(line["seq"]) for line, _ in lines]
+        self._replica.local.repository.read_ahead([oid for oid in oids if oid])
+        return [
+            self.message(line, to=None if channel else agent, channel=channel)
+            for line, channel in lines
+        ]
+
+    def unread(self, state: State, agent: str, channels: Collection[str] | None) -> set[int]:
+        """The numbers of what `inbox` shows; nothing of it is verified."""
+        return {line["seq"] for line, _ in self._mail(state, agent, channels)}
+
+    def _mail(
+        self,
+        state: State,
+        agent: str,
+        channels: Collection[str] | None,
+        *,
+        direct: bool = True,
+        everything: bool = False,
+    ) -> list[tuple[Record, str | None]]:
+        """The lines of `inbox`, by seq, each with its channel."""
+        lines: list[tuple[Record, str | None]] = []
+        lines += [(line, None) for line in state.inbox(agent) if direct]
+        for channel in state.channels() if channels is None else channels:
             read = set() if everything else self._replica.trusted.read_in(agent, channel)
-            messages += [
-                self.message(line, channel=channel)
+            lines += [
+                (line, channel)
                 for line in state.channel(channel)
                 if line["seq"] not in read and (everything or line["agent"] != agent)
             ]
-        return sorted(messages, key=lambda message: message.seq)
+        return sorted(lines, key=lambda found: found[0]["seq"])
+
+    def sent(self, send: Commit, ack: Commit | None) -> Message:
+        """A message by its record; `ack` is that of its addressee, if there is one."""
+        record = send.record
+        where = {"to": record["to"], "channel": record["channel"]}
+        message = self.message(record | {"seq": send.seq}, **where)
+        if ack is None:
+            return message
+        verdict = self._replica.verdict_of(ack)
+        checked = self._who_checked(verdict, ack.seq)
+        acked = coordledger.Acked(ack.seq, _time_of(ack.record["at"]), verdict, checked)
+        return replace(message, acked=acked)
 
     def message(
         self, line: Record, *, to: str | None = None, channel: str | None = None

@@ -11,6 +11,7 @@ from typing import assert_type
 
 import coordledger
 from coordledger import (
+    Acked,
     Agent,
     Audit,
     Batch,
@@ -111,7 +112,9 @@ def messages(ledger: Ledger) -> None:
     assert_type(ledger.send("hello", channel="general"), Message)
     assert_type(ledger.inbox(), list[Message])
     assert_type(ledger.messages("general", 10), list[Message])
+    assert_type(ledger.messages(sender="bob", thread=7, since=3)[0].acked, Acked | None)
     assert_type(ledger.ack(1, 2), list[int])
+    assert_type(ledger.ack(everything=True), list[int])
 
 
 def agents(ledger: Ledger, secret: Secret) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from coordledger.format.state import Changes, State
 
 MAX_ACK = 256
+SHOWN = 4  # senders that an error names
 
 
 def _need_one_addressee(record: Record) -> None:
@@ -53,15 +54,29 @@ def _to_inbox(state: State, agent: str, sender: str, line: bytes) -> Changes:
     beginning = b'{"agent":"%s",' % sender.encode("ascii")  # of a line in canonical form
     senders = [old for old in lines if old.startswith(beginning)]
     if len(lines) >= state.policy("inbox_messages"):
-        raise RuleBroken("mailbox-full", who=agent, why=f"{len(lines)} messages")
+        why = f"{len(lines)} messages: {_senders(lines)}"
+        raise RuleBroken("mailbox-full", who=agent, why=why)
     if len(senders) >= state.policy("sender_messages"):
         raise RuleBroken("mailbox-full", who=agent, why=f"{len(senders)} from {sender}")
     if sum(map(len, senders)) + len(line) > state.policy("sender_bytes"):
         raise RuleBroken("mailbox-full", who=agent, why=f"too many bytes from {sender}")
     content = b"".join([*lines, line])
     if len(content) > INBOX_BYTES:
-        raise RuleBroken("mailbox-full", who=agent, why=f"{len(content) - len(line)} bytes")
+        why = f"{len(content) - len(line)} bytes: {_senders(lines)}"
+        raise RuleBroken("mailbox-full", who=agent, why=why)
     return {path: content}
+
+
+def _senders(lines: list[bytes]) -> str:
+    """Who fills an inbox: how many messages from whom, the most first."""
+    counts: dict[str, int] = {}
+    for line in lines:
+        sender = value_of(line)["agent"]
+        counts[sender] = counts.get(sender, 0) + 1
+    most = sorted(counts, key=lambda sender: (-counts[sender], sender))
+    shown = [f"{counts[sender]} from {sender}" for sender in most[:SHOWN]]
+    left = sum(counts[sender] for sender in most[SHOWN:])
+    return ", ".join([*shown, f"{left} from others"] if left else shown)
 
 
 def _to_channel(state: State, channel: str, line: bytes) -> Changes:

@@ -1,9 +1,11 @@
 """Send, ack and drop: inboxes, threads and channels."""
 
+import pytest
 from support.memory_ledger import (
     MemoryLedger,
 )
 
+from coordledger.errors import RuleBroken
 from coordledger.format import canonical, timestamps
 
 
@@ -172,3 +174,14 @@ class TestChannels:
         fleet.put("alice", "drop", channel="b")
         fleet.put("bob", "send", channel="b", body="anew")
         assert [message["body"] for message in fleet.state.channel("b")] == ["anew"]
+
+
+def test_a_full_inbox_names_few_of_many_senders():
+    agents = ["bob", "carol", "dave", "erin", "frank", "grace"]
+    fleet = MemoryLedger(*agents, policy={"inbox_messages": 7})
+    for agent in [*agents, "grace"]:
+        fleet.put(agent, "send", to="alice")
+    with pytest.raises(RuleBroken) as broken:
+        fleet.put("bob", "send", to="alice")
+    said = "7 messages: 2 from grace, 1 from bob, 1 from carol, 1 from dave, 2 from others"
+    assert broken.value.data["why"] == said

@@ -1,0 +1,46 @@
+"""The records of a verified copy, the newest first.
+
+Rules of this file: it reads no further than its caller takes, a lot at a time, and by the index
+of the copy. Only records of the kinds that are asked for are taken apart. Whether what they say
+was verified is `Replica.verdict_of`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from coordledger.errors import RuleBroken
+from coordledger.format.commit import recall_commit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coordledger.client.replica import Replica
+    from coordledger.format.commit import Commit
+
+_LOT = 500
+
+
+def newest_first(replica: Replica, kinds: tuple[str, ...], first: int = 0) -> Iterator[Commit]:
+    """The records of these `kinds`, down to the one at `first`. Raises `Failed`: timeout."""
+    local, repository = replica.local, replica.local.repository
+    # In a record's canonical form no text can imitate this: there quotation marks are escaped.
+    marks = [f'"kind":"{kind}"'.encode("ascii") for kind in kinds]
+    newest, first = replica.trusted.seq, max(first, replica.trusted.first)
+    for last in range(newest, first - 1, -_LOT):
+        replica.git.deadline.left()
+        replica.progress("reading", newest - last, newest - first + 1)
+        seqs = range(max(first, last - _LOT + 1), last + 1)
+        oids = list(local.indexed_ids(seqs[0], last))
+        if len(oids) < len(seqs):
+            replica.commit_at(seqs[len(oids)])  # rebuilds the index
+            oids = list(local.indexed_ids(seqs[0], last))
+        repository.read_ahead(oids)
+        for seq, oid in reversed([*zip(seqs, oids, strict=False)]):
+            with contextlib.suppress(KeyError, ValueError, RuleBroken):
+                content = repository.read(oid)
+                if any(mark in content for mark in marks):
+                    commit = recall_commit(oid, content)
+                    if commit.seq == seq and commit.record["kind"] in kinds:
+                        yield commit
