@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
 GITS = "git"  # names the key that git signs commits with
 NEW = "new"  # names the newest key that `SshKeyFinder.make` has written
-_LINE = re.compile(rf"(?:^|[ \t]){sshsig.TYPE}[ \t]+([A-Za-z0-9+/=]+)(?:[ \t]|$)", re.MULTILINE)
-_TYPES = re.compile(r"^(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+(?= )", re.MULTILINE)
+_TYPE = r"((?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+)"
+_LINE = re.compile(rf"(?:^|\s){_TYPE}[ \t]+([A-Za-z0-9+/=]+)(?=\s|$)")
+_OPTION = re.compile(r'"(?:[^"\\]|\\.)*"')
 _PRIVATE = re.compile(
     rb"-----BEGIN OPENSSH PRIVATE KEY-----\s(.*)-----END OPENSSH PRIVATE KEY-----\s*", re.DOTALL
 )
@@ -53,12 +54,13 @@ def public_of(text: str, where: str) -> str:
 
     Raises `Failed`: bad-ssh-key.
     """
-    found: list[str] = sorted(set(_LINE.findall(text)))
+    keys = _keys_in(text)
+    found = sorted({key for kind, key in keys if kind == sshsig.TYPE})
     if len(found) > 1:
         why = f"there are {len(found)} {sshsig.TYPE} keys: give the line of one"
         raise error("bad-ssh-key", where=where, why=why)
     if not found:
-        others = ", ".join(sorted(set(_TYPES.findall(text))))
+        others = ", ".join(sorted({kind for kind, _ in keys}))
         why = f"only {others}" if others else "no public key in OpenSSH's form"
         raise error("bad-ssh-key", where=where, why=f"{why}; {sshsig.TYPE} is what is taken")
     try:
@@ -68,12 +70,21 @@ def public_of(text: str, where: str) -> str:
     return found[0]
 
 
+def _keys_in(text: str) -> list[tuple[str, str]]:
+    """Type and key of each line: its first key, after options and whatever a comment has. A line
+    that is a comment, or revokes or certifies, gives none.
+    """
+    lines = [line.strip() for line in text.split("\n")]
+    taken = [_OPTION.sub('""', line) for line in lines if not line.startswith(("#", "@"))]
+    return [(found[1], found[2]) for line in taken if (found := _LINE.search(line))]
+
+
 def given_public(word: str, folder: Path) -> str:
     """The public key that somebody typed: a line, or a file with lines (`NAME.pub`, `NAME.keys`).
 
     Raises `Failed`: bad-ssh-key.
     """
-    if _TYPES.match(word):
+    if re.match(rf"{_TYPE} ", word):
         return public_of(word, "--ssh-key")
     path = folder / Path(word).expanduser()
     try:
@@ -117,7 +128,7 @@ class KeyFile:
         try:
             wire = a2b_base64(found[1] if found else b"").removeprefix(_MAGIC)
             cipher, _kdf, _options, public, inner = _strings(wire, "sss4ss")
-            self.public = sshsig.encode_key(_strings(public, "ss")[1])
+            self.public = b2a_base64(public, newline=False).decode("ascii")
             sshsig.decode_key(self.public)
             self.is_locked = cipher != b"none"
             private = None if self.is_locked else _private(_strings(inner, "44sss")[2][:32])

@@ -101,17 +101,19 @@ def _load() -> Callable[[bytes], Any]:
 
     Its public module loads what concerns private keys, typing and abc too, and takes a hook 12 ms;
     the class itself is in the binding, 4 ms. Where the binding has another form the public
-    module does the same.
+    module does the same. ImportError: it is missing, or broken in whatever way.
     """
     try:
         from cryptography.hazmat.bindings._rust import openssl  # noqa: PLC0415 - see PublicKey
 
         make: Callable[[bytes], Any] = openssl.ed25519.from_public_bytes
-    except (ImportError, AttributeError):
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415
-            Ed25519PublicKey,
-        )
-
+    except Exception:  # noqa: BLE001 - the next import says which
+        try:
+            from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415
+                Ed25519PublicKey,
+            )
+        except Exception as fault:  # noqa: BLE001
+            raise ImportError(f"cryptography cannot be loaded: {fault}") from None
         make = Ed25519PublicKey.from_public_bytes
     return make
 

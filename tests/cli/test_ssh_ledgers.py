@@ -376,3 +376,25 @@ def _on_a_terminal(host: Host, *argv: str, typed: str, stdin: str = "") -> tuple
             break
     os.close(terminal)
     return said.decode(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("broken", ["missing", "broken"])
+def test_a_hook_without_its_library_refuses_ssh_records_by_name_and_takes_macs(
+    tmp_path: Path, inside: Inside, broken: str
+) -> None:
+    hosts = TwoHosts(tmp_path, inside)  # founded with a master
+    hosts.enrolled()
+    libraries = tmp_path / "libraries"
+    (libraries / "cryptography").mkdir(parents=True)
+    if broken == "broken":
+        (libraries / "cryptography" / "__init__.py").write_text("raise RuntimeError('no libc')\n")
+    else:
+        (libraries / "cryptography").rmdir()
+    hook = hosts.remote / "hooks" / "pre-receive"
+    text = re.sub(r"(?m)^libraries=.*$", f"libraries={libraries}", hook.read_text())
+    hook.write_text(text)
+    before = hosts.alice.run("git", "ls-remote", hosts.remote)
+    refused = hosts.say(hosts.bob, "claim", "t", code=1)["error"]
+    assert "cryptography" in refused["message"]
+    assert hosts.alice.run("git", "ls-remote", hosts.remote) == before
+    hosts.say(hosts.alice, "claim", "t")

@@ -23,7 +23,7 @@ from coordledger.client.ssh_keys import (
     raw_signature,
 )
 from coordledger.errors import Failed
-from coordledger.format.sshsig import NAMESPACE, PublicKey
+from coordledger.format.sshsig import NAMESPACE, PublicKey, string
 
 PAYLOAD = b'{"a":"record"}'
 BOB, EVE = SshKey.of("bob/1"), SshKey.of("eve/1")
@@ -130,6 +130,22 @@ def test_what_is_no_private_key_of_that_type_is_refused(host: Host) -> None:
     assert KeyFile(good, "x").public == public_in(host.root.parent / "key")
 
 
+def test_a_locked_key_of_a_security_key_is_refused_before_a_passphrase_is_asked_for(
+    host: Host,
+) -> None:
+    """Its public half has 32 bytes, too, which look like the key of another type."""
+    path = host.keygen("key", passphrase="x")
+    rows = path.read_bytes().splitlines(keepends=True)
+    public = base64.b64decode(public_in(path))
+    hardware = public.replace(b"\x00\x0bssh-ed25519", b"\x00\x1ask-ssh-ed25519@openssh.com")
+    hardware += string(b"ssh:")
+    wire = base64.b64decode(b"".join(rows[1:-1]))
+    wire = wire.replace(string(public), string(hardware))
+    assert hardware in wire
+    content = rows[0] + base64.encodebytes(wire) + rows[-1]
+    assert "no private ssh-ed25519 key" in refusal(KeyFile, content, "a file")
+
+
 def test_a_key_that_others_can_read_or_that_git_tracks_is_not_used(host: Host) -> None:
     path = host.keygen("key")
     path.chmod(0o644)
@@ -181,7 +197,22 @@ def test_the_one_key_of_that_type_is_taken_from_lines(host: Host, tmp_path: Path
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
         "x",
     )
-    assert refusal(public_of, f"sk-ssh-ed25519@openssh.com {BOB.public}", "x")
+    for other in (
+        f"sk-ssh-ed25519@openssh.com {BOB.public}",
+        f"ssh-ed25519-cert-v01@openssh.com {BOB.public}",
+        f"# ssh-ed25519 {BOB.public}",  # not in use any more
+        f"@revoked * ssh-ed25519 {BOB.public}",
+        f"@cert-authority * ssh-ed25519 {BOB.public}",
+        f"ssh-rsa {rsa} ssh-ed25519 {BOB.public}",  # a comment
+        f'command="ssh-ed25519 {BOB.public} " ssh-rsa {rsa}',
+        f"ssh-ed25519 {BOB.public[:40]}\n{BOB.public[40:]}",
+        f"ssh-ed25519 {BOB.public}=",
+        f"ssh-ed25519 {BOB.public.replace('A', '-')}",
+        f"ssh-ed25519 {BOB.public}\x1b[2J",
+    ):
+        assert refusal(public_of, other, "x"), other
+    assert public_of(f"ssh-ed25519 {BOB.public} or ssh-ed25519 {EVE.public}", "x") == BOB.public
+    assert public_of(f"# ssh-ed25519 {EVE.public}\n{line}", "x") == BOB.public
     assert given_public(line, tmp_path) == BOB.public
     (tmp_path / "bob.keys").write_text(f"ssh-rsa {rsa}\n{line}\n")
     assert given_public("bob.keys", tmp_path) == BOB.public
