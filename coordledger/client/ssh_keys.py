@@ -47,6 +47,7 @@ _PRIVATE = re.compile(
     rb"-----BEGIN OPENSSH PRIVATE KEY-----\s(.*)-----END OPENSSH PRIVATE KEY-----\s*", re.DOTALL
 )
 _MAGIC = b"openssh-key-v1\0"
+_ARMOR = "PRIVATE KEY"  # in the first line of every form of a private key
 
 
 def public_of(text: str, where: str) -> str:
@@ -86,14 +87,26 @@ def given_public(word: str, folder: Path) -> str:
     """
     if re.match(rf"{_TYPE} ", word):
         return public_of(word, "--ssh-key")
-    path = folder / Path(word).expanduser()
+    path = _file_of(word, folder)
     try:
         content = path.read_bytes()[: keyfiles.MAX_BYTES]
     except OSError as fault:
         raise error("bad-ssh-key", where=word, why=fault.strerror) from None
-    if b"PRIVATE KEY" in content:
+    if _ARMOR.encode() in content:
         raise error("bad-ssh-key", where=word, why="that is a private key: give its .pub")
     return public_of(content.decode("utf-8", "replace"), word)
+
+
+def _file_of(word: str, folder: Path) -> Path:
+    """The file that somebody has named. Raises `Failed`: bad-ssh-key, for what is no name but the
+    secret itself, as jobs have it in their environment: no message repeats it.
+    """
+    if _ARMOR in word:
+        why = (
+            "that is a private key, not its file: write it to a file with mode 0600, and name that"
+        )
+        raise error("bad-ssh-key", where="the SSH key that was named", why=why)
+    return folder / Path(word).expanduser()
 
 
 def line_of(public: str, agent: str) -> str:
@@ -102,10 +115,13 @@ def line_of(public: str, agent: str) -> str:
 
 
 def lasting(word: str, folder: Path) -> str:
-    """The word that names the same key from anywhere: a file's path is made absolute."""
+    """The word that names the same key from anywhere: a file's path is made absolute.
+
+    Raises `Failed`: bad-ssh-key.
+    """
     if word in (GITS, NEW) or word.startswith(("key::", f"{sshsig.TYPE} ")):
         return word
-    return os.path.abspath(folder / Path(word).expanduser())  # noqa: PTH100 - without ..
+    return os.path.abspath(_file_of(word, folder))  # noqa: PTH100 - without ..
 
 
 def fingerprint(public: str) -> str:
@@ -368,7 +384,7 @@ class SshKeyFinder:
         line = word.removeprefix("key::")  # as git's user.signingKey may have it
         if line.startswith(f"{sshsig.TYPE} "):
             return AgentKey(public_of(line, "the SSH key"), self._run)
-        return self._from_file(self._settings.path / Path(word).expanduser())
+        return self._from_file(_file_of(word, self._settings.path))
 
     def _gits(self) -> SshKey:
         told = self._git.run("config", "--get", "gpg.format").out.strip()
@@ -406,9 +422,9 @@ class SshKeyFinder:
     def _public_in(self, path: Path) -> str | None:
         """The key in a file of public lines; None if it is something else, or not to be read."""
         try:
-            content = path.read_bytes() if path.is_file() else b"PRIVATE KEY"
+            content = path.read_bytes() if path.is_file() else _ARMOR.encode()
         except OSError:
             return None
-        if b"PRIVATE KEY" in content:
+        if _ARMOR.encode() in content:
             return None
         return public_of(content.decode("utf-8", "replace"), str(path))

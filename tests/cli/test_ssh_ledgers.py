@@ -290,6 +290,30 @@ def test_the_key_can_be_named_in_three_ways(hosts: TwoHosts) -> None:
     assert "elsewhere" in hosts.see(bob, "doctor")
 
 
+def test_a_private_key_that_is_given_in_place_of_its_file_is_not_repeated(hosts: TwoHosts) -> None:
+    text = hosts.bob.keygen("k").read_text()
+    body = text.splitlines()[1]
+    for word in (text, text.replace("\n", "\\n")):
+        for host, argv in (
+            (hosts.bob, ["claim", "t", "--ssh-key", word]),
+            (hosts.bob, ["join", hosts.remote, "--agent", "bob", "--ssh-key", word]),
+            (hosts.bob, ["key", "show", "--ssh-key", word]),
+            (hosts.alice, ["agent", "add", "carol", "--ssh-key", word]),
+            (
+                hosts.alice,
+                ["init", hosts.root / "other.git", "--agent", "alice", "--ssh-key", word],
+            ),
+        ):
+            said = hosts.see(host, *argv, code=1)
+            assert "that is a private key" in said
+            assert body not in said
+        variable = {"COORDLEDGER_SSH_KEY": word}
+        ran = hosts._inside(hosts.bob, "claim", "t", agent="bob", env=variable, check=1)
+        assert body not in ran.stdout + ran.stderr
+    files = [path for path in files_below(hosts.root) if path.name != "k"]
+    assert not [path for path in files if body.encode() in path.read_bytes()]
+
+
 def test_agent_add_takes_the_lines_of_a_hosting_service(hosts: TwoHosts) -> None:
     first, second = (hosts.bob.keygen(name).with_name(f"{name}.pub") for name in ("a", "b"))
     rsa = hosts.bob.keygen("c", kind="rsa").with_name("c.pub")
