@@ -245,7 +245,22 @@ class Connection:
         """Raises `Failed`: no-agent."""
         agent, session = self.settings.need_agent, self.settings.session
         session = session or self.local.session(lambda: self.hexadecimal(4), self._say_copied)
-        return Identity(agent, session, self.finder.find, self.ssh_keys)
+        return Identity(agent, session, self._secrets_of, self.ssh_keys)
+
+    def _secrets_of(self, agent: str, ledger_id: str) -> tuple[str, list[Secret]]:
+        """As `SecretFinder.find`. Inside of the repository that has the master, the owner's secrets
+        are derived anew if they are lost: whoever is there can do so anyway.
+        """
+        where, found = self.finder.find(agent, ledger_id)
+        if found or not (self.repository and self.repository.is_bare):
+            return where, found
+        state = self.replica.position().state
+        entry = state.agent(agent)
+        if entry is None or agent != state.ledger["owner"]:
+            return where, found
+        nonce, numbers = state.ledger["nonce"], [key["id"] for key in entry["keys"]]
+        masters = self.masters(ledger_id)
+        return where, [one.derive(nonce, agent, number) for one in masters for number in numbers]
 
     def _say_copied(self, session: str) -> None:
         self.warn(f"this clone was copied from another place: its session is {session} from now on")

@@ -102,9 +102,7 @@ def _file_of(word: str, folder: Path) -> Path:
     secret itself, as jobs have it in their environment: no message repeats it.
     """
     if _ARMOR in word:
-        why = (
-            "that is a private key, not its file: write it to a file with mode 0600, and name that"
-        )
+        why = "that is a private key: write it to a file with mode 0600, and name the file"
         raise error("bad-ssh-key", where="the SSH key that was named", why=why)
     return folder / Path(word).expanduser()
 

@@ -299,10 +299,6 @@ def test_a_private_key_that_is_given_in_place_of_its_file_is_not_repeated(hosts:
             (hosts.bob, ["join", hosts.remote, "--agent", "bob", "--ssh-key", word]),
             (hosts.bob, ["key", "show", "--ssh-key", word]),
             (hosts.alice, ["agent", "add", "carol", "--ssh-key", word]),
-            (
-                hosts.alice,
-                ["init", hosts.root / "other.git", "--agent", "alice", "--ssh-key", word],
-            ),
         ):
             said = hosts.see(host, *argv, code=1)
             assert "that is a private key" in said
