@@ -22,6 +22,7 @@ from support.proxy import Fault
 from support.sites import SECONDS, Site, on_a_terminal, survivors, wait_until
 
 from coordledger.client.config import Options
+from coordledger.client.ledger import Ledger
 from coordledger.errors import CoordledgerError, Failed, Lost, OutcomeUnknown
 from coordledger.format.signing import Signed
 from coordledger.git.process import ENDING
@@ -97,13 +98,39 @@ def test_the_server_vouches_for_what_no_key_here_can_check(site: Site) -> None:
     claim = site.bob.require("vouched", by="alice")
     assert (claim.verdict, claim.checked) == ("unverified", "server")
     assert {one.checked for one in site.bob.tasks()} <= {"here", "server"}
-    assert "nobody" not in site.bob.audit(full=True).checked
+    audit = site.bob.audit(full=True)
+    assert set(audit.checked) <= {"here", "server"}
+    assert audit.checked["server"] == audit.verdicts["unverified"]
     assert not [ref for ref in site.refs() if ref.startswith("refs/coordledger-try")]
     path = site.bob.connection.repository.root
     checks = {c.name: c for c in doctor.examine(Options(path, agent="bob"), site.env["bob"])}
     assert checks["enforcement"].ok
     authenticates = not site.host.url.startswith(("git://", "http://"))
     assert ("server" in checks) != authenticates
+
+
+def test_everybody_checks_a_ledger_of_ssh_keys_by_themselves(site: Site) -> None:
+    name = site.new("keys")
+    founding = Options(path=site.root, agent="alice", ledger=name, ssh_key="new")
+    genesis.init(founding, site.server_env, str(site.host.path), 30)
+    env = {"alice": site.server_env | site.host.env, "bob": site.env["bob"]}
+    options = {
+        agent: Options(path=site.empty_clone(site.new(agent)), agent=agent, ledger=name)
+        for agent in env
+    }
+    for agent, found in options.items():
+        joined = joining.join(found, env[agent], site.host.url, new_key=agent == "bob")
+        assert joined.enforcement == "server"
+    with (
+        Ledger.open(options["alice"].path, "alice", ledger=name, environ=env["alice"]) as alice,
+        Ledger.open(options["bob"].path, "bob", ledger=name, environ=env["bob"]) as bob,
+    ):
+        alice.enroll_ssh("bob", str(joined.public))
+        assert bob.claim("t").claims[0].checked == "here"
+        assert alice.require("t", by="bob", check="here").agent == "bob"
+        for ledger in (alice, bob):
+            audit = ledger.audit(full=True)
+            assert (audit.verdicts, audit.checked) == ({"authentic": 3}, {"here": 3})
 
 
 # -- the work
