@@ -89,6 +89,23 @@ def test_an_admin_by_a_forged_mac_enrols_nobody() -> None:
     assert rooted(ledger, "dave", 1, Keyring())
 
 
+def test_what_somebody_was_entitled_to_does_not_depend_on_what_came_later() -> None:
+    """Nor does the owner's right to enrol on how a key of the owner's came in."""
+    ssh = ("alice/1", "alice/3", "carol/1", "carol/2", "dave/1", "erin/1")
+    ledger = MemoryLedger(ssh=ssh)
+    for who in ("adam", "carol"):
+        ledger.put("alice", "enroll", who=who, role="admin")
+    ledger.put("carol", "enroll", who="dave")
+    ledger.put("adam", "enroll", who="carol", role="admin")
+    assert rooted(ledger, "dave", 1, Keyring())
+    assert not rooted(ledger, "carol", 2, Keyring())
+    ledger.put("alice", "enroll", who="alice")
+    ledger.put("alice", "enroll", who="alice", key=2)
+    ledger.put("alice", "enroll", who="erin")
+    assert rooted(ledger, "erin", 1, Keyring())
+    assert not rooted(ledger, "alice", 3, Keyring())
+
+
 @pytest.mark.parametrize("depth", [None, 1])
 def test_the_keys_of_a_state_that_was_taken_on_trust_count_for_nobody(
     tmp_path: Path, env: dict[str, str], depth: int | None
