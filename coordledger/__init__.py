@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from coordledger.client.batch import Batch
     from coordledger.client.claims import Claim, ClaimResult, Last
+    from coordledger.client.facts import Facts
     from coordledger.client.ledger import Ledger
     from coordledger.client.reports import (
         Acked,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         Channel,
         Damage,
         Event,
+        Fact,
         Head,
         Key,
         Message,
@@ -41,11 +43,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _REPORTS = (
-    "Acked", "Agent", "Audit", "Channel", "Damage", "Event", "Head", "Key", "Message", "Outcome",
-    "Purged", "Settled", "Status", "Vouched",
+    "Acked", "Agent", "Audit", "Channel", "Damage", "Event", "Fact", "Head", "Key", "Message",
+    "Outcome", "Purged", "Settled", "Status", "Vouched",
 )  # fmt: skip
 _HOMES = (
-    {"Batch": "client.batch", "Ledger": "client.ledger", "Secret": "format.signing"}
+    {
+        "Batch": "client.batch",
+        "Facts": "client.facts",
+        "Ledger": "client.ledger",
+        "Secret": "format.signing",
+    }
     | dict.fromkeys(("CoordledgerError", "Failed", "Integrity", "Lost", "OutcomeUnknown"), "errors")
     | dict.fromkeys(("Claim", "ClaimResult", "Last"), "client.claims")
     | dict.fromkeys(_REPORTS, "client.reports")
@@ -62,6 +69,8 @@ __all__ = [
     "CoordledgerError",
     "Damage",
     "Event",
+    "Fact",
+    "Facts",
     "Failed",
     "Head",
     "Integrity",

@@ -142,6 +142,24 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "no channel {channel} in this ledger",
         "the channels: coordledger channel list",
     ),
+    # -- facts (section 9)
+    "fact-changed": (
+        LOST,
+        "the fact {key} is at revision {rev}, not at {was}",
+        "look again: coordledger fact get {key}; 0 is none, and what ran out counts for a while",
+    ),
+    "facts-full": (
+        FAILED,
+        "the page of facts where {key} would stand is full",
+        "another key stands on another page; to make room: coordledger fact rm KEY",
+    ),
+    "fact-ends-at-once": (FAILED, "the fact {key} would end before it begins", ""),
+    "bad-fact": (
+        FAILED,
+        "not the key of a fact: {value}",
+        "1 to 200 printable ASCII characters without spaces",
+    ),
+    "unknown-fact": (FAILED, "no fact {key} in this ledger", "the facts: coordledger fact list"),
     "bad-thread": (FAILED, "thread {thread} is not a message that you have seen", ""),
     "not-in-inbox": (FAILED, "no message {seq} in your inbox", "the messages: coordledger inbox"),
     # -- admission by a server (section 10)

@@ -43,7 +43,7 @@ Every public name of `coordledger`. What is not on this page may change without 
 
 """
 GROUPS = (
-    ("A ledger", ("Ledger", "Batch", "Secret")),
+    ("A ledger", ("Ledger", "Facts", "Batch", "Secret")),
     (
         "What comes back",
         (
@@ -53,6 +53,7 @@ GROUPS = (
             "Message",
             "Acked",
             "Event",
+            "Fact",
             "Channel",
             "Agent",
             "Key",

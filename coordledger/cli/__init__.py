@@ -19,7 +19,7 @@ import click
 from coordledger import __version__
 from coordledger.errors import CoordledgerError, disk_error, error
 
-from . import admin, audit, keys, messages, repair, tasks  # noqa: F401 - they enter their commands
+from . import admin, audit, facts, keys, messages, repair, tasks  # noqa: F401 - they enter their commands
 from .common import NAME, App, root
 
 if TYPE_CHECKING:

@@ -151,6 +151,7 @@ def join(
     from coordledger.setup import joining  # noqa: PLC0415 - help needs none
 
     app.agent, app.branch = me or app.agent, branch
+    app.joins_on_trust = depth is not None
     if reset:
         _reset(app, joining.absolute(app.options(), os.environ, remote), yes=yes)
     joined = joining.join(
@@ -302,7 +303,7 @@ def rotate(app: App, who: str, secret_file: str | None, ssh_key: str | None) -> 
 @command("revoke", parent=agents, example="coordledger agent revoke bob --key 1")
 @who_argument
 @click.option("--key", type=int, metavar="N", help="Only this key; else all of them.")
-@click.option("--purge", is_flag=True, help="Give back what it holds, withdraw what it offered.")
+@click.option("--purge", is_flag=True, help="Undo what it holds, offered, and set as facts.")
 def revoke(app: App, who: str, key: int | None, purge: bool) -> None:
     """Revoke AGENT's keys. What they have signed stays valid."""
     if purge and key is not None:
@@ -328,7 +329,8 @@ def _revoked(screen: Screen, who: str, numbers: Sequence[int]) -> None:
 def _purged(screen: Screen, purged: Purged) -> None:
     screen.value_of(purged)
     _revoked(screen, purged.agent, purged.revoked)
-    screen.line(f"gave back {len(purged.released)}, withdrew {len(purged.withdrawn)}")
+    facts = f", removed {len(purged.facts)} facts" if purged.facts else ""
+    screen.line(f"gave back {len(purged.released)}, withdrew {len(purged.withdrawn)}{facts}")
     for task in purged.left:
         screen.line(f"somebody else holds {safe(task)}, which it offered")
 

@@ -51,6 +51,7 @@ class App:
         self.ssh_key: str | None = None
         self.timeout = timedelta(seconds=30)
         self.offline = False
+        self.joins_on_trust = False
         self._copies: list[LocalState] = []
 
     def options(self) -> Options:
@@ -113,7 +114,7 @@ class App:
     @property
     def is_on_trust(self) -> bool:
         """Whether what was read may be no ledger's state: a shallow copy has not verified it."""
-        return any(copy.is_on_trust for copy in self._copies)
+        return self.joins_on_trust or any(copy.is_on_trust for copy in self._copies)
 
     def reported(self) -> None:
         """All that was to be printed is printed."""

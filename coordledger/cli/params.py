@@ -94,7 +94,7 @@ class Name(ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
 
-        good = is_task if self._code == "bad-task" else is_identifier
+        good = is_task if self._code in ("bad-task", "bad-fact") else is_identifier
         if not good(value):
             raise error(self._code, value=ascii(value))
         return str(value)
@@ -134,6 +134,7 @@ class Pair(Text):
 LEASE, SPAN, TEXT = Lease(), Span(), Text()
 TIMEOUT = Span(timedelta(seconds=1), MAX_TIMEOUT)
 TASK = Name("task", "bad-task")
+FACT = Name("key", "bad-fact")
 AGENT = Name("agent", "bad-agent")
 CHANNEL = Name("channel", "bad-channel")
 SESSION = Name("session", "bad-session")

@@ -310,7 +310,8 @@ def batch(app: App) -> int:
 
     {"do": "submit", "task", "priority", "meta", "after"}, {"do": "claim", "task" or "tasks",
     "ttl", "note", "reopen"}, and so on for withdraw, renew, complete, release and send, with the
-    names of their options. Each stands for itself; the exit code is the highest of them all.
+    names of their options; {"do": "set_fact", "key", "value", "ttl", "if_rev"}, and remove_fact.
+    Each stands for itself; the exit code is the highest of them all.
     """
     lines = [line for line in params.read_stdin("the batch", MAX_BATCH).split("\n") if line.strip()]
     with app.ledger(writes=True) as ledger, ledger.batch() as wanted:

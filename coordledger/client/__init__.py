@@ -10,9 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from coordledger.client import administration, audit, batch, gate, heads, mailbox
+    from coordledger.client import administration, audit, batch, facts, gate, heads, mailbox
 
-__all__ = ["administration", "audit", "batch", "gate", "heads", "mailbox"]
+__all__ = ["administration", "audit", "batch", "facts", "gate", "heads", "mailbox"]
 
 
 def __getattr__(name: str) -> ModuleType:

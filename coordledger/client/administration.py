@@ -136,13 +136,13 @@ def _revocation(who: str, number: int) -> Operation:
 
 
 def purge(connection: Connection, who: str) -> Purged:
-    """Revoke every key of an agent, and undo what it holds and has offered, in one batch.
+    """Revoke every key of an agent, and undo what it holds, has offered and has set, in one batch.
 
     The revocation comes first, so that the agent cannot begin anew in between. Raises `Failed`:
     bad-agent, unknown-agent, not-permitted, last-key; and what a write raises.
     """
     _need_agent(who)
-    done: dict[str, list[str]] = {"revoke": [], "release": [], "withdraw": []}
+    done: dict[str, list[str]] = {"revoke": [], "release": [], "withdraw": [], "remove": []}
     lost: set[tuple[str, str]] = set()  # of tasks that moved meanwhile
     while undoing := [step for step in _undoing(connection, who) if step[:2] not in lost]:
         batch = Batch()
@@ -152,7 +152,7 @@ def purge(connection: Connection, who: str) -> Purged:
         for (verb, name, _), outcome in zip(undoing, batch.outcomes, strict=True):
             if outcome.error is None:
                 done[verb].append(name)
-            elif outcome.outcome == "lost" or outcome.code == "unknown-task":
+            elif outcome.outcome == "lost" or outcome.code in ("unknown-task", "unknown-fact"):
                 lost.add((verb, name))
             else:
                 raise outcome.error
@@ -164,6 +164,7 @@ def purge(connection: Connection, who: str) -> Purged:
         released=tuple(done["release"]),
         withdrawn=tuple(done["withdraw"]),
         left=tuple(sorted(task["task"] for task in offers if task["status"] == "claimed")),
+        facts=tuple(done["remove"]),
     )
 
 
@@ -198,6 +199,10 @@ def _undoing(connection: Connection, who: str) -> list[tuple[str, str, Operation
         if task["by"] == who and free:
             away = operations.withdraw(task["task"], reason=reason)
             undoing.append(("withdraw", task["task"], away))
+    for fact in state.facts():
+        if fact["agent"] == who:
+            away = operations.remove_fact(fact["fact"], if_rev=fact["rev"])
+            undoing.append(("remove", fact["fact"], away))
     return undoing + ends if who == connection.settings.agent else ends + undoing
 
 

@@ -44,6 +44,8 @@ _FORMS = {
         str,
         {"to": str, "channel": str, "thread": int, "importance": str},
     ),
+    "set_fact": _Form(operations.set_fact, "key", str, {"value": str, "ttl": str, "if_rev": int}),
+    "remove_fact": _Form(operations.remove_fact, "key", str, {"if_rev": int}),
 }
 
 
@@ -86,6 +88,14 @@ class Batch:
     def send(self, body: str, **given: Any) -> None:
         """As `Ledger.send`."""
         self.operations.append(operations.send(body, **given))
+
+    def set_fact(self, key: str, value: str, **given: Any) -> None:
+        """As `Facts.set`, with its `key`, `value` and what else is `given`."""
+        self.operations.append(operations.set_fact(key, value, **given))
+
+    def remove_fact(self, key: str, **given: Any) -> None:
+        """As `Facts.remove`, with its `key` and what else is `given`."""
+        self.operations.append(operations.remove_fact(key, **given))
 
     def line(self, text: str, duration: Callable[[str], timedelta]) -> None:
         """An operation as one JSON object: `{"do": "claim", "task": "task-1", "ttl": "30m"}`.

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from coordledger.client.batch import Batch
     from coordledger.client.claims import Claim, ClaimResult
+    from coordledger.client.facts import Facts
     from coordledger.client.opening import Connection
     from coordledger.client.replica import Progress
     from coordledger.client.reports import (
@@ -305,6 +306,13 @@ class Ledger(Mail):
         both = self.connection, self._views
         return client.gate.require(*both, task, by=by, epoch=epoch, check=check)
 
+    # -- facts
+
+    @property
+    def facts(self) -> Facts:
+        """The shared facts, to be set, read, listed and removed."""
+        return client.facts.Facts(self.connection, self._views)
+
     # -- agents and policy
 
     def agents(self) -> list[Agent]:
@@ -333,7 +341,7 @@ class Ledger(Mail):
         return client.administration.revoke(self.connection, who, key)
 
     def purge(self, who: str) -> Purged:
-        """Revoke all keys of the agent `who`, give back what it holds, withdraw what it offered.
+        """Revoke all keys of the agent `who`, undo what it holds, has offered and has set.
         Raises `Failed`: unknown-agent, last-key, not-permitted.
         """
         return client.administration.purge(self.connection, who)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger.errors import RuleBroken, error
 from coordledger.format import timestamps
+from coordledger.format.fields import is_integer
 from coordledger.format.names import is_identifier, is_task
 from coordledger.format.rules.tasks import GROUP, standing
 
@@ -206,6 +207,54 @@ def drop(channel: str) -> Operation:
     return Operation(f"drop channel {channel}", lambda state, at: ("drop", {"channel": channel}))
 
 
+def set_fact(
+    key: str, value: str, *, ttl: timedelta | None = None, if_rev: int | None = None
+) -> Operation:
+    """Set the fact `key`, whatever it says now, or only where it is at the revision `if_rev`."""
+    need_ttl(ttl)
+    if not isinstance(value, str):
+        raise error("bad-value", what="VALUE", why="a text is needed")
+    return _fact(f"set fact {key}", key, value, ttl, if_rev)
+
+
+def remove_fact(key: str, *, if_rev: int | None = None) -> Operation:
+    """Remove the fact `key`, as `set_fact` has it."""
+    return _fact(f"remove fact {key}", key, None, None, if_rev)
+
+
+def _fact(
+    what: str, key: str, value: str | None, ttl: timedelta | None, if_rev: int | None
+) -> Operation:
+    need_fact(key)
+    if not (if_rev is None or is_integer(if_rev, 1 if value is None else 0)):
+        why = "the number of a record" if value is None else "the number of a record, or 0 for none"
+        raise error("bad-value", what="a fact's revision", why=why)
+
+    def build(state: State, at: int) -> tuple[str, Fields]:
+        line = state.fact(key)
+        if value is None and line is None:
+            raise error("unknown-fact", key=key)
+        was = line["rev"] if line and if_rev is None else if_rev or 0
+        until = None if ttl is None else _end(at, ttl)
+        return "fact", {"fact": key, "was": was, "value": value, "until": until}
+
+    def stands(earlier: str, record: Record, state: State, at: int) -> bool:
+        if record["kind"] != "fact" or (record["fact"], record["value"]) != (key, value):
+            return False
+        line = state.fact(key)
+        same = if_rev in (None, record["was"]) and (ttl is None) == (record["until"] is None)
+        return same and (line["rev"] == record["seq"] if line else value is None)
+
+    # Without a condition it is the newest value, whatever others have set meanwhile.
+    again = None if if_rev is not None else lambda lost: lost.code == "fact-changed"
+    return Operation(what, build, ttl, choose_again=again, stands=stands)
+
+
+def need_fact(value: str) -> None:
+    if not is_task(value):
+        raise error("bad-fact", value=ascii(value))
+
+
 def need_task(value: str) -> None:
     if not is_task(value):
         raise error("bad-task", value=ascii(value))
@@ -234,7 +283,11 @@ def milliseconds(span: timedelta) -> int:
 def _until(state: State, at: int, ttl: timedelta | None) -> str:
     """The end of a lease that begins at `at`; by default an hour, or what the policy allows."""
     default = min(milliseconds(DEFAULT_TTL), 1000 * state.policy("max_ttl"))
-    until = at + (default if ttl is None else milliseconds(ttl))
+    return _end(at, timedelta(milliseconds=default) if ttl is None else ttl)
+
+
+def _end(at: int, ttl: timedelta) -> str:
+    until = at + milliseconds(ttl)
     if until > timestamps.LATEST:
         raise error("bad-ttl", value=ttl)
     return timestamps.show(until)

@@ -67,7 +67,7 @@ class Agent:
 class Purged:
     """What a purge of an agent did: its keys that were revoked, the tasks that it held and that
     were released, and those that it had offered and that were withdrawn. `left` are others that
-    it had offered: somebody else holds them.
+    it had offered: somebody else holds them. `facts` are those that it had set, now removed.
     """
 
     agent: str
@@ -75,6 +75,7 @@ class Purged:
     released: tuple[str, ...]
     withdrawn: tuple[str, ...]
     left: tuple[str, ...]
+    facts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,24 @@ class Channel:
     messages: int
     bytes: int
     seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A shared fact: the `value` that `agent` has set for `key` at `at`, until `expires_at` or, if
+    that is None, for good. `rev` is the number of its record; `verdict` and `checked` are on it.
+    """
+
+    key: str
+    value: str
+    rev: int
+    agent: str
+    session: str
+    at: datetime
+    expires_at: datetime | None
+    commit: str | None
+    verdict: str
+    checked: str
 
 
 @dataclass(frozen=True, slots=True)

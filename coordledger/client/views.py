@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from coordledger.client.journal import Intent
     from coordledger.client.publish import Published
     from coordledger.client.replica import Replica
-    from coordledger.client.reports import Agent, Event, Message, Settled, Status
+    from coordledger.client.reports import Agent, Event, Fact, Message, Settled, Status
     from coordledger.format.commit import Commit
     from coordledger.format.records import Record
     from coordledger.format.state import State
@@ -98,9 +98,12 @@ class Views:
                 yield self._claim_of(state, task, at=at)
 
     def _read_ahead(self, tasks: list[Record]) -> None:
-        local = self._replica.local
         seqs = {seq for task in tasks for seq in (task["last_seq"], task["claim_seq"])}
-        oids = [local.id_at(seq) for seq in seqs if seq is not None]
+        self._read_records([seq for seq in seqs if seq is not None])
+
+    def _read_records(self, seqs: list[int]) -> None:
+        local = self._replica.local
+        oids = [local.id_at(seq) for seq in seqs]
         local.repository.read_ahead([oid for oid in oids if oid])
 
     def claim(self, state: State, name: str, published: Published | None = None) -> Claim:
@@ -349,6 +352,39 @@ class Views:
             checked=self._who_checked(verdict, line["seq"]),
         )
 
+    # -- facts
+
+    def fact_lines(self, state: State) -> list[Record]:
+        """All facts as they stand in the state."""
+        self._replica.local.repository.read_ahead(state.unread_pages("facts"))
+        return list(state.facts())
+
+    def facts(self, lines: list[Record]) -> list[Fact]:
+        """Facts, given by their lines."""
+        self._read_records([line["rev"] for line in lines])
+        return [self.fact(line) for line in lines]
+
+    def fact(self, line: Record, published: Published | None = None) -> Fact:
+        """A fact's line, beside the record that it comes from: `published`, where that is known."""
+        seq = line["rev"]
+        commit = published.here if published else self._replica.commit_at(seq)
+        verdict = self._replica.verdict_of(commit) if commit else UNVERIFIED
+        if commit and not _sets(commit.record, line):
+            verdict = INVALID
+        oid = published.oid if published else commit.oid if commit else None
+        return coordledger.Fact(
+            key=line["fact"],
+            value=line["value"],
+            rev=seq,
+            agent=line["agent"],
+            session=line["session"],
+            at=_time_of(line["at"]),
+            expires_at=moment(timestamps.parse(line["until"])) if line["until"] else None,
+            commit=oid,
+            verdict=verdict,
+            checked=self._who_checked(verdict, seq),
+        )
+
 
 def gone(before: Record, withdrawal: Commit) -> Record:
     """The line that a task would have, had its withdrawal not removed it."""
@@ -415,6 +451,12 @@ def _claims(r: Record, task: Record) -> bool:
         and (r["agent"], r["session"]) == (task["agent"], task["session"])
         and (task["task"], task["epoch"]) in ((i["task"], i["epoch"]) for i in r["tasks"])
     )
+
+
+def _sets(r: Record, line: Record) -> bool:
+    """Whether a record is the one that has set a fact."""
+    same = ("fact", "value", "until", "agent", "session", "at")
+    return r["kind"] == "fact" and all(r[name] == line[name] for name in same)
 
 
 def _sends(r: Record, line: Record, to: str | None, channel: str | None) -> bool:

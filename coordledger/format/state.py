@@ -39,6 +39,22 @@ def page_path(task: str) -> str:
     return f"tasks/{a & 63:02x}/{b & 63:02x}.jsonl"
 
 
+def fact_path(key: str) -> str:
+    """The file in which a fact's line stands."""
+    return f"facts/{digest('sha256', key.encode('ascii'))[0] & 63:02x}.jsonl"
+
+
+def fact_mark(key: str) -> bytes:
+    """What only the line of this fact has in it: in a text of it quotation marks are escaped."""
+    return b',"fact":%s,"rev":' % canonical.encode(key)
+
+
+def fact_ended(line: bytes, over: str) -> bool:
+    """Whether a fact's line has an end that is not after `over`: times sort as their texts do."""
+    until = line.partition(b',"until":"')[2][:24]
+    return bool(until) and until <= over.encode("ascii")
+
+
 def line_of(value: Record) -> bytes:
     return canonical.encode(value) + b"\n"
 
@@ -145,9 +161,9 @@ class State:
         paths = [f"{folder}/{name}" for folder in folders for name in self.tree.names(folder)]
         return {path: self.tree.id_of(path) for path in paths}
 
-    def unread_pages(self) -> list[str]:
-        """The ids of the pages that `tasks` would have to read."""
-        return self.tree.missing("tasks")
+    def unread_pages(self, folder: str = "tasks") -> list[str]:
+        """The ids of the pages that `tasks`, or `facts`, would have to read."""
+        return self.tree.missing(folder)
 
     def with_tasks(self, tasks: list[Record], *, grows: bool = False) -> Changes:
         """The pages in which these lines replace those of the same tasks, or are new.
@@ -193,6 +209,18 @@ class State:
 
     def channels(self) -> list[str]:
         return [name.removesuffix(".jsonl") for name in self.tree.names("channels")]
+
+    # -- facts
+
+    def fact(self, key: str) -> Record | None:
+        mark = fact_mark(key)
+        lines = (line for line in lines_in(self.tree.get(fact_path(key))) if mark in line)
+        return next(map(value_of, lines), None)
+
+    def facts(self) -> Iterator[Record]:
+        """All facts, page by page."""
+        for page in self.tree.names("facts"):
+            yield from map(value_of, lines_in(self.tree.get(f"facts/{page}")))
 
 
 class _TaskPages:

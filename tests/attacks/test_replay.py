@@ -44,6 +44,8 @@ CAREER = [
     ("bob", "submit", {"task": "c"}),
     ("bob", "withdraw", {"task": "c"}),
     ("alice", "drop", {"channel": "general"}),
+    ("bob", "fact", {"fact": "image"}),
+    ("carol", "fact", {"fact": "image", "value": None}),
 ]
 
 

@@ -17,7 +17,7 @@ from support.fleet import LEDGER_REF
 from support.hostile import BIDI, ESCAPES, is_harmless
 
 from coordledger.errors import ERRORS
-from coordledger.format.state import page_path
+from coordledger.format.state import fact_path, page_path
 
 if TYPE_CHECKING:
     import subprocess
@@ -34,7 +34,15 @@ PAGE = page_path(TASK)
 READS = [
     *(["list"], ["list", "--open"], ["show", TASK], ["history", TASK], ["status"], ["inbox"]),
     *(["inbox", "--all"], ["messages", "--channel", "general"], ["channel", "list"]),
-    *(["agent", "list"], ["policy"], ["head"], ["audit", "--full"], ["require", TASK]),
+    *(
+        ["fact", "list"],
+        ["fact", "get", "image"],
+        ["agent", "list"],
+        ["policy"],
+        ["head"],
+        ["audit", "--full"],
+        ["require", TASK],
+    ),
     *(["claim", TASK, "--dry-run"], ["claim", "--next", "--dry-run"], ["resolve"]),
 ]
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -43,7 +51,15 @@ VALUES: list[Any] = [
     *("\ud800", "9" * 5000, "2026-13-99T99:99:99.999Z", "9999-12-31T23:59:59.999Z"),
     *([], {}, [[]], [None], [TASK], {"a": {"a": 1}}, [1, "x"], ["\ud800"], {ESCAPES: ESCAPES}),
 ]
-FILES = [PAGE, "ledger.json", "agents/bob.json", "inbox/carol.jsonl", "channels/general.jsonl"]
+FACTS = fact_path("image")
+FILES = [
+    PAGE,
+    "ledger.json",
+    "agents/bob.json",
+    "inbox/carol.jsonl",
+    "channels/general.jsonl",
+    FACTS,
+]
 WHOLE: dict[str, dict[str, bytes | None]] = {
     **{f"{path} is {name}": {path: content} for path in FILES for name, content in {
         "deep": DEEP + b"\n",
@@ -69,6 +85,7 @@ def lived_in(shared_fleet: Fleet) -> Fleet:
     batch.put("bob", "claim", tasks=[TASK], note="x")
     batch.put("bob", "send", to="carol", body="x")
     batch.put("bob", "send", channel="general", body="x")
+    batch.put("bob", "fact", fact="image", until="2100-01-01T00:00:00.000Z")
     batch.send()
     batch.close()
     return shared_fleet

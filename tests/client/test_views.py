@@ -334,3 +334,42 @@ def test_agents_have_roles_and_keys(server: MemoryServer, client: MemoryClient) 
         ("bob", "agent", True),
         ("carol", "agent", False),
     ]
+
+
+# -- facts
+
+
+def test_a_fact_is_shown_with_its_record(
+    server: MemoryServer, client: MemoryClient, shown: Views
+) -> None:
+    landed = server.write("bob", "fact", fact="k", value="v")
+    state = client.replica.refresh().state
+    [fact] = shown.facts(shown.fact_lines(state))
+    assert (fact.key, fact.value, fact.agent) == ("k", "v", "bob")
+    assert (fact.rev, fact.commit, fact.verdict) == (landed.seq, landed.oid, AUTHENTIC)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        *({"value": "w"}, {"agent": "carol"}, {"session": "other"}, {"fact": "j"}),
+        *({"at": "2026-11-21T03:10:00.000Z"}, {"until": "2100-11-21T03:10:00.000Z"}, {"rev": 1}),
+    ],
+    ids=str,
+)
+def test_a_fact_that_is_not_what_its_record_says_is_invalid(
+    server: MemoryServer, client: MemoryClient, shown: Views, lie: dict[str, Any]
+) -> None:
+    server.write("bob", "fact", fact="k", value="v")
+    line = client.replica.refresh().state.fact("k")
+    assert line
+    assert shown.fact(line | lie).verdict == INVALID
+
+
+def test_a_fact_whose_record_is_not_here_is_unverified(
+    server: MemoryServer, client: MemoryClient, shown: Views
+) -> None:
+    server.write("bob", "fact", fact="k", value="v")
+    line = client.replica.refresh().state.fact("k")
+    assert line
+    assert shown.fact(line | {"rev": 999}).verdict == UNVERIFIED

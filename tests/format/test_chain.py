@@ -58,6 +58,7 @@ def everything():
     fleet.put("bob", "submit", task="x")
     fleet.put("bob", "withdraw", task="x", reason="no")
     fleet.put("alice", "drop", channel="general")
+    fleet.put("bob", "fact", fact="image", value="\x1b\u2028")
     fleet.put("alice", "enroll", who="bob")
     fleet.put("alice", "revoke", who="bob", id=1)
     fleet.put("bob", "void", key=2)

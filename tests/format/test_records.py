@@ -167,6 +167,12 @@ REFUSED = {
         ]
     },
     "drop": {"channel": NAME_ERRORS},
+    "fact": {
+        "fact": TASK_ERRORS,
+        "was": COUNT_ERRORS,
+        "value": [*TEXT_ERRORS, None],
+        "until": [error for error in TIME_ERRORS if error is not None],
+    },
     "void": {},
 }
 
@@ -183,6 +189,7 @@ GIVEN = {
     "ack": {"messages": [1]},
     "withdraw": {"task": "a"},
     "drop": {"channel": "general"},
+    "fact": {"fact": "image"},
 }
 FLEET = MemoryLedger()
 GOOD = {
@@ -304,6 +311,8 @@ SUBJECTS = [
     ("ack", {"messages": [4, 5, 9]}, "ack 4 and 2 more"),
     ("withdraw", {}, "withdraw a"),
     ("drop", {}, "drop channel general"),
+    ("fact", {}, "fact image"),
+    ("fact", {"value": None, "was": 7}, "fact image removed"),
     ("void", {"op": "0f" * 16}, "void " + "0f" * 16),
 ]
 
@@ -348,6 +357,7 @@ def test_the_defaults_of_the_policy_are_those_of_the_specification():
         "max_ttl": (86_400, 60, 2_592_000),
         "max_body": (65_536, 1, 65_536),
         "max_text": (4096, 1, 4096),
+        "max_fact": (4096, 1, 16_384),
         "inbox_messages": (256, 1, 256),
         "sender_messages": (64, 1, 64),
         "sender_bytes": (131_072, 1024, 131_072),

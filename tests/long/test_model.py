@@ -1,4 +1,4 @@
-"""Random walks against a model of claims: plain values, written from docs/format.md, section 9.
+"""Random walks against a model of claims and facts: plain values, from docs/format.md, section 9.
 
 Rules: the model knows no code of coordledger. At each step a record is made up, right or
 wrong in one thing; model and code have to agree on whether it is valid, and then on the
@@ -7,6 +7,7 @@ task's line. The second implementation reads the same chains.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from copy import deepcopy
@@ -31,15 +32,23 @@ if TYPE_CHECKING:
 
 DAY = 86_400 * SECOND  # max_ttl of the default policy
 TASKS = [f"task-{n}" for n in range(10)]
+FACTS = [f"fact-{n}" for n in range(90)]  # on 64 pages
 AGENTS = ["alice", "bob", "dave"]  # alice is the owner
 SESSIONS = ["s1", "s2"]
 
 
-class Model:
-    """The claims of a ledger. A moment is a number of milliseconds."""
+def _page(fact: str) -> int:
+    return hashlib.sha256(fact.encode()).digest()[0] % 64
 
-    def __init__(self, committed: int, skew: int) -> None:
+
+class Model:
+    """The claims and the facts of a ledger. A moment is a number of milliseconds."""
+
+    def __init__(self, committed: int, skew: int, seq: int) -> None:
+        """`seq`: of the walk's first record."""
         self.tasks: dict[str, dict[str, Any]] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.first_seq = seq
         self.ops: list[tuple[str, str]] = []  # of the records since the walk began
         self.committed, self.skew = committed, skew  # committed: seconds
 
@@ -56,6 +65,8 @@ class Model:
 
     def land(self, r: dict[str, Any]) -> None:
         at = _moment(r["at"])
+        if r["kind"] == "fact":
+            self._set_fact(r, at)
         for item in r["tasks"] if r["kind"] == "claim" else [r] if "task" in r else []:
             blank = {"after": [], "epoch": 0, "by": None, "first": len(self.ops)}
             old = self.tasks.get(item["task"], blank)
@@ -149,6 +160,38 @@ class Model:
             and (old["epoch"], old["rev"] + 1) == (r["epoch"], r["rev"])
         )
 
+    def _has_ended(self, fact: dict[str, Any], at: int) -> bool:
+        return fact["until"] is not None and at >= fact["until"] + 2 * self.skew
+
+    def _fact(self, r: dict[str, Any], at: int) -> bool:
+        old = self.facts.get(r["fact"])
+        if r["until"] is not None and at >= _moment(r["until"]):
+            return False
+        if r["was"] == 0:
+            return r["value"] is not None and (old is None or self._has_ended(old, at))
+        return old is not None and old["rev"] == r["was"]
+
+    def _set_fact(self, r: dict[str, Any], at: int) -> None:
+        page = _page(r["fact"])
+        for name, fact in list(self.facts.items()):
+            if name == r["fact"] or (_page(name) == page and self._has_ended(fact, at)):
+                del self.facts[name]
+        if r["value"] is not None:
+            until = _moment(r["until"]) if r["until"] else None
+            seq = self.first_seq + len(self.ops)
+            self.facts[r["fact"]] = {"rev": seq, "until": until, "value": r["value"]}
+
+    def check_facts(self, lines: list[dict[str, Any]]) -> None:
+        found = {
+            line["fact"]: {
+                "rev": line["rev"],
+                "until": _moment(line["until"]) if line["until"] else None,
+                "value": line["value"],
+            }
+            for line in lines
+        }
+        assert found == self.facts
+
     def _void(self, r: dict[str, Any], at: int) -> bool:
         return True
 
@@ -190,7 +233,7 @@ class Walk:
         if dice.random() < 0.04:
             at -= 2 * model.skew + dice.randint(-2, 2) * SECOND
         kinds = ["submit", "claim", "claim", "claim", "renew", "complete", "release", "void"]
-        kind = dice.choice([*kinds, "withdraw"])
+        kind = dice.choice([*kinds, "withdraw", "fact"])
         task = dice.choice(TASKS)
         old = model.tasks.get(task, {"rev": 0, "epoch": 0})
         rev, epoch = old["rev"] + 1, max(1, old["epoch"])
@@ -210,8 +253,9 @@ class Walk:
             at = old["until"] + model.skew + dice.choice([-1, 0])  # the first moment
             until = at + self.lease
         given: dict[str, Any] = {"session": session, "at": timestamps.show(at)}
-        if kind in ("submit", "withdraw"):
-            given |= {"task": task} | self._offer(kind, old, rev)
+        if kind in ("submit", "withdraw", "fact"):
+            offer = {"task": task} | self._offer(kind, old, rev)
+            given |= self._made_up_fact(at, until) if kind == "fact" else offer
         elif kind == "claim":
             group = sorted({task, *dice.sample(TASKS, dice.choice([0, 0, 0, 1, 2]))})
             given |= {"until": timestamps.show(until), "reopen": dice.random() < 0.4}
@@ -229,6 +273,22 @@ class Walk:
         right = [rev] * 8 if old.get("status") == "withdrawn" else [1, 1, 1]
         after = sorted(dice.sample(TASKS, dice.choice([0, 1, 1, 2])))
         return {"after": after, "rev": dice.choice([1, *right, rev])}
+
+    def _made_up_fact(self, at: int, until: int) -> dict[str, Any]:
+        dice, facts = self.dice, self.model.facts
+        name = dice.choice(sorted(facts)) if facts and dice.random() < 0.6 else dice.choice(FACTS)
+        was = facts.get(name, {"rev": 0})["rev"]
+        given: dict[str, Any] = {"fact": name, "was": was, "value": str(dice.random())}
+        if dice.random() < 0.3:
+            others = [0, was + 1, self.model.first_seq + len(self.model.ops) - 1]
+            given["was"] = max(0, dice.choice([*others, was - 1]))
+        if dice.random() < 0.2 and given["was"]:
+            return given | {"value": None, "until": None}
+        end = timestamps.show(max(0, until)) if dice.random() < 0.6 else None
+        if dice.random() < 0.3 and was and facts[name]["until"]:
+            moment = facts[name]["until"] + 2 * self.model.skew + dice.choice([-1, 0])
+            return given | {"was": 0, "until": None, "at": timestamps.show(moment)}
+        return given | {"until": end}
 
     def _item(self, task: str) -> dict[str, Any]:
         old = self.model.tasks.get(task, {"rev": 0, "epoch": 0})
@@ -256,7 +316,7 @@ def reader_of(fleet: memory_ledger.MemoryLedger) -> Reader:
 @pytest.mark.parametrize("seed", range(3))
 def test_model_code_and_second_implementation_agree_on_every_step(seed: int) -> None:
     fleet = memory_ledger.MemoryLedger("bob", "dave")
-    model = Model(fleet.head.committed, SKEW)
+    model = Model(fleet.head.committed, SKEW, len(fleet.log))
     walk = Walk(seed, model, lease=90 * SECOND, drift=20 * SECOND)
     reader = reader_of(fleet)
     signed: list[Signed] = []
@@ -287,6 +347,7 @@ def test_model_code_and_second_implementation_agree_on_every_step(seed: int) -> 
             signed.append(again)
             for task in TASKS:
                 model.check(fleet.state.task(task), task)
+            model.check_facts(list(fleet.state.facts()))
         else:
             with pytest.raises(Invalid):
                 deepcopy(reader).step(fleet.forge(again)[1])
@@ -311,7 +372,7 @@ def test_the_server_agrees_with_the_model_and_its_clock(
         fleet.enroll(agent)
     attacker = attacker_for(fleet)
     skew = 60 * SECOND
-    model = Model(attacker.head.committed, skew)
+    model = Model(attacker.head.committed, skew, attacker.head.seq + 1)
     walk = Walk(7, model, lease=2 * SECOND, drift=3 * SECOND)
     start, outcomes, landed = attacker.head.seq, {True: 0, False: 0}, 0
     for step in range(30):
@@ -337,6 +398,7 @@ def test_the_server_agrees_with_the_model_and_its_clock(
             landed += 1
             for task in TASKS:
                 model.check(attacker.state.task(task), task)
+            model.check_facts(list(attacker.state.facts()))
         outcomes[admitted] += 1
     assert min(outcomes.values()) > 5, outcomes
     assert attacker.head.seq == start + landed

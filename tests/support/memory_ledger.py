@@ -218,6 +218,7 @@ class MemoryLedger:
             "policy": {"rev": self.state.ledger.get("policy_rev", 0) + 1},
             "submit": {"rev": self._submitted_rev(given), "priority": 0, "meta": {}, "after": []},
             "claim": {"until": later, "reopen": False, "note": None},
+            "fact": {"was": self._rev_of_fact(given), "value": "true", "until": None},
             "send": {
                 "to": None,
                 "channel": None,
@@ -227,6 +228,10 @@ class MemoryLedger:
             },
         }
         return rest.get(kind, {})
+
+    def _rev_of_fact(self, given: dict[str, Any]) -> int:
+        fact = self.state.fact(given["fact"]) if "fact" in given else None
+        return int(fact["rev"]) if fact else 0
 
     def _submitted_rev(self, given: dict[str, Any]) -> int:
         task = self.state.task(given["task"]) if "task" in given else None

@@ -43,6 +43,7 @@ POLICY = {
     "max_ttl": (60, 2_592_000),
     "max_body": (1, 65_536),
     "max_text": (1, 4_096),
+    "max_fact": (1, 16_384),
     "inbox_messages": (1, 256),
     "sender_messages": (1, 64),
     "sender_bytes": (1_024, 131_072),
@@ -260,6 +261,7 @@ KINDS: dict[str, dict[str, Check]] = {
     },
     "ack": {"messages": array(count, 1, 256)},
     "drop": {"channel": identifier},
+    "fact": {"fact": task_id, "was": count, "value": nullable(text), "until": nullable(time)},
     "void": {},
 }
 
@@ -277,6 +279,8 @@ def parse_record(payload: bytes) -> Line:
         need(VERIFIERS[record["alg"]](record["verifier"]), "shape")
     if kind == "send":
         need((record["to"] is None) != (record["channel"] is None), "shape")
+    if kind == "fact" and record["value"] is None:
+        need(record["was"] > 0 and record["until"] is None, "shape")
     return record
 
 
@@ -387,8 +391,9 @@ def subject(r: Line) -> str:
             return f"revoke {r['who']} key {r['id']}"
         case "policy":
             return " ".join(["policy", *(f"{k}={v}" for k, v in sorted(r["set"].items()))])
-        case "submit" | "withdraw" as kind:
-            return f"{kind} {r['task']}"
+        case "submit" | "withdraw" | "fact" as kind:
+            removed = " removed" if r.get("value", "") is None else ""
+            return f"{kind} {r.get('fact') or r['task']}{removed}"
         case "drop":
             return f"drop channel {r['channel']}"
         case "claim":
@@ -419,6 +424,7 @@ class State:
     tasks: dict[str, Line] = dataclasses.field(default_factory=dict)
     inbox: dict[str, list[Line]] = dataclasses.field(default_factory=dict)
     channels: dict[str, list[Line]] = dataclasses.field(default_factory=dict)
+    facts: dict[str, Line] = dataclasses.field(default_factory=dict)
 
     def files(self) -> dict[str, bytes]:
         files = {"ledger.json": lines([self.ledger])}
@@ -428,7 +434,9 @@ class State:
         pages: dict[str, list[Line]] = {}
         for task in sorted(self.tasks):
             pages.setdefault(page(task), []).append(self.tasks[task])
-        return files | {path: lines(tasks) for path, tasks in pages.items()}
+        for fact in sorted(self.facts.values(), key=lambda fact: fact["rev"]):
+            pages.setdefault(facts_page(fact["fact"]), []).append(fact)
+        return files | {path: lines(inside) for path, inside in pages.items()}
 
 
 def lines(objects: Iterable[Line]) -> bytes:
@@ -438,6 +446,10 @@ def lines(objects: Iterable[Line]) -> bytes:
 def page(task: str) -> str:
     h = hashlib.sha256(task.encode("ascii")).digest()
     return f"tasks/{h[0] % 64:02x}/{h[1] % 64:02x}.jsonl"
+
+
+def facts_page(key: str) -> str:
+    return f"facts/{hashlib.sha256(key.encode('ascii')).digest()[0] % 64:02x}.jsonl"
 
 
 def object_id(algorithm: str, kind: bytes, data: bytes) -> str:
@@ -669,6 +681,29 @@ class Step:
         self.check(read <= {m["seq"] for m in box})
         left = [m for m in box if m["seq"] not in read]
         return replace(self.state, inbox=self.state.inbox | {me: left})
+
+    def fact(self) -> State:
+        r, skew = self.record, 1_000 * self.policy["max_skew"]
+        path = facts_page(r["fact"])
+        ended = {
+            key
+            for key, line in self.state.facts.items()
+            if line["until"] is not None and self.now >= milliseconds(line["until"]) + 2 * skew
+        }
+        old = self.state.facts.get(r["fact"])
+        free = old is None or r["fact"] in ended
+        self.check((r["was"] == 0 and free) or (old is not None and old["rev"] == r["was"]))
+        self.check(r["until"] is None or self.now < milliseconds(r["until"]))
+        gone = {key for key in ended if facts_page(key) == path} | {r["fact"]}
+        facts = {key: line for key, line in self.state.facts.items() if key not in gone}
+        if r["value"] is None:
+            return replace(self.state, facts=facts)
+        self.check(size(r["value"]) <= self.policy["max_fact"])
+        names = ("fact", "value", "until", "agent", "session", "at")
+        line = {name: r[name] for name in names} | {"rev": self.seq}
+        state = replace(self.state, facts=facts | {r["fact"]: line})
+        need(len(state.files()[path]) <= MAX_PAGE, "page")
+        return state
 
     def void(self) -> State:
         return self.state

@@ -80,6 +80,12 @@ FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
     },
     "ack": {"messages": st.lists(COUNTS, min_size=1, max_size=256, unique=True).map(sorted)},
     "drop": {"channel": IDENTIFIERS},
+    "fact": {
+        "fact": TASKS,
+        "was": POSITIVES,
+        "value": TEXTS,
+        "until": st.none() | TIMES,
+    },
     "void": {},
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import hmac
+import itertools
 import json
 import re
 from base64 import b64encode
@@ -22,6 +23,7 @@ from coordledger.format import canonical, records, rules, signing, sshsig, times
 from coordledger.format.commit import parse_commit
 from coordledger.format.records import apply
 from coordledger.format.rules.ledger import POLICY
+from coordledger.format.state import fact_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ SMALL = {
     "channels": 2,
     "inbox_messages": 3,
     "max_body": 600,
+    "max_fact": 100,
     "max_text": 100,
     "max_ttl": 3600,
     "sender_bytes": 1024,
@@ -140,8 +143,38 @@ def valid() -> tuple[MemoryLedger, dict[str, int]]:
     fleet.put("alice", "revoke", who="alice", id=3, key=3)
     fleet.put("carol", "policy", set={"require_alg": 0}, key=2)
     fleet.put("bob", "void", key=2)
+    _facts_of(fleet, now)
     now("end")
     return fleet, moments
+
+
+def _on_one_page(count: int) -> list[str]:
+    """Keys of facts that stand on the page of the first one."""
+    keys = (f"fact/{n}" for n in itertools.count())
+    page = fact_path("fact/0")
+    return list(itertools.islice((key for key in keys if fact_path(key) == page), count))
+
+
+def _facts_of(fleet: MemoryLedger, now: Callable[[str], None]) -> None:
+    """Facts that are set, replaced, removed, set anew, and left behind by their end."""
+    one, two, three = _on_one_page(3)
+    fleet.put("carol", "fact", fact=one, value='first "\\ caf\xe9\x1b', key=2)
+    fleet.put("grace", "fact", fact=one, value="", key=3)
+    until = timestamps.show(fleet.now + 60 * SECOND)
+    fleet.put("grace", "fact", fact=two, until=until, key=3)
+    fleet.put("bob", "fact", fact="elsewhere", until=until, key=2)
+    fleet.put("bob", "fact", fact='~"\\,', key=2)
+    now("facts")
+    fleet.put("bob", "fact", fact=one, value=None, key=2)
+    now("removed")
+    fleet.put("grace", "fact", fact=one, value="anew", key=3)  # at a revision that it never had
+    now("anew")
+    fleet.now = timestamps.parse(until) + 2 * SKEW
+    now("ended")
+    fleet.put("bob", "fact", fact="elsewhere", was=0, key=2)  # where an ended one stands
+    fleet.put("bob", "fact", fact=three, key=2)  # the ended one on its page leaves
+    fleet.put("bob", "fact", fact=three, value=None, key=2)
+    fleet.put("grace", "fact", fact=one, value=None, key=3)  # the last one: the page leaves, too
 
 
 def valid_ssh() -> MemoryLedger:
@@ -374,6 +407,7 @@ def malformed(fleet: MemoryLedger, moments: dict[str, int]) -> dict[str, dict[st
     _ssh_keys(cases)
     _ssh_signatures(cases)
     _messages(cases)
+    _facts(cases)
     return cases.files
 
 
@@ -515,6 +549,7 @@ def _kinds(cases: Cases) -> None:
         "ack": {"messages": [inbox[0]["seq"]]},
         "withdraw": {"task": "plan#2"},
         "drop": {"channel": "general"},
+        "fact": {"fact": "image"},
     }
 
     def draft(kind: str, /, **broken: Any) -> Draft:
@@ -592,6 +627,15 @@ def _kinds(cases: Cases) -> None:
         ("reason-object", "a reason is a text or null", "release", {"reason": {}}),
         ("withdraw-reason-number", "a reason is a text or null", "withdraw", {"reason": 1}),
         ("drop-name", "a channel is an identifier", "drop", {"channel": "General"}),
+        ("fact-value-number", "a value is a text or null", "fact", {"value": 1}),
+        ("fact-key", "a key has the form of a task id", "fact", {"fact": "a b"}),
+        ("fact-removes-nothing", "a removal names what it removes", "fact", {"value": None}),
+        (
+            "fact-removes-until",
+            "a removal has no end",
+            "fact",
+            {"value": None, "was": 1, "until": "2026-11-21T04:00:00.000Z"},
+        ),
         ("force-null", "force is a boolean", "release", {"force": None}),
         ("send-to-both", "a message has one addressee", "send", {"channel": "general"}),
         ("send-to-nobody", "a message has an addressee", "send", {"to": None}),
@@ -1289,6 +1333,38 @@ def _messages(cases: Cases) -> None:
     add("ack-acked", rule, missing, "acked", "alice", "ack", messages=inbox[:1])
     add("ack-channel", rule, missing, moment, "alice", "ack", messages=[inbox[0] + 1])
     add("ack-one-of-two", rule, missing, moment, "alice", "ack", messages=[0, inbox[0]])
+
+
+def _facts(cases: Cases) -> None:
+    def add(name: str, rule: str, code: str, moment: str, **given: Any) -> None:
+        cases.add("9", name, rule, code, cases.draft(moment, "grace", "fact", key=3, **given))
+
+    one, two, _ = _on_one_page(3)
+    changed, early = "fact-changed", cases.at("ended").state.fact(two)
+    assert early
+    over = timestamps.parse(early["until"]) + 2 * SKEW
+    rule = "a fact takes the place of the one that its signer had read"
+    rev = cases.at("facts").head.seq
+    for name, was in (("none", 0), ("older", rev - 4), ("newer", rev + 1)):
+        add(f"fact-was-{name}", rule, changed, "facts", fact=one, broken={"was": was})
+    add("fact-was-absent", rule, changed, "facts", fact="n", broken={"was": rev})
+    add("fact-was-anothers", rule, changed, "facts", fact=two, broken={"was": rev})
+    rule = "a removed fact never comes back to a revision"
+    for name, moment in (("removed", "removed"), ("anew", "anew")):
+        add(f"fact-was-{name}", rule, changed, moment, fact=one, broken={"was": rev - 3})
+    rule = "what is removed is there"
+    given: dict[str, Any] = {"value": None, "was": rev}
+    add("fact-removes-none", rule, changed, "removed", fact=one, broken=given)
+    rule = "a fact has ended two skews after its end"
+    at = timestamps.show(over - 1)
+    add("fact-was-none-too-early", rule, changed, "anew", fact=two, at=at, broken={"was": 0})
+    rule = "a fact ends after it begins"
+    draft = cases.draft("facts", "grace", "fact", key=3, fact="n")
+    at_once = {"until": draft.good["at"]}
+    add("fact-ends-at-once", rule, "fact-ends-at-once", "facts", fact="n", broken=at_once)
+    rule = "a value is within max_fact"
+    long = {"value": "\xe9" * 17}  # 102 bytes in a record
+    add("fact-value", rule, "text-too-long", "facts", fact="n", broken=long)
 
 
 # -- files

@@ -29,6 +29,7 @@ MODULES = {
     "send": "mailbox",
     "ack": "mailbox",
     "drop": "mailbox",
+    "fact": "facts",
     "void": "intents",
 }
 

@@ -25,6 +25,7 @@ POLICY: dict[str, tuple[int, int, int]] = {
     "max_ttl": (86_400, 60, 2_592_000),
     "max_body": (65_536, 1, 65_536),
     "max_text": (4096, 1, 4096),
+    "max_fact": (4096, 1, 16_384),
     "inbox_messages": (256, 1, 256),
     "sender_messages": (64, 1, 64),
     "sender_bytes": (131_072, 1024, 131_072),
