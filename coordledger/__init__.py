@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Audit,
         Channel,
         Damage,
+        Delegate,
         Event,
         Fact,
         Head,
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _REPORTS = (
-    "Acked", "Agent", "Audit", "Channel", "Damage", "Event", "Fact", "Head", "Key", "Message",
-    "Outcome", "Purged", "Settled", "Status", "Vouched",
+    "Acked", "Agent", "Audit", "Channel", "Damage", "Delegate", "Event", "Fact", "Head", "Key",
+    "Message", "Outcome", "Purged", "Settled", "Status", "Vouched",
 )  # fmt: skip
 _HOMES = (
     {
@@ -68,6 +69,7 @@ __all__ = [
     "ClaimResult",
     "CoordledgerError",
     "Damage",
+    "Delegate",
     "Event",
     "Fact",
     "Facts",

@@ -120,6 +120,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "to give it a new key: coordledger agent rotate {who}",
     ),
     "too-many-agents": (FAILED, "the ledger has {limit} agents, the most there can be", ""),
+    "too-many-delegates": (
+        FAILED,
+        "there are {limit} delegates below {who}, the most there can be",
+        "end those that are not needed: coordledger agent revoke NAME",
+    ),
     "bad-policy": (FAILED, "{key}={value} is not within {least} to {most}", ""),
     "unknown-agent": (
         FAILED,
@@ -233,7 +238,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "no agent is configured",
         "--agent NAME or --as NAME, or COORDLEDGER_AGENT, or git config coordledger.agent NAME",
     ),
-    "bad-agent": (FAILED, "not an agent's name: {value}", "a-z, 0-9, _ and -, at most 64"),
+    "bad-agent": (
+        FAILED,
+        "not an agent's name: {value}",
+        "a-z, 0-9, _ and -, at most 64; up to three such names of delegates, each after a dot",
+    ),
     "bad-session": (FAILED, "not a session's name: {value}", "a-z, 0-9, _ and -, at most 64"),
     "bad-channel": (FAILED, "not a channel's name: {value}", "a-z, 0-9, _ and -, at most 64"),
     "bad-ledger": (FAILED, "not a ledger's name: {value}", "a-z, 0-9, _ and -, at most 64"),
@@ -304,6 +313,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
             "by an SSH key: --ssh-key LINE; or run it inside of REPO.git, or copy"
             " REPO.git/coordledger/master to {where}"
         ),
+    ),
+    "no-parent-secret": (
+        FAILED,
+        "no secret for {who} can be made: that of {above}'s key {key} is not here, if it has one",
+        "by an SSH key: --ssh-key LINE; or run it where that secret is",
     ),
     "key-revoked": (
         FAILED,

@@ -57,6 +57,7 @@ GROUPS = (
             "Channel",
             "Agent",
             "Key",
+            "Delegate",
             "Purged",
             "Head",
             "Status",

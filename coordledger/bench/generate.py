@@ -151,6 +151,7 @@ class _Story:
                 "rev": 1,
                 "id": 1,
                 "role": "agent",
+                "under": None,
                 **entry_of(self._key_of(who), nonce, who, 1),
             },
         )

@@ -15,6 +15,7 @@ import click
 
 from coordledger import bench as benches
 from coordledger.errors import FAILED, Failed, error
+from coordledger.format.names import is_below
 from coordledger.format.signing import SSH
 
 from . import params
@@ -300,35 +301,55 @@ def rotate(app: App, who: str, secret_file: str | None, ssh_key: str | None) -> 
     _enroll(app, who, secret_file=secret_file, ssh_key=ssh_key, new=False)
 
 
+@command("delegate", parent=agents, example="coordledger agent delegate    # for one session")
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option("--ssh", is_flag=True, help="By an SSH key, also if mine is a secret.")
+def delegate(app: App, name: str | None, ssh: bool) -> None:
+    """Make a key for a delegate of mine, and enrol it: ME.NAME, or a random name.
+
+    It signs as itself and as nobody else. I can revoke it, and it ends with my key.
+    """
+    with app.ledger(writes=True) as ledger:
+        made = ledger.delegate(name, ssh=ssh)
+    what = "SSH key" if made.alg == SSH else "secret"
+    app.screen.value_of(made)
+    app.screen.line(f"enrolled {made.agent}; its {what}: {safe(made.where)} (0600)")
+    app.screen.line(f"its session sets COORDLEDGER_AGENT={made.agent}, and reads no key but this")
+
+
 @command("revoke", parent=agents, example="coordledger agent revoke bob --key 1")
 @who_argument
 @click.option("--key", type=int, metavar="N", help="Only this key; else all of them.")
 @click.option("--purge", is_flag=True, help="Undo what it holds, offered, and set as facts.")
 def revoke(app: App, who: str, key: int | None, purge: bool) -> None:
-    """Revoke AGENT's keys. What they have signed stays valid."""
+    """Revoke AGENT's keys; its delegates end with them. What they have signed stays valid."""
     if purge and key is not None:
         raise click.UsageError("--purge goes with all keys: no --key")
     with app.ledger(writes=True) as ledger:
         if purge:
             _purged(app.screen, ledger.purge(who))
             return
+        before = [one.agent for one in ledger.agents() if one.active]
         revoked = ledger.revoke(who, key)
-        gone = not _known(ledger, who)
+        active = {one.agent for one in ledger.agents() if one.active}
+        ended = [name for name in before if is_below(name, who) and name not in active]
         held, _ = ledger.some_tasks(["claimed"], who)
-    app.screen.value({"agent": who, "revoked": revoked})
-    _revoked(app.screen, who, revoked)
-    for one in held if gone else ():
+    app.screen.value({"agent": who, "revoked": revoked, "ended": ended})
+    _revoked(app.screen, who, revoked, ended)
+    for one in held if who not in active else ():
         app.screen.line(f"it still holds {safe(one.task)}: {NAME} release {safe(one.task)} --force")
 
 
-def _revoked(screen: Screen, who: str, numbers: Sequence[int]) -> None:
+def _revoked(screen: Screen, who: str, numbers: Sequence[int], ended: Sequence[str]) -> None:
     names = " ".join(f"{who}/{number}" for number in numbers)
     screen.line(f"revoked {names}" if names else f"{who} has no valid key")
+    if ended:
+        screen.line(f"with it ended {' '.join(ended)}")
 
 
 def _purged(screen: Screen, purged: Purged) -> None:
     screen.value_of(purged)
-    _revoked(screen, purged.agent, purged.revoked)
+    _revoked(screen, purged.agent, purged.revoked, purged.ended)
     facts = f", removed {len(purged.facts)} facts" if purged.facts else ""
     screen.line(f"gave back {len(purged.released)}, withdrew {len(purged.withdrawn)}{facts}")
     for task in purged.left:
@@ -345,7 +366,7 @@ def list_(app: App) -> None:
     app.screen.value_of(found)
     rows = [
         [
-            one.agent,
+            "  " * one.agent.count(".") + one.agent,
             one.role,
             f"{key.id}",
             "valid" if key.until_seq is None else f"revoked at {key.until_seq}",

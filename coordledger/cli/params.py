@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from coordledger.errors import error
-from coordledger.format.names import is_identifier, is_task
+from coordledger.format.names import is_agent, is_identifier, is_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,15 +87,16 @@ class Span(ParamType):
 
 
 class Name(ParamType):
-    """An identifier or a task's id, as the format has it."""
+    """An identifier, an agent's name or a task's id, as the format has it."""
 
-    def __init__(self, name: str, code: str) -> None:
-        self.name, self._code = name, code
+    def __init__(
+        self, name: str, code: str, is_good: Callable[[object], bool] = is_identifier
+    ) -> None:
+        self.name, self._code, self._is_good = name, code, is_good
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
 
-        good = is_task if self._code in ("bad-task", "bad-fact") else is_identifier
-        if not good(value):
+        if not self._is_good(value):
             raise error(self._code, value=ascii(value))
         return str(value)
 
@@ -133,9 +134,9 @@ class Pair(Text):
 
 LEASE, SPAN, TEXT = Lease(), Span(), Text()
 TIMEOUT = Span(timedelta(seconds=1), MAX_TIMEOUT)
-TASK = Name("task", "bad-task")
-FACT = Name("key", "bad-fact")
-AGENT = Name("agent", "bad-agent")
+TASK = Name("task", "bad-task", is_task)
+FACT = Name("key", "bad-fact", is_task)
+AGENT = Name("agent", "bad-agent", is_agent)
 CHANNEL = Name("channel", "bad-channel")
 SESSION = Name("session", "bad-session")
 LEDGER = Name("ledger", "bad-ledger")

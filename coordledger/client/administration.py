@@ -1,4 +1,4 @@
-"""An admin's operations: agents, their keys, and the policy.
+"""An admin's operations: agents, their keys, and the policy; and an agent's on its delegates.
 
 Rules of this file: whether it is permitted is decided by `format.state`, when the record is
 made and again by the server; a secret is in its file before a record names it.
@@ -15,43 +15,41 @@ from coordledger.client import operations
 from coordledger.client.batch import Batch, land
 from coordledger.client.operations import Operation
 from coordledger.client.signer import entry_of
-from coordledger.client.ssh_keys import public_of
+from coordledger.client.ssh_keys import line_of, public_of
 from coordledger.errors import error
-from coordledger.format.names import is_identifier
+from coordledger.format.canonical import MAX_INTEGER  # the seq of no record: above every key's
+from coordledger.format.names import first_name, is_agent, is_below, name_above
 from coordledger.format.rules.ledger import POLICY
 from coordledger.format.rules.tasks import standing
-from coordledger.format.signing import HMAC, SSH
+from coordledger.format.signing import HMAC, SSH, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from coordledger.client.opening import Connection
-    from coordledger.client.reports import Purged
+    from coordledger.client.reports import Delegate, Purged
     from coordledger.client.signer import Fields
+    from coordledger.errors import Lost
     from coordledger.format.records import Record
-    from coordledger.format.signing import Secret
     from coordledger.format.state import State
 
 
 def enroll(connection: Connection, who: str, *, admin: bool, secret: Secret | None) -> Path:
     """Enrol an agent, or another key of one, by a secret; the file with it.
 
-    Raises `Failed`: no-master, not-permitted, bad-agent, alg-refused.
+    Raises `Failed`: no-master, no-parent-secret, not-permitted, bad-agent, alg-refused.
     """
     _need_agent(who)
     state = connection.read()
     ledger = state.ledger
     if state.requires_ssh:  # before a secret is made for nothing
-        number = len((state.agent(who) or {"keys": []})["keys"]) + 1
-        raise error("alg-refused", who=who, key=number)
-    masters = connection.masters(ledger["ledger"])
-    if not masters and secret is None:
-        where = connection.settings.config_dir / "masters" / ledger["ledger"]
-        raise error("no-master", who=who, where=where)
+        raise error("alg-refused", who=who, key=_next_number(state, who))
+    if secret is None and not name_above(who):
+        _master(connection, who)
 
-    def brought(number: int) -> dict[str, str]:
-        chosen = secret or masters[-1].derive(ledger["nonce"], who, number)
+    def brought(state: State, number: int, under: Record | None) -> dict[str, str]:
+        chosen = secret or _derived(connection, state, who, number, under)
         connection.finder.keep(who, ledger["ledger"], chosen)  # before a record names it
         if secret is not None:
             _put_on_server(connection, who, chosen)
@@ -61,8 +59,32 @@ def enroll(connection: Connection, who: str, *, admin: bool, secret: Secret | No
         wanted = secret and entry_of(secret, ledger["nonce"], who, record["id"])
         return record["alg"] == HMAC and (not wanted or record["verifier"] == wanted["verifier"])
 
-    connection.write(_enrolment(who, admin, brought, fits))
+    connection.write(_enrolment(connection, who, admin, brought, fits))
     return connection.finder.home(who, ledger["ledger"])
+
+
+def _master(connection: Connection, who: str) -> Secret:
+    """The newest one, to derive a secret of `who` from. Raises `Failed`: no-master."""
+    ledger_id = connection.read().ledger["ledger"]
+    masters = connection.masters(ledger_id)
+    if not masters:
+        where = connection.settings.config_dir / "masters" / ledger_id
+        raise error("no-master", who=who, where=where)
+    return masters[-1]
+
+
+def _derived(
+    connection: Connection, state: State, who: str, number: int, under: Record | None
+) -> Secret:
+    """The secret of a key to come. Raises `Failed`: no-master, no-parent-secret."""
+    nonce, above = state.ledger["nonce"], name_above(who)
+    if under is None:
+        return _master(connection, who).derive(nonce, who, number)
+    higher = state.keys_above(above, under)
+    found = connection.replica.keyring().find(nonce, above, under["id"], under, higher)
+    if not isinstance(found, Secret):
+        raise error("no-parent-secret", who=who, above=above, key=under["id"])
+    return found.derive(nonce, who, number)
 
 
 def enroll_ssh(connection: Connection, who: str, line: str, *, admin: bool) -> None:
@@ -74,25 +96,49 @@ def enroll_ssh(connection: Connection, who: str, line: str, *, admin: bool) -> N
     public = public_of(line, "ssh_key")
     entry = {"alg": SSH, "verifier": public}
     operation = _enrolment(
-        who, admin, lambda _: entry, lambda record: entry.items() <= record.items()
+        connection, who, admin, lambda *_: entry, lambda record: entry.items() <= record.items()
     )
     connection.write(operation)
 
 
+def delegate(connection: Connection, name: str | None, *, ssh: bool) -> Delegate:
+    """Enrol a delegate of mine, by a key that is made for it here.
+
+    Raises `Failed`: agent-exists, not-permitted, bad-agent.
+    """
+    state, me = connection.read(), connection.settings.need_agent
+    who = name if name and is_below(name, me) else f"{me}.{name or connection.hexadecimal(3)}"
+    _need_agent(who)
+    if state.agent(who) is not None:
+        raise error("agent-exists", who=who)
+    _, mine = connection.identity().key(state, MAX_INTEGER)
+    if isinstance(mine, Secret) and not ssh:
+        path = enroll(connection, who, admin=False, secret=None)
+        return coordledger.Delegate(who, HMAC, str(path))
+    made = connection.ssh_keys.make(who)
+    enroll_ssh(connection, who, line_of(made.public, who), admin=False)
+    return coordledger.Delegate(who, SSH, made.where)
+
+
 def _enrolment(
+    connection: Connection,
     who: str,
     admin: bool,
-    brought: Callable[[int], dict[str, str]],
+    brought: Callable[[State, int, Record | None], dict[str, str]],
     fits: Callable[[Record], bool],
 ) -> Operation:
-    """`brought(number)`: the key that gets this number; `fits`: whether a record brings it."""
+    """`brought(state, number, under)`: the key that gets this number, below that one if it is a
+    delegate's; `fits`: whether a record brings it.
+    """
 
     def build(state: State, at: int) -> tuple[str, Fields]:
         entry = state.agent(who) or {"rev": 0, "keys": [], "role": "agent"}
-        number = len(entry["keys"]) + 1
+        under = _key_above(connection, state, who) if name_above(who) else None
+        number = _next_number(state, who)
         role = "admin" if admin else entry["role"]
         about = {"who": who, "rev": entry["rev"] + 1, "id": number, "role": role}
-        return "enroll", about | brought(number)
+        about |= {"under": under and under["id"]}
+        return "enroll", about | brought(state, number, under)
 
     def stands(what: str, record: Record, state: State, at: int) -> bool:
         if record["kind"] != "enroll" or record["who"] != who:
@@ -101,7 +147,39 @@ def _enrolment(
         newest = entry is not None and entry["rev"] == record["rev"]
         return newest and fits(record) and (record["role"] == "admin" or not admin)
 
-    return Operation(f"enroll {who}", build, stands=stands)
+    def overtaken(lost: Lost) -> bool:  # another delegate has got the number
+        return lost.code == "stale-rev"
+
+    choose_again = overtaken if name_above(who) else None
+    return Operation(f"enroll {who}", build, choose_again=choose_again, stands=stands)
+
+
+def _next_number(state: State, who: str) -> int:
+    """Of who's next key. Those of all delegates below one identifier are numbered in a row."""
+    first = state.agent(first_name(who)) or {"issued": 0, "keys": []}
+    return 1 + int(first["issued"] if name_above(who) else len(first["keys"]))
+
+
+def _key_above(connection: Connection, state: State, who: str) -> Record:
+    """The newest key of the name above that a key of this delegate can stand under; it is mine,
+    or under mine, if I am above it.
+
+    Raises `Failed`: unknown-agent; and as `Identity.key`.
+    """
+    above, me = name_above(who), connection.settings.need_agent
+    entry = state.agent(above) or {"keys": []}
+    usable: list[Record] = [key for key in entry["keys"] if key["until"] is None]
+    if is_below(who, me):
+        mine, _ = connection.identity().key(state, MAX_INTEGER)
+
+        def is_under_mine(key: Record) -> bool:
+            line = [(above, key), *state.keys_above(above, key)]
+            return (me, mine) in [(name, one["id"]) for name, one in line]
+
+        usable = [key for key in usable if is_under_mine(key)]
+    if not usable:
+        raise error("unknown-agent", who=above)
+    return usable[-1]
 
 
 def _put_on_server(connection: Connection, who: str, secret: Secret) -> None:
@@ -142,6 +220,7 @@ def purge(connection: Connection, who: str) -> Purged:
     bad-agent, unknown-agent, not-permitted, last-key; and what a write raises.
     """
     _need_agent(who)
+    below = connection.read().delegates(who)
     done: dict[str, list[str]] = {"revoke": [], "release": [], "withdraw": [], "remove": []}
     lost: set[tuple[str, str]] = set()  # of tasks that moved meanwhile
     while undoing := [step for step in _undoing(connection, who) if step[:2] not in lost]:
@@ -157,13 +236,14 @@ def purge(connection: Connection, who: str) -> Purged:
             else:
                 raise outcome.error
     state = connection.replica.position().state
-    offers = (task for task in state.tasks_with(by=who) if task["by"] == who)
+    offers = (task for task in state.tasks_of("by", who) if task["status"] == "claimed")
     return coordledger.Purged(
         agent=who,
         revoked=tuple(map(int, done["revoke"])),
+        ended=tuple(name for name in below if state.agent(name) is None),
         released=tuple(done["release"]),
         withdrawn=tuple(done["withdraw"]),
-        left=tuple(sorted(task["task"] for task in offers if task["status"] == "claimed")),
+        left=tuple(sorted(task["task"] for task in offers)),
         facts=tuple(done["remove"]),
     )
 
@@ -175,8 +255,10 @@ def _undoing(connection: Connection, who: str) -> list[tuple[str, str, Operation
     """
     state, at = connection.read(), connection.clock()
     entry = state.agent(who)
-    if entry is None:
-        raise error("unknown-agent", who=who)
+    if entry is None:  # a delegate leaves the state with its last key
+        entry = {"keys": []}
+        if not name_above(who):
+            raise error("unknown-agent", who=who)
     connection.local.repository.read_ahead(state.unread_pages())
     why = f"{who} was revoked"
     reason = why if len(why) <= state.policy("max_text") else None
@@ -188,19 +270,19 @@ def _undoing(connection: Connection, who: str) -> list[tuple[str, str, Operation
         mine, _ = connection.identity().key(state, connection.replica.trusted.seq + 1)
         active.sort(key=lambda number: number == mine)
     ends = [("revoke", str(number), _revocation(who, number)) for number in active]
-    undoing = []
-    for task in state.tasks_with(agent=who):
-        if (task["agent"], task["status"]) == (who, "claimed"):
+    undoing, released = [], set()
+    for task in state.tasks_of("agent", who):
+        if task["status"] == "claimed":
+            released.add(task["task"])
             back = operations.release(task["task"], reason=reason, force=True)
             undoing.append(("release", task["task"], back))
-    for task in state.tasks_with(by=who):
-        released = (task["agent"], task["status"]) == (who, "claimed")
-        free = released or standing(task, at, state.skew) in ("open", "expired")
-        if task["by"] == who and free:
+    for task in state.tasks_of("by", who):
+        free = task["task"] in released or standing(task, at, state.skew) in ("open", "expired")
+        if free:
             away = operations.withdraw(task["task"], reason=reason)
             undoing.append(("withdraw", task["task"], away))
     for fact in state.facts():
-        if fact["agent"] == who:
+        if fact["agent"] == who or is_below(fact["agent"], who):
             away = operations.remove_fact(fact["fact"], if_rev=fact["rev"])
             undoing.append(("remove", fact["fact"], away))
     return undoing + ends if who == connection.settings.agent else ends + undoing
@@ -225,5 +307,5 @@ def change_policy(connection: Connection, changes: Mapping[str, int]) -> dict[st
 
 
 def _need_agent(who: str) -> None:
-    if not is_identifier(who):
+    if not is_agent(who):
         raise error("bad-agent", value=who)

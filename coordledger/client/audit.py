@@ -102,7 +102,7 @@ def _keys_at_hand(replica: Replica) -> str:
         f"{name}/{key['id']}\n"
         for name, entry in entries
         for key in entry["keys"]
-        if keyring.find(nonce, name, key["id"], key)
+        if keyring.find(nonce, name, key["id"], key, state.keys_above(name, key))
     ]
     return digest("sha256", "".join(here).encode("ascii")).hex()
 
@@ -182,7 +182,7 @@ def judge_again(
     many = trusted.seq - (below.seq if below else -1)
     for done, judged in enumerate(replica.judge(chain, _commits_above(replica, below)), 1):
         verdict = judged.verdict
-        if verdict == AUTHENTIC and chain.head and not replica.is_rooted(chain.head.record):
+        if verdict == AUTHENTIC and chain.head and not replica.is_rooted(chain.head):
             verdict = UNVERIFIED
         count(verdict, judged.seq)
         if judged.broken:

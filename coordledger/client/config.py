@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger.errors import error
-from coordledger.format.names import is_identifier
+from coordledger.format.names import is_agent, is_identifier
 from coordledger.git import address
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ class Settings(NamedTuple):
         return self.agent
 
 
-def _identifier(code: str) -> Callable[[str], str]:
+def _name(code: str, good: Callable[[object], bool] = is_identifier) -> Callable[[str], str]:
     """A parser of names. It raises `Failed` with this code."""
 
     def parse(text: str) -> str:
-        if not is_identifier(text):
+        if not good(text):
             raise error(code, value=text)
         return text
 
@@ -89,7 +89,7 @@ def _identifier(code: str) -> Callable[[str], str]:
 
 def _channels(text: str) -> tuple[str, ...]:
     """Names between commas or blanks. Raises `Failed`: bad-channel."""
-    return tuple(map(_identifier("bad-channel"), text.replace(",", " ").split()))
+    return tuple(map(_name("bad-channel"), text.replace(",", " ").split()))
 
 
 def _on_or_off(text: str) -> bool:
@@ -120,9 +120,9 @@ class Setting(NamedTuple):
 DEFAULT_REMOTE = "origin"
 REMOTE = Setting("remote", "COORDLEDGER_REMOTE", DEFAULT_REMOTE, str)
 SETTINGS = (
-    Setting("agent", "COORDLEDGER_AGENT", None, _identifier("bad-agent")),
-    Setting("session", "COORDLEDGER_SESSION", None, _identifier("bad-session")),
-    Setting("ledger", "COORDLEDGER_LEDGER", "main", _identifier("bad-ledger")),
+    Setting("agent", "COORDLEDGER_AGENT", None, _name("bad-agent", is_agent)),
+    Setting("session", "COORDLEDGER_SESSION", None, _name("bad-session")),
+    Setting("ledger", "COORDLEDGER_LEDGER", "main", _name("bad-ledger")),
     REMOTE,
     Setting("ssh_key", "COORDLEDGER_SSH_KEY", None, str),
     Setting("branch", None, None, str),

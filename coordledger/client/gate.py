@@ -138,7 +138,7 @@ def need_valid_keys(replica: Replica, state: State, name: str) -> None:
     who has stolen a key may have claimed with it before it was revoked.
 
     Where this copy lacks a record, every key counts that may have signed it. Raises `Lost`:
-    claim-key-revoked.
+    claim-key-revoked, holder-revoked.
     """
     task = state.task(name) or {}
     agent = task["agent"]
@@ -147,9 +147,15 @@ def need_valid_keys(replica: Replica, state: State, name: str) -> None:
         commit = replica.commit_at(seq)
         if commit and commit.record["agent"] != agent:
             continue
-        for key in keys:
-            signed = key["id"] == commit.record["key"] if commit else _could_sign(key, seq)
-            if signed and key["until"] is not None:
+        signed = [
+            key
+            for key in keys
+            if (key["id"] == commit.record["key"] if commit else _could_sign(key, seq))
+        ]
+        if not signed:  # it was a delegate, and the name has come again
+            raise error("holder-revoked", task=name, agent=agent)
+        for key in signed:
+            if key["until"] is not None:
                 number, until = key["id"], key["until"]
                 raise error("claim-key-revoked", task=name, agent=agent, key=number, seq=until)
 

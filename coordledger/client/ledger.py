@@ -26,7 +26,7 @@ from coordledger.client.config import Options
 from coordledger.client.mailbox import Mail
 from coordledger.client.opening import connect, silent
 from coordledger.client.operations import need_task
-from coordledger.client.views import Views, agent_of
+from coordledger.client.views import Views, agents_of
 from coordledger.deadline import unix_ms
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Agent,
         Audit,
         Damage,
+        Delegate,
         Event,
         Head,
         Purged,
@@ -316,9 +317,8 @@ class Ledger(Mail):
     # -- agents and policy
 
     def agents(self) -> list[Agent]:
-        """All enrolled agents with their keys, revoked ones too."""
-        state = self.connection.read()
-        return [agent_of(state, name) for name in state.agents()]
+        """All enrolled agents with their keys, revoked ones too; delegates after their agent."""
+        return agents_of(self.connection.read())
 
     def enroll(self, who: str, *, admin: bool = False, secret: Secret | None = None) -> Path:
         """Enrol the agent `who`, or another key of it; the file with its secret.
@@ -334,6 +334,12 @@ class Ledger(Mail):
         """
         client.administration.enroll_ssh(self.connection, who, ssh_key, admin=admin)
 
+    def delegate(self, name: str | None = None, *, ssh: bool = False) -> Delegate:
+        """Enrol a delegate of mine, `name` after my own name and a dot, by a new key: an SSH key
+        if mine is one, or with `ssh`. Raises `Failed`: agent-exists, not-permitted, bad-agent.
+        """
+        return client.administration.delegate(self.connection, name, ssh=ssh)
+
     def revoke(self, who: str, key: int | None = None) -> list[int]:
         """Revoke the key number `key` of the agent `who`, or every active one; what was revoked.
         Raises `Failed`: unknown-agent, bad-key, last-key, not-permitted.
@@ -341,7 +347,7 @@ class Ledger(Mail):
         return client.administration.revoke(self.connection, who, key)
 
     def purge(self, who: str) -> Purged:
-        """Revoke all keys of the agent `who`, undo what it holds, has offered and has set.
+        """Revoke all keys of `who` and below, undo what they hold, have offered and have set.
         Raises `Failed`: unknown-agent, last-key, not-permitted.
         """
         return client.administration.purge(self.connection, who)

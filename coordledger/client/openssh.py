@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from coordledger.client.replica import state_with_key
 from coordledger.client.ssh_keys import armored
 from coordledger.errors import error
 from coordledger.format.signing import SSH
@@ -40,13 +41,13 @@ class Signature:
 
 def signature(connection: Connection, seq: int) -> Signature:
     """The record at `seq`. Raises `Failed`: gone, not-ssh; and as a read."""
-    state = connection.read()
+    connection.read()
     commit = connection.replica.commit_at(seq)
     if commit is None:
         raise error("gone", seq=seq)
     record = commit.record
     agent, number = record["agent"], record["key"]
-    entry = state.key(agent, number, seq)
+    entry = state_with_key(connection.replica, commit).key(agent, number, seq)
     if entry["alg"] != SSH:
         raise error("not-ssh", seq=seq, agent=agent, key=number)
     return Signature(
@@ -61,7 +62,9 @@ def signature(connection: Connection, seq: int) -> Signature:
 
 
 def allowed_signers(connection: Connection) -> list[str]:
-    """A line for each SSH key that the ledger ever had. Raises as a read."""
+    """A line for each SSH key that the ledger ever had, but of delegates that have ended: with
+    their records `signature` gives it. Raises as a read.
+    """
     state = connection.read()
     entries = ((name, state.agent(name) or {"keys": []}) for name in state.agents())
     return [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from coordledger.errors import RuleBroken, error
 from coordledger.format import timestamps
 from coordledger.format.fields import is_integer
-from coordledger.format.names import is_identifier, is_task
+from coordledger.format.names import is_agent, is_identifier, is_task
 from coordledger.format.rules.tasks import GROUP, standing
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def send(
     """Send to one agent or to one channel."""
     if (to is None) == (channel is None):
         raise error("bad-value", what="send", why="either to an agent or to a channel")
-    if to is not None and not is_identifier(to):
+    if to is not None and not is_agent(to):
         raise error("bad-agent", value=to)
     if channel is not None:
         need_channel(channel)

@@ -22,6 +22,7 @@ Records that have been adopted are judged again by `audit`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,8 +45,10 @@ from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS
 from coordledger.format.rules.ledger import policy_problem
 from coordledger.format.signing import Keyring
+from coordledger.format.state import State
 from coordledger.git.address import without_password
 from coordledger.git.history import ancestors
+from coordledger.git.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,7 +57,6 @@ if TYPE_CHECKING:
     from coordledger.deadline import Deadline
     from coordledger.format.chain import Judged
     from coordledger.format.commit import Commit
-    from coordledger.format.records import Record
     from coordledger.git.history import CommitRange
     from coordledger.git.process import Git
     from coordledger.git.remote import Remote
@@ -441,24 +443,25 @@ class Replica:
         A record that rests on the edge of a shallow copy is unverified, even if its MAC is good
         (format, section 11): its place in the history may be made up, and the state there.
         """
-        chain, first = self.position(), self.trusted.first
-        base = commit.record["base"] or {"seq": 0}
+        first, base = self.trusted.first, commit.record["base"] or {"seq": 0}
         if first and (commit.seq <= first or base["seq"] < first):
             return UNVERIFIED
         authentic = self._remembered().authentic
         if commit.oid not in authentic:
             try:
-                verdict = authenticate(chain.state, commit.signed, commit.seq, self.keyring())
+                state = state_with_key(self, commit)
+                verdict = authenticate(state, commit.signed, commit.seq, self.keyring())
             except RuleBroken as broken:
                 return verdict_for(broken)
             if verdict != AUTHENTIC:
                 return verdict
             authentic.add(commit.oid)
-        return AUTHENTIC if self.is_rooted(commit.record) else UNVERIFIED
+        return AUTHENTIC if self.is_rooted(commit) else UNVERIFIED
 
-    def is_rooted(self, record: Record) -> bool:
+    def is_rooted(self, commit: Commit) -> bool:
         """Whether it was checked here whose key has signed an authentic record (`roots`)."""
-        return self._remembered().is_rooted(record, lambda: self.position().state, self.commit_at)
+        state_for = functools.partial(state_with_key, self)
+        return self._remembered().is_rooted(commit, state_for, self.commit_at)
 
     def know_as_authentic(self, commit: Commit) -> None:
         """The commit is this process's own proposal: it has signed the record itself."""
@@ -491,6 +494,17 @@ def _empty_chain(replica: Replica, path: CommitRange) -> Chain:
         commit = parse_commit(oldest, repository.read(oldest))
         keyring = replica.keyring(commit.record["ledger"])
     return Chain(repository.read, keyring, None, repository.algo)
+
+
+def state_with_key(replica: Replica, commit: Commit) -> State:
+    """A state that has the key that signed this commit of the copy: the newest, but for a delegate
+    that has left it.
+    """
+    state, record = replica.position().state, commit.record
+    if "." not in record["agent"] or state.has_key(record["agent"], record["key"]):
+        return state
+    repository = replica.local.repository
+    return State(Tree(repository.read, commit.tree, repository.algo))
 
 
 def _was_overtaken(replica: Replica, head: str, known: Known, trusted: TrustedHead) -> bool:

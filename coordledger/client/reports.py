@@ -45,11 +45,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Key:
+    """An agent's key. `under`: of a delegate, the number of the key above that it ends with."""
+
     id: int
     alg: str
     verifier: str
     from_seq: int
     until_seq: int | None
+    under: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +67,25 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
+class Delegate:
+    """A delegate that was enrolled: its name, its key's algorithm, and the file with the key."""
+
+    agent: str
+    alg: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class Purged:
-    """What a purge of an agent did: its keys that were revoked, the tasks that it held and that
-    were released, and those that it had offered and that were withdrawn. `left` are others that
-    it had offered: somebody else holds them. `facts` are those that it had set, now removed.
+    """What a purge of an agent did: its keys that were revoked, the delegates that ended with them,
+    the tasks that it or one of these held and that were released, and those that they had offered
+    and that were withdrawn. `left` are others that were offered: somebody else holds them. `facts`
+    are those that they had set, now removed.
     """
 
     agent: str
     revoked: tuple[int, ...]
+    ended: tuple[str, ...]
     released: tuple[str, ...]
     withdrawn: tuple[str, ...]
     left: tuple[str, ...]

@@ -62,7 +62,7 @@ class SecretFinder:
     def _search(
         self, agent: str, ledger_id: str, warn: Callable[[str], None]
     ) -> tuple[str, list[Secret]]:
-        names = [f"{_VARIABLE}_{agent.upper().replace('-', '_')}"]
+        names = [f"{_VARIABLE}_{agent.upper().replace('-', '_').replace('.', '__')}"]
         if agent == self._own:
             names.append(_VARIABLE)  # says whose it is no more than that it is ours
         for name in names:

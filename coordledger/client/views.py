@@ -20,6 +20,7 @@ from coordledger.client.quiet_pages import held_lines
 from coordledger.errors import error
 from coordledger.format import records, timestamps
 from coordledger.format.chain import AUTHENTIC, INVALID, UNKNOWN_KEY, UNVERIFIED
+from coordledger.format.names import levels
 from coordledger.format.rules.tasks import standing
 
 if TYPE_CHECKING:
@@ -393,11 +394,18 @@ def gone(before: Record, withdrawal: Commit) -> Record:
     return before | bare | {"rev": record["rev"], "last_seq": withdrawal.seq}
 
 
+def agents_of(state: State) -> list[Agent]:
+    """All agents, each delegate after the name above it."""
+    return [agent_of(state, name) for name in sorted(state.agents(), key=levels)]
+
+
 def agent_of(state: State, name: str) -> Agent:
-    """An enrolled agent."""
-    entry: dict[str, Any] = state.agent(name) or {}
+    """An agent; one without a key, if it is a delegate that has left the state."""
+    entry: dict[str, Any] = state.agent(name) or {"role": "agent", "rev": 0, "keys": []}
     keys = tuple(
-        coordledger.Key(key["id"], key["alg"], key["verifier"], key["from"], key["until"])
+        coordledger.Key(
+            key["id"], key["alg"], key["verifier"], key["from"], key["until"], key["under"]
+        )
         for key in entry["keys"]
     )
     role = "owner" if name == state.ledger["owner"] else entry["role"]

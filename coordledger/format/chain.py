@@ -39,18 +39,20 @@ MAX_BASE_DISTANCE = 1024
 def authenticate(state: State, signed: Signed, seq: int, keyring: Keyring) -> str:
     """AUTHENTIC or UNVERIFIED (the key is a secret, not at hand) for the record at `seq`.
 
-    `state` is the parent's, or any later one: entries of keys are never removed.
+    `state` is the parent's, or a later one in which the agent has the key: entries of keys are
+    never removed, but with a delegate's file.
     Raises `RuleBroken`: unknown-key, bad-signature.
     """
     record = signed.record
     agent, key = record["agent"], record["key"]
     if record["kind"] == "genesis":  # it brings its own key
-        nonce, entry = record["nonce"], record
+        nonce, entry, above = record["nonce"], record, []
     else:
         nonce, entry = state.ledger["nonce"], state.key(agent, key, seq)
+        above = state.keys_above(agent, entry)
     if len(signed.tag) != TAG_BYTES[entry["alg"]]:  # a reader without the secret sees that much
         raise RuleBroken("bad-signature", agent=agent, key=key)
-    verifying = keyring.find(nonce, agent, key, entry)
+    verifying = keyring.find(nonce, agent, key, entry, above)
     if verifying is None:
         return UNVERIFIED
     if not verifying.verifies(signed.payload, signed.tag):

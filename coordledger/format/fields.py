@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from coordledger.format import canonical, timestamps
-from coordledger.format.names import is_identifier, is_task
+from coordledger.format.names import is_agent, is_identifier, is_task
 from coordledger.hashes import is_hex
 
 TYPE_CHECKING = False
@@ -31,6 +31,10 @@ def is_integer(value: object, least: int, most: int = canonical.MAX_INTEGER) -> 
 
 def identifier(value: Any) -> str:
     return "" if is_identifier(value) else "not an identifier"
+
+
+def agent(value: Any) -> str:
+    return "" if is_agent(value) else "not an agent's name"
 
 
 def task(value: Any) -> str:

@@ -11,13 +11,43 @@ _REST = _FIRST | {"_", "-"}
 
 
 def is_identifier(value: object) -> bool:
-    """Of an agent, a session, a channel, a ledger: `[a-z0-9][a-z0-9_-]{0,63}`."""
+    """Of a session, a channel, a ledger, part of an agent's: `[a-z0-9][a-z0-9_-]{0,63}`."""
     return (
         isinstance(value, str)
         and 1 <= len(value) <= 64
         and value[0] in _FIRST
         and _REST.issuperset(value)
     )
+
+
+def is_agent(value: object) -> bool:
+    """One to four identifiers joined by dots, 128 characters at most: a file's name that never
+    begins with a dot. Each file has one suffix after it, so `bob.json` is an agent like others.
+    """
+    if not isinstance(value, str) or len(value) > 128:
+        return False
+    parts = value.split(".")
+    return len(parts) <= 4 and all(map(is_identifier, parts))
+
+
+def name_above(agent: str) -> str:
+    """The name that a delegate's stands below directly; "" of one without a dot."""
+    return agent.rpartition(".")[0]
+
+
+def first_name(agent: str) -> str:
+    """What it begins with: the identifier that all its delegates are below, on any level."""
+    return agent.partition(".")[0]
+
+
+def levels(agent: str) -> list[str]:
+    """What to sort by, so that each delegate comes after the name above it."""
+    return agent.split(".")
+
+
+def is_below(agent: str | None, other: str) -> bool:
+    """Whether this is a delegate of `other`, a direct one or not."""
+    return agent is not None and agent.startswith(f"{other}.")
 
 
 def is_task(value: object) -> bool:

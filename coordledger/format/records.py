@@ -27,7 +27,7 @@ COMMON: Fields = {
     "v": fields.integer(VERSION, VERSION, "1"),
     "ledger": fields.hexadecimal(32),
     "at": fields.time,
-    "agent": fields.identifier,
+    "agent": fields.agent,
     "key": fields.positive,
     "session": fields.identifier,
     "op": fields.hexadecimal(32),

@@ -18,10 +18,12 @@ from coordledger.hashes import digest, hmac_sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any, NoReturn, Protocol
 
     from coordledger.format.sshsig import PublicKey
+
+    Keys = Sequence[tuple[str, dict[str, Any]]]
 
     class SigningKey(Protocol):
         """What signs: a secret, or the private half of a public key."""
@@ -91,7 +93,7 @@ class Secret:
         return self._mac("coordledger.fingerprint.v1", canonical.encode([nonce, agent, key])).hex()
 
     def derive(self, nonce: str, agent: str, key: int) -> Secret:
-        """As the master: the secret of an agent's key."""
+        """As the master, or as the secret of the key above: the secret of an agent's key."""
         tag = self._mac("coordledger.key.v1", canonical.encode([nonce, agent, key]))
         return Secret(b2a_base64(tag, newline=False).decode("ascii"))
 
@@ -117,10 +119,13 @@ class Keyring:
         self._secrets: dict[tuple[str, str, int, str], Secret | None] = {}
         self._public: dict[str, PublicKey] = {}
 
-    def find(self, nonce: str, agent: str, key: int, entry: dict[str, Any]) -> VerifyingKey | None:
+    def find(
+        self, nonce: str, agent: str, key: int, entry: dict[str, Any], above: Keys = ()
+    ) -> VerifyingKey | None:
         """What verifies the records of the agent's key with this entry; None without its secret.
 
-        `entry` has `alg` and `verifier`: the state's, or a genesis record.
+        `entry` has `alg` and `verifier`: the state's, or a genesis record. `above`: the keys that a
+        delegate's stands under, the nearest first, each with its agent.
         """
         verifier = entry["verifier"]
         if entry["alg"] == SSH:
@@ -131,19 +136,29 @@ class Keyring:
             return self._public[verifier]
         wanted = (nonce, agent, key, verifier)
         if wanted not in self._secrets:
-            self._secrets[wanted] = self._search(*wanted)
+            self._secrets[wanted] = self._search(*wanted, above)
         return self._secrets[wanted]
 
-    def _search(self, nonce: str, agent: str, key: int, fingerprint: str) -> Secret | None:
-        for secret in self._candidates(nonce, agent, key):
+    def _search(
+        self, nonce: str, agent: str, key: int, fingerprint: str, above: Keys
+    ) -> Secret | None:
+        for secret in self._candidates(nonce, agent, key, above):
             if compare_digest(secret.fingerprint(nonce, agent, key), fingerprint):
                 return secret
         return None
 
-    def _candidates(self, nonce: str, agent: str, key: int) -> Iterator[Secret]:
+    def _candidates(self, nonce: str, agent: str, key: int, above: Keys) -> Iterator[Secret]:
         yield from self._secrets_of(agent)
-        for master in self._masters:
+        for master in self._deriving(nonce, above):
             yield master.derive(nonce, agent, key)
+
+    def _deriving(self, nonce: str, above: Keys) -> list[Secret]:
+        """What an agent's secret may be derived from: the masters, or the one of the key above."""
+        if not above:
+            return self._masters
+        (agent, entry), *higher = above
+        found = self.find(nonce, agent, entry["id"], entry, higher)
+        return [found] if isinstance(found, Secret) else []
 
 
 class Signed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from coordledger.errors import RuleBroken
 from coordledger.format import canonical, timestamps
+from coordledger.format.names import is_below, name_above
 from coordledger.hashes import digest
 
 TYPE_CHECKING = False
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
     from coordledger.git.tree import Tree
 
     Changes = dict[str, bytes | None]  # path -> new content, None removes
+    Keys = list[tuple[str, Record]]  # agent, the key's entry
 
 # A record writes each file that it changes anew, however small it is itself.
 PAGE_BYTES = 131_072
 INBOX_BYTES = 524_288
+
+
+def agent_path(agent: str) -> str:
+    return f"agents/{agent}.json"
 
 
 def inbox_path(agent: str) -> str:
@@ -105,7 +111,7 @@ class State:
         return 1000 * self.policy("max_skew")
 
     def agent(self, name: str) -> Record | None:
-        return self._file(f"agents/{name}.json")
+        return self._file(agent_path(name))
 
     def agents(self) -> list[str]:
         return [name.removesuffix(".json") for name in self.tree.names("agents")]
@@ -115,12 +121,35 @@ class State:
 
         Raises `RuleBroken`: unknown-key.
         """
-        entry = self.agent(agent)
-        if entry and number <= len(entry["keys"]):
-            key: Record = entry["keys"][number - 1]
-            if key["from"] <= seq and (key["until"] is None or seq <= key["until"]):
-                return key
+        key = self._key(agent, number)
+        if key and key["from"] <= seq and (key["until"] is None or seq <= key["until"]):
+            return key
         raise RuleBroken("unknown-key", agent=agent, key=number)
+
+    def _key(self, agent: str, number: int) -> Record | None:
+        entry = self.agent(agent)
+        keys: list[Record] = entry["keys"] if entry else []
+        return next((key for key in keys if key["id"] == number), None)
+
+    def has_key(self, agent: str, number: int) -> bool:
+        """Whether the agent has, or had, a key of this number."""
+        return self._key(agent, number) is not None
+
+    def keys_above(self, agent: str, key: Record) -> Keys:
+        """The keys that this entry stands under, the nearest first, each with its agent."""
+        above: Keys = []
+        while key["under"] is not None:
+            agent = name_above(agent)
+            found = self._key(agent, key["under"])
+            if found is None:
+                raise ValueError("a key stands under none")  # the state is none of a ledger
+            key = found
+            above.append((agent, key))
+        return above
+
+    def delegates(self, above: str) -> list[str]:
+        """All names below this one, each after the one above it."""
+        return sorted(name for name in self.agents() if is_below(name, above))
 
     def is_admin(self, name: str) -> bool:
         entry = self.agent(name)
@@ -135,31 +164,40 @@ class State:
 
     def tasks(self) -> Iterator[Record]:
         """All tasks, page by page."""
-        return self.tasks_with()
+        for page in self._pages():
+            yield from self.tasks_on(page)
 
-    def tasks_with(self, **members: str) -> Iterator[Record]:
-        """All tasks with these `members`, and maybe others: a member of `meta` may look so.
-
-        A line is parsed only if it has the members' canonical form somewhere in it, which no
-        text can imitate: there quotation marks are escaped.
-        """
-        for folder in self.tree.names("tasks"):
-            for page in self.tree.names(f"tasks/{folder}"):
-                yield from self.tasks_on(f"tasks/{folder}/{page}", **members)
+    def tasks_of(self, member: str, agent: str) -> Iterator[Record]:
+        """The tasks in which `member` (agent, by) is this agent or a delegate of its."""
+        mark = line_of({member: agent})[1:-3]  # as the names of all delegates begin
+        for page in self._pages():
+            for task in self._marked(page, mark):
+                if task[member] == agent or is_below(task[member], agent):
+                    yield task
 
     def tasks_on(self, page: str, **members: str) -> list[Record]:
-        """As `tasks_with`, of one page, given by its path."""
-        marks = [line_of({name: value})[1:-2] for name, value in members.items()]
+        """The tasks on a page, given by its path, with these `members`, and maybe others: a member
+        of `meta` may look so.
+        """
+        return self._marked(page, *(line_of({name: v})[1:-2] for name, v in members.items()))
+
+    def _marked(self, page: str, *marks: bytes) -> list[Record]:
+        """A line is parsed only if it has a member's canonical form somewhere in it, which no
+        text can imitate: there quotation marks are escaped.
+        """
         content = self.tree.get(page) or b""
         if not all(mark in content for mark in marks):
             return []
         return [value_of(line) for line in lines_in(content) if all(mark in line for mark in marks)]
 
+    def _pages(self) -> Iterator[str]:
+        for folder in self.tree.names("tasks"):
+            for page in self.tree.names(f"tasks/{folder}"):
+                yield f"tasks/{folder}/{page}"
+
     def task_pages(self) -> dict[str, str]:
         """The pages of tasks: path -> id of the page."""
-        folders = [f"tasks/{name}" for name in self.tree.names("tasks")]
-        paths = [f"{folder}/{name}" for folder in folders for name in self.tree.names(folder)]
-        return {path: self.tree.id_of(path) for path in paths}
+        return {path: self.tree.id_of(path) for path in self._pages()}
 
     def unread_pages(self, folder: str = "tasks") -> list[str]:
         """The ids of the pages that `tasks`, or `facts`, would have to read."""
@@ -202,6 +240,10 @@ class State:
     def inbox(self, agent: str) -> list[Record]:
         """The messages to `agent` that are not acknowledged, by seq."""
         return [value_of(line) for line in lines_in(self.tree.get(inbox_path(agent)))]
+
+    def inboxes(self) -> set[str]:
+        """The agents that have messages."""
+        return {name.removesuffix(".jsonl") for name in self.tree.names("inbox")}
 
     def channel(self, name: str) -> list[Record]:
         """The messages that the channel keeps, by seq."""

@@ -30,7 +30,7 @@ from coordledger.deadline import unix_ms
 from coordledger.errors import error
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import Chain
-from coordledger.format.names import LEDGERS
+from coordledger.format.names import LEDGERS, is_identifier
 from coordledger.format.rules.ledger import POLICY
 from coordledger.format.signing import Keyring, Secret
 from coordledger.git.address import local_path
@@ -254,6 +254,14 @@ def owners_key(ssh_keys: SshKeyFinder, agent: str) -> SshKey | None:
     return ssh_keys.find(agent)[-1]
 
 
+def _founder(settings: Settings) -> str:
+    """Raises `Failed`: no-agent, bad-value."""
+    agent = settings.need_agent
+    if not is_identifier(agent):
+        raise error("bad-value", what="--agent", why="a delegate founds no ledger: no dots here")
+    return agent
+
+
 def _first(settings: Settings, max_skew: int) -> First:
     return First(
         settings.need_agent,
@@ -270,7 +278,7 @@ def _init_in_repository(
 ) -> Founded:
     around = surroundings(options._replace(remote=target), environ)
     settings, clone, _ = around
-    agent = settings.need_agent
+    agent = _founder(settings)
     if settings.remote.name:
         why = f"a remote of this clone has that name: give its URL, or the folder as ./{target}"
         raise error("bad-value", what=target, why=why)
@@ -317,7 +325,7 @@ def _init_on_remote(
     around = surroundings(options, environ)
     with Ledger(connect(options, environ, around=around, passphrase=passphrase)) as ledger:
         connection, settings = ledger.connection, ledger.connection.settings
-        agent = settings.need_agent
+        agent = _founder(settings)
         _need_unjoined(connection.local)
         keep = partial(connection.finder.keep, agent)
         ssh_key = owners_key(connection.ssh_keys, agent)

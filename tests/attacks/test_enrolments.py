@@ -77,7 +77,7 @@ class Homes:
             if kind == "enroll":
                 entry = chain.state.agent(given["who"]) or {"rev": 0, "keys": []}
                 common |= {"rev": entry["rev"] + 1, "id": len(entry["keys"]) + 1, "alg": SSH}
-                common |= {"verifier": EVE.public, "role": "agent"}
+                common |= {"verifier": EVE.public, "role": "agent", "under": None}
             if kind == "claim":
                 until = timestamps.show(ledger.connection.clock() + 600_000)
                 given["tasks"] = [{"task": given.pop("task"), "rev": 1, "epoch": 1}]

@@ -98,7 +98,8 @@ def mutated(content: bytes, seed: int) -> bytes:
     for _ in range(dice.randint(1, 3)):
         target = dice.choice(lines)
         nested = [value for value in target.values() if isinstance(value, dict) and value]
-        keys = [one for one in target.get("keys", ()) if isinstance(one, dict)]
+        listed = target.get("keys")
+        keys = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
         target = dice.choice([target, *nested, *keys])
         name = dice.choice(sorted(target))
         if dice.random() < 0.2:

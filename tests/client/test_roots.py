@@ -11,9 +11,13 @@ from support.memory_remote import MemoryClient, MemoryServer
 from coordledger.client.roots import CheckedHere
 from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Keyring, Secret, Signed, sign
+from coordledger.format.state import State
+from coordledger.git.tree import Tree
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from coordledger.format.commit import Commit
 
 
 def rooted(ledger: MemoryLedger, agent: str, key: int, ring: Keyring, first: int = 0) -> bool:
@@ -22,8 +26,13 @@ def rooted(ledger: MemoryLedger, agent: str, key: int, ring: Keyring, first: int
     def commit_at(seq: int):
         return parse_commit(*ledger.log[seq]) if seq >= first else None
 
-    signed = {"agent": agent, "key": key}
-    return CheckedHere(ring).is_rooted(signed, lambda: ledger.state, commit_at)
+    now = ledger.at(len(ledger.log))
+    signed = now.put(agent, "void", key=key).commit
+
+    def state_for(commit: Commit) -> State:
+        return State(Tree(now.store.__getitem__, commit.tree, now.algo))
+
+    return CheckedHere(ring).is_rooted(signed, state_for, commit_at)
 
 
 def test_a_key_that_a_mac_has_enrolled_counts_for_who_has_the_secret() -> None:
@@ -104,6 +113,71 @@ def test_what_somebody_was_entitled_to_does_not_depend_on_what_came_later() -> N
     ledger.put("alice", "enroll", who="erin")
     assert rooted(ledger, "erin", 1, Keyring())
     assert not rooted(ledger, "alice", 3, Keyring())
+
+
+def test_a_delegate_counts_by_the_key_that_enrolled_it_whatever_role_that_has() -> None:
+    """bob is no admin, and somebody has forged another key of his, whose delegates are nobody's."""
+    ssh = ("alice/1", "bob/1", "bob/2", "bob.a/1", "bob.a.b/2", "bob.c/3", "bob.evil/4")
+    ledger = MemoryLedger("bob", ssh=ssh)
+    ledger.put("alice", "enroll", who="adam", role="admin")
+    ledger.put("bob", "enroll", who="bob.a")
+    ledger.put("bob.a", "enroll", who="bob.a.b")
+    ledger.land(ledger.sign(ledger.record("adam", "enroll", who="bob"), OWN))
+    ledger.put("bob", "enroll", who="bob.c")
+    ledger.put("bob", "enroll", who="bob.evil", key=2, under=2)
+    counts = {agent: rooted(ledger, agent, key, Keyring()) for agent, key in delegates(ssh)}
+    assert counts == {"bob.a": True, "bob.a.b": True, "bob.c": True, "bob.evil": False}
+
+
+def delegates(ssh: tuple[str, ...]) -> list[tuple[str, int]]:
+    return [(name, int(key)) for name, _, key in (one.partition("/") for one in ssh) if "." in name]
+
+
+def test_a_delegate_that_a_secret_has_enrolled_counts_for_who_has_the_secret() -> None:
+    ledger = MemoryLedger("bob", "carol", ssh=("alice/1", "bob.a/1", "bob.evil/2"))
+    ledger.put("bob", "enroll", who="bob.a")
+    ledger.land(ledger.sign(ledger.record("bob", "enroll", who="bob.evil"), OWN))
+    bobs = Keyring([], lambda who: [ledger.secret("bob")] if who == "bob" else [])
+    assert rooted(ledger, "bob.a", 1, bobs)
+    assert not rooted(ledger, "bob.a", 1, Keyring())
+    assert not rooted(ledger, "bob.evil", 2, bobs)
+    assert not rooted(ledger, "bob.evil", 2, Keyring())
+
+
+def test_an_admin_by_a_forged_mac_enrols_no_delegate_of_others() -> None:
+    ledger = MemoryLedger("eve", "bob", ssh=("alice/1", "eve/1", "bob/1", "bob.a/1", "eve.a/1"))
+    ledger.put("alice", "enroll", who="adam", role="admin")
+    ledger.land(ledger.sign(ledger.record("adam", "enroll", who="eve", role="admin"), OWN))
+    ledger.put("eve", "enroll", who="bob.a")
+    ledger.put("eve", "enroll", who="eve.a")
+    assert not rooted(ledger, "bob.a", 1, Keyring())
+    assert rooted(ledger, "eve.a", 1, Keyring())
+
+
+@pytest.mark.parametrize("depth", [None, 1])
+def test_what_a_delegate_has_signed_that_left_the_state_counts_still(
+    tmp_path: Path, env: dict[str, str], depth: int | None
+) -> None:
+    """Its keys are in no newer state; and no shallow copy knows whose they were."""
+    server = MemoryServer()
+    server.ledger = MemoryLedger("bob", ssh=("alice/1", "bob/1", "bob.a/1", "bob.a.b/2", "bob.a/3"))
+    client = MemoryClient(server, tmp_path / "reader.git", env)
+    client.replica.join(depth, None)
+    server.write("bob", "enroll", who="bob.a")
+    server.write("bob.a", "enroll", who="bob.a.b")
+    server.write("bob.a.b", "submit", task="t", key=2)
+    server.write("bob", "revoke", who="bob.a")
+    server.write("bob", "enroll", who="bob.a")
+    server.write("bob.a", "submit", task="u", key=3)
+    head = client.replica.refresh()
+    assert head.state.agent("bob.a.b") is None
+    verdicts = {
+        client.replica.verdict_of(commit)
+        for commit in map(client.replica.commit_at, range(3, 8))
+        if commit
+    }
+    assert verdicts == {"unverified" if depth else "authentic"}
+    client.close()
 
 
 @pytest.mark.parametrize("depth", [None, 1])

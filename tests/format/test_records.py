@@ -20,7 +20,10 @@ POSITIVE_ERRORS = [0, *COUNT_ERRORS]
 TIME_ERRORS = ["2026-11-21T03:10:00Z", 0, None, "2026-02-30T00:00:00.000Z"]
 TASK_ERRORS = ["", "a b", "a\n", "é", "\x7f", "x" * 201, None, 1]
 NAME_ERRORS = ["", "Bob", "-bob", "_bob", "b.b", "b b", "bob\n", "é", "x" * 65, None, 1]
-ADDRESSEE_ERRORS = [name for name in NAME_ERRORS if name is not None]
+LONG = ".".join(["a" * 43] * 3)  # 131 characters
+AGENT_ERRORS = [name for name in NAME_ERRORS if name != "b.b"]
+AGENT_ERRORS += [".b", "b.", "b..b", "b.B", "b.-", "a.b.c.d.e", f"b.{'x' * 65}", LONG, "b/b", "."]
+ADDRESSEE_ERRORS = [name for name in AGENT_ERRORS if name is not None]
 TEXT_ERRORS = [1, True, [], {}]
 HEX = "0123456789abcdef" * 4
 DIGEST_ERRORS = [HEX[1:], HEX + "0", HEX.upper(), "g" * 64, "", None, 1]
@@ -31,7 +34,7 @@ COMMON = {
     "v": [0, -1, True, "1", None, 1.0],
     "ledger": OP_ERRORS,
     "at": TIME_ERRORS,
-    "agent": NAME_ERRORS,
+    "agent": AGENT_ERRORS,
     "key": POSITIVE_ERRORS,
     "session": NAME_ERRORS,
     "op": OP_ERRORS,
@@ -76,16 +79,18 @@ REFUSED = {
         "alg": ["hmac-sha1", "HMAC-SHA256", "", None],
         "verifier": VERIFIER_ERRORS,
         "base": [{"seq": 0, "digest": HEX}],
+        "agent": NAME_ERRORS,
     },
     "enroll": {
-        "who": NAME_ERRORS,
+        "who": AGENT_ERRORS,
         "rev": POSITIVE_ERRORS,
         "id": POSITIVE_ERRORS,
         "alg": ["hmac-sha1", "none", "", None],
         "verifier": VERIFIER_ERRORS,
         "role": ["owner", "Admin", "", None],
+        "under": [error for error in POSITIVE_ERRORS if error is not None],
     },
-    "revoke": {"who": NAME_ERRORS, "rev": POSITIVE_ERRORS, "id": POSITIVE_ERRORS},
+    "revoke": {"who": AGENT_ERRORS, "rev": POSITIVE_ERRORS, "id": POSITIVE_ERRORS},
     "policy": {
         "rev": POSITIVE_ERRORS,
         "set": [None, {}, [], {"max_skew": 30}, {"color": 1}, *_out_of_range({})],

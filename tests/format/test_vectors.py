@@ -28,6 +28,14 @@ ALGOS = ["sha1", "sha256"]
 
 
 CHAINS = ["chain", "ssh"]
+SSH_KEYS = {
+    ("alice", 3),
+    ("grace", 1),
+    ("grace", 3),
+    ("carol", 2),
+    ("frank.x", 6),
+    ("grace.s", 1),
+}
 ALL_CHAINS = pytest.mark.parametrize("name", CHAINS)
 
 
@@ -185,13 +193,45 @@ def test_of_a_mixed_chain_a_reader_without_secrets_verifies_what_ssh_keys_have_s
 
 
 def test_the_secrets_of_the_valid_chain_are_derived_from_its_master_but_one():
-    master = Secret(chain()["master"])
-    nonce = json.loads(chain()["records"][0]["payload"])["nonce"]
-    derived = {
-        name: master.derive(nonce, name.split("/")[0], int(name.split("/")[1])).reveal() == line
-        for name, line in chain()["secrets"].items()
-    }
+    master, secrets = Secret(chain()["master"]), chain()["secrets"]
+    found = [json.loads(row["payload"]) for row in chain()["records"]]
+    unders = {(r["who"], r["id"]): r["under"] for r in found if r["kind"] == "enroll"}
+    derived = {}
+    for name, line in secrets.items():
+        agent, number = name.split("/")
+        above, dot, _ = agent.rpartition(".")
+        key = int(number)
+        source = Secret(secrets[f"{above}/{unders[agent, key]}"]) if dot else master
+        derived[name] = source.derive(found[0]["nonce"], agent, key).reveal() == line
     assert [name for name, is_derived in derived.items() if not is_derived] == ["carol/1"]
+    assert sum("." in name for name in derived) > 5
+
+
+def test_the_master_and_the_one_own_secret_verify_the_valid_chain():
+    own = Secret(chain()["secrets"]["carol/1"])
+    ring = Keyring([Secret(chain()["master"])], lambda name: [own] if name == "carol" else [])
+    reader = Chain({}.__getitem__, ring, None, "sha1")
+    for oid, content in log():
+        assert reader.judge(oid, content) == AUTHENTIC
+
+
+def test_the_secret_of_a_name_verifies_all_below_it_and_nothing_else():
+    frank = Secret(chain()["secrets"]["frank/1"])
+    ring = Keyring([], lambda name: [frank] if name == "frank" else [])
+    reader = Chain({}.__getitem__, ring, None, "sha1")
+    verified = set()
+    for oid, content in log():
+        r = parse_commit(oid, content).record
+        if reader.judge(oid, content) == AUTHENTIC:
+            verified.add((r["agent"], r["key"]))
+    secrets = {(name, key) for name, key in verified if (name, key) not in SSH_KEYS}
+    assert secrets == {
+        ("frank", 1),
+        ("frank.a", 1),
+        ("frank.a.b", 2),
+        ("frank.a.b.d", 4),
+        ("frank.w", 5),
+    }
 
 
 @pytest.mark.parametrize("name", MALFORMED)

@@ -28,6 +28,7 @@ from coordledger.errors import ERRORS
 from coordledger.format import timestamps
 from coordledger.format.chain import Chain, Proposal
 from coordledger.format.commit import parse_commit, render_commit, successor
+from coordledger.format.names import name_above
 from coordledger.format.signing import Keyring
 from coordledger.git.process import Git
 from coordledger.git.repository import Repository
@@ -120,6 +121,7 @@ class Attacker(memory_ledger.MemoryLedger):
         (folder / "objects/info/alternates").write_text(f"{fleet.remote / 'objects'}\n")
         self.master = (keyfiles.read(str(fleet.remote / "coordledger/master")) or [])[-1]
         self.intents = secrets.randbits(96)
+        self.unders: dict[tuple[str, int], int] = {}
         self.later = 0  # milliseconds that the forger's clock is ahead
         self._on: str | None = None
         self._one_at_a_time = threading.RLock()
@@ -166,7 +168,9 @@ class Attacker(memory_ledger.MemoryLedger):
     # -- records, as memory_ledger.MemoryLedger makes them
 
     def secret(self, agent: str, key: int = 1) -> Secret:
-        return self.master.derive(self.state.ledger["nonce"], agent, key)
+        above = name_above(agent)
+        master = self.secret(above, self.unders.get((agent, key), 1)) if above else self.master
+        return master.derive(self.state.ledger["nonce"], agent, key)
 
     def signed(self, agent: str, kind: str, on: str | None = None, **given: Any) -> Signed:
         """A record that would be accepted on a head, but for what `given` changes; well signed."""

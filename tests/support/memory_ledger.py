@@ -13,6 +13,7 @@ from coordledger.errors import RuleBroken
 from coordledger.format import records, signing, timestamps
 from coordledger.format.chain import AUTHENTIC, Chain, Proposal
 from coordledger.format.commit import Commit, parse_commit, render_commit, successor
+from coordledger.format.names import first_name, name_above
 from coordledger.format.rules.ledger import POLICY as LIMITS
 from coordledger.format.signing import HMAC, SSH
 from coordledger.format.state import State
@@ -93,6 +94,7 @@ class MemoryLedger:
         self.log: list[tuple[str, bytes]] = []  # oid and content of each commit
         self.now = START
         self.intents = 0
+        self.unders: dict[tuple[str, int], int] = {}  # which key a delegate's stands under
         self.ring = signing.Keyring([MASTER], own_secrets)
         self.chain = self.fresh_verifier()
         self.put("alice", "genesis", policy=POLICY | (policy or {}))
@@ -115,6 +117,7 @@ class MemoryLedger:
         then = MemoryLedger.__new__(MemoryLedger)
         then.__dict__.update(self.__dict__)
         then.store, then.log = dict(self.store), self.log[:length]
+        then.unders = dict(self.unders)
         then.chain = then.verifier_at(length)
         if then.chain.head:
             then.now = max(
@@ -142,7 +145,11 @@ class MemoryLedger:
         return SSH if f"{agent}/{key}" in self.ssh else HMAC
 
     def secret(self, agent: str, key: int = 1) -> signing.Secret:
-        return OWN if (agent, key) == ("carol", 1) else MASTER.derive(NONCE, agent, key)
+        if (agent, key) == ("carol", 1):
+            return OWN
+        above = name_above(agent)
+        master = self.secret(above, self.unders.get((agent, key), 1)) if above else MASTER
+        return master.derive(NONCE, agent, key)
 
     def signing_key(self, agent: str, key: int) -> signing.SigningKey:
         ssh = self.alg(agent, key) == SSH
@@ -192,11 +199,19 @@ class MemoryLedger:
             who = given["who"]
             entry = self.state.agent(who) or {"rev": 0, "keys": []}
             if kind == "revoke":
-                return {"rev": entry["rev"] + 1, "id": len(entry["keys"])}
-            number = len(entry["keys"]) + 1
+                return {
+                    "rev": entry["rev"] + 1,
+                    "id": max([key["id"] for key in entry["keys"]], default=0),
+                }
+            counting, under = self.state.agent(first_name(who)), None
+            delegate = counting and name_above(who)
+            number = (counting["issued"] if delegate else len(entry["keys"])) + 1
+            number = given.get("id", number)
+            if name_above(who):
+                under = self.unders[who, number] = given.get("under", 1)
             role = "admin" if who == "alice" else "agent"
             key = self.entry(who, number, self.state.ledger["nonce"])
-            return {"rev": entry["rev"] + 1, "id": number, **key, "role": role}
+            return {"rev": entry["rev"] + 1, "id": number, **key, "role": role, "under": under}
         if kind == "withdraw":
             task = self.state.task(given["task"]) or {"rev": 0}
             return {"rev": task["rev"] + 1, "reason": None}

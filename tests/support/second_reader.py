@@ -28,6 +28,7 @@ Check = Callable[[Any], bool]
 SecretOf = Callable[[str, str, int, str], bytes | None]
 Point = tuple[int, int, int, int]
 
+SSH = "ssh-ed25519"
 MAX_INT = 2**53 - 1
 MAX_PAYLOAD = 131_072
 MAX_PAGE = 131_072
@@ -36,6 +37,7 @@ MAX_META = 4_096
 MAX_DEPTH = 8
 MAX_BASE = 1_024
 MAX_AGENTS = 4_096
+MAX_DELEGATES = 256
 MAX_KEYS = 1_024
 SSH = "ssh-ed25519"
 POLICY = {
@@ -168,9 +170,20 @@ def milliseconds(at: str) -> int:
 
 
 identifier = pattern("[a-z0-9][a-z0-9_-]{0,63}")
+names = pattern("[a-z0-9][a-z0-9_-]{0,63}([.][a-z0-9][a-z0-9_-]{0,63}){0,3}")
 task_id = pattern("[!-~]{1,200}")
 hex32 = pattern("[0-9a-f]{32}")
 hex64 = pattern("[0-9a-f]{64}")
+
+
+def agent_name(value: Any) -> bool:
+    return names(value) and len(value) <= 128
+
+
+def name_above(agent: str) -> str:
+    return agent.rpartition(".")[0]
+
+
 count = integer(0)
 positive = integer(1)
 
@@ -212,24 +225,30 @@ COMMON: dict[str, Check] = {
     "v": integer(1, 1),
     "ledger": hex32,
     "at": time,
-    "agent": identifier,
+    "agent": agent_name,
     "key": positive,
     "session": identifier,
     "op": hex32,
     "base": nullable(members({"digest": hex64, "seq": count})),
     "kind": text,
 }
-VERIFIERS = {"hmac-sha256": hex64, "ssh-ed25519": public_key}
+VERIFIERS = {"hmac-sha256": hex64, SSH: public_key}
 ALG: dict[str, Check] = {"alg": word(*VERIFIERS), "verifier": text}
-ON_AGENT: dict[str, Check] = {"who": identifier, "rev": positive, "id": positive}
+ON_AGENT: dict[str, Check] = {"who": agent_name, "rev": positive, "id": positive}
 ON_TASK: dict[str, Check] = {"task": task_id, "rev": positive, "epoch": positive}
 KINDS: dict[str, dict[str, Check]] = {
     "genesis": {
         **ALG,
+        "agent": identifier,
         "nonce": hex64,
         "policy": lambda v: policy_values(v) and v.keys() == POLICY.keys(),
     },
-    "enroll": {**ON_AGENT, **ALG, "role": word("agent", "admin")},
+    "enroll": {
+        **ON_AGENT,
+        **ALG,
+        "role": word("agent", "admin"),
+        "under": nullable(positive),
+    },
     "revoke": ON_AGENT,
     "policy": {
         "rev": positive,
@@ -253,7 +272,7 @@ KINDS: dict[str, dict[str, Check]] = {
     "complete": {**ON_TASK, "result": nullable(text)},
     "release": {**ON_TASK, "reason": nullable(text), "force": boolean},
     "send": {
-        "to": nullable(identifier),
+        "to": nullable(agent_name),
         "channel": nullable(identifier),
         "thread": nullable(count),
         "importance": word("low", "normal", "high"),
@@ -277,6 +296,10 @@ def parse_record(payload: bytes) -> Line:
     need((record["base"] is None) == (kind == "genesis"), "shape")
     if "alg" in record:
         need(VERIFIERS[record["alg"]](record["verifier"]), "shape")
+    if kind == "enroll":
+        delegate = "." in record["who"]
+        need(delegate == (record["under"] is not None), "shape")
+        need(not delegate or record["role"] == "agent", "shape")
     if kind == "send":
         need((record["to"] is None) != (record["channel"] is None), "shape")
     if kind == "fact" and record["value"] is None:
@@ -312,7 +335,7 @@ def ledger_id(genesis: Line) -> str:
 
 L = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
-TAG_BYTES = {"hmac-sha256": 32, "ssh-ed25519": 64}
+TAG_BYTES = {"hmac-sha256": 32, SSH: 64}
 
 
 def decode_point(encoded: bytes) -> Point | None:
@@ -507,9 +530,6 @@ class Step:
         me = self.record["agent"]
         return bool(me == self.state.ledger["owner"] or self.state.agents[me]["role"] == "admin")
 
-    def with_agent(self, agent: Line) -> State:
-        return replace(self.state, agents=self.state.agents | {agent["agent"]: agent})
-
     def with_tasks(self, changed: list[Line]) -> State:
         state = replace(self.state, tasks=self.state.tasks | {t["task"]: t for t in changed})
         submits = self.record["kind"] == "submit"
@@ -518,25 +538,50 @@ class Step:
         need(all(len(files[path]) <= MAX_PAGE for path in grown), "page")
         return state
 
+    def is_above(self, other: str | None) -> bool:
+        return other is not None and other.startswith(self.record["agent"] + ".")
+
     def enroll(self) -> State:
-        r, old = self.record, self.state.agents.get(self.record["who"])
+        r, state = self.record, self.state
+        old = state.agents.get(r["who"])
         self.check_rev(r, old)
-        self.check(self.is_admin())
-        owner = self.state.ledger["owner"]
+        self.check(self.is_admin() or self.is_above(r["who"]))
+        owner = state.ledger["owner"]
         self.check(r["who"] != owner or (r["agent"] == owner and r["role"] == "admin"))
+        self.check(not r["who"].startswith(f"{owner}.") or self.is_above(r["who"]))
         keys = old["keys"] if old else []
-        self.check(r["id"] == len(keys) + 1 <= MAX_KEYS)
-        self.check(old is not None or len(self.state.agents) < MAX_AGENTS)
         self.check(not self.policy["require_alg"] or r["alg"] == SSH)
-        key = {"alg": r["alg"], "verifier": r["verifier"], "id": r["id"]}
+        self.check(len(keys) < MAX_KEYS)
+        self.check(old is not None or len(state.agents) < MAX_AGENTS)
+        agents = dict(state.agents)
+        if "." in r["who"]:
+            first = r["who"].partition(".")[0]
+            below = [name for name in state.agents if name.startswith(f"{first}.")]
+            self.check(old is not None or len(below) < MAX_DELEGATES)
+            above = name_above(r["who"])
+            self.check(above in agents)
+            live = [k["id"] for k in agents[above]["keys"] if k["until"] is None]
+            need(r["id"] == agents[first]["issued"] + 1, "rev")
+            self.check(r["under"] in live)
+            if self.is_above(r["who"]):
+                name, number = above, r["under"]
+                while name != r["agent"]:
+                    number = next(k for k in agents[name]["keys"] if k["id"] == number)["under"]
+                    name = name_above(name)
+                self.check(number == r["key"])
+            agents[first] = agents[first] | {"issued": r["id"]}
+        else:
+            self.check(r["id"] == len(keys) + 1)
+        key = {"alg": r["alg"], "verifier": r["verifier"], "id": r["id"], "under": r["under"]}
         key |= {"from": self.seq + 1, "until": None}
         agent = {"agent": r["who"], "role": r["role"], "rev": r["rev"], "keys": [*keys, key]}
-        return self.with_agent(agent)
+        agent["issued"] = old["issued"] if old else 0
+        return replace(state, agents=agents | {r["who"]: agent})
 
     def revoke(self) -> State:
         r, old = self.record, self.state.agents.get(self.record["who"])
         self.check_rev(r, old)
-        self.check(self.is_admin())
+        self.check(self.is_admin() or self.is_above(r["who"]))
         owner = self.state.ledger["owner"]
         self.check(r["who"] != owner or r["agent"] == owner)
         live = {k["id"]: k["alg"] for k in old["keys"] if k["until"] is None} if old else {}
@@ -544,9 +589,24 @@ class Step:
         left = [alg for number, alg in live.items() if number != r["id"]]
         self.check(r["who"] != owner or len(left) > 0)
         self.check(r["who"] != owner or not self.policy["require_alg"] or SSH in left)
-        assert old
-        keys = [k | {"until": self.seq} if k["id"] == r["id"] else k for k in old["keys"]]
-        return self.with_agent(old | {"keys": keys, "rev": r["rev"]})
+        agents, inbox = dict(self.state.agents), dict(self.state.inbox)
+        agents[r["who"]] = agents[r["who"]] | {"rev": r["rev"]}
+        self.end(agents, r["who"], r["id"])
+        for name, agent in list(agents.items()):
+            if "." in name and all(k["until"] is not None for k in agent["keys"]):
+                del agents[name]
+                inbox.pop(name, None)
+        return replace(self.state, agents=agents, inbox=inbox)
+
+    def end(self, agents: dict[str, Line], name: str, number: int) -> None:
+        """End a key, and each that stands under it."""
+        keys = agents[name]["keys"]
+        ended = [k | {"until": self.seq} if k["id"] == number else k for k in keys]
+        agents[name] = agents[name] | {"keys": ended}
+        for other, agent in list(agents.items()):
+            for key in agent["keys"] if name_above(other) == name else ():
+                if key["under"] == number and key["until"] is None:
+                    self.end(agents, other, key["id"])
 
     def set_policy(self) -> State:
         r, ledger = self.record, self.state.ledger
@@ -586,7 +646,7 @@ class Step:
         self.check_rev(r, old)
         if old is None:
             raise Invalid(r["kind"])
-        self.check(old["by"] == r["agent"] or self.is_admin())
+        self.check(old["by"] == r["agent"] or self.is_above(old["by"]) or self.is_admin())
         skew = 1_000 * self.policy["max_skew"]
         over = old["until"] is not None and self.now >= milliseconds(old["until"]) + skew
         self.check(old["status"] == "open" or (old["status"] == "claimed" and over))
@@ -630,7 +690,7 @@ class Step:
         if old is None or old["status"] != "claimed" or old["epoch"] != r["epoch"]:
             raise Invalid(r["kind"])
         if force:
-            self.check(self.is_admin())
+            self.check(self.is_admin() or self.is_above(old["agent"]))
         else:
             self.check(all(old[k] == r[k] for k in ("agent", "session")))
             self.check(self.now < milliseconds(old["until"]))
@@ -713,7 +773,8 @@ def genesis_state(r: Line) -> State:
     ledger = {"ledger": r["ledger"], "nonce": r["nonce"], "owner": r["agent"], "v": 1}
     ledger |= {"policy": r["policy"], "policy_rev": 1}
     key = {"alg": r["alg"], "verifier": r["verifier"], "from": 0, "id": 1, "until": None}
-    agent = {"agent": r["agent"], "role": "admin", "rev": 1, "keys": [key]}
+    key["under"] = None
+    agent = {"agent": r["agent"], "role": "admin", "rev": 1, "issued": 0, "keys": [key]}
     return State(ledger, {r["agent"]: agent})
 
 
@@ -798,15 +859,25 @@ class Reader:
 
     def check_tag(self, state: State, record: Line, key: Line, payload: bytes, tag: bytes) -> bool:
         need(len(tag) == TAG_BYTES[key["alg"]], "tag")
-        if key["alg"] == "ssh-ed25519":
+        if key["alg"] == SSH:
             need(verify_ssh(key["verifier"], payload, tag), "tag")
             return True
-        name = (state.ledger["nonce"], record["agent"], record["key"])
-        secret = self.secret_of(*name, key["verifier"])
-        if secret is None or fingerprint(secret, *name) != key["verifier"]:
+        secret = self.find_secret(state, record["agent"], key)
+        if secret is None:
             return False
         need(hmac.compare_digest(tag, mac(secret, "coordledger.record.v1", payload)), "tag")
         return True
+
+    def find_secret(self, state: State, agent: str, key: Line) -> bytes | None:
+        name = (state.ledger["nonce"], agent, key["id"])
+        found = [self.secret_of(*name, key["verifier"])]
+        if "." in agent:
+            above = name_above(agent)
+            keys = state.agents[above]["keys"]
+            entry = next(k for k in keys if k["id"] == key["under"])
+            secret = self.find_secret(state, above, entry) if entry["alg"] != SSH else None
+            found.append(derived(secret, *name) if secret else None)
+        return next((s for s in found if s and fingerprint(s, *name) == key["verifier"]), None)
 
     def check_place(self, state: State, record: Line, seq: int) -> None:
         base = record["base"]

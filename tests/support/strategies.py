@@ -11,6 +11,11 @@ from coordledger.format import records, rules, timestamps
 from coordledger.format.rules.ledger import POLICY
 
 IDENTIFIERS = st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")
+AGENTS = (
+    st.lists(st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z"), min_size=1, max_size=4)
+    .map(".".join)
+    .filter(lambda name: len(name) <= 128)
+)
 TASKS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=200)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 TIMES = st.integers(0, timestamps.LATEST).map(timestamps.show)
@@ -40,13 +45,13 @@ _KEY = {"alg": st.just("hmac-sha256"), "verifier": hexadecimal(64)}
 _SSH_KEYS = st.sampled_from(
     [{"alg": "ssh-ed25519", "verifier": SshKey.of(f"{n}").public} for n in range(8)]
 )
-_ABOUT = {"who": IDENTIFIERS, "rev": POSITIVES, "id": POSITIVES}
+_ABOUT = {"who": AGENTS, "rev": POSITIVES, "id": POSITIVES}
 _HELD = {"task": TASKS, "rev": POSITIVES, "epoch": POSITIVES}
 _NOTE = st.none() | TEXTS
 
 FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
     "genesis": {"nonce": hexadecimal(64), "policy": st.fixed_dictionaries(_WHOLE), **_KEY},
-    "enroll": {**_ABOUT, **_KEY, "role": st.sampled_from(["agent", "admin"])},
+    "enroll": {**_ABOUT, **_KEY, "role": st.sampled_from(["agent", "admin"]), "under": POSITIVES},
     "revoke": _ABOUT,
     "policy": {
         "rev": POSITIVES,
@@ -72,7 +77,7 @@ FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
     "complete": {**_HELD, "result": _NOTE},
     "release": {**_HELD, "reason": _NOTE, "force": BOOLEANS},
     "send": {
-        "to": st.none() | IDENTIFIERS,
+        "to": st.none() | AGENTS,
         "channel": IDENTIFIERS,
         "thread": st.none() | COUNTS,
         "importance": st.sampled_from(["low", "normal", "high"]),
@@ -97,7 +102,7 @@ def of_kind(kind: str) -> st.SearchStrategy[records.Record]:
         "v": st.just(1),
         "ledger": hexadecimal(32),
         "at": TIMES,
-        "agent": IDENTIFIERS,
+        "agent": IDENTIFIERS if kind == "genesis" else AGENTS,
         "key": POSITIVES,
         "session": IDENTIFIERS,
         "op": hexadecimal(32),
@@ -107,7 +112,13 @@ def of_kind(kind: str) -> st.SearchStrategy[records.Record]:
     found = st.fixed_dictionaries(common | FIELDS[kind])
     if "alg" in FIELDS[kind]:
         found = found | st.builds(lambda record, key: record | key, found, _SSH_KEYS)
-    return found.map(_one_addressee) if kind == "send" else found
+    change = {"send": _one_addressee, "enroll": _under_one_or_none}.get(kind)
+    return found.map(change) if change else found
+
+
+def _under_one_or_none(record: records.Record) -> records.Record:
+    delegate = "." in record["who"]
+    return record | ({"role": "agent"} if delegate else {"under": None})
 
 
 def _one_addressee(record: records.Record) -> records.Record:

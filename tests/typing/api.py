@@ -19,6 +19,7 @@ from coordledger import (
     ClaimResult,
     CoordledgerError,
     Damage,
+    Delegate,
     Event,
     Failed,
     Head,
@@ -29,6 +30,7 @@ from coordledger import (
     Message,
     Outcome,
     OutcomeUnknown,
+    Purged,
     Secret,
     Settled,
     Status,
@@ -124,6 +126,8 @@ def agents(ledger: Ledger, secret: Secret) -> None:
     assert_type(ledger.enroll("bob", admin=True), Path)
     assert_type(ledger.enroll("bob", secret=secret), Path)
     ledger.enroll_ssh("bob", "ssh-ed25519 AAAA...", admin=True)
+    assert_type(ledger.delegate("x", ssh=True), Delegate)
+    assert_type(ledger.purge("bob"), Purged)
     assert_type(ledger.revoke("bob", 1), list[int])
     assert_type(ledger.policy(), dict[str, int])
     assert_type(ledger.policy(max_ttl=60), dict[str, int])

@@ -15,7 +15,7 @@ import re
 from base64 import b64encode
 from pathlib import Path
 
-from support.memory_ledger import MASTER, SECOND, SKEW, START, MemoryLedger, refused
+from support.memory_ledger import MASTER, NONCE, SECOND, SKEW, START, MemoryLedger, refused
 from support.ssh_keys import SshKey
 
 from coordledger.errors import RuleBroken
@@ -49,7 +49,7 @@ SMALL = {
 
 def valid() -> tuple[MemoryLedger, dict[str, int]]:
     """The chain, and its moments: name -> how many records there are by then."""
-    ssh = ("grace/1", "grace/3", "carol/2", "alice/3", "alice/4")
+    ssh = ("grace/1", "grace/3", "carol/2", "alice/3", "alice/4", "frank.x/6", "grace.s/1")
     fleet = MemoryLedger("bob", ssh=ssh)
     moments: dict[str, int] = {}
 
@@ -144,6 +144,7 @@ def valid() -> tuple[MemoryLedger, dict[str, int]]:
     fleet.put("carol", "policy", set={"require_alg": 0}, key=2)
     fleet.put("bob", "void", key=2)
     _facts_of(fleet, now)
+    _put_delegates(fleet, now)
     now("end")
     return fleet, moments
 
@@ -175,6 +176,40 @@ def _facts_of(fleet: MemoryLedger, now: Callable[[str], None]) -> None:
     fleet.put("bob", "fact", fact=three, key=2)  # the ended one on its page leaves
     fleet.put("bob", "fact", fact=three, value=None, key=2)
     fleet.put("grace", "fact", fact=one, value=None, key=3)  # the last one: the page leaves, too
+
+
+def _put_delegates(fleet: MemoryLedger, now: Callable[[str], None]) -> None:
+    """Frank's delegates on all levels, of both algorithms; a key of his ends, and they with it."""
+    fleet.put("alice", "enroll", who="frank", key=2)
+    fleet.put("frank", "enroll", who="frank.a")
+    fleet.put("frank.a", "enroll", who="frank.a.b")
+    fleet.put("frank", "enroll", who="frank.a.c")  # indirectly below
+    fleet.put("frank.a.b", "enroll", who="frank.a.b.d", key=2, under=2)
+    fleet.put("alice", "enroll", who="frank.w", key=2)  # by an admin
+    fleet.put("frank", "enroll", who="frank.x")  # an SSH key under a secret
+    fleet.put("grace", "enroll", who="grace.s", key=3, under=3)
+    now("delegates")
+    fleet.put("frank", "claim", tasks=["f/1"])
+    fleet.put("frank.a.b", "claim", tasks=["f/2"], session="s9", key=2)
+    fleet.put("frank.x", "submit", task="f/3", key=6)
+    fleet.put("alice", "send", to="frank.a.b", key=2)
+    fleet.put("frank.w", "send", to="grace.s", key=5)
+    fleet.put("grace.s", "ack", messages=[fleet.head.seq])
+    fleet.put("frank.a.b.d", "void", key=4)
+    now("delegates busy")
+    fleet.put("frank.a", "release", task="f/2", force=True)  # what is held below
+    fleet.put("frank", "withdraw", task="f/3")  # what was offered below
+    fleet.put("alice", "enroll", who="frank", key=2)
+    fleet.put("frank", "enroll", who="frank.a", key=2, under=2)
+    fleet.put("frank", "enroll", who="frank.y", key=2, under=2)
+    now("frank has two keys")
+    fleet.put("frank", "revoke", who="frank.w", key=2)  # of the other key
+    fleet.put("alice", "revoke", who="frank", id=1, key=2)
+    now("frank's first key ended")
+    fleet.put("frank.y", "void", key=8)
+    fleet.put("frank.a", "enroll", who="frank.a.b", key=7, under=7)  # the name comes again
+    fleet.put("frank.a.b", "claim", tasks=["f/2"], key=9)
+    fleet.put("frank", "revoke", who="frank.y", key=2)
 
 
 def valid_ssh() -> MemoryLedger:
@@ -402,7 +437,18 @@ class Cases:
 
 def malformed(fleet: MemoryLedger, moments: dict[str, int]) -> dict[str, dict[str, Any]]:
     cases = Cases(fleet, moments)
-    for section in (_canonical, _values, _kinds, _signatures, _commits, _chain, _agents, _tasks):
+    for section in (
+        _canonical,
+        _values,
+        _kinds,
+        _signatures,
+        _commits,
+        _chain,
+        _agents,
+        _delegates,
+        _delegates_rules,
+        _tasks,
+    ):
         section(cases)
     _ssh_keys(cases)
     _ssh_signatures(cases)
@@ -1084,6 +1130,9 @@ def _agents(cases: Cases) -> None:
     add("require-alg", f"{rule}: an SSH key signs", code, only, "bob", "void", key=2)
     what = f"{rule}: an SSH key is enrolled"
     add("require-alg-enroll", what, code, only, "alice", "enroll", who="bob", **given)
+    add(
+        "require-alg-delegate", what, code, only, "grace", "enroll", who="grace.t", under=3, **given
+    )
     what = f"{rule}: the owner's last SSH key stays"
     add("require-alg-last", what, "last-key", only, "alice", "revoke", who="alice", id=3, **given)
     given = {"set": {"require_alg": 1}, "key": 2}
@@ -1093,6 +1142,146 @@ def _agents(cases: Cases) -> None:
     add("require-alg-owner", what, code, "owner without", "carol", "policy", **given)
     policy = cases.draft("", "alice", "genesis").good["policy"] | {"require_alg": 1}
     add("require-alg-genesis", what, code, "", "alice", "genesis", policy=policy)
+
+
+def _delegates(cases: Cases) -> None:
+    delegates, busy = "delegates", "delegates busy"
+
+    def add(section: str, name: str, rule: str, code: str, draft: Draft) -> None:
+        cases.add(section, f"delegate-{name}", rule, code, draft)
+
+    names = {
+        "dot-first": ".frank",
+        "dot-last": "frank.",
+        "two-dots": "frank..q",
+        "part": "frank.Q",
+        "part-minus": "frank.-q",
+        "part-long": f"frank.{'q' * 65}",
+        "five-parts": "frank.a.b.c.d",
+        "too-long": ".".join(["q" * 50, "q" * 50, "q" * 27]),
+        "slash": "frank/q",
+    }
+    rule = "an agent's name is one to four identifiers joined by dots, at most 128 characters"
+    for word, name in names.items():
+        draft = cases.draft(delegates, "frank", "enroll", who="frank.q", broken={"who": name})
+        add("3", f"name-{word}", rule, "bad-record", draft)
+    for kind, field, given in (
+        ("void", "session", {}),
+        ("send", "channel", {"channel": "general"}),
+    ):
+        draft = cases.draft(busy, "frank", kind, **given, broken={field: "a.b"})
+        add("4", field, f"a {field} is an identifier", "bad-record", draft)
+    founder = cases.draft("", "alice", "genesis", broken={"agent": "alice.a"})
+    founder.record["ledger"] = signing.ledger_id(founder.record)
+    founder.payload = canonical.encode(founder.record)
+    add("4", "founds", "no delegate founds a ledger", "bad-record", founder)
+
+    def enrolment(word: str, rule: str, who: str = "frank.q", **broken: Any) -> None:
+        draft = cases.draft(delegates, "alice", "enroll", who=who, key=2, broken=broken)
+        add("4", word, rule, "bad-record", draft)
+
+    enrolment("under-null", "a delegate's key stands under another", under=None)
+    enrolment("under-zero", "it stands under a key's number", under=0)
+    enrolment("under-without-dot", "only a delegate's does", who="judy", under=1)
+    enrolment("admin", "a delegate is no admin", role="admin")
+
+
+def _delegates_rules(cases: Cases) -> None:
+    delegates, busy = "delegates", "delegates busy"
+    two, ended, end = "frank has two keys", "frank's first key ended", "end"
+
+    def put(word: str, rule: str, code: str, moment: str, *what: str, **given: Any) -> None:
+        cases.add("9", f"delegate-{word}", rule, code, cases.draft(moment, *what, **given))
+
+    denied = "not-permitted"
+    rule = "it takes an admin, or a name above"
+    for word, signer, key, who in (
+        ("another", "grace", 3, "frank.q"),
+        ("sibling", "frank.x", 6, "frank.a.q"),
+        ("itself", "frank.a", 1, "frank.a"),
+        ("upwards", "frank.a", 1, "frank"),
+        ("beside", "frank.a", 1, "frank.q"),
+    ):
+        put(f"enroll-{word}", rule, denied, delegates, signer, "enroll", who=who, key=key)
+    for word, signer, key, who in (
+        ("another", "grace", 3, "frank.a"),
+        ("sibling", "frank.x", 6, "frank.a"),
+        ("itself", "frank.a", 1, "frank.a"),
+        ("upwards", "frank.a", 1, "frank"),
+    ):
+        put(f"revoke-{word}", rule, denied, delegates, signer, "revoke", who=who, key=key)
+    put(
+        "of-nobody",
+        "the name above has a key",
+        "bad-key",
+        ended,
+        "alice",
+        "enroll",
+        who="judy.a",
+        key=2,
+    )
+    rule = "the owner's delegates are the owner's matter"
+    owners: dict[str, Any] = {"who": "alice.q", "under": 2, "key": 2}
+    put("of-the-owner", rule, denied, ended, "carol", "enroll", **owners)
+    rule = "the key that it stands under is valid"
+    frank: dict[str, Any] = {"who": "frank.q", "key": 2}
+    put("under-none", rule, "bad-key", ended, "frank", "enroll", under=3, **frank)
+    put("under-ended", rule, "bad-key", ended, "alice", "enroll", under=1, **frank)
+    rule = "a key vouches for itself, and for no other of the same agent"
+    put("under-other", rule, "bad-key", two, "frank", "enroll", under=1, **frank)
+    below = frank | {"who": "frank.a.q"}
+    put("under-other-below", rule, "bad-key", two, "frank", "enroll", under=1, **below)
+    rule = "the keys of all below a name are numbered in a row"
+    for word, number in (("same", 8), ("skipped", 10)):
+        given = frank | {"id": number, "under": 2}
+        put(f"id-{word}", rule, "stale-rev", ended, "frank", "enroll", **given)
+    again = {"who": "frank.y", "id": 8, "key": 2, "under": 2}
+    put("id-again", "no number comes again", "stale-rev", end, "frank", "enroll", **again)
+    again = {"who": "frank.x", "id": 1, "key": 2, "under": 2}
+    put("id-of-a-new-name", "no number comes again", "stale-rev", ended, "frank", "enroll", **again)
+    rule = "a key ends with the one that it stands under"
+    for word, signer, key in (
+        ("ended", "frank.x", 6),
+        ("ended-of-two", "frank.a", 1),
+        ("ended-below", "frank.a.b", 2),
+        ("ended-deep-below", "frank.a.b.d", 4),
+    ):
+        put(word, rule, "unknown-key", ended, signer, "void", key=key)
+    rule = "a new key of a name revives no old one"
+    put("not-revived", rule, "unknown-key", end, "frank.a.b", "void", key=2)
+    put("revoked", "a revoked delegate signs nothing", "unknown-key", end, "frank.y", "void", key=8)
+    rule = "the addressee has a valid key"
+    put("send", rule, "unknown-agent", ended, "grace", "send", to="frank.x", key=3)
+    rule = "an inbox ends with its delegate"
+    gone = [m["seq"] for m in cases.at(busy).state.inbox("frank.a.b")]
+    put("inbox", rule, "not-in-inbox", end, "frank.a.b", "ack", messages=gone, key=9)
+    rule = "by force: an admin, or a name above the holder"
+    for word, signer, key, task in (
+        ("upwards", "frank.a", 1, "f/1"),
+        ("sibling", "frank.x", 6, "f/2"),
+        ("itself", "frank.a.b", 2, "f/2"),
+    ):
+        given = {"task": task, "key": key, "force": True}
+        put(f"force-{word}", rule, denied, busy, signer, "release", **given)
+    rule = "who is above does not hold what is held below"
+    for kind in ("renew", "complete", "release"):
+        put(kind, rule, "not-holder", busy, "frank.a", kind, task="f/2", session="s9")
+    rule = "offered by the signer, or below it"
+    given = {"task": "f/3", "key": 1}
+    put("withdraw", rule, denied, busy, "frank.a", "withdraw", **given)
+
+    right = cases.at(busy)
+    stolen = {
+        "masters": MASTER.derive(NONCE, "frank.a", 1),
+        "names-above": right.secret("frank"),
+        "sibling": right.secret("frank.w", 5),
+        "delegate": right.secret("frank.a.b", 2),
+        "brother-number": right.secret("frank").derive(NONCE, "frank.a", 2),
+    }
+    for word, secret in stolen.items():
+        rule = "a delegate's secret is derived from the one of the key above"
+        draft = cases.draft(busy, "frank.a", "void").signed(secret.sign)
+        cases.add("5", f"delegate-secret-{word}", rule, "bad-signature", draft)
 
 
 def _tasks(cases: Cases) -> None:

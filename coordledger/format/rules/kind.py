@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coordledger.errors import RuleBroken
 from coordledger.format import canonical
+from coordledger.format.names import is_below
 from coordledger.format.signing import SSH
 
 TYPE_CHECKING = False
@@ -53,6 +54,12 @@ def need_next_rev(what: str, current: int, record: Record) -> None:
 def need_admin(state: State, record: Record, what: str) -> None:
     if not state.is_admin(record["agent"]):
         raise RuleBroken("not-permitted", agent=record["agent"], what=what)
+
+
+def need_authority(state: State, record: Record, over: str | None, what: str) -> None:
+    """The signer is an admin, or `over` is a delegate of its own."""
+    if not is_below(over, record["agent"]):
+        need_admin(state, record, what)
 
 
 def need_ssh(who: str, key: int, alg: str) -> None:

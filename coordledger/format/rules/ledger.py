@@ -10,7 +10,7 @@ from coordledger.format import fields
 from coordledger.format.rules.agents import KEY, active_keys, check_verifier, key_entry
 from coordledger.format.rules.kind import Kind, need_admin, need_next_rev, need_ssh
 from coordledger.format.signing import SSH
-from coordledger.format.state import line_of
+from coordledger.format.state import agent_path, line_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def _found(state: State, record: Record, seq: int) -> Changes:
         "policy_rev": 1,
     }
     key = key_entry(record, number=1, first=0)
-    owner = {"agent": record["agent"], "role": "admin", "rev": 1, "keys": [key]}
-    return {"ledger.json": line_of(ledger), f"agents/{record['agent']}.json": line_of(owner)}
+    owner = {"agent": record["agent"], "role": "admin", "rev": 1, "issued": 0, "keys": [key]}
+    return {"ledger.json": line_of(ledger), agent_path(record["agent"]): line_of(owner)}
 
 
 def _set_policy(state: State, record: Record, seq: int) -> Changes:
@@ -94,6 +94,7 @@ KINDS = {
     "genesis": Kind(
         {
             "base": _no_base,
+            "agent": fields.identifier,  # no delegate: there is nobody above
             "nonce": fields.hexadecimal(64),
             "policy": lambda value: policy_problem(value, whole=True),
             **KEY,

@@ -121,7 +121,7 @@ def _drop(state: State, record: Record, seq: int) -> Changes:
 KINDS = {
     "send": Kind(
         {
-            "to": fields.or_null(fields.identifier),
+            "to": fields.or_null(fields.agent),
             "channel": fields.or_null(fields.identifier),
             "thread": fields.or_null(fields.count),
             "importance": fields.one_of("low", "normal", "high"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from coordledger.errors import RuleBroken
 from coordledger.format import canonical, fields, timestamps
 from coordledger.format.names import is_identifier
-from coordledger.format.rules.kind import Kind, need_admin, need_next_rev, need_size
+from coordledger.format.rules.kind import Kind, need_authority, need_next_rev, need_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _withdraw(state: State, record: Record, seq: int) -> Changes:
     if task is None:
         raise AssertionError("no absent task is withdrawn")
     if record["agent"] != task["by"]:
-        need_admin(state, record, f"withdraw {name}, which it did not offer")
+        need_authority(state, record, task["by"], f"withdraw {name}, which it did not offer")
     need_next_rev(name, task["rev"], record)
     need_size(state, record, "reason", "max_text")
     if task["claim_seq"] is None:
@@ -278,7 +278,8 @@ def _complete(state: State, record: Record, seq: int) -> Changes:
 
 def _release(state: State, record: Record, seq: int) -> Changes:
     if record["force"]:
-        need_admin(state, record, "release by force")
+        holder = (state.task(record["task"]) or _NOBODY)["agent"]
+        need_authority(state, record, holder, "release by force")
     task, status = _held(state, record, "force" if record["force"] else "release")
     need_size(state, record, "reason", "max_text")
     return state.with_tasks([_changed(task, record, seq, status=status, **_NOBODY)])

@@ -23,6 +23,7 @@ class TestAgents:
                 "alg": "hmac-sha256",
                 "verifier": fleet.secret("bob", number).fingerprint("ab" * 32, "bob", number),
                 "from": first,
+                "under": None,
                 "until": last,
             }
             for number, first, last in ((1, 2, 3), (2, 3, None))
@@ -31,6 +32,7 @@ class TestAgents:
             "agent": "bob",
             "role": "admin",
             "rev": 3,
+            "issued": 0,
             "keys": keys,
         }
         assert fleet.state.agents() == ["alice", "bob"]
@@ -123,3 +125,55 @@ class TestAgents:
             assert refused(apply, full, new, 9) == code
         known = fleet.record("alice", "enroll", who="bob")
         assert refused(apply, full, known, 9) == ""
+
+
+# -- delegates
+
+
+def test_a_name_has_at_most_256_delegates():
+    """Of all levels together; others have theirs, and one that is there gets another key."""
+    fleet = MemoryLedger("bob", "zoe")
+    fleet.put("bob", "enroll", who="bob.a")
+    fleet.put("bob", "enroll", who="bob.a.b")
+    files = files_of(fleet.state)
+    below = files["agents/bob.a.b.json"]
+    new = {
+        (signer, who): fleet.record(signer, "enroll", who=who)
+        for signer, who in (("bob", "bob.q"), ("bob.a", "bob.a.q"), ("zoe", "zoe.q"))
+    }
+    again = fleet.record("bob", "enroll", who="bob.a")
+    for count, code in ((255, ""), (256, "too-many-delegates")):
+        more = {f"agents/bob.n{n}.json": below for n in range(count - 2)}
+        full = state_of(files | more)
+        found = {who: refused(apply, full, record, 9) for (_, who), record in new.items()}
+        assert found == {"bob.q": code, "bob.a.q": code, "zoe.q": ""}
+        assert refused(apply, full, again, 9) == ""
+
+
+def test_an_ended_delegate_leaves_nothing_in_the_state():
+    fleet = MemoryLedger("bob")
+    before = files_of(fleet.state).keys()
+    for n in (1, 3, 5):  # the numbers of the keys; a name may come again, no number does
+        fleet.put("bob", "enroll", who="bob.s")
+        fleet.put("bob.s", "enroll", who="bob.s.t", key=n, under=n)
+        fleet.put("alice", "send", to="bob.s.t")
+        fleet.put("bob.s.t", "void", key=n + 1)
+        fleet.put("bob", "revoke", who="bob.s")
+    assert files_of(fleet.state).keys() == before
+    assert fleet.state.agent("bob")["issued"] == 6
+
+
+def test_who_is_below_whom_goes_by_dots():
+    fleet = MemoryLedger("bob", "bobby", "bob-2")
+    fleet.put("bobby", "enroll", who="bobby.x")
+    fleet.put("alice", "enroll", who="bob-2.x")
+    for who in ("bobby.x", "bob-2.x"):
+        assert fleet.refusal("bob", "revoke", who=who) == "not-permitted"
+
+
+def test_the_owner_vouches_for_its_delegates_with_the_key_that_signs():
+    """Also though it is an admin: with a stolen key ends what that key has made."""
+    fleet = MemoryLedger()
+    fleet.put("alice", "enroll", who="alice")
+    assert fleet.refusal("alice", "enroll", who="alice.x", under=2) == "bad-key"
+    assert fleet.refusal("alice", "enroll", who="alice.x", under=1) == ""

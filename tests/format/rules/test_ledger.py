@@ -21,8 +21,8 @@ def test_after_the_genesis_record():
     ledger = {"v": 1, "ledger": genesis["ledger"], "nonce": genesis["nonce"]}
     ledger |= {"owner": "alice", "policy": POLICY, "policy_rev": 1}
     key = {"alg": "hmac-sha256", "verifier": genesis["verifier"]}
-    key |= {"id": 1, "from": 0, "until": None}
-    alice = {"agent": "alice", "role": "admin", "rev": 1, "keys": [key]}
+    key |= {"id": 1, "from": 0, "under": None, "until": None}
+    alice = {"agent": "alice", "role": "admin", "rev": 1, "issued": 0, "keys": [key]}
     assert files_of(fleet.state) == {
         "ledger.json": canonical.encode(ledger) + b"\n",
         "agents/alice.json": canonical.encode(alice) + b"\n",
@@ -108,6 +108,21 @@ def test_require_alg_the_owner_keeps_an_ssh_key_and_no_secret_is_enrolled():
     assert fleet.refusal("alice", "revoke", who="alice", id=2) == ""
     fleet.put("alice", "enroll", who="alice")
     assert fleet.refusal("alice", "revoke", who="alice", id=1) == ""
+
+
+def test_require_alg_holds_for_delegates_too():
+    fleet = fleet_of("alice/1", "bob/2", "bob.s/2")
+    fleet.put("alice", "enroll", who="bob")
+    fleet.put("bob", "enroll", who="bob.a")
+    fleet.put("alice", "policy", set={"require_alg": 1})
+    assert fleet.refusal("bob.a", "void") == "alg-refused"
+    for signer, key in (("bob", 2), ("alice", 1)):
+        given = {"key": key, "under": 2}
+        assert fleet.refusal(signer, "enroll", who="bob.s", **given) == ""
+        assert fleet.refusal(signer, "enroll", who="bob.h", **given) == "alg-refused"
+    fleet.put("bob", "enroll", who="bob.s", key=2, under=2)
+    assert fleet.refusal("bob.s", "void", key=2) == ""
+    assert fleet.refusal("bob", "revoke", who="bob.a", key=2) == ""
 
 
 def test_require_alg_a_ledger_is_founded_with_it_by_an_ssh_key():
