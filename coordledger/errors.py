@@ -80,6 +80,12 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "blocked": (LOST, "{task} waits for {after}", "it can be claimed once that is done"),
     "nothing-to-claim": (LOST, "no open, unblocked task", "--wait waits for one"),
     "not-live": (LOST, "no live claim on {task}", ""),
+    "cannot-become": (LOST, "{task} cannot become {wanted}: {why}", ""),
+    "waited-in-vain": (
+        FAILED,
+        "{task}: not {wanted} after {seconds} s",
+        "to wait longer: --timeout",
+    ),
     "withdrawn": (LOST, "{task} was withdrawn", "to offer it again: coordledger submit {task}"),
     "unknown-task": (FAILED, "no task {task} in this ledger", "the tasks: coordledger list"),
     "after-newer": (

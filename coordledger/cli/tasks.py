@@ -413,6 +413,29 @@ def history(app: App, task: str) -> None:
     app.screen.footer(event.checked for event in events)
 
 
+@command("wait", parent=root, section="Tasks", example="coordledger wait task-1 --timeout 2h")
+@click.argument("tasks", type=params.TASK, nargs=-1, required=True, metavar="TASK...")
+@click.option(
+    "--for",
+    "until",
+    type=click.Choice(["done", "free", "claimed"]),
+    default="done",
+    show_default=True,
+    help="What is waited for; free: to be claimed.",
+)
+@click.option("--timeout", type=params.SPAN, metavar="DURATION", help="At most so long; 1d.")
+def wait(app: App, tasks: tuple[str, ...], until: str, timeout: timedelta | None) -> None:
+    """Wait until all of the tasks are done, free or claimed.
+
+    Exit 3: one cannot become so, as it is withdrawn, done, or not there. Exit 1: waited in vain.
+    """
+    with app.ledger() as ledger:
+        claims = ledger.wait(*tasks, until=until, timeout=timeout)
+    app.screen.value_of(claims, several=len(tasks) > 1)
+    for one in claims:
+        _said(app.screen, one.status, one, _holder(one), _epoch(one), _lease(one))
+
+
 @command(
     "require",
     parent=root,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger import client
-from coordledger.client import claiming, operations, submitting
+from coordledger.client import claiming, operations, submitting, waiting
 from coordledger.client.config import Options
 from coordledger.client.mailbox import Mail
 from coordledger.client.opening import connect, silent
@@ -237,6 +237,17 @@ class Ledger(Mail):
         operation = operations.release(task, reason=reason, force=force)
         published = self.connection.write(operation)
         return self._views.claim(published.state, task, published)
+
+    def wait(
+        self, *tasks: str, until: str = "done", timeout: timedelta | None = None
+    ) -> list[Claim]:
+        """Block `until` all of the tasks are done, free (to be claimed now) or claimed, but no
+        longer than `timeout`, by default a day; the tasks as they are then.
+
+        Raises `Lost`: cannot-become, if one of them is withdrawn, done or (where it is not to be
+        claimed) not there; `Failed`: waited-in-vain.
+        """
+        return waiting.until_so(self.connection, self._views, tasks, until, timeout)
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[Batch]:

@@ -76,11 +76,12 @@ class Mail:
         channels = settings.channels if channel is None else (channel,)
         which = {"direct": channel is None, "everything": everything}
         while True:
+            seen = waiting.newest(connection)
             state = connection.read()
             found = self._views.inbox(state, settings.need_agent, channels, **which)
             if found or connection.clock() >= end:
                 return found
-            waiting.until_changed(connection, end)
+            waiting.until_changed(connection, end, seen)
 
     def messages(
         self,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from coordledger import files
 from coordledger.client import config, secrets, stops
 from coordledger.client.combining.line import Line
+from coordledger.client.combining.looks import Looks
 from coordledger.client.combining.sequenced import SequencedPublisher
 from coordledger.client.config import Host
 from coordledger.client.journal import OPEN
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from coordledger.client.combining.looks import Look
     from coordledger.client.config import Options, Settings
     from coordledger.client.operations import Operation
     from coordledger.client.publish import Published
@@ -104,6 +106,7 @@ class Connection:
         self._keyrings: dict[str | None, Keyring] = {}
         self._alone = SequencedPublisher(DirectPublisher())
         self._line: Line | None = None
+        self._looks: Looks | None = None
         self._may_ask = False  # the server, for a vouch
         self.warn = functools.cache(warn)
         self.finder = secrets.SecretFinder(settings, repository, self.warn)
@@ -303,6 +306,16 @@ class Connection:
             here = self.repository.root or self.repository.git_dir
             self._line = Line(folder, self._shared_copy, self.clock, self._alone, here)
         return self._line
+
+    def look(self, after: int) -> Look:
+        """A look at the remote's head that was begun after that moment; of one that is elsewhere,
+        one look serves this user's processes on this host.
+        """
+        if self._looks is None:
+            shared = self.settings.queue and not self.remote.folder
+            folder = self.line().folder if shared else None
+            self._looks = Looks(folder, lambda: self.remote.head(self.local.remote_ref))
+        return self._looks.after(after)
 
     def _shared_copy(self, path: Path, deadline: Deadline) -> Replica:
         """The copy of those in line. Where it goes, and as whom, is this clone's configuration."""

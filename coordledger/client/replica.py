@@ -143,11 +143,10 @@ class Replica:
 
     # -- moving forward
 
-    def is_behind(self) -> bool:
-        """Whether the remote has a head that this copy has not seen; no more is asked for."""
+    def has_seen(self, head: str | None) -> bool:
+        """Whether the remote's `head` is the copy's, or one that it has stopped below."""
         stopped = self.local.stopped
-        seen = (self.trusted.commit, stopped.head if stopped else "")
-        return self.remote.head(self.local.remote_ref) not in seen
+        return head in (self.trusted.commit, stopped.head if stopped else "")
 
     def refresh(self, *, moved: bool = False) -> Chain:
         """As `follow`, for what is built on the remote's head: a bad record there raises."""

@@ -419,10 +419,15 @@ def most_urgent(state: State, tasks: Iterator[Record], at: int) -> str:
     Raises `Lost`: nothing-to-claim.
     """
     for task in sorted(tasks, key=urgency):
-        free = standing(task, at, state.skew) in ("open", "expired")
-        if free and not state.waits_for(task):
+        if is_free(state, task, at):
             return str(task["task"])
     raise error("nothing-to-claim")
+
+
+def is_free(state: State, task: Record, at: int) -> bool:
+    """Whether anybody may claim it: it is open or its lease has run out, and it waits for none."""
+    free = standing(task, at, state.skew) in ("open", "expired")
+    return free and not state.waits_for(task)
 
 
 def urgency(task: Record) -> tuple[int, int, str]:

@@ -1,7 +1,10 @@
 """Wait for somebody else's record.
 
-Rules of this file: the remote is asked for its head only, less and less often; a remote that
-is away for a moment is waited for as well. No wait lasts longer than it was asked to.
+Rules of this file: there is one loop (`until_changed`). Where the remote is a folder of this
+machine it watches the ref's files; elsewhere the remote is asked for its head only, once for all
+of this user's processes that wait on this host: at first more than once a second, later after a
+sixtieth of the time that was waited. A remote that is away for a moment is waited for as well.
+No wait lasts longer than it was asked to.
 """
 
 from __future__ import annotations
@@ -9,20 +12,28 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from coordledger.client.operations import milliseconds
-from coordledger.errors import Failed
+from coordledger.client.operations import milliseconds, need_task
+from coordledger.client.views import is_free
+from coordledger.errors import error
+from coordledger.format.rules.tasks import standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import timedelta
 
-    from coordledger.client.claims import ClaimResult
+    from coordledger.client.claims import Claim, ClaimResult
     from coordledger.client.opening import Connection
     from coordledger.client.views import Views
+    from coordledger.format.records import Record
+    from coordledger.format.state import State
 
-POLL_LEAST, POLL_MOST = 0.5, 5.0  # seconds between two looks at the remote
+GLANCE = 0.1  # seconds between two looks at the files of a ref
+UNWATCHED = 30.0  # seconds after which files are not believed that nothing has changed
+PROMPT, RARE = 0.8, 5.0  # seconds between two questions to the remote
+_SHARE = 60  # of the time that was waited
 MOST_WAIT = 86_400_000  # milliseconds
 _MAY_CHANGE = ("held", "blocked", "nothing-to-claim", "too-early")  # why a claim was lost
+WANTED = ("done", "free", "claimed")
 
 
 def end_of(connection: Connection, wait: timedelta | None) -> int:
@@ -37,27 +48,101 @@ def until_won(
     it is won or the clock has reached `end`.
     """
     while True:
+        seen = newest(connection)
         result = attempt()
         if result.won or result.code not in _MAY_CHANGE or connection.clock() >= end:
             return result
-        until_changed(connection, min(end, _next_chance(connection, views, result.code)))
+        until_changed(connection, min(end, _next_chance(connection, views, result.code)), seen)
 
 
-def until_changed(connection: Connection, until: int) -> None:
-    """Return when the remote's head has moved, or the clock has reached `until`."""
-    pause = POLL_LEAST
+def until_so(
+    connection: Connection,
+    views: Views,
+    tasks: Sequence[str],
+    wanted: str,
+    wait: timedelta | None,
+) -> list[Claim]:
+    """The tasks, as soon as all are as `wanted`.
+
+    Raises `Lost`: cannot-become; `Failed`: waited-in-vain, bad-task, bad-value.
+    """
+    for task in tasks:
+        need_task(task)
+    if not tasks:
+        raise error("bad-value", what="TASK", why="one at least")
+    if wanted not in WANTED:
+        raise error("bad-value", what="until", why=f"{wanted} is none of {', '.join(WANTED)}")
+    begun = connection.clock()
+    end = begun + (MOST_WAIT if wait is None else milliseconds(wait))
     while True:
-        left = (until - connection.clock()) / 1000
-        if left <= 0:
+        seen = newest(connection)
+        state, at = connection.read(), connection.clock()
+        lines = {task: state.task(task) for task in tasks}
+        left = {name: line for name, line in lines.items() if not _is_so(state, line, wanted, at)}
+        if not left:
+            return [views.claim(state, task) for task in tasks]
+        for name, line in left.items():
+            if why := _never(line, wanted):
+                raise error("cannot-become", task=name, wanted=wanted, why=why)
+        if at >= end:
+            facts = {"wanted": wanted, "seconds": f"{(end - begun) / 1000:g}"}
+            raise error("waited-in-vain", task=" ".join(left), **facts)
+        held = (line for line in left.values() if line and wanted == "free")
+        until_changed(connection, min(end, _lease_end(state, held, at)), seen)
+
+
+def _is_so(state: State, line: Record | None, wanted: str, at: int) -> bool:
+    if line is None:
+        return False
+    if wanted == "free":
+        return is_free(state, line, at)
+    return standing(line, at, state.skew) == {"claimed": "held"}.get(wanted, wanted)
+
+
+def _never(line: Record | None, wanted: str) -> str:
+    """Why a task cannot become what is wanted by what is asked of others: "" if it can.
+
+    A claim may make a task. It has to be submitted before it can be waited for otherwise, so that
+    a name that was misspelt, or an offer that was taken back, is told at once.
+    """
+    if line is None:
+        return "" if wanted == "claimed" else "there is no such task"
+    if line["status"] == "withdrawn":
+        return "it was withdrawn"
+    return "it is done" if line["status"] == "done" else ""
+
+
+def newest(connection: Connection) -> str:
+    """The head of the copy. Whoever is going to wait asks before it reads: other processes of the
+    clone bring the copy on, too, and what they bring afterwards ends the wait.
+    """
+    trusted = connection.local.trusted
+    return trusted.commit if trusted else ""
+
+
+def until_changed(connection: Connection, until: int, seen: str) -> None:
+    """Return when the copy's head is another than `seen`, the remote has one that the copy has
+    not, or the clock has reached `until`.
+    """
+    replica, ref = connection.replica, connection.local.remote_ref
+    begun = time.monotonic()
+    due, looked = begun + PROMPT, time.monotonic_ns()
+    stamp: object = None  # of the ref's files, if they can be watched
+    while (left := (until - connection.clock()) / 1000) > 0:
+        if newest(connection) != seen:
             return
-        time.sleep(min(left, pause * (0.75 + connection.jitter() / 2)))
-        pause = min(POLL_MOST, pause * 1.5)
-        connection.begin()
-        try:
-            if connection.replica.is_behind():
+        now, before = time.monotonic(), stamp
+        stamp = connection.remote.stamp(ref)  # before the look: what comes after it is seen then
+        if now >= due or stamp != before:
+            connection.begin()
+            look = connection.look(looked)
+            if look.answered and not replica.has_seen(look.head):
                 return
-        except Failed:
-            continue  # a remote that is away for a moment is waited for too
+            now, looked = time.monotonic(), look.at
+            pace = min(RARE, max(PROMPT, (now - begun) / _SHARE))
+            due = max(looked / 1e9 + pace, now + pace / 4)
+            due = now + UNWATCHED if stamp and look.answered else due
+        time.sleep(min(left, GLANCE if stamp else max(0.0, due - now)))
 
 
 def _next_chance(connection: Connection, views: Views, code: str) -> int:
@@ -65,5 +150,10 @@ def _next_chance(connection: Connection, views: Views, code: str) -> int:
     state, now = connection.replica.position().state, connection.clock()
     if code == "too-early":  # by the server's clock, which is at most that far behind
         return now + state.skew
-    held = (task for task in views.lines(state) if task["status"] == "claimed")
+    return _lease_end(state, views.lines(state), now)
+
+
+def _lease_end(state: State, tasks: Iterable[Record], now: int) -> int:
+    """When the first of these tasks can be taken over."""
+    held = (task for task in tasks if task["status"] == "claimed")
     return min((at for at in map(state.claimable_at, held) if at > now), default=now + MOST_WAIT)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 1.0
 _POLL = 0.01
+_KEPT_IN = ("packed-refs", "reftable/tables.list")
 
 
 def parse_update(line: str) -> tuple[str, str, str]:
@@ -59,6 +60,26 @@ def read_plain(folder: str, name: str) -> str | None:
     finally:
         posix.close(fd)
     return text[:-1] if text.endswith("\n") and is_digest(text[:-1]) else None
+
+
+def stamp(repository: str, name: str) -> tuple[tuple[int, int, int] | None, ...] | None:
+    """What is another whenever a ref has moved in the repository at that path, bare or not, in
+    whatever way refs are kept there; None where nothing is found that says so.
+    """
+    for folder in (f"{repository}/.git", repository):
+        found = tuple(_facts(f"{folder}/{file}") for file in (name, *_KEPT_IN))
+        if any(found):
+            return found
+    return None
+
+
+def _facts(path: str) -> tuple[int, int, int] | None:
+    """Of a file that is replaced when it changes: its successor is there before it goes."""
+    try:
+        facts = posix.stat(path)
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
 def move(

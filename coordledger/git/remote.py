@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coordledger.errors import Failed, error
-from coordledger.git import receive_pack
+from coordledger.git import receive_pack, refs
 from coordledger.git.address import HTTP
 from coordledger.git.outcome import (
     LOST,
@@ -103,6 +103,12 @@ class Remote:
                 return oid
         return None
 
+    def stamp(self, ref: str) -> object:
+        """What is another whenever `ref` has moved there, and takes no program to be looked at;
+        None where it is no folder of this machine.
+        """
+        return refs.stamp(self.folder, ref) if self.folder else None
+
     def need_listing(self) -> None:
         """Whether there is a repository behind an address that has not got what was asked for.
 
@@ -122,8 +128,8 @@ class Remote:
     def names(self, below: str) -> list[str]:
         """The refs that the remote has below a folder, without it."""
         ran = self._run("ls-remote", "--quiet", "--", self.address.argument, f"{below}*")
-        refs = (line.partition("\t")[2] for line in ran.out.splitlines())
-        return sorted(ref.removeprefix(below) for ref in refs if ref.startswith(below))
+        found = (line.partition("\t")[2] for line in ran.out.splitlines())
+        return sorted(ref.removeprefix(below) for ref in found if ref.startswith(below))
 
     def fetch(self, ref: str, into: str, depth: int | None) -> bool:
         """Bring `ref` here as `into`; False if there is none.

@@ -88,9 +88,9 @@ def test_a_first_contact_verifies_everything_and_a_later_one_what_is_new(
         server.ledger.state.ledger["ledger"],
     )
     server.write("bob", "submit", task="t")
-    assert reader.replica.is_behind()
+    assert not reader.replica.has_seen(server.ledger.head.oid)
     assert reader.replica.refresh().state.task("t")
-    assert not reader.replica.is_behind()
+    assert reader.replica.has_seen(server.ledger.head.oid)
     assert [reader.replica.commit_at(seq).seq for seq in range(3)] == [0, 1, 2]
     assert reader.replica.commit_at(3) is None
     assert reader.has_nothing_left_over()

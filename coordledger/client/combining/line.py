@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import stat
 import time
 from binascii import b2a_base64  # base64 around it imports re
 from typing import TYPE_CHECKING
@@ -114,7 +113,7 @@ class Line:
         """
         ahead = replica.trusted.sequenced
         try:
-            self._enter()
+            slots.enter(self.folder)
             if self._take_lock():
                 with self._leading():
                     if not slots.waiting(self.folder) and not self._is_ahead_of(replica):
@@ -132,18 +131,6 @@ class Line:
             remember_told(replica, published)
             note_vouch(replica, push, published)
         return Publication(push, published or [], ahead)
-
-    def _enter(self) -> None:
-        """Raises OSError if there is no folder of ours, and of nobody else."""
-        try:
-            facts = self.folder.lstat()
-        except FileNotFoundError:
-            files.make_folders(str(self.folder), 0o700)
-            facts = self.folder.lstat()
-        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
-            raise PermissionError(f"{self.folder} is not a folder of this user's")
-        if facts.st_mode & 0o077:
-            self.folder.chmod(0o700)
 
     # -- the lock; its file's time is the leader's last sign of life
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from coordledger import answers, files
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
 
 KINDS = (".json", ".taken", ".answer", ".new", ".bell")
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+def enter(folder: Path) -> None:
+    """Make the folder of the slots. Raises OSError if it is not ours, and nobody else's."""
+    try:
+        facts = folder.lstat()
+    except FileNotFoundError:
+        files.make_folders(str(folder), 0o700)
+        facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
+        raise PermissionError(f"{folder} is not a folder of this user's")
+    if facts.st_mode & 0o077:
+        folder.chmod(0o700)
 
 
 def open_wakeup(slot: Path) -> int:
