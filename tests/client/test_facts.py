@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.attacker import fsck, second_opinion
+from support.sequencing import switch
 
 from coordledger import CoordledgerError, Failed, Ledger, Lost
+from coordledger.client import operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.fleet import Fleet
+
+    from coordledger.format.state import State
 
 HOUR = timedelta(hours=1)
 
@@ -101,6 +105,31 @@ def test_of_those_who_compare_one_wins_and_those_who_do_not_never_lose(two: Flee
             thread.join()
         assert len(ends) == 4
         assert ends.count("fact-changed") == lost
+
+
+def test_who_does_not_compare_sets_it_also_where_a_server_that_sequences_has_moved_on(
+    two: Fleet,
+) -> None:
+    switch(two, sequence=True)
+    with two.ledger("alice") as alice, two.ledger("bob") as bob:
+        alice.facts.set("moved", "0")
+        for if_rev, end in ((None, ""), (alice.facts.get("moved").rev, "fact-changed")):
+            meanwhile = iter(("1", "2"))
+            operation = operations.set_fact("moved", "mine", if_rev=if_rev)
+
+            def build(state: State, at: int) -> tuple[str, dict[str, Any]]:
+                fields = operation.build(state, at)  # noqa: B023
+                for value in meanwhile:  # noqa: B023
+                    bob.facts.set("moved", value)
+                    break
+                return fields
+
+            again = operation._replace(build=build)
+            if end:
+                assert refusal(lambda: alice.connection.write(again)) == end  # noqa: B023
+            else:
+                alice.connection.write(again)
+                assert bob.facts.get("moved").value == "mine"
 
 
 def test_what_has_run_out_is_not_shown_and_may_be_replaced(fleet: Fleet) -> None:

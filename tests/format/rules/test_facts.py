@@ -35,7 +35,9 @@ class TestALine:
         assert [line["value"] for line in fleet.state.facts()] == ["2", "3"]  # sorted by rev
         assert fleet.state.fact("k")["agent"] == "alice"
 
-    @pytest.mark.parametrize("value", ['"', '\\"', ',"fact":"k","rev":', ',"until":"1970', "\n"])
+    @pytest.mark.parametrize(
+        "value", ["k", '"', '\\"', ',"fact":"k","rev":', ',"until":"1970', "\n"]
+    )
     def test_is_found_whatever_another_one_says(self, fleet, value):
         key = "k"
         for other in on_page_of(key, 2):
