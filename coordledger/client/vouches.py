@@ -23,6 +23,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordledger import answers, files
+from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError, RuleBroken
 from coordledger.format import canonical, timestamps
 from coordledger.format.chain import AUTHENTIC, UNVERIFIED
@@ -174,11 +175,13 @@ class Vouches:
             "pending": [str(vouch) for vouch in memory.pending],
             "url": memory.url,
         }
+        local = self._replica.local
         try:
-            mode = files.mode_in(str(self._path.parent))
-            fresh = f"{self._path}.{os.getpid()}"
-            files.replace(str(self._path), canonical.encode(facts), fresh, mode=mode)
-        except OSError:  # then it is this process's alone, and an older one is nobody's
+            with local.lock(Deadline(0)):  # what a killed process was writing is written over
+                mode = files.mode_in(str(local.folder))
+                fresh = f"{self._path}.new"
+                files.replace(str(self._path), canonical.encode(facts), fresh, mode=mode)
+        except (CoordledgerError, OSError):  # it is this process's alone, an older one is nobody's
             files.remove(str(self._path))
         self._stamp = self._stamped()
 

@@ -33,10 +33,12 @@ DAY = 86_400_000
 
 # In place of the hook's interpreter: the same, with the time that the file says.
 _PYTHON = """#!/bin/sh
+code=$5
+shift 5
 exec {python} -I -S -E -c "import time
 with open('{clock}') as file: now = int(file.read())
 time.time_ns = lambda: now * 1_000_000
-$5" "$6"
+$code" "$@"
 """
 
 

@@ -75,7 +75,7 @@ def litter(clone: Path) -> list[str]:
     git = clone / ".git"
     locks = [path for path in git.rglob("*.lock") if "objects" not in path.parts]
     ours = git / "coordledger" / "main"
-    known = {"index", "lock", "intents", "trusted.json"}
+    known = {"index", "lock", "intents", "trusted.json", "vouches"}
     names = (path for path in ours.iterdir() if not path.name.startswith("fetch."))  # its locks
     odd = [path for path in names if path.name not in known]
     odd += list((ours / "intents").glob("*"))
