@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from coordledger.client.batch import Batch
-    from coordledger.client.claims import Claim, ClaimResult, Last
+    from coordledger.client.claims import Changes, Claim, ClaimResult, Last
     from coordledger.client.facts import Facts
     from coordledger.client.ledger import Ledger
     from coordledger.client.reports import (
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
         Channel,
         Damage,
         Delegate,
+        Description,
         Event,
         Fact,
         Head,
         Key,
+        Listing,
         Message,
         Outcome,
         Purged,
+        Reservation,
         Settled,
         Status,
         Vouched,
@@ -44,8 +47,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _REPORTS = (
-    "Acked", "Agent", "Audit", "Channel", "Damage", "Delegate", "Event", "Fact", "Head", "Key",
-    "Message", "Outcome", "Purged", "Settled", "Status", "Vouched",
+    "Acked", "Agent", "Audit", "Channel", "Damage", "Delegate", "Description", "Event", "Fact",
+    "Head", "Key", "Listing", "Message", "Outcome", "Purged", "Reservation", "Settled", "Status",
+    "Vouched",
 )  # fmt: skip
 _HOMES = (
     {
@@ -55,7 +59,7 @@ _HOMES = (
         "Secret": "format.signing",
     }
     | dict.fromkeys(("CoordledgerError", "Failed", "Integrity", "Lost", "OutcomeUnknown"), "errors")
-    | dict.fromkeys(("Claim", "ClaimResult", "Last"), "client.claims")
+    | dict.fromkeys(("Changes", "Claim", "ClaimResult", "Last"), "client.claims")
     | dict.fromkeys(_REPORTS, "client.reports")
 )
 
@@ -64,12 +68,14 @@ __all__ = [
     "Agent",
     "Audit",
     "Batch",
+    "Changes",
     "Channel",
     "Claim",
     "ClaimResult",
     "CoordledgerError",
     "Damage",
     "Delegate",
+    "Description",
     "Event",
     "Fact",
     "Facts",
@@ -79,11 +85,13 @@ __all__ = [
     "Key",
     "Last",
     "Ledger",
+    "Listing",
     "Lost",
     "Message",
     "Outcome",
     "OutcomeUnknown",
     "Purged",
+    "Reservation",
     "Secret",
     "Settled",
     "Status",

@@ -78,7 +78,31 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "not-claimed": (LOST, "{task} is not claimed", ""),
     "done": (LOST, "{task} is done", "claim it with --reopen to do it again"),
     "blocked": (LOST, "{task} waits for {after}", "it can be claimed once that is done"),
-    "nothing-to-claim": (LOST, "no open, unblocked task", "--wait waits for one"),
+    "not-yet": (
+        LOST,
+        "{task} can be claimed from {not_before} on",
+        "to change that: coordledger edit {task}",
+    ),
+    "offered": (
+        LOST,
+        "{task} is offered to {agent} until {until}",
+        "anybody can claim it from {claimable_at} on",
+    ),
+    "reserved": (
+        LOST,
+        "{path} is reserved by {agent}/{session} for {task} until {until}",
+        "what is reserved: coordledger paths",
+    ),
+    "nothing-to-claim": (
+        LOST,
+        "no open, unblocked task{beside}",
+        "--wait waits for one; to see what was tried in vain: coordledger list --stuck",
+    ),
+    "offer-unchecked": (
+        FAILED,
+        "nobody has checked that {agent} hands {task} over: record {seq}",
+        "with the server's hook, or a key for it, it can be checked: coordledger doctor",
+    ),
     "not-live": (LOST, "no live claim on {task}", ""),
     "cannot-become": (LOST, "{task} cannot become {wanted}: {why}", ""),
     "waited-in-vain": (
@@ -92,6 +116,17 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         FAILED,
         "{task} cannot wait for {after}, which came after it",
         "submit it under a new id",
+    ),
+    "parent-newer": (
+        FAILED,
+        "{task} cannot be a part of {parent}, which came after it",
+        "submit it under a new id",
+    ),
+    "to-oneself": (FAILED, "{agent} holds {task} already", "hand it over to another agent"),
+    "paths-full": (
+        FAILED,
+        "the list of reserved paths would have {size} bytes, more than {limit}",
+        "a folder, with / at its end, takes the place of all paths below it",
     ),
     "task-exists": (FAILED, "{task} is there already", ""),
     "task-differs": (
@@ -251,11 +286,12 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     ),
     "bad-session": (FAILED, "not a session's name: {value}", "a-z, 0-9, _ and -, at most 64"),
     "bad-channel": (FAILED, "not a channel's name: {value}", "a-z, 0-9, _ and -, at most 64"),
+    "bad-label": (FAILED, "not a label: {value}", "a-z, 0-9, _ and -, at most 64"),
     "bad-ledger": (FAILED, "not a ledger's name: {value}", "a-z, 0-9, _ and -, at most 64"),
     "bad-task": (
         FAILED,
         "not a task's id: {value}",
-        "1 to 200 printable ASCII characters without spaces",
+        "1 to 200 printable ASCII characters; what else a name has takes three for each byte",
     ),
     "bad-ttl": (
         FAILED,

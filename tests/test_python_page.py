@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, is_typeddict
 
 import pytest
 
@@ -43,13 +43,16 @@ Every public name of `coordledger`. What is not on this page may change without 
 
 """
 GROUPS = (
-    ("A ledger", ("Ledger", "Facts", "Batch", "Secret")),
+    ("A ledger", ("Ledger", "Facts", "Batch", "Changes", "Secret")),
     (
         "What comes back",
         (
             "Claim",
             "ClaimResult",
             "Last",
+            "Listing",
+            "Description",
+            "Reservation",
             "Message",
             "Acked",
             "Event",
@@ -131,15 +134,16 @@ def _text(thing: Any) -> str:
 
 def _fields(thing: type) -> str:
     escaped = "\\|"  # within a row of a table
-    rows = (
-        f"| `{item.name}` | `{str(item.type).replace('|', escaped)}` |\n" for item in fields(thing)
-    )
+    named = inspect.get_annotations(thing)
+    names = [item.name for item in fields(thing)] if is_dataclass(thing) else list(named)
+    types = {name: getattr(named[name], "__forward_arg__", named[name]) for name in names}
+    rows = (f"| `{name}` | `{types[name].replace('|', escaped)}` |\n" for name in names)
     return f"| field | type |\n|---|---|\n{''.join(rows)}\n"
 
 
 def _entry(thing: type) -> str:
     said = f"### {thing.__name__}\n\n{_text(thing)}\n\n"
-    if is_dataclass(thing):
+    if is_dataclass(thing) or is_typeddict(thing):
         said += _fields(thing)
     for name, value in public(thing):
         said += f"#### `{_signature(name, value)}`\n\n{_text(value)}\n\n"

@@ -12,7 +12,18 @@ Rules of these files:
 
 from __future__ import annotations
 
-SUITES = ("write", "http", "contention", "batch", "pages", "scale", "ledgers", "keys", "parts")
+SUITES = (
+    "write",
+    "http",
+    "contention",
+    "batch",
+    "pages",
+    "scale",
+    "ledgers",
+    "keys",
+    "tasks",
+    "parts",
+)
 DEFAULT = ("write", "contention", "batch")
 TITLES = {  # of the columns, for people; docs/json.md tells what each means
     "what": "",
@@ -37,4 +48,5 @@ TITLES = {  # of the columns, for people; docs/json.md tells what each means
     "claim_cpu_ms": "CPU ms",
     "hook_ms": "HOOK ms",
     "hook_cpu_ms": "CPU ms",
+    "next_ms": "NEXT ms",
 }

@@ -107,6 +107,18 @@ class Packs:
         self._waiting.clear()
 
 
+BARE: dict[str, Any] = {  # what a submit says of a task of which there is nothing to say
+    "priority": 0,
+    "meta": {},
+    "after": [],
+    "title": None,
+    "labels": [],
+    "parent": None,
+    "not_before": None,
+    "body": None,
+}
+
+
 class _Story:
     """Some agents at work on one chain, all in turn, as the dice have it."""
 
@@ -187,7 +199,24 @@ class _Story:
         self._offered.append(task)
         meta = {"label": self._dice.choice(("bug", "docs", "feature"))}
         fields = {"task": task, "rev": 1, "priority": self._dice.randrange(10), "meta": meta}
-        return self.sign(self._somebody(), "submit", fields | {"after": []})
+        title = f"Mend what was reported as number {self.tasks}"
+        return self.sign(self._somebody(), "submit", BARE | fields | {"title": title})
+
+    def bare(self) -> signing.Signed:
+        """A task of which nothing is said but its id."""
+        return self.sign(self._somebody(), "submit", BARE | {"task": self._new_task(), "rev": 1})
+
+    def described(self) -> signing.Signed:
+        """A task with all that can be said of it in a line or two; a part of the first one."""
+        task = self._new_task()
+        said = {
+            "title": f"Mend what was reported as number {self.tasks}, and see that it stays so",
+            "labels": ["backend", f"team-{self.tasks % 7}"],
+            "parent": None if self.tasks == 1 else "github:example/project#1",
+            "meta": {"url": f"https://example.org/{self.tasks}"},
+            "body": "What was seen, and what ought to be seen instead. " * 8,
+        }
+        return self.sign(self._somebody(), "submit", BARE | said | {"task": task, "rev": 1})
 
     def _claim(self, task: str) -> signing.Signed:
         found = self.chain.state.task(task) or {"rev": 0, "epoch": 0}
@@ -195,18 +224,21 @@ class _Story:
         self._held.append((task, agent))
         item = {"task": task, "rev": found["rev"] + 1, "epoch": found["epoch"] + 1}
         fields = {"tasks": [item], "until": self._later(), "reopen": False, "note": None}
+        fields["paths"] = []
         return self.sign(agent, "claim", fields)
 
     def _renew(self) -> signing.Signed:
         task, agent = self._held.pop(0)
         self._held.append((task, agent))
-        return self.sign(agent, "renew", self._holding(task) | {"until": self._later()})
+        return self.sign(
+            agent, "renew", self._holding(task) | {"until": self._later(), "note": None}
+        )
 
     def _end(self) -> signing.Signed:
         task, agent = self._held.pop(0)
         if self._dice.random() < 0.05:
             self._offered.append(task)
-            gone = {"reason": "out of ideas", "force": False}
+            gone = {"reason": "out of ideas", "force": False, "not_before": None}
             return self.sign(agent, "release", self._holding(task) | gone)
         result = f"merged as {self._dice.getrandbits(160):040x}"
         return self.sign(agent, "complete", self._holding(task) | {"result": result})
@@ -240,7 +272,12 @@ class _Story:
         return timestamps.show(self._now + STEP + LEASE)
 
 
-MIXES = {"claims": _Story.claims, "work": _Story.work}
+MIXES = {
+    "claims": _Story.claims,
+    "work": _Story.work,
+    "bare": _Story.bare,
+    "described": _Story.described,
+}
 
 
 def grow(

@@ -19,7 +19,17 @@ import click
 from coordledger import __version__
 from coordledger.errors import CoordledgerError, disk_error, error
 
-from . import admin, audit, facts, keys, messages, repair, tasks  # noqa: F401 - they enter their commands
+from . import (  # noqa: F401 - they enter their commands
+    admin,
+    audit,
+    claims,
+    facts,
+    keys,
+    looking,
+    messages,
+    repair,
+    tasks,
+)
 from .common import NAME, App, root
 
 if TYPE_CHECKING:

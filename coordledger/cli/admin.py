@@ -333,7 +333,7 @@ def revoke(app: App, who: str, key: int | None, purge: bool) -> None:
         revoked = ledger.revoke(who, key)
         active = {one.agent for one in ledger.agents() if one.active}
         ended = [name for name in before if is_below(name, who) and name not in active]
-        held, _ = ledger.some_tasks(["claimed"], who)
+        held = ledger.some_tasks(["claimed"], who).tasks
     app.screen.value({"agent": who, "revoked": revoked, "ended": ended})
     _revoked(app.screen, who, revoked, ended)
     for one in held if who not in active else ():
@@ -538,7 +538,7 @@ def demo(app: App) -> None:
 def bench(app: App, suites: tuple[str, ...], rounds: int | None) -> None:
     """Measure what claims cost on this machine, beside plain git.
 
-    Suites: write, http, contention, batch, pages, scale, ledgers, keys, parts; without any:
+    Suites: write, http, contention, batch, pages, scale, ledgers, keys, tasks, parts; without any:
     write, contention and batch, about a minute.
     """
     from coordledger.bench.suites import measure  # noqa: PLC0415 - help needs none

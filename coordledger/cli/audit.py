@@ -15,7 +15,7 @@ from coordledger.errors import INTEGRITY, LOST, UNKNOWN, error
 
 from .common import command, root
 from .output import BAD, CHECKED_BY, NOT_ENFORCED, safe, when
-from .tasks import claims_table
+from .wording import claims_table
 
 if TYPE_CHECKING:
     from coordledger.client.ledger import Ledger
@@ -48,11 +48,16 @@ def status(app: App) -> None:
         ("enforcement", _ENFORCEMENT.get(found.enforcement, found.enforcement)),
         ("vouched", f"up to record {vouched.seq}, {at}, by {safe(vouched.url)}" if vouched else ""),
         ("unread", str(found.unread)),
+        ("offers", str(len(found.offers) or "")),
         ("claims", "" if found.claims else "none"),
     )
     if found.claims:
         app.screen.line()
     claims_table(app.screen, found.claims)
+    if found.offers:
+        app.screen.line()
+        app.screen.line("offered to me; coordledger claim takes one over:")
+    claims_table(app.screen, found.offers)
 
 
 @command("audit", parent=root, section="Trust", example="coordledger audit --full --json")

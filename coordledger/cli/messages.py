@@ -12,7 +12,7 @@ import click
 
 from . import params
 from .common import command, group, root
-from .output import block, safe, when
+from .output import block, safe, task_name, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +53,9 @@ def print_messages(screen: Screen, messages: Sequence[Message], *, sent: bool = 
     for answers, message in _threads(messages):
         thread = safe(f"  re {message.thread}") if answers else ""
         importance = ""
-        if message.importance != "normal":
+        if message.task is not None:
+            importance = f"  offers {task_name(message.task)}: coordledger claim takes it over"
+        elif message.importance != "normal":
             importance = f"  {screen.styled(message.importance)}"
         doubt = screen.doubt(message.verdict, message.checked)
         who = f"{message.sender}/{message.session} -> {_where(message)}"
@@ -63,7 +65,8 @@ def print_messages(screen: Screen, messages: Sequence[Message], *, sent: bool = 
         screen.line(
             f"{indent}{safe(message.seq)}  {safe(who)}  {at}{importance}{thread}{doubt}{acked}"
         )
-        screen.line(block(message.body, indent + "    "))
+        if message.body:
+            screen.line(block(message.body, indent + "    "))
     screen.footer([message.checked for message in messages])
     if not messages:
         screen.line("no messages")

@@ -17,6 +17,7 @@ Everything that is printed passes `Screen`; it knows no command.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
     from typing import Any, TextIO
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _BAR = 30  # characters
 _REDRAWN = 0.1  # seconds
+_ELASTIC_LEAST, _LAST_LEAST = 12, 20  # characters of a table's columns
+_WIDE = 120  # characters: room for whole times
 _ERASE = "\r\x1b[2K"
 _COLOURS = {
     "won": "green",
@@ -78,20 +81,35 @@ def doubt_cell(verdict: str, checked: str) -> str:
     return verdict if verdict in BAD else "" if checked == "here" else checked
 
 
+def task_name(task: str) -> str:
+    """A task's id as people are shown it: decoded, where it is a name from elsewhere; in quotation
+    marks then, so that its end is seen.
+    """
+    from coordledger.client.task_ids import decode  # noqa: PLC0415 - only where a task is shown
+
+    name = decode(task)
+    return safe(task) if name == task or '"' in name else f'"{safe(name)}"'
+
+
 def block(text: str, indent: str = "    ") -> str:
     """A body of several lines, each safe and indented."""
     return "\n".join(indent + safe(line) for line in text.rstrip("\n").split("\n"))
+
+
+def about(moment: datetime, now: datetime) -> str:
+    """`in 42 min`"""
+    from coordledger.format import timestamps  # noqa: PLC0415 - only where a time is shown
+
+    seconds = math.ceil((moment - now).total_seconds())  # a lease of 2 h just begun: in 2 h
+    span = timestamps.span(abs(seconds) * 1000)
+    return f"in {span}" if seconds > 0 else f"{span} ago" if seconds else "now"
 
 
 def when(moment: datetime | None, now: datetime) -> str:
     """`03:10:00Z (in 42 min)`, with the date if that is not today's."""
     if moment is None:
         return "-"
-    from coordledger.format import timestamps  # noqa: PLC0415 - only where a time is shown
-
-    seconds = math.ceil((moment - now).total_seconds())  # a lease of 2 h just begun: in 2 h
-    about = timestamps.span(abs(seconds) * 1000)
-    relative = f"in {about}" if seconds > 0 else f"{about} ago" if seconds else "now"
+    relative = about(moment, now)
     date = "" if moment.date() == now.date() else f"{moment:%Y-%m-%d} "
     return f"{date}{moment:%H:%M:%S}Z ({relative})"
 
@@ -111,6 +129,27 @@ def moving(what: str, done: int, of: int, rate: float, room: int) -> str:
     return words[:room]
 
 
+def _cut(text: str, width: int) -> str:
+    """`text` without its middle, if it is wider: ids differ at their ends."""
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
+
+    if cell_len(text) <= width:
+        return text
+    end = text[-(width // 2) :]
+    while cell_len(end) > width // 2:
+        end = end[1:]
+    return set_cell_size(text, width - cell_len(end) - 1) + "…" + end
+
+
+def _narrow(widths: list[int], elastic: Sequence[int], room: int) -> None:
+    """Make the widest of the elastic columns narrower, until all columns fit into `room`."""
+    while elastic and sum(width + 2 for width in widths) > room:
+        widest = max(elastic, key=lambda index: widths[index])
+        if widths[widest] <= _ELASTIC_LEAST:
+            return
+        widths[widest] -= 1
+
+
 class Screen:
     """Both streams of one run."""
 
@@ -120,6 +159,7 @@ class Screen:
         self._progress_shown = False
         self._moving = ("", 0, 0.0)  # what is shown to move, from which number, since when
         self._drawn = 0.0
+        self._held: list[str] | None = None  # what a pager is to show
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -128,7 +168,9 @@ class Screen:
 
     def line(self, text: str = "") -> None:
         """A line for people; its free text is `safe` already."""
-        if not self.json:
+        if self._held is not None:
+            self._held.append(text + "\n")
+        elif not self.json:
             self._write(sys.stdout, text + "\n")
 
     def value(self, value: object) -> None:
@@ -173,8 +215,38 @@ class Screen:
         colour = _COLOURS.get(word)
         return click.style(text, fg=colour) if colour and self._colour(sys.stdout) else text
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Aligned columns. Cells that name a status have its colour."""
+    @property
+    def is_narrow(self) -> bool:
+        """Whether a table has to do with little room."""
+        from shutil import get_terminal_size  # noqa: PLC0415
+
+        return self._is_terminal(sys.stdout) and get_terminal_size().columns < _WIDE
+
+    @contextlib.contextmanager
+    def paged(self) -> Iterator[None]:
+        """What is printed meanwhile goes through a pager, on a terminal that it does not fit on."""
+        if self.json or not self._is_terminal(sys.stdout):
+            yield
+            return
+        from shutil import get_terminal_size  # noqa: PLC0415
+
+        self._held = []
+        try:
+            yield
+        finally:
+            text, self._held = "".join(self._held), None
+            if text.count("\n") < get_terminal_size().lines:
+                self._write(sys.stdout, text)
+            else:
+                os.environ.setdefault("LESS", "FRX")  # as git has it
+                click.echo_via_pager(text)
+
+    def table(
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], elastic: Sequence[int] = ()
+    ) -> None:
+        """Aligned columns. Cells that name a status have its colour. Where the last column alone
+        does not give the room, `elastic` ones are cut in their middle.
+        """
         if self.json or not rows:
             return
         from shutil import get_terminal_size  # noqa: PLC0415
@@ -185,10 +257,13 @@ class Screen:
         lines = [[safe(cell) for cell in row] for row in (header, *rows)]
         *widths, last = (max(map(cell_len, column)) for column in zip(*lines, strict=True))
         if self._is_terminal(sys.stdout):
-            # Only the last column is cut; a terminal that is too narrow for the others wraps.
-            left = get_terminal_size().columns - sum(width + 2 for width in widths)
-            last = min(last, max(left, 8))
+            # A terminal that is too narrow for what is not elastic wraps.
+            room = get_terminal_size().columns
+            _narrow(widths, elastic, room - min(last, _LAST_LEAST))
+            last = min(last, max(room - sum(width + 2 for width in widths), 8))
         for number, (row, line) in enumerate(zip((header, *rows), lines, strict=True)):
+            for index in elastic:
+                line[index] = _cut(line[index], widths[index])
             if cell_len(line[-1]) > last:
                 line[-1] = set_cell_size(line[-1], last - 1) + "…"
             drawn = ""

@@ -8,7 +8,7 @@ seconds to some and minutes to others. A misspelt command or option is click's u
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -87,7 +87,7 @@ class Span(ParamType):
 
 
 class Name(ParamType):
-    """An identifier, an agent's name or a task's id, as the format has it."""
+    """An identifier or an agent's name, as the format has it."""
 
     def __init__(
         self, name: str, code: str, is_good: Callable[[object], bool] = is_identifier
@@ -99,6 +99,46 @@ class Name(ParamType):
         if not self._is_good(value):
             raise error(self._code, value=ascii(value))
         return str(value)
+
+
+class Task(ParamType):
+    """A task's id, or a name from elsewhere, which is encoded as one."""
+
+    name = "task"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from coordledger.client.task_ids import encode  # noqa: PLC0415 - help needs none
+
+        try:
+            task = encode(value)
+        except ValueError:
+            task = ""
+        if not is_task(task):
+            raise error("bad-task", value=ascii(value))
+        return task
+
+
+class Moment(ParamType):
+    """A moment: a duration from now, or `YYYY-MM-DDTHH:MM:SSZ`."""
+
+    name = "moment"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        later = _duration(value, _told(param))
+        if later is not None:
+            return datetime.now(UTC) + later
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            why = f"a duration like 10m, or a time like 2026-11-21T03:10:00Z, not {value!a}"
+            raise error("bad-value", what=_told(param), why=why)
+        return moment
 
 
 class Text(ParamType):
@@ -134,7 +174,8 @@ class Pair(Text):
 
 LEASE, SPAN, TEXT = Lease(), Span(), Text()
 TIMEOUT = Span(timedelta(seconds=1), MAX_TIMEOUT)
-TASK = Name("task", "bad-task", is_task)
+TASK, MOMENT = Task(), Moment()
+LABEL = Name("label", "bad-label")
 FACT = Name("key", "bad-fact", is_task)
 AGENT = Name("agent", "bad-agent", is_agent)
 CHANNEL = Name("channel", "bad-channel")

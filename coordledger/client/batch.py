@@ -31,13 +31,25 @@ class _Form(NamedTuple):
     others: dict[str, type]
 
 
+_DESCRIBED = {
+    "priority": int,
+    "meta": dict,
+    "after": list,
+    "title": str,
+    "labels": list,
+    "parent": str,
+}
 _FORMS = {
-    "submit": _Form(operations.submit, "task", str, {"priority": int, "meta": dict, "after": list}),
+    "submit": _Form(operations.submit, "task", str, _DESCRIBED | {"body": str}),
+    "edit": _Form(operations.edit, "task", str, _DESCRIBED),
     "withdraw": _Form(operations.withdraw, "task", str, {"reason": str}),
-    "claim": _Form(operations.claim, "tasks", list, {"ttl": str, "reopen": bool, "note": str}),
-    "renew": _Form(operations.renew, "task", str, {"ttl": str}),
+    "claim": _Form(
+        operations.claim, "tasks", list, {"ttl": str, "reopen": bool, "note": str, "paths": list}
+    ),
+    "renew": _Form(operations.renew, "task", str, {"ttl": str, "note": str}),
     "complete": _Form(operations.complete, "task", str, {"result": str}),
     "release": _Form(operations.release, "task", str, {"reason": str, "force": bool}),
+    "handoff": _Form(operations.handoff, "task", str, {"to": str, "note": str}),
     "send": _Form(
         operations.send,
         "body",
@@ -64,6 +76,14 @@ class Batch:
     def submit(self, task: str, **given: Any) -> None:
         """As `Ledger.submit`."""
         self.operations.append(operations.submit(task, **given))
+
+    def edit(self, task: str, **given: Any) -> None:
+        """As `Ledger.edit`."""
+        self.operations.append(operations.edit(task, **given))
+
+    def handoff(self, task: str, **given: Any) -> None:
+        """As `Ledger.handoff`."""
+        self.operations.append(operations.handoff(task, **given))
 
     def withdraw(self, task: str, **given: Any) -> None:
         """As `Ledger.withdraw`."""

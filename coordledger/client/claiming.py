@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from coordledger.client import operations, waiting
 from coordledger.client.claims import ClaimResult
-from coordledger.client.views import most_urgent
 from coordledger.errors import Failed, Lost
+from coordledger.format.rules.claims import is_offered_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import timedelta
 
     from coordledger.client.claims import Claim
@@ -29,43 +29,6 @@ if TYPE_CHECKING:
     from coordledger.client.views import Views
     from coordledger.format.records import Record
     from coordledger.format.state import State
-
-_PASSED_OVER = 1000  # milliseconds: the server's clock had not come to a lease's end
-
-
-class Choice:
-    """The most urgent task. The server's answer about one task is no answer to "the next one":
-    another is chosen until there is none.
-    """
-
-    def __init__(self, lines: Callable[[State], Iterator[Record]]) -> None:
-        """`lines(state)`: all tasks."""
-        self._lines = lines
-        self.tasks: list[str] = []  # the one that was chosen last
-        self._too_early: dict[str, tuple[int, Lost]] = {}  # when that was said of a task
-        self._chosen_at = 0
-
-    def make(self, state: State, at: int) -> list[str]:
-        """As `operations.claim_of` has it. Raises `Lost`: nothing-to-claim, too-early."""
-        recently = {
-            task: lost
-            for task, (moment, lost) in self._too_early.items()
-            if moment <= at < moment + _PASSED_OVER
-        }
-        left = (task for task in self._lines(state) if task["task"] not in recently)
-        try:
-            self.tasks[:] = [most_urgent(state, left, at)]
-        except Lost:
-            for lost in recently.values():
-                raise lost from None
-            raise
-        self._chosen_at = at
-        return self.tasks
-
-    def is_refused(self, lost: Lost) -> bool:
-        if lost.code == "too-early":
-            self._too_early |= dict.fromkeys(self.tasks, (self._chosen_at, lost))
-        return True
 
 
 def claim(
@@ -97,10 +60,15 @@ def attempt(
     """
     published = None
     before: dict[str, Record | None] = {}  # the tasks' lines that a record was made for
+    me = connection.settings.need_agent
 
     def build(state: State, at: int) -> tuple[str, Fields]:
         kind, fields = operation.build(state, at)
+        before.clear()
         before.update((item["task"], state.task(item["task"])) for item in fields["tasks"])
+        for line in before.values():
+            if line and is_offered_to(line, me, at):
+                views.offers.need_checked(line)
         return kind, fields
 
     try:
@@ -126,19 +94,44 @@ def attempt(
 
 
 def _answer(views: Views, claim: Claim, before: Record | None) -> Claim:
-    """A claim that was won, with what was last said about the task before."""
+    """A claim that was won, with what was last said about the task before, and by whom it was
+    handed over.
+    """
     if before is None:
         return replace(claim, last=None, created=True)
-    return replace(claim, last=views.last_before(before))
+    taken = claim.attempts == before["attempts"] and before["offer"] is not None
+    by = views.offers.giver(before) if taken else None
+    return replace(claim, last=views.last_before(before), handed_over_by=by)
 
 
-def renew(connection: Connection, views: Views, task: str, ttl: timedelta | None) -> ClaimResult:
+def resume(connection: Connection, views: Views, ttl: timedelta | None) -> ClaimResult | None:
+    """Go on with the most urgent task that this session holds: None if it holds none.
+
+    Raises as `renew`.
+    """
+    state, me = connection.read(), connection.identity()
+    for held in views.held_by(state, me.agent):
+        if held.status == "claimed" and held.session == me.session:
+            try:
+                return renew(connection, views, held.task, ttl)
+            except Lost:
+                continue  # it has run out meanwhile
+    return None
+
+
+def renew(
+    connection: Connection,
+    views: Views,
+    task: str,
+    ttl: timedelta | None,
+    note: str | None = None,
+) -> ClaimResult:
     """Extend the lease that this session holds: renewed, or kept as it was.
 
     Raises `Lost`, `Failed`, `OutcomeUnknown`, `Integrity`.
     """
     try:
-        published = connection.write(operations.renew(task, ttl=ttl))
+        published = connection.write(operations.renew(task, ttl=ttl, note=note))
     except Failed as fault:
         if fault.code != "not-later":
             raise

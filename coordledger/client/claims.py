@@ -9,15 +9,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from coordledger.format import timestamps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def time_of(text: str) -> datetime:
+    at = moment(timestamps.parse(text))
+    if at is None:
+        raise AssertionError("a record has its time")
+    return at
 
 
 def to_json(value: Any) -> Any:
@@ -34,10 +44,22 @@ def to_json(value: Any) -> Any:
     return value
 
 
+class Changes(TypedDict, total=False):
+    """Attributes of a task that are to be changed."""
+
+    priority: int
+    meta: Mapping[str, str]
+    after: Iterable[str]
+    title: str | None
+    labels: Iterable[str]
+    parent: str | None
+    not_before: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The newest record on a task. `text`: its note, result or reason; of a renewal, which has
-    none, the note of the claim that it renews.
+    """The newest record on a task. `text`: its note, result or reason; of a renewal without a note,
+    that of the claim that it renews.
     """
 
     kind: str
@@ -53,10 +75,14 @@ class Claim:
     """A task and who holds it. `status`: open, claimed, expired, done or withdrawn.
 
     `waits_for` are those in `after` that are not done: nobody can claim it before. `by` has
-    offered it; None where nobody did. `last` is the
-    newest record on the task; in the answer to a claim that was won, the newest one before that
-    claim: what the last holder said. `created`: the call that this answers brought the task.
+    offered it; None where nobody did. `last` is the newest record on the task that is no edit; in
+    the answer to a claim that was won, the newest one before that claim: what the last holder
+    said. `created`: the call that this answers brought the task.
     `checked`: who has checked the records that this stands on: here, server or nobody.
+
+    `attempts`: how often it was claimed since it was completed. `offered_to`: who may take it over
+    from its holder at once. `paths` are those that the claim reserves. `handed_over_by`: in the
+    answer to a claim that was won, who had offered the task.
     """
 
     task: str
@@ -80,6 +106,14 @@ class Claim:
     checked: str
     by: str | None = None
     last: Last | None = None
+    title: str | None = None
+    labels: tuple[str, ...] = ()
+    parent: str | None = None
+    not_before: datetime | None = None
+    attempts: int = 0
+    offered_to: str | None = None
+    paths: tuple[str, ...] = ()
+    handed_over_by: str | None = None
     created: bool = field(default=False, metadata={"json": ""})
 
 

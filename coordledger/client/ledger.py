@@ -17,23 +17,22 @@ import contextlib
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger import client
-from coordledger.client import claiming, operations, submitting, waiting
+from coordledger.client import operations
 from coordledger.client.config import Options
 from coordledger.client.mailbox import Mail
 from coordledger.client.opening import connect, silent
-from coordledger.client.operations import need_task
+from coordledger.client.tasks import Tasks
 from coordledger.client.views import Views, agents_of
 from coordledger.deadline import unix_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from coordledger.client.batch import Batch
-    from coordledger.client.claims import Claim, ClaimResult
     from coordledger.client.facts import Facts
     from coordledger.client.opening import Connection
     from coordledger.client.replica import Progress
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
         Audit,
         Damage,
         Delegate,
-        Event,
         Head,
         Purged,
         Settled,
@@ -51,7 +49,7 @@ if TYPE_CHECKING:
     from coordledger.format.signing import Secret
 
 
-class Ledger(Mail):
+class Ledger(Tasks, Mail):
     """One ledger as one agent's session sees it. Not for use by several threads at once.
 
     `task` and `tasks` are tasks' ids, `ttl` is how long a lease lasts (by default an hour, or as
@@ -66,8 +64,8 @@ class Ledger(Mail):
 
     def __init__(self, connection: Connection) -> None:
         """Most callers want `open`."""
-        super().__init__(connection, Views(connection.replica, connection.clock))
-        self._replica = connection.replica
+        self.connection, self._replica = connection, connection.replica
+        self._views = Views(connection.replica, connection.clock)
 
     @classmethod
     def open(
@@ -153,101 +151,7 @@ class Ledger(Mail):
         session = self.connection.identity().session if settings.agent else None
         return self._views.status(state, settings, session)
 
-    # -- tasks
-
-    def submit(
-        self,
-        task: str,
-        *,
-        priority: int = 0,
-        meta: Mapping[str, str] | None = None,
-        after: Iterable[str] = (),
-    ) -> Claim:
-        """Offer a task, which cannot be claimed before those in `after` are done.
-
-        The highest `priority` (-1,000,000 to 1,000,000) comes first; `meta` has at most 16 names
-        with texts. Repeating it changes nothing, and `created` is false then. Raises `Lost`:
-        task-differs, if it is there with other attributes (`data` has the `claim` and the
-        `differences`); `Failed`: unknown-task (in `after`), …
-        """
-        given: dict[str, Any] = {"priority": priority, "meta": meta, "after": after}
-        return submitting.submit(self.connection, self._views, task, **given)
-
-    def withdraw(self, task: str, *, reason: str | None = None) -> Claim:
-        """Take back an offer that nobody holds: its submitter does, or an admin.
-        Raises `Lost`: held, done, withdrawn; `Failed`: unknown-task, not-permitted.
-        """
-        return submitting.withdraw(self.connection, self._views, task, reason)
-
-    def claim(
-        self,
-        *tasks: str,
-        ttl: timedelta | None = None,
-        wait: timedelta | None = None,
-        reopen: bool = False,
-        note: str | None = None,
-        dry_run: bool = False,
-    ) -> ClaimResult:
-        """Claim the tasks, all or none. Losing is a result, not an exception.
-
-        It is tried again for `wait`, while the tasks are held or wait for others. `reopen` takes
-        tasks that are done, too. `dry_run` writes nothing.
-        """
-        operation = operations.claim(tasks, ttl=ttl, reopen=reopen, note=note)
-        connection, views = self.connection, self._views
-        names = sorted(set(tasks))
-        return claiming.claim(connection, views, operation, lambda: names, wait, dry_run=dry_run)
-
-    def claim_next(
-        self,
-        *,
-        ttl: timedelta | None = None,
-        wait: timedelta | None = None,
-        note: str | None = None,
-        dry_run: bool = False,
-    ) -> ClaimResult:
-        """Claim the claimable task of the highest priority, of these the oldest.
-
-        Arguments and errors are those of `claim`; `dry_run` writes nothing.
-        """
-        choice = claiming.Choice(self._views.lines)
-        operation = operations.claim_of(
-            "claim --next", choice.make, ttl=ttl, reopen=False, note=note
-        )
-        operation = operation._replace(choose_again=choice.is_refused)
-        connection, views, tasks = self.connection, self._views, choice.tasks
-        return claiming.claim(connection, views, operation, lambda: tasks, wait, dry_run=dry_run)
-
-    def renew(self, task: str, *, ttl: timedelta | None = None) -> Claim:
-        """Extend the lease that this session holds to `ttl` from now; one that lasts as long
-        already is kept, and nothing is written. Raises `Lost`.
-        """
-        return self.renewal(task, ttl=ttl).claims[0]
-
-    def renewal(self, task: str, *, ttl: timedelta | None = None) -> ClaimResult:
-        """As `renew`, with its outcome: renewed or kept. Raises `Lost`."""
-        return claiming.renew(self.connection, self._views, task, ttl)
-
-    def complete(self, task: str, *, result: str | None = None) -> Claim:
-        """Finish a task that this session holds. Repeating it is no error. Raises `Lost`."""
-        return claiming.complete(self.connection, self._views, task, result)
-
-    def release(self, task: str, *, reason: str | None = None, force: bool = False) -> Claim:
-        """Give a task back; with `force` an admin takes anybody's. Raises `Lost`."""
-        operation = operations.release(task, reason=reason, force=force)
-        published = self.connection.write(operation)
-        return self._views.claim(published.state, task, published)
-
-    def wait(
-        self, *tasks: str, until: str = "done", timeout: timedelta | None = None
-    ) -> list[Claim]:
-        """Block `until` all of the tasks are done, free (to be claimed now) or claimed, but no
-        longer than `timeout`, by default a day; the tasks as they are then.
-
-        Raises `Lost`: cannot-become, if one of them is withdrawn, done or (where it is not to be
-        claimed) not there; `Failed`: waited-in-vain.
-        """
-        return waiting.until_so(self.connection, self._views, tasks, until, timeout)
+    # -- operations that go together
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[Batch]:
@@ -265,58 +169,6 @@ class Ledger(Mail):
         if batch.operations:
             self.connection.begin()
             client.batch.land(batch, self.connection.writer())
-
-    def tasks(self) -> list[Claim]:
-        """All tasks: by priority (highest first), then by age; what is done comes last."""
-        return self.some_tasks()[0]
-
-    def some_tasks(
-        self,
-        statuses: Collection[str] = (),
-        agent: str | None = None,
-        limit: int | None = None,
-        checked: str | None = None,
-    ) -> tuple[list[Claim], int]:
-        """The first `limit` of the tasks that have one of `statuses`, are `agent`'s and were
-        `checked` by here, server or nobody, in the order of `tasks`; and how many there are. Tasks
-        that are not asked for are not verified.
-        """
-        return self._views.claims(self.connection.read(), statuses, agent, limit, checked)
-
-    def show(self, task: str) -> Claim:
-        """One task. Raises `Failed`: unknown-task."""
-        need_task(task)
-        return self._views.claim(self.connection.read(), task)
-
-    def history(self, task: str) -> list[Event]:
-        """Every record about a task that this copy has, oldest first. Raises `Failed`:
-        unknown-task.
-        """
-        need_task(task)
-        return self._views.history(self.connection.read(), task)
-
-    def require(
-        self,
-        task: str,
-        *,
-        by: str | None = None,
-        epoch: int | None = None,
-        check: str | None = None,
-    ) -> Claim:
-        """The live claim on a task whose records are checked, or an exception: a gate for scripts.
-
-        It has to be the claim of the agent `by` and to have the `epoch`, where these are given; an
-        `epoch` without `by` is one that this agent's session has been told, so the claim has to be
-        this session's. The key that signed it has to be valid still. Its records are checked here,
-        with a key, or by the server's hook, which is asked to vouch for them now; `check="here"`
-        demands the former. A lease counts until `max_skew` before its end, by the server's clock
-        and this machine's. Raises `Lost`: not-live, not-holder, wrong-epoch, holder-revoked,
-        claim-key-revoked; `Failed`: no-key, nobody-checked, unverified-below, unknown-task,
-        no-agent; `Integrity`: bad-signature, invalid-below, vouch-differs, remote-behind.
-        """
-        need_task(task)
-        both = self.connection, self._views
-        return client.gate.require(*both, task, by=by, epoch=epoch, check=check)
 
     # -- facts
 

@@ -35,8 +35,9 @@ MOST = 200  # messages that are read, where nobody says how many: no channel kee
 class Mail:
     """What a `Ledger` does with messages."""
 
-    def __init__(self, connection: Connection, views: Views) -> None:
-        self.connection, self._views = connection, views
+    if TYPE_CHECKING:  # `Ledger` has them
+        connection: Connection
+        _views: Views
 
     def send(
         self,
@@ -79,6 +80,9 @@ class Mail:
             seen = waiting.newest(connection)
             state = connection.read()
             found = self._views.inbox(state, settings.need_agent, channels, **which)
+            found += (
+                self._views.offers.messages(state, settings.need_agent) if channel is None else []
+            )
             if found or connection.clock() >= end:
                 return found
             waiting.until_changed(connection, end, seen)

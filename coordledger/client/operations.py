@@ -7,13 +7,14 @@ decide whether the record may be there. No I/O.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordledger.errors import RuleBroken, error
 from coordledger.format import timestamps
 from coordledger.format.fields import is_integer
 from coordledger.format.names import is_agent, is_identifier, is_task
+from coordledger.format.reservations import MAX_PATHS, path_problem
 from coordledger.format.rules.tasks import GROUP, standing
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from coordledger.format.records import Record
     from coordledger.format.state import State
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DEFAULT_TTL = timedelta(minutes=60)
 RESENT = timedelta(minutes=10)  # within which the same message is the same command, called again
 
@@ -50,20 +52,66 @@ def submit(
     priority: int = 0,
     meta: Mapping[str, str] | None = None,
     after: Iterable[str] = (),
+    title: str | None = None,
+    labels: Iterable[str] = (),
+    parent: str | None = None,
+    not_before: datetime | None = None,
+    body: str | None = None,
 ) -> Operation:
     """Offer a task."""
-    after = list(after)
-    for name in [task, *after]:
-        need_task(name)
-    waits = sorted(set(after))
-    fields: Fields = {"priority": priority, "meta": dict(meta or {}), "after": waits}
+    need_task(task)
+    given = attributes(
+        priority=priority,
+        meta=dict(meta or {}),
+        after=after,
+        title=title,
+        labels=labels,
+        parent=parent,
+        not_before=not_before,
+    )
 
     def build(state: State, at: int) -> tuple[str, Fields]:
         line = state.task(task)
         rev = line["rev"] + 1 if line and line["status"] == "withdrawn" else 1
-        return "submit", {"task": task, "rev": rev} | fields
+        return "submit", {"task": task, "rev": rev, "body": body} | given
 
     return Operation(f"submit {task}", build)
+
+
+def edit(task: str, **changes: Any) -> Operation:
+    """Change attributes of a task: those of `submit`, but for its body."""
+    need_task(task)
+    given = attributes(**changes)
+    if not given:
+        raise error("bad-value", what="edit", why="nothing to change")
+
+    def build(state: State, at: int) -> tuple[str, Fields]:
+        return "edit", {"task": task, "rev": _known(state, task)["rev"] + 1, "set": given}
+
+    return Operation(f"edit {task}", build)
+
+
+def attributes(**given: Any) -> Fields:
+    """Attributes of a task as a record has them. Raises `Failed`: bad-task, bad-label, …"""
+    if "after" in given:
+        given["after"] = _sorted(given["after"], need_task)
+    if "labels" in given:
+        given["labels"] = _sorted(given["labels"], need_label)
+    if "meta" in given:
+        given["meta"] = dict(given["meta"])
+    if given.get("parent") is not None:
+        need_task(given["parent"])
+    if given.get("not_before") is not None:
+        given["not_before"] = show_moment(given["not_before"])
+    return given
+
+
+def _sorted(values: Iterable[str], need: Callable[[str], None]) -> list[str]:
+    """The values, each of which `need` has let pass, as a record has them."""
+    values = list(values)
+    for value in values:
+        need(value)
+    return sorted(set(values))
 
 
 def withdraw(task: str, *, reason: str | None = None) -> Operation:
@@ -83,8 +131,9 @@ def claim(
     ttl: timedelta | None = None,
     reopen: bool = False,
     note: str | None = None,
+    paths: Iterable[str] = (),
 ) -> Operation:
-    """Claim the tasks, all or none."""
+    """Claim the tasks, all or none, and reserve the paths."""
     for name in names:
         need_task(name)
     wanted = sorted(set(names))
@@ -96,6 +145,7 @@ def claim(
         ttl=ttl,
         reopen=reopen,
         note=note,
+        paths=paths,
         names=wanted,
     )
 
@@ -107,10 +157,12 @@ def claim_of(
     ttl: timedelta | None,
     reopen: bool,
     note: str | None,
+    paths: Iterable[str] = (),
     names: Sequence[str] = (),
 ) -> Operation:
     """Claim what `choose(state, now)` says. `names` are the tasks, where they are known before."""
     need_ttl(ttl)
+    given: Fields = {"reopen": reopen, "note": note, "paths": need_paths(paths)}
 
     def build(state: State, at: int) -> tuple[str, Fields]:
         items = []
@@ -118,7 +170,7 @@ def claim_of(
             task = state.task(name) or {"rev": 0, "epoch": 0}
             items.append({"task": name, "rev": task["rev"] + 1, "epoch": task["epoch"] + 1})
         until = _until(state, at, ttl)
-        return "claim", {"tasks": items, "until": until, "reopen": reopen, "note": note}
+        return "claim", {"tasks": items, "until": until} | given
 
     def stands(earlier: str, record: Record, state: State, at: int) -> bool:
         if record["kind"] != "claim":
@@ -139,14 +191,15 @@ def _is_held(state: State, claim: Record, item: Record, at: int) -> bool:
     return holder == (claim["agent"], claim["session"], item["epoch"])
 
 
-def renew(task: str, *, ttl: timedelta | None = None) -> Operation:
+def renew(task: str, *, ttl: timedelta | None = None, note: str | None = None) -> Operation:
     """Extend the lease that this session holds."""
     need_task(task)
     need_ttl(ttl)
-    return Operation(
-        f"renew {task}",
-        lambda state, at: ("renew", _held(state, task) | {"until": _until(state, at, ttl)}),
-    )
+
+    def build(state: State, at: int) -> tuple[str, Fields]:
+        return "renew", _held(state, task) | {"until": _until(state, at, ttl), "note": note}
+
+    return Operation(f"renew {task}", build)
 
 
 def complete(task: str, *, result: str | None = None) -> Operation:
@@ -157,10 +210,17 @@ def complete(task: str, *, result: str | None = None) -> Operation:
     )
 
 
-def release(task: str, *, reason: str | None = None, force: bool = False) -> Operation:
-    """Give a task back; with `force` an admin takes anybody's."""
+def release(
+    task: str,
+    *,
+    reason: str | None = None,
+    force: bool = False,
+    not_before: datetime | None = None,
+) -> Operation:
+    """Give a task back, for others from `not_before` on; by `force` an admin does, with any."""
     need_task(task)
-    more = {"reason": reason, "force": force}
+    moment = None if not_before is None else show_moment(not_before)
+    more = {"reason": reason, "force": force, "not_before": moment}
 
     def stands(what: str, record: Record, state: State, at: int) -> bool:
         line = state.task(task)
@@ -171,6 +231,17 @@ def release(task: str, *, reason: str | None = None, force: bool = False) -> Ope
         f"release {task}",
         lambda state, at: ("release", _held(state, task) | more),
         stands=stands,
+    )
+
+
+def handoff(task: str, *, to: str, note: str | None = None) -> Operation:
+    """Offer a task that this session holds to another agent."""
+    need_task(task)
+    if not is_identifier(to):
+        raise error("bad-agent", value=to)
+    return Operation(
+        f"handoff {task}",
+        lambda state, at: ("handoff", _held(state, task) | {"to": to, "note": note}),
     )
 
 
@@ -258,6 +329,32 @@ def need_fact(value: str) -> None:
 def need_task(value: str) -> None:
     if not is_task(value):
         raise error("bad-task", value=ascii(value))
+
+
+def need_paths(values: Iterable[str]) -> list[str]:
+    """Paths as a claim has them."""
+    paths = _sorted(values, need_path)
+    if len(paths) > MAX_PATHS:
+        raise error("bad-value", what="paths", why=f"at most {MAX_PATHS}")
+    return paths
+
+
+def show_moment(value: datetime) -> str:
+    """A moment as records have it. One without a time zone is refused: it is another elsewhere."""
+    if value.tzinfo is None:
+        raise error("bad-value", what="not_before", why="a moment without a time zone")
+    return timestamps.show((value - EPOCH) // timedelta(milliseconds=1))
+
+
+def need_path(value: str) -> None:
+    wrong = path_problem(value)
+    if wrong:
+        raise error("bad-value", what=f"path {value!a}", why=wrong)
+
+
+def need_label(value: str) -> None:
+    if not is_identifier(value):
+        raise error("bad-label", value=ascii(value))
 
 
 def need_channel(value: str) -> None:

@@ -22,8 +22,8 @@ _NAME = "quiet"
 _WORTH_NOTING = 16  # pages: fewer are read again sooner than noted
 
 
-def held_lines(local: LocalState, state: State, agent: str) -> list[Record]:
-    """The lines of the tasks that are claimed by an agent."""
+def busy_lines(local: LocalState, state: State) -> list[Record]:
+    """The lines of the tasks that are claimed or offered to somebody."""
     pages = state.task_pages()
     quiet = _noted(local)
     unread = {path: oid for path, oid in pages.items() if oid not in quiet}
@@ -31,10 +31,10 @@ def held_lines(local: LocalState, state: State, agent: str) -> list[Record]:
     lines: list[Record] = []
     found = set()
     for path, oid in unread.items():
-        claimed = state.tasks_on(path, status="claimed")
-        if not claimed:
+        busy = state.busy_tasks_on(path)
+        if not busy:
             found.add(oid)
-        lines += [t for t in claimed if (t["status"], t["agent"]) == ("claimed", agent)]
+        lines += busy
     if len(found) >= _WORTH_NOTING:
         _note(local, found | quiet.intersection(pages.values()))
     return lines

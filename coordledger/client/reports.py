@@ -26,6 +26,9 @@ class Acked:
 class Message:
     """One message. `sender` is checked on every read: see `verdict`. JSON calls it `from`.
     `acked` is for `messages`, of those to an agent: None, as long as it has not.
+
+    One with a `task` is the offer to take that over, with its note as `body`; it is no message to
+    be acknowledged, and goes with the offer.
     """
 
     seq: int
@@ -41,6 +44,46 @@ class Message:
     verdict: str
     checked: str
     acked: Acked | None = None
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """All of one task: its `claim`, its `body`, and its parts, the tasks whose parent it is: how
+    many have each status. `body` is None where there is none, or where the copy has not the
+    record with it; `body_checked`: who has checked that.
+    """
+
+    claim: Claim
+    body: str | None
+    body_checked: str
+    parts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The paths that the claim of one task reserves, until its lease ends."""
+
+    task: str
+    agent: str
+    session: str
+    paths: tuple[str, ...]
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Some tasks: `tasks` are the first of them, and `statuses` says how many of all have each
+    status.
+    """
+
+    tasks: tuple[Claim, ...]
+    statuses: dict[str, int]
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self.statuses.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +235,8 @@ class Vouched:
 class Status:
     """`enforcement`: server, while the newest push or try was answered by a vouch; none, if that
     landed without one; else unknown. `stopped_at` is the first bad record that the remote has
-    after `seq`: seq, commit, code, message. None if there is none.
+    after `seq`: seq, commit, code, message. None if there is none. `offers` are tasks that this
+    agent can take over.
     """
 
     ledger: str
@@ -207,6 +251,7 @@ class Status:
     stopped_at: dict[str, Any] | None
     claims: tuple[Claim, ...]
     unread: int
+    offers: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

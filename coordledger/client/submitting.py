@@ -12,33 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from coordledger.client import operations
 from coordledger.errors import Failed, error
+from coordledger.format.rules.tasks import ATTRIBUTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from coordledger.client.claims import Claim
     from coordledger.client.opening import Connection
+    from coordledger.client.operations import Operation
     from coordledger.client.signer import Fields
     from coordledger.client.views import Views
     from coordledger.format.state import State
 
 
-def submit(
-    connection: Connection,
-    views: Views,
-    task: str,
-    *,
-    priority: int,
-    meta: Mapping[str, str] | None,
-    after: Iterable[str],
-) -> Claim:
-    """The task, with `created` where it was not there before.
+def submit(connection: Connection, views: Views, task: str, operation: Operation) -> Claim:
+    """The task, with `created` where it was not there before. `operation` is the offer.
 
     Raises `Lost`: task-differs, whose data have the `claim` and the `differences`; `Failed`.
     """
-    waits = list(after)
-    operation = operations.submit(task, priority=priority, meta=meta, after=waits)
-    given = {"priority": priority, "meta": dict(meta or {}), "after": sorted(set(waits))}
     try:
         published = connection.write(operation)
     except Failed as fault:
@@ -46,8 +37,11 @@ def submit(
             raise
     else:
         return replace(views.claim(published.state, task, published), created=True)
-    claim = views.claim(connection.replica.position().state, task)
-    differing = differences(claim, given)
+    state = connection.replica.position().state
+    line = state.task(task) or {}
+    _, offered = operation.build(state, connection.clock())
+    claim = views.claim(state, task)
+    differing = differences(line, {name: offered[name] for name in ATTRIBUTES})
     if differing:
         shown = [
             f"{name} {_shown(values['there'])}, not {_shown(values['given'])}"
@@ -74,13 +68,12 @@ def withdraw(connection: Connection, views: Views, task: str, reason: str | None
     return views.withdrawn(before, published)
 
 
-def differences(claim: Claim, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def differences(line: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The attributes of a task that are not as `given`: name -> both values."""
-    there = {"priority": claim.priority, "meta": claim.meta, "after": list(claim.after)}
     return {
-        name: {"there": there[name], "given": value}
+        name: {"there": line[name], "given": value}
         for name, value in given.items()
-        if there[name] != value
+        if line[name] != value
     }
 
 
@@ -88,4 +81,6 @@ def _shown(value: Any) -> str:
     """An attribute in words."""
     if isinstance(value, dict):
         return " ".join(f"{name}={text}" for name, text in sorted(value.items())) or "none"
-    return " ".join(value) or "none" if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return " ".join(value) or "none"
+    return "none" if value is None else str(value)

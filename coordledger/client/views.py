@@ -9,29 +9,43 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger.client import stops
-from coordledger.client.claims import Claim, Last, moment
+from coordledger.client.choosing import Wanted, status_of, urgency
+from coordledger.client.claims import Claim, Last, moment, time_of
 from coordledger.client.journal import LANDED
-from coordledger.client.quiet_pages import held_lines
+from coordledger.client.offers import Offers
+from coordledger.client.quiet_pages import busy_lines
+from coordledger.client.vouches import NOBODY
 from coordledger.errors import error
 from coordledger.format import records, timestamps
 from coordledger.format.chain import AUTHENTIC, INVALID, UNKNOWN_KEY, UNVERIFIED
 from coordledger.format.names import levels
-from coordledger.format.rules.tasks import standing
+from coordledger.format.rules.claims import is_offered_to
+from coordledger.format.rules.tasks import UNSUBMITTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
-    from datetime import datetime
 
     from coordledger.client.config import Settings
     from coordledger.client.journal import Intent
     from coordledger.client.publish import Published
     from coordledger.client.replica import Replica
-    from coordledger.client.reports import Agent, Event, Fact, Message, Settled, Status
+    from coordledger.client.reports import (
+        Agent,
+        Description,
+        Event,
+        Fact,
+        Listing,
+        Message,
+        Reservation,
+        Settled,
+        Status,
+    )
     from coordledger.format.commit import Commit
     from coordledger.format.records import Record
     from coordledger.format.state import State
@@ -45,6 +59,7 @@ class Views:
     def __init__(self, replica: Replica, clock: Callable[[], int]) -> None:
         self._replica, self._clock = replica, clock
         self._who_checked = replica.vouches.who_checked
+        self.offers = Offers(replica, clock)
 
     # -- intents
 
@@ -66,30 +81,23 @@ class Views:
         self._replica.local.repository.read_ahead(state.unread_pages())
         return state.tasks()
 
-    def claims(
-        self,
-        state: State,
-        statuses: Collection[str] = (),
-        agent: str | None = None,
-        limit: int | None = None,
-        checked: str | None = None,
-    ) -> tuple[list[Claim], int]:
-        """The first `limit` of the tasks that have one of `statuses`, are `agent`'s and were
-        `checked` by that one: by priority, then by age, completed ones last; and how many there
-        are.
+    def listing(
+        self, state: State, wanted: Wanted, limit: int | None, checked: str | None
+    ) -> Listing:
+        """The first `limit` of the tasks that are `wanted` and were `checked` by that one: by
+        priority, then by age, completed ones last.
         """
         at = self._clock()
-        tasks = [
-            task
-            for task in self.lines(state)
-            if (not statuses or _status(task, at, state.skew) in statuses)
-            and agent in (None, task["agent"])
-        ]
+        tasks = [task for task in self.lines(state) if wanted.fits(state, task, at)]
         tasks.sort(key=lambda task: (task["status"] in ("done", "withdrawn"), urgency(task)))
         if checked is None:
-            return list(self._claims_of(state, tasks[:limit], at)), len(tasks)
+            counts = Counter(status_of(task, at, state.skew) for task in tasks)
+            return coordledger.Listing(
+                tuple(self._claims_of(state, tasks[:limit], at)), dict(counts)
+            )
         claims = [c for c in self._claims_of(state, tasks, at) if c.checked == checked]
-        return claims[:limit], len(claims)
+        counts = Counter(claim.status for claim in claims)
+        return coordledger.Listing(tuple(claims[:limit]), dict(counts))
 
     def _claims_of(self, state: State, tasks: list[Record], at: int) -> Iterator[Claim]:
         for start in range(0, len(tasks), _LOT):
@@ -122,11 +130,49 @@ class Views:
         line = published.state.task(before["task"])
         return self._claim_of(published.state, line or gone(before, published.here), published)
 
+    def describe(self, state: State, name: str) -> Description:
+        """All of one task. Raises `Failed`: unknown-task."""
+        claim = self.claim(state, name)
+        task = state.task(name) or {}
+        seq, body, checked = task["submit_seq"], None, NOBODY
+        commit = None if seq is None else self._replica.commit_at(seq)
+        if commit and commit.record["kind"] == "submit" and commit.record["task"] == name:
+            body = commit.record["body"]
+            checked = self._who_checked(self._replica.verdict_of(commit), seq)
+        at = self._clock()
+        self._replica.local.repository.read_ahead(state.unread_pages())
+        parts = Counter(status_of(line, at, state.skew) for line in state.parts_of(name))
+        return coordledger.Description(claim, body, checked, dict(parts))
+
     def held_by(self, state: State, agent: str) -> tuple[Claim, ...]:
         """The claims that an agent holds, the most urgent first."""
-        held = sorted(held_lines(self._replica.local, state, agent), key=urgency)
-        self._read_ahead(held)
-        return tuple(self._claim_of(state, task) for task in held)
+        return self._busy(state, lambda task: (task["status"], task["agent"]) == ("claimed", agent))
+
+    def offered_to(self, state: State, agent: str) -> tuple[Claim, ...]:
+        """The tasks that an agent may take over, the most urgent first."""
+        at = self._clock()
+        return self._busy(state, lambda task: is_offered_to(task, agent, at))
+
+    def _busy(self, state: State, wanted: Callable[[Record], bool]) -> tuple[Claim, ...]:
+        lines = filter(wanted, busy_lines(self._replica.local, state))
+        tasks = sorted(lines, key=urgency)
+        self._read_ahead(tasks)
+        return tuple(self._claim_of(state, task) for task in tasks)
+
+    def reservations(self, state: State) -> list[Reservation]:
+        """The paths that live claims reserve, by path."""
+        at = self._clock()
+        lines = [line for line in state.reservations() if at < timestamps.parse(line["until"])]
+        return [
+            coordledger.Reservation(
+                line["task"],
+                line["agent"],
+                line["session"],
+                tuple(line["paths"]),
+                time_of(line["until"]),
+            )
+            for line in sorted(lines, key=lambda line: line["paths"])
+        ]
 
     def in_the_way(self, state: State, tasks: list[str]) -> tuple[Claim, ...]:
         """Why `tasks`, of which some exist, cannot be claimed together."""
@@ -154,12 +200,13 @@ class Views:
             agent=agent,
             session=session,
             enforcement=vouches.enforcement,
-            vouched=coordledger.Vouched(newest.seq, _time_of(newest.at), vouches.url)
+            vouched=coordledger.Vouched(newest.seq, time_of(newest.at), vouches.url)
             if newest
             else None,
             stopped_at=stops.facts_of(stop) if stop else None,
             claims=self.held_by(state, agent) if agent else (),
             unread=unread,
+            offers=self.offered_to(state, agent) if agent else (),
         )
 
     def _claim_of(
@@ -172,13 +219,15 @@ class Views:
         same = task["claim_seq"] in (None, last)
         claim = newest if same else self._replica.commit_at(task["claim_seq"])
         claim = None if task["claim_seq"] is None else claim
-        live = task["status"] == "claimed"
+        name, live = task["task"], task["status"] == "claimed"
+        to = task["offer"]["agent"] if task["offer"] else None
+        now = self._clock() if at is None else at
         note = claim.record.get("note") if claim and task["agent"] else None
         result = newest.record.get("result") if newest and task["status"] == "done" else None
         verdict = self._verdict_of(task, newest, claim)
         return Claim(
-            task=task["task"],
-            status=_status(task, self._clock() if at is None else at, state.skew),
+            task=name,
+            status=status_of(task, now, state.skew),
             agent=task["agent"],
             session=task["session"],
             epoch=task["epoch"],
@@ -198,6 +247,13 @@ class Views:
             checked=self._who_checked(verdict, task["claim_seq"], fresh.seq if fresh else last),
             by=task["by"],
             last=self._last_of(task, newest, claim),
+            title=task["title"],
+            labels=tuple(task["labels"]),
+            parent=task["parent"],
+            not_before=time_of(task["not_before"]) if task["not_before"] else None,
+            attempts=task["attempts"],
+            offered_to=to if to and is_offered_to(task, to, now) else None,
+            paths=tuple(state.paths_of(name)) if live else (),
         )
 
     def last_before(self, task: Record) -> Last | None:
@@ -210,15 +266,24 @@ class Views:
         """`newest` and `claim` are the records that the task's line names, where the copy has
         them; None if the line, which a shallow copy takes on trust, names another task's record.
         """
+        if newest and newest.record["kind"] == "edit":  # it says nothing to people
+            newest = (
+                claim if task["status"] in ("claimed", "done") else self._given_back(task) or newest
+            )
         if newest is None or task["task"] not in _tasks_of(newest.record):
             return None
         r = newest.record
-        renews = r["kind"] == "renew" and claim is not None and _claims(claim.record, task)
+        bare = r["kind"] == "renew" and r["note"] is None
+        renews = bare and claim is not None and _claims(claim.record, task)
         said = [newest, claim] if renews and claim else [newest]
         verdict = self._worst_of(said)
         checked = self._who_checked(verdict, *(commit.seq for commit in said))
-        at, text = _time_of(r["at"]), _text_of(said[-1].record)
+        at, text = time_of(r["at"]), _text_of(said[-1].record)
         return Last(r["kind"], r["agent"], at, text, verdict, checked)
+
+    def _given_back(self, task: Record) -> Commit | None:
+        """The record that gave the task back, where it is open again since, and in the copy."""
+        return self._replica.commit_at(task["released"]["seq"]) if task["released"] else None
 
     def _worst_of(self, commits: list[Commit]) -> str:
         """The verdict on what stands on all of these."""
@@ -259,7 +324,7 @@ class Views:
         verdict = self._replica.verdict_of(commit)
         return coordledger.Event(
             seq=commit.seq,
-            at=_time_of(r["at"]),
+            at=time_of(r["at"]),
             kind=r["kind"],
             agent=r["agent"],
             session=r["session"],
@@ -327,7 +392,7 @@ class Views:
             return message
         verdict = self._replica.verdict_of(ack)
         checked = self._who_checked(verdict, ack.seq)
-        acked = coordledger.Acked(ack.seq, _time_of(ack.record["at"]), verdict, checked)
+        acked = coordledger.Acked(ack.seq, time_of(ack.record["at"]), verdict, checked)
         return replace(message, acked=acked)
 
     def message(
@@ -347,7 +412,7 @@ class Views:
             thread=line["thread"],
             importance=line["importance"],
             body=line["body"],
-            sent_at=_time_of(line["at"]),
+            sent_at=time_of(line["at"]),
             commit=commit.oid if commit else None,
             verdict=verdict,
             checked=self._who_checked(verdict, line["seq"]),
@@ -379,7 +444,7 @@ class Views:
             rev=seq,
             agent=line["agent"],
             session=line["session"],
-            at=_time_of(line["at"]),
+            at=time_of(line["at"]),
             expires_at=moment(timestamps.parse(line["until"])) if line["until"] else None,
             commit=oid,
             verdict=verdict,
@@ -390,7 +455,7 @@ class Views:
 def gone(before: Record, withdrawal: Commit) -> Record:
     """The line that a task would have, had its withdrawal not removed it."""
     record = withdrawal.record
-    bare: Record = {"status": "withdrawn", "by": None, "priority": 0, "meta": {}, "after": []}
+    bare = {"status": "withdrawn"} | UNSUBMITTED
     return before | bare | {"rev": record["rev"], "last_seq": withdrawal.seq}
 
 
@@ -411,41 +476,6 @@ def agent_of(state: State, name: str) -> Agent:
     role = "owner" if name == state.ledger["owner"] else entry["role"]
     active = any(key.until_seq is None for key in keys)
     return coordledger.Agent(name, role, entry["rev"], active, keys)
-
-
-def most_urgent(state: State, tasks: Iterator[Record], at: int) -> str:
-    """The claimable task of the highest priority, of these the oldest.
-
-    Raises `Lost`: nothing-to-claim.
-    """
-    for task in sorted(tasks, key=urgency):
-        if is_free(state, task, at):
-            return str(task["task"])
-    raise error("nothing-to-claim")
-
-
-def is_free(state: State, task: Record, at: int) -> bool:
-    """Whether anybody may claim it: it is open or its lease has run out, and it waits for none."""
-    free = standing(task, at, state.skew) in ("open", "expired")
-    return free and not state.waits_for(task)
-
-
-def urgency(task: Record) -> tuple[int, int, str]:
-    """The order in which tasks are shown and claimed."""
-    return -task["priority"], task["first_seq"], task["task"]
-
-
-def _status(task: Record, at: int, skew: int) -> str:
-    """How a task stands at a moment, as people are told: its holder's lease runs, or is over."""
-    stands = standing(task, at, skew)
-    return {"held": "claimed", "grace": "expired"}.get(stands, stands)
-
-
-def _time_of(text: str) -> datetime:
-    at = moment(timestamps.parse(text))
-    if at is None:
-        raise AssertionError("a record has its time")
-    return at
 
 
 def _tasks_of(r: Record) -> list[str]:

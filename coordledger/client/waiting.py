@@ -12,13 +12,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from coordledger.client.choosing import is_free
 from coordledger.client.operations import milliseconds, need_task
-from coordledger.client.views import is_free
 from coordledger.errors import error
+from coordledger.format import timestamps
 from coordledger.format.rules.tasks import standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import timedelta
 
     from coordledger.client.claims import Claim, ClaimResult
@@ -32,7 +33,8 @@ UNWATCHED = 30.0  # seconds after which files are not believed that nothing has 
 PROMPT, RARE = 0.8, 5.0  # seconds between two questions to the remote
 _SHARE = 60  # of the time that was waited
 MOST_WAIT = 86_400_000  # milliseconds
-_MAY_CHANGE = ("held", "blocked", "nothing-to-claim", "too-early")  # why a claim was lost
+# Why a claim was lost that may be won later.
+_MAY_CHANGE = ("held", "blocked", "nothing-to-claim", "too-early", "not-yet", "offered", "reserved")
 WANTED = ("done", "free", "claimed")
 
 
@@ -88,7 +90,7 @@ def until_so(
             facts = {"wanted": wanted, "seconds": f"{(end - begun) / 1000:g}"}
             raise error("waited-in-vain", task=" ".join(left), **facts)
         held = (line for line in left.values() if line and wanted == "free")
-        until_changed(connection, min(end, _lease_end(state, held, at)), seen)
+        until_changed(connection, min(end, _next_moment(state, held, at)), seen)
 
 
 def _is_so(state: State, line: Record | None, wanted: str, at: int) -> bool:
@@ -146,14 +148,25 @@ def until_changed(connection: Connection, until: int, seen: str) -> None:
 
 
 def _next_chance(connection: Connection, views: Views, code: str) -> int:
-    """When the first lease runs out, of any task: what is waited for may be any."""
+    """When a lease runs out, an offer, or the time before which a task is not to be claimed, of any
+    task: what is waited for may be any.
+    """
     state, now = connection.replica.position().state, connection.clock()
     if code == "too-early":  # by the server's clock, which is at most that far behind
         return now + state.skew
-    return _lease_end(state, views.lines(state), now)
+    return _next_moment(state, views.lines(state), now)
 
 
-def _lease_end(state: State, tasks: Iterable[Record], now: int) -> int:
-    """When the first of these tasks can be taken over."""
-    held = (task for task in tasks if task["status"] == "claimed")
-    return min((at for at in map(state.claimable_at, held) if at > now), default=now + MOST_WAIT)
+def _next_moment(state: State, tasks: Iterable[Record], now: int) -> int:
+    """When the first of these tasks may be claimed that may not be now, by the clock alone."""
+    moments = (at for task in tasks for at in _moments_of(task, state))
+    return min((at for at in moments if at > now), default=now + MOST_WAIT)
+
+
+def _moments_of(task: Record, state: State) -> Iterator[int]:
+    if task["status"] == "claimed":
+        yield state.claimable_at(task)
+    if task["not_before"] is not None:
+        yield timestamps.parse(task["not_before"])
+    if task["offer"] is not None:
+        yield timestamps.parse(task["offer"]["until"]) + state.skew

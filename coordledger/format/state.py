@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # A record writes each file that it changes anew, however small it is itself.
 PAGE_BYTES = 131_072
 INBOX_BYTES = 524_288
+RESERVATIONS = "paths.jsonl"
 
 
 def agent_path(agent: str) -> str:
@@ -85,6 +86,7 @@ class State:
         self.tree = tree
         self._files: dict[str, Record | None] = {}
         self._tasks = _TaskPages(tree)
+        self._reservations: dict[str, Record] | None = None
 
     def _file(self, path: str) -> Record | None:
         if path not in self._files:
@@ -112,6 +114,11 @@ class State:
 
     def agent(self, name: str) -> Record | None:
         return self._file(agent_path(name))
+
+    def has_active_key(self, name: str) -> bool:
+        """Whether somebody with this name can sign what comes next."""
+        entry = self.agent(name)
+        return entry is not None and any(key["until"] is None for key in entry["keys"])
 
     def agents(self) -> list[str]:
         return [name.removesuffix(".json") for name in self.tree.names("agents")]
@@ -165,7 +172,7 @@ class State:
     def tasks(self) -> Iterator[Record]:
         """All tasks, page by page."""
         for page in self._pages():
-            yield from self.tasks_on(page)
+            yield from map(value_of, lines_in(self.tree.get(page)))
 
     def tasks_of(self, member: str, agent: str) -> Iterator[Record]:
         """The tasks in which `member` (agent, by) is this agent or a delegate of its."""
@@ -175,20 +182,26 @@ class State:
                 if task[member] == agent or is_below(task[member], agent):
                     yield task
 
-    def tasks_on(self, page: str, **members: str) -> list[Record]:
-        """The tasks on a page, given by its path, with these `members`, and maybe others: a member
-        of `meta` may look so.
-        """
-        return self._marked(page, *(line_of({name: v})[1:-2] for name, v in members.items()))
+    def parts_of(self, parent: str) -> Iterator[Record]:
+        """The tasks whose parent this is."""
+        mark = line_of({"parent": parent})[1:-2]
+        for page in self._pages():
+            yield from (task for task in self._marked(page, mark) if task["parent"] == parent)
+
+    def busy_tasks_on(self, page: str) -> list[Record]:
+        """The tasks on a page, given by its path, that somebody has claimed or is offered."""
+        found = self._marked(page, b'"status":"claimed"', b'"offer":{')
+        return [task for task in found if task["status"] == "claimed" or task["offer"]]
 
     def _marked(self, page: str, *marks: bytes) -> list[Record]:
-        """A line is parsed only if it has a member's canonical form somewhere in it, which no
-        text can imitate: there quotation marks are escaped.
+        """The tasks on a page with one of the `marks`, each a member's canonical form or the
+        beginning of it: a member of `meta` may look so, but no text, whose quotation marks are
+        escaped. Other lines are not parsed.
         """
         content = self.tree.get(page) or b""
-        if not all(mark in content for mark in marks):
+        if not any(mark in content for mark in marks):
             return []
-        return [value_of(line) for line in lines_in(content) if all(mark in line for mark in marks)]
+        return [value_of(line) for line in lines_in(content) if any(mark in line for mark in marks)]
 
     def _pages(self) -> Iterator[str]:
         for folder in self.tree.names("tasks"):
@@ -234,6 +247,22 @@ class State:
             and other["first_seq"] < task["first_seq"]
             and other["status"] not in ("done", "withdrawn")
         ]
+
+    def reservations(self) -> list[Record]:
+        """The paths that claims reserve, a line for each task that has any, by task."""
+        return list(self._reserved.values())
+
+    def paths_of(self, task: str) -> list[str]:
+        """The paths that the newest claim on a task has reserved."""
+        line = self._reserved.get(task)
+        return line["paths"] if line else []
+
+    @property
+    def _reserved(self) -> dict[str, Record]:
+        if self._reservations is None:
+            lines = map(value_of, lines_in(self.tree.get(RESERVATIONS)))
+            self._reservations = {line["task"]: line for line in lines}
+        return self._reservations
 
     # -- messages
 

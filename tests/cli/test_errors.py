@@ -35,7 +35,7 @@ class Row:
     hint: str = ""
 
 
-NOT_TASKS = {"a space": "a b", "a control character": "a\x1b[2J", "nothing in it": ""}
+NOT_TASKS = {"too many spaces": " " * 67, "a control character": "a\x1b[2J", "nothing in it": ""}
 NOT_NAMES = {
     "a slash": "a/b",
     "a space": "a b",

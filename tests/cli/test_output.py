@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from rich.cells import cell_len
 
 from coordledger.cli import output, params
+from coordledger.cli.wording import claims_table
+from coordledger.client.claims import Claim
+from coordledger.client.task_ids import encode
 from coordledger.errors import CoordledgerError
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -62,6 +67,86 @@ def test_on_a_terminal_the_last_column_is_cut_to_fit(capsys, monkeypatch):
     assert over == f"{'x' * 30}  0123456\u2026"
     screen.table(["TASK", "NOTE"], [["t", "short"], ["task-2", wide]])
     assert capsys.readouterr().out.splitlines()[-1] == f"task-2  {wide[:5]} \u2026"
+
+
+def on_a_terminal(monkeypatch):
+    """One of 80 columns and 24 lines, without colours."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for name, value in (("TERM", "xterm"), ("NO_COLOR", "1"), ("COLUMNS", "80"), ("LINES", "24")):
+        monkeypatch.setenv(name, value)
+
+
+def claim(**given):
+    blank = {field.name: None for field in fields(Claim)}
+    lists = {"meta": {}, "after": (), "waits_for": (), "labels": (), "paths": ()}
+    facts = {"status": "claimed", "epoch": 1, "rev": 2, "priority": -1_000_000, "seq": 2}
+    checks = {"verdict": "unverified", "checked": "nobody", "attempts": 1}
+    return Claim(**blank | lists | facts | checks | {"created": False} | given)
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 200, "github:some-organisation/some-project#1234567", "日本" * 20]
+)
+def test_no_row_of_a_list_of_tasks_wraps_at_80_columns(capsys, monkeypatch, name):
+    on_a_terminal(monkeypatch)
+    holder = {"agent": "a" * 64, "session": "s" * 64}
+    task = encode(name)
+    claims = [
+        claim(task=task, **holder, expires_at=NOW + timedelta(days=400), title="T" * 256),
+        claim(task="t", note="short"),
+    ]
+    claims_table(output.Screen(), claims)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines[:3] if cell_len(line) > 80] == []
+    assert output.task_name(task)[-3:] in lines[1]  # ids differ at their ends
+
+
+def test_what_does_not_fit_on_a_terminal_is_paged(capsys, monkeypatch):
+    on_a_terminal(monkeypatch)
+    paged = []
+    monkeypatch.setattr(output.click, "echo_via_pager", paged.append)
+    monkeypatch.delenv("LESS", raising=False)
+    screen = output.Screen()
+    for count in (23, 24):
+        with screen.paged():
+            for number in range(count):
+                screen.line(str(number))
+    assert capsys.readouterr().out == "".join(f"{n}\n" for n in range(23))
+    assert paged == ["".join(f"{n}\n" for n in range(24))]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    with screen.paged():
+        for number in range(24):
+            screen.line(str(number))
+    assert len(paged) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "shown"),
+    [
+        ("task-1", "task-1"),
+        ("fix%20login", '"fix login"'),
+        ("a%0Ab", "a%0Ab"),
+        ("%E2%80%AEabc", r'"\u202eabc"'),
+        ("%1B[31m", "%1B[31m"),
+        ("say%20%22x%22", "say%20%22x%22"),
+        ("50%", "50%"),
+    ],
+)
+def test_a_name_from_elsewhere_is_shown_as_it_was_and_harmless(task, shown):
+    assert output.task_name(task) == shown
+
+
+@pytest.mark.parametrize("text", ["10m", "2999-01-01T00:00:00Z", "2999-01-01T02:00:00+02:00"])
+def test_moments(text):
+    moment = params.MOMENT.convert(text, None, None)
+    assert moment > datetime.now(UTC)
+
+
+@pytest.mark.parametrize("text", ["", "tomorrow", "2999-01-01", "2999-01-01T00:00:00", "10"])
+def test_no_moments(text):
+    with pytest.raises(CoordledgerError) as refused:
+        params.MOMENT.convert(text, None, None)
+    assert refused.value.code in ("bad-value", "no-unit")
 
 
 def test_colour_needs_a_terminal_and_no_wish_against_it(capsys, monkeypatch):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.hookless_host import forge
 
-from coordledger.errors import Integrity
+from coordledger.client.ledger import Ledger
+from coordledger.errors import Failed, Integrity
 
 if TYPE_CHECKING:
     from support.hookless_host import HooklessHost
@@ -135,3 +136,21 @@ def test_the_commands_repair_and_doctor_say_it_in_words(host: HooklessHost) -> N
     assert f"enforcement: {NONE}" in run("doctor", code=0).stdout
     assert NONE in run("status", code=0).stdout
     assert host.git("for-each-ref", "--format=%(refname)") == "refs/coordledger/main"
+
+
+def test_a_forged_offer_is_taken_by_nobody_who_cannot_check_it(host: HooklessHost) -> None:
+    """The giver's signature is what a task is handed over by."""
+    host.found()
+    with host.ledger("alice") as alice:
+        secret = alice.enroll("carol").read_text().strip()
+        assert alice.claim("t").won
+    host.join("carol")
+    forge(host, "alice", kind="handoff", task="t", rev=2, epoch=1, to="carol", note=None)
+    elsewhere = {"XDG_CONFIG_HOME": str(host.root / "elsewhere"), "HOME": str(host.root / "home2")}
+    env = host.env | elsewhere | {"COORDINATION_SECRET_CAROL": secret}
+    with Ledger.open(host.root / "carol", "carol", environ=env) as carol:
+        assert [offer.checked for offer in carol.status().offers] == ["nobody"]
+        with pytest.raises(Failed) as caught:
+            carol.claim("t")
+        assert caught.value.code == "offer-unchecked"
+        assert carol.show("t").agent == "alice"

@@ -116,7 +116,7 @@ def test_what_was_adopted_before_the_keys_came_is_repaired_too(host: HooklessHos
 def test_a_claim_that_was_adopted_before_the_keys_came_passes_no_gate(host: HooklessHost) -> None:
     host.found()
     until = timestamps.show(time.time_ns() // 1_000_000 + 600_000)
-    wanted = {"until": until, "reopen": False, "note": None}
+    wanted = {"until": until, "reopen": False, "note": None, "paths": []}
     tasks = [{"task": "stolen", "rev": 1, "epoch": 1}]
     forge(host, "alice", kind="claim", tasks=tasks, **wanted)
     config = host.root / "home" / "config" / "coordledger"

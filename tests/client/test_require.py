@@ -377,9 +377,9 @@ def test_one_who_reads_asks_for_a_vouch_before_nobody_is_said(fleet: Fleet, bob:
         assert bob.called() == ["upload", "receive", "receive"]  # it landed, and was deleted
         assert ledger.show("u").checked == "nobody"
         assert bob.called() == ["upload"]
-        assert [one.task for one in ledger.some_tasks(checked="nobody")[0]] == ["u"]
-        assert [one.task for one in ledger.some_tasks(checked="server")[0]] == ["t"]
-        assert ledger.some_tasks(checked="here") == ([], 0)
+        assert [one.task for one in ledger.some_tasks(checked="nobody").tasks] == ["u"]
+        assert [one.task for one in ledger.some_tasks(checked="server").tasks] == ["t"]
+        assert ledger.some_tasks(checked="here").count == 0
     assert tries(fleet) == ""
 
 

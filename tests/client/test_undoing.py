@@ -59,7 +59,7 @@ def test_a_withdrawn_task_that_was_claimed_once_waits_to_be_offered_again(three:
         0,
         "authentic",
     )
-    assert [claim.task for claim in bob.some_tasks(["withdrawn"])[0]] == ["t"]
+    assert [claim.task for claim in bob.some_tasks(["withdrawn"]).tasks] == ["t"]
     assert bob.claim("t").code == "withdrawn"
     assert bob.claim_next().code == "nothing-to-claim"
     assert refusal(lambda: alice.withdraw("t")) == "withdrawn"

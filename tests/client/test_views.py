@@ -14,7 +14,8 @@ from support.memory_ledger import LEASE, SECOND, SKEW, files_of, state_of
 from support.memory_remote import MemoryClient, MemoryServer
 
 from coordledger.client import views
-from coordledger.client.views import Views, agent_of, most_urgent
+from coordledger.client.choosing import Wanted
+from coordledger.client.views import Views, agent_of
 from coordledger.errors import CoordledgerError
 from coordledger.format import canonical
 from coordledger.format.chain import AUTHENTIC, INVALID, UNVERIFIED
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from coordledger.client.claims import Claim
     from coordledger.format.state import State
 
 
@@ -102,6 +104,10 @@ def test_a_line_without_its_records_is_unverified(
         assert shown.claim(with_line(state, "t", **seqs), "t").verdict == UNVERIFIED
 
 
+def listed(shown: Views, state: State, **wanted: Any) -> tuple[Claim, ...]:
+    return shown.listing(state, Wanted(**wanted), None, None).tasks
+
+
 def test_statuses_are_those_of_the_moment(
     server: MemoryServer, client: MemoryClient, shown: Views
 ) -> None:
@@ -110,7 +116,7 @@ def test_statuses_are_those_of_the_moment(
     server.write("bob", "claim", tasks=["over"])
     server.write("bob", "complete", task="over", result="done it")
     state = client.replica.refresh().state
-    statuses = {claim.task: claim.status for claim in shown.claims(state)[0]}
+    statuses = {claim.task: claim.status for claim in listed(shown, state)}
     assert statuses == {"open": "open", "held": "claimed", "over": "done"}
     server.ledger.now += LEASE + 10 * SECOND
     assert shown.claim(state, "held").status == "expired"
@@ -126,12 +132,12 @@ def test_a_list_has_the_urgent_ones_first_the_completed_last_and_counts_all(
     server.write("carol", "claim", tasks=["finished"])
     server.write("carol", "complete", task="finished")
     state = client.replica.refresh().state
-    everything, count = shown.claims(state)
-    assert [claim.task for claim in everything] == ["high", "mine", "low", "finished"]
-    assert count == 4
-    first, count = shown.claims(state, ["open", "done"], limit=1)
-    assert ([claim.task for claim in first], count) == (["high"], 3)
-    assert [claim.task for claim in shown.claims(state, agent="carol")[0]] == ["mine", "finished"]
+    everything = shown.listing(state, Wanted(), None, None)
+    assert [claim.task for claim in everything.tasks] == ["high", "mine", "low", "finished"]
+    assert everything.statuses == {"open": 2, "claimed": 1, "done": 1}
+    first = shown.listing(state, Wanted(["open", "done"]), 1, None)
+    assert ([claim.task for claim in first.tasks], first.count) == (["high"], 3)
+    assert [one.task for one in listed(shown, state, agent="carol")] == ["mine", "finished"]
     assert [claim.task for claim in shown.held_by(state, "carol")] == ["mine"]
 
 
@@ -231,41 +237,9 @@ def test_many_tasks_are_read_in_lots(
     monkeypatch.setattr(views, "_LOT", 2)
     for number in range(5):
         server.write("bob", "submit", task=f"t{number}")
-    claims, count = shown.claims(client.replica.refresh().state)
-    assert ([claim.task for claim in claims], count) == ([f"t{n}" for n in range(5)], 5)
+    claims = listed(shown, client.replica.refresh().state)
+    assert [claim.task for claim in claims] == [f"t{n}" for n in range(5)]
     assert {claim.verdict for claim in claims} == {AUTHENTIC}
-
-
-def test_the_next_task_is_the_most_urgent_that_waits_for_nothing(
-    server: MemoryServer, client: MemoryClient, shown: Views
-) -> None:
-    state = client.replica.refresh().state
-    with pytest.raises(CoordledgerError) as caught:
-        most_urgent(state, shown.lines(state), client.now())
-    assert caught.value.code == "nothing-to-claim"
-    server.write("bob", "submit", task="first")
-    server.write("bob", "submit", task="second")
-    server.write("bob", "submit", task="urgent", priority=9, after=["first"])
-    state = client.replica.refresh().state
-    assert most_urgent(state, shown.lines(state), client.now()) == "first"
-    assert shown.claim(state, "urgent").waits_for == ("first",)
-    server.write("bob", "claim", tasks=["first"])
-    server.write("bob", "complete", task="first")
-    state = client.replica.refresh().state
-    assert most_urgent(state, shown.lines(state), client.now()) == "urgent"
-
-
-def test_the_next_task_may_be_one_whose_lease_is_over_for_every_clock(
-    server: MemoryServer, client: MemoryClient, shown: Views
-) -> None:
-    server.write("bob", "claim", tasks=["t"])
-    state = client.replica.refresh().state
-    free = state.claimable_at(state.task("t") or {})
-    for at in (free - SKEW - 1, free - SKEW, free - 1):
-        with pytest.raises(CoordledgerError) as caught:
-            most_urgent(state, shown.lines(state), at)
-        assert caught.value.code == "nothing-to-claim"
-    assert most_urgent(state, shown.lines(state), free) == "t"
 
 
 def test_the_history_of_a_task_has_its_records_and_no_others(

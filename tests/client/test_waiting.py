@@ -50,7 +50,10 @@ class World:
         self.remote = SimpleNamespace(
             stamp=lambda ref: next(self.stamps) if self.stamps else None  # type: ignore[arg-type]
         )
-        self.lines = lambda state: [{"status": "claimed", "until": at} for at in self.leases]
+        self.lines = lambda state: [
+            {"status": "claimed", "until": at, "not_before": None, "offer": None}
+            for at in self.leases
+        ]
         clock = SimpleNamespace(
             sleep=self._sleep,
             monotonic=lambda: self.passed,

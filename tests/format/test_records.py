@@ -65,6 +65,28 @@ def _out_of_range(whole):
 
 CLAIMED = {"task": "a", "rev": 1, "epoch": 1}
 MANY = [f"t{number:03}" for number in range(17)]
+PATH_ERRORS = ["", "/", "/a", "a//b", "a//", ".", "a/./b", "..", "../a", "a/..", "a\n", "a\x9b", 1]
+OPTIONAL_TIME_ERRORS = [error for error in TIME_ERRORS if error is not None]
+ATTRIBUTES = {
+    "priority": [-1_000_001, 1_000_001, True, "0", None, 0.0],
+    "meta": [
+        None,
+        [],
+        dict.fromkeys(MANY, ""),
+        {"a": 1},
+        {"a": None},
+        {"A": ""},
+        {"": ""},
+        {"a" * 65: ""},
+        {"a": "x" * 1025},
+        {"a": "é" * 171},
+    ],
+    "after": [None, {}, MANY, ["b", "a"], ["a", "a"], [""], ["a b"], [1], "ab"],
+    "title": ["x" * 257, "é" * 43, *TEXT_ERRORS],
+    "labels": [None, {}, MANY, ["b", "a"], ["a", "a"], [""], ["A"], [1], "ab"],
+    "parent": [error for error in TASK_ERRORS if error is not None],
+    "not_before": OPTIONAL_TIME_ERRORS,
+}
 
 REFUSED = {
     "genesis": {
@@ -98,20 +120,22 @@ REFUSED = {
     "submit": {
         "task": TASK_ERRORS,
         "rev": POSITIVE_ERRORS,
-        "priority": [-1_000_001, 1_000_001, True, "0", None, 0.0],
-        "meta": [
+        **ATTRIBUTES,
+        "body": TEXT_ERRORS,
+    },
+    "edit": {
+        "task": TASK_ERRORS,
+        "rev": POSITIVE_ERRORS,
+        "set": [
             None,
             [],
-            dict.fromkeys(MANY, ""),
-            {"a": 1},
-            {"a": None},
-            {"A": ""},
-            {"": ""},
-            {"a" * 65: ""},
-            {"a": "x" * 1025},
-            {"a": "é" * 171},
+            {},
+            {"body": "x"},
+            {"task": "b"},
+            {"status": "done"},
+            *({name: value} for name, values in ATTRIBUTES.items() for value in values),
+            {"priority": 0, "labels": ["A"]},
         ],
-        "after": [None, {}, MANY, ["b", "a"], ["a", "a"], [""], ["a b"], [1], "ab"],
     },
     "withdraw": {"task": TASK_ERRORS, "rev": POSITIVE_ERRORS, "reason": TEXT_ERRORS},
     "claim": {
@@ -133,12 +157,23 @@ REFUSED = {
         "until": TIME_ERRORS,
         "reopen": [0, 1, None, "true"],
         "note": TEXT_ERRORS,
+        "paths": [
+            None,
+            {},
+            "a",
+            ["b", "a"],
+            ["a", "a"],
+            [f"p{number:02}" for number in range(33)],
+            ["x" * 1025],
+            *([error] for error in PATH_ERRORS),
+        ],
     },
     "renew": {
         "task": TASK_ERRORS,
         "rev": POSITIVE_ERRORS,
         "epoch": POSITIVE_ERRORS,
         "until": TIME_ERRORS,
+        "note": TEXT_ERRORS,
     },
     "complete": {
         "task": TASK_ERRORS,
@@ -152,6 +187,14 @@ REFUSED = {
         "epoch": POSITIVE_ERRORS,
         "reason": TEXT_ERRORS,
         "force": [0, 1, None, "true"],
+        "not_before": OPTIONAL_TIME_ERRORS,
+    },
+    "handoff": {
+        "task": TASK_ERRORS,
+        "rev": POSITIVE_ERRORS,
+        "epoch": POSITIVE_ERRORS,
+        "to": AGENT_ERRORS,
+        "note": TEXT_ERRORS,
     },
     "send": {
         "to": [*ADDRESSEE_ERRORS, None],
@@ -193,6 +236,8 @@ GIVEN = {
     "send": {"to": "bob"},
     "ack": {"messages": [1]},
     "withdraw": {"task": "a"},
+    "edit": {"task": "a", "set": {"priority": 1}},
+    "handoff": {"task": "a", "to": "bob"},
     "drop": {"channel": "general"},
     "fact": {"fact": "image"},
 }
@@ -310,6 +355,8 @@ SUBJECTS = [
     ("complete", {"epoch": 5}, "complete a epoch 5"),
     ("release", {"epoch": 6}, "release a epoch 6"),
     ("release", {"epoch": 6, "force": True}, "release a epoch 6 by force"),
+    ("handoff", {"epoch": 7}, "handoff a epoch 7 to bob"),
+    ("edit", {}, "edit a"),
     ("send", {}, "send to bob"),
     ("send", {"to": None, "channel": "general"}, "send to channel general"),
     ("ack", {"messages": [4]}, "ack 4"),
@@ -370,6 +417,8 @@ def test_the_defaults_of_the_policy_are_those_of_the_specification():
         "channel_messages": (200, 1, 200),
         "channel_bytes": (131_072, 66_560, 262_144),
         "require_alg": (0, 0, 1),
+        "max_attempts": (5, 1, 1000),
+        "reopen": (0, 0, 2),
     }
 
 

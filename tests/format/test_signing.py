@@ -20,7 +20,7 @@ from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Keyring, Secret
 
 FLEET = MemoryLedger("bob")
-RECORD = FLEET.record("bob", "claim", tasks=["a", "b"], note="hi")
+RECORD = FLEET.record("bob", "claim", tasks=["a", "b"], note="hi", paths=["x"])
 SECRET = FLEET.secret("bob")
 SIGNED = signing.sign(RECORD, SECRET)
 

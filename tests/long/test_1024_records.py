@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from support.forgeries import submitted
+from support.memory_ledger import UNDESCRIBED
 from support.sequencing import enveloped, grow, landed, lying, send
 
 if TYPE_CHECKING:
@@ -62,5 +63,5 @@ def test_a_write_from_a_copy_that_is_far_behind_finds_its_way(fleet: Fleet) -> N
 
 
 def _submit(task: str) -> Callable[..., tuple[str, dict[str, Any]]]:
-    fields: dict[str, Any] = {"task": task, "rev": 1, "priority": 0, "meta": {}, "after": []}
+    fields: dict[str, Any] = {"task": task, "rev": 1, "body": None, **UNDESCRIBED}
     return lambda now, at: ("submit", fields)

@@ -21,6 +21,7 @@ from coordledger.bench import (
     pages,
     parts,
     scale,
+    tasks,
     write,
 )
 from coordledger.bench.workspace import Workspace
@@ -52,6 +53,7 @@ SMALL: dict[str, tuple[Callable[..., Any], dict[str, Any], set[str]]] = {
         {"what", "median_ms", "record_ms", "neighbour_ms", "bytes_per_record"},
     ),
     "keys": (keys.run, {"records": 12}, KEYS),
+    "tasks": (tasks.run, {"tasks": 12}, KEYS - {"audit_per_s"} | {"next_ms"}),
     "ledgers": (ledgers.run, {"ledgers": (1, 2), "processes": 2, "each": 2}, CROWD),
 }
 

@@ -214,17 +214,17 @@ def test_a_list_reads_the_records_that_it_shows_and_asks_for_pages_together(
         monkeypatch.setattr(Replica, "commit_at", one)
         monkeypatch.setattr(CatFile, "find", alone)
         monkeypatch.setattr(CatFile, "find_all", together)
-        found, count = bob.some_tasks(["open"], limit=2)
-        assert ([task.task for task in found], count) == (["t2", "t5"], 58)
+        found = bob.some_tasks(["open"], limit=2)
+        assert ([task.task for task in found.tasks], found.count) == (["t2", "t5"], 58)
         assert len(shown) == 2
         assert max(asked) > 40  # pages
         alone_before = asked.count(1)
-        everything, count = bob.some_tasks()
-        assert (len(everything), count) == (60, 60)
+        everything = bob.some_tasks()
+        assert (len(everything.tasks), everything.count) == (60, 60)
         assert asked.count(1) - alone_before < 10  # and the records
-        mine, count = bob.some_tasks(["claimed"], "alice", 1)
-        assert ([task.task for task in mine], count) == (["t1"], 2)
-        assert [task.task for task in bob.tasks()] == [task.task for task in everything]
+        mine = bob.some_tasks(["claimed"], "alice", 1)
+        assert ([task.task for task in mine.tasks], mine.count) == (["t1"], 2)
+        assert bob.tasks() == list(everything.tasks)
 
 
 def test_what_a_remote_with_many_refs_says_is_read_once(

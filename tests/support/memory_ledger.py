@@ -31,6 +31,15 @@ START = timestamps.parse("2026-11-21T03:10:00.000Z")
 SECOND = 1000
 SKEW = 30 * SECOND  # the default policy's
 LEASE = 600 * SECOND  # of a claim that says nothing else
+UNDESCRIBED: dict[str, Any] = {  # the attributes of a task of which nothing is said
+    "priority": 0,
+    "meta": {},
+    "after": [],
+    "title": None,
+    "labels": [],
+    "parent": None,
+    "not_before": None,
+}
 POLICY = {key: default for key, (default, _, _) in LIMITS.items()}
 
 
@@ -212,16 +221,17 @@ class MemoryLedger:
             role = "admin" if who == "alice" else "agent"
             key = self.entry(who, number, self.state.ledger["nonce"])
             return {"rev": entry["rev"] + 1, "id": number, **key, "role": role, "under": under}
-        if kind == "withdraw":
+        if kind in ("withdraw", "edit"):
             task = self.state.task(given["task"]) or {"rev": 0}
-            return {"rev": task["rev"] + 1, "reason": None}
-        if kind in ("renew", "complete", "release"):
+            return {"rev": task["rev"] + 1} | ({"reason": None} if kind == "withdraw" else {})
+        if kind in ("renew", "complete", "release", "handoff"):
             task = self.state.task(given["task"]) or {"rev": 0, "epoch": 1}
             held = {"rev": task["rev"] + 1, "epoch": max(1, task["epoch"])}
             more: dict[str, Any] = {
-                "renew": {"until": later},
+                "renew": {"until": later, "note": None},
                 "complete": {"result": None},
-                "release": {"reason": None, "force": False},
+                "release": {"reason": None, "force": False, "not_before": None},
+                "handoff": {"note": None},
             }[kind]
             return held | more
         rest: dict[str, dict[str, Any]] = {
@@ -231,8 +241,8 @@ class MemoryLedger:
                 **self.entry(agent, 1),
             },
             "policy": {"rev": self.state.ledger.get("policy_rev", 0) + 1},
-            "submit": {"rev": self._submitted_rev(given), "priority": 0, "meta": {}, "after": []},
-            "claim": {"until": later, "reopen": False, "note": None},
+            "submit": {"rev": self._submitted_rev(given), "body": None, **UNDESCRIBED},
+            "claim": {"until": later, "reopen": False, "note": None, "paths": []},
             "fact": {"was": self._rev_of_fact(given), "value": "true", "until": None},
             "send": {
                 "to": None,

@@ -32,6 +32,7 @@ SSH = "ssh-ed25519"
 MAX_INT = 2**53 - 1
 MAX_PAYLOAD = 131_072
 MAX_PAGE = 131_072
+MAX_PATHS_FILE = 131_072
 MAX_INBOX = 524_288
 MAX_META = 4_096
 MAX_DEPTH = 8
@@ -53,6 +54,8 @@ POLICY = {
     "channel_messages": (1, 200),
     "channel_bytes": (66_560, 262_144),
     "require_alg": (0, 1),
+    "max_attempts": (1, 1_000),
+    "reopen": (0, 2),
 }
 
 
@@ -187,6 +190,13 @@ def name_above(agent: str) -> str:
 count = integer(0)
 positive = integer(1)
 
+
+def path(value: Any) -> bool:
+    if not text(value) or not 1 <= size(value) <= 1_024 or re.search(r"[\0-\x1f\x7f-\x9f]", value):
+        return False
+    return not {"", ".", ".."} & set(re.sub("/$", "", value).split("/"))
+
+
 P = 2**255 - 19
 ROOT = 2707385501144840649318225287225658788936804267575313519463743609750303402022
 SMALL_ORDER = (0, 1, P - 1, ROOT, P - ROOT)
@@ -215,6 +225,12 @@ def meta(value: Any) -> bool:
     )
 
 
+def some_attributes(value: Any) -> bool:
+    return isinstance(value, dict) and 0 < len(value) == sum(
+        k in ATTRIBUTES and ATTRIBUTES[k](value[k]) for k in value
+    )
+
+
 def policy_values(value: Any) -> bool:
     return isinstance(value, dict) and all(
         k in POLICY and integer(*POLICY[k])(value[k]) for k in value
@@ -236,6 +252,15 @@ VERIFIERS = {"hmac-sha256": hex64, SSH: public_key}
 ALG: dict[str, Check] = {"alg": word(*VERIFIERS), "verifier": text}
 ON_AGENT: dict[str, Check] = {"who": agent_name, "rev": positive, "id": positive}
 ON_TASK: dict[str, Check] = {"task": task_id, "rev": positive, "epoch": positive}
+ATTRIBUTES: dict[str, Check] = {
+    "priority": integer(-1_000_000, 1_000_000),
+    "meta": meta,
+    "after": array(task_id, 0, 16),
+    "title": nullable(lambda v: text(v) and size(v) <= 256),
+    "labels": array(identifier, 0, 16),
+    "parent": nullable(task_id),
+    "not_before": nullable(time),
+}
 KINDS: dict[str, dict[str, Check]] = {
     "genesis": {
         **ALG,
@@ -254,23 +279,25 @@ KINDS: dict[str, dict[str, Check]] = {
         "rev": positive,
         "set": lambda v: policy_values(v) and len(v) > 0 and "max_skew" not in v,
     },
-    "submit": {
-        "task": task_id,
-        "rev": positive,
-        "priority": integer(-1_000_000, 1_000_000),
-        "meta": meta,
-        "after": array(task_id, 0, 16),
-    },
+    "submit": {"task": task_id, "rev": positive, **ATTRIBUTES, "body": nullable(text)},
+    "edit": {"task": task_id, "rev": positive, "set": some_attributes},
     "withdraw": {"task": task_id, "rev": positive, "reason": nullable(text)},
     "claim": {
         "tasks": array(members(ON_TASK), 1, 16, lambda v: v["task"]),
         "until": time,
         "reopen": boolean,
         "note": nullable(text),
+        "paths": array(path, 0, 32),
     },
-    "renew": {**ON_TASK, "until": time},
+    "renew": {**ON_TASK, "until": time, "note": nullable(text)},
     "complete": {**ON_TASK, "result": nullable(text)},
-    "release": {**ON_TASK, "reason": nullable(text), "force": boolean},
+    "release": {
+        **ON_TASK,
+        "reason": nullable(text),
+        "force": boolean,
+        "not_before": nullable(time),
+    },
+    "handoff": {**ON_TASK, "to": agent_name, "note": nullable(text)},
     "send": {
         "to": nullable(agent_name),
         "channel": nullable(identifier),
@@ -414,7 +441,7 @@ def subject(r: Line) -> str:
             return f"revoke {r['who']} key {r['id']}"
         case "policy":
             return " ".join(["policy", *(f"{k}={v}" for k, v in sorted(r["set"].items()))])
-        case "submit" | "withdraw" | "fact" as kind:
+        case "submit" | "edit" | "withdraw" | "fact" as kind:
             removed = " removed" if r.get("value", "") is None else ""
             return f"{kind} {r.get('fact') or r['task']}{removed}"
         case "drop":
@@ -425,9 +452,9 @@ def subject(r: Line) -> str:
             return f"claim {first['task']} {rest} until {r['until']}"
         case "renew":
             return f"renew {r['task']} epoch {r['epoch']} until {r['until']}"
-        case "complete" | "release" as kind:
-            forced = " by force" if r.get("force") else ""
-            return f"{kind} {r['task']} epoch {r['epoch']}{forced}"
+        case "complete" | "release" | "handoff" as kind:
+            more = f" to {r['to']}" if "to" in r else " by force" if r.get("force") else ""
+            return f"{kind} {r['task']} epoch {r['epoch']}{more}"
         case "send":
             return f"send to {r['to']}" if r["to"] else f"send to channel {r['channel']}"
         case "ack":
@@ -445,6 +472,7 @@ class State:
     ledger: Line
     agents: dict[str, Line]
     tasks: dict[str, Line] = dataclasses.field(default_factory=dict)
+    paths: dict[str, Line] = dataclasses.field(default_factory=dict)
     inbox: dict[str, list[Line]] = dataclasses.field(default_factory=dict)
     channels: dict[str, list[Line]] = dataclasses.field(default_factory=dict)
     facts: dict[str, Line] = dataclasses.field(default_factory=dict)
@@ -454,12 +482,23 @@ class State:
         files |= {f"agents/{name}.json": lines([a]) for name, a in self.agents.items()}
         files |= {f"inbox/{name}.jsonl": lines(box) for name, box in self.inbox.items() if box}
         files |= {f"channels/{name}.jsonl": lines(c) for name, c in self.channels.items()}
+        if self.paths:
+            files["paths.jsonl"] = lines(self.paths[task] for task in sorted(self.paths))
         pages: dict[str, list[Line]] = {}
         for task in sorted(self.tasks):
             pages.setdefault(page(task), []).append(self.tasks[task])
         for fact in sorted(self.facts.values(), key=lambda fact: fact["rev"]):
             pages.setdefault(facts_page(fact["fact"]), []).append(fact)
         return files | {path: lines(inside) for path, inside in pages.items()}
+
+    def without_paths(self, task: str) -> State:
+        return replace(self, paths={name: p for name, p in self.paths.items() if name != task})
+
+
+def overlap(a: str, b: str) -> bool:
+    if a.rstrip("/") == b.rstrip("/"):
+        return True
+    return (a.endswith("/") and b.startswith(a)) or (b.endswith("/") and a.startswith(b))
 
 
 def lines(objects: Iterable[Line]) -> bytes:
@@ -532,11 +571,14 @@ class Step:
 
     def with_tasks(self, changed: list[Line]) -> State:
         state = replace(self.state, tasks=self.state.tasks | {t["task"]: t for t in changed})
-        submits = self.record["kind"] == "submit"
+        submits = self.record["kind"] in ("submit", "edit")
         grown = {page(t["task"]) for t in changed if submits or t["task"] not in self.state.tasks}
         files = state.files() if grown else {}
         need(all(len(files[path]) <= MAX_PAGE for path in grown), "page")
         return state
+
+    def may_for(self, other: str | None) -> bool:
+        return other == self.record["agent"] or self.is_above(other) or self.is_admin()
 
     def is_above(self, other: str | None) -> bool:
         return other is not None and other.startswith(self.record["agent"] + ".")
@@ -620,21 +662,49 @@ class Step:
         return replace(self.state, ledger=ledger | changed)
 
     def new_task(self, task: str) -> Line:
-        nothing = dict.fromkeys(("agent", "session", "claimed_at", "until", "claim_seq"))
-        given = {"by": None, "priority": 0, "meta": {}, "after": []}
-        line = {"task": task, "status": "open", "rev": 0, "epoch": 0, **nothing, **given}
+        nobody = dict.fromkeys(("agent", "session", "claimed_at", "until", "claim_seq", "legacy"))
+        line = {
+            "task": task,
+            "status": "open",
+            "rev": 0,
+            "epoch": 0,
+            **nobody,
+            **self.unsubmitted(),
+        }
         return line | {"first_seq": self.seq, "last_seq": self.seq}
+
+    def unsubmitted(self) -> Line:
+        nothing = dict.fromkeys(("by", "title", "parent", "not_before", "released", "offer"))
+        nothing["submit_seq"] = None
+        return nothing | {"priority": 0, "meta": {}, "after": [], "labels": [], "attempts": 0}
+
+    def check_earlier(self, given: Line, old: Line | None) -> None:
+        parent = given.get("parent")
+        for name in [*given.get("after", []), *([] if parent is None else [parent])]:
+            known = self.state.tasks.get(name)
+            self.check(known is not None and (not old or known["first_seq"] < old["first_seq"]))
 
     def submit(self) -> State:
         r, old = self.record, self.state.tasks.get(self.record["task"])
         self.check(old is None or old["status"] == "withdrawn")
         self.check_rev(r, old)
-        for before in r["after"]:
-            known = self.state.tasks.get(before)
-            self.check(known is not None and (not old or known["first_seq"] < old["first_seq"]))
-        given = {k: r[k] for k in ("rev", "priority", "meta", "after")}
-        given |= {"by": r["agent"], "status": "open", "last_seq": self.seq}
+        self.check(r["body"] is None or size(r["body"]) <= self.policy["max_body"])
+        given = {k: r[k] for k in ATTRIBUTES}
+        self.check_earlier(given, old)
+        given |= {"by": r["agent"], "status": "open", "rev": r["rev"]}
+        given |= {"submit_seq": self.seq, "last_seq": self.seq}
         return self.with_tasks([(old or self.new_task(r["task"])) | given])
+
+    def edit(self) -> State:
+        r, old = self.record, self.state.tasks.get(self.record["task"])
+        self.check_rev(r, old)
+        if old is None or old["status"] == "withdrawn":
+            raise Invalid(r["kind"])
+        holds = old["status"] == "claimed" and self.now < milliseconds(old["until"])
+        holds = holds and (old["agent"], old["session"]) == (r["agent"], r["session"])
+        self.check(holds or self.may_for(old["by"]))
+        self.check_earlier(r["set"], old)
+        return self.with_tasks([old | r["set"] | {"rev": r["rev"], "last_seq": self.seq}])
 
     def waits(self, task: Line) -> bool:
         others = [self.state.tasks[name] for name in task["after"] if name in self.state.tasks]
@@ -646,7 +716,7 @@ class Step:
         self.check_rev(r, old)
         if old is None:
             raise Invalid(r["kind"])
-        self.check(old["by"] == r["agent"] or self.is_above(old["by"]) or self.is_admin())
+        self.check(self.may_for(old["by"]))
         skew = 1_000 * self.policy["max_skew"]
         over = old["until"] is not None and self.now >= milliseconds(old["until"]) + skew
         self.check(old["status"] == "open" or (old["status"] == "claimed" and over))
@@ -654,15 +724,32 @@ class Step:
         tasks = {name: line for name, line in self.state.tasks.items() if name != r["task"]}
         if old["claim_seq"] is None:
             return replace(self.state, tasks=tasks)
-        nothing = dict.fromkeys(("agent", "session", "claimed_at", "until", "by"))
-        bare = {"status": "withdrawn", "priority": 0, "meta": {}, "after": []}
-        seqs = {"rev": r["rev"], "last_seq": self.seq}
-        return self.with_tasks([old | nothing | bare | seqs])
+        nobody = dict.fromkeys(("agent", "session", "claimed_at", "until"))
+        seqs = {"status": "withdrawn", "rev": r["rev"], "last_seq": self.seq}
+        return self.with_tasks([old | nobody | self.unsubmitted() | seqs]).without_paths(r["task"])
 
     def drop(self) -> State:
         name, channels = self.record["channel"], dict(self.state.channels)
         self.check(self.is_admin() and bool(channels.pop(name, None)))
         return replace(self.state, channels=channels)
+
+    def takes(self, task: Line) -> bool:
+        offer = task["offer"] or {"agent": None, "until": task["offer"]}
+        mine = offer["agent"] == self.record["agent"]
+        return mine and self.now < milliseconds(offer["until"])
+
+    def check_free(self, task: Line, skew: int) -> None:
+        r, status = self.record, task["status"]
+        self.check(status != "withdrawn")
+        if status == "claimed":
+            self.check(self.now >= milliseconds(task["until"]) + skew)
+        if status == "done":
+            who = [True, self.may_for(task["by"]), self.is_admin()]
+            self.check(r["reopen"] and who[self.policy["reopen"]])
+        self.check(not self.waits(task))
+        self.check(task["not_before"] is None or milliseconds(task["not_before"]) <= self.now)
+        offer = task["offer"]
+        self.check(offer is None or self.now >= milliseconds(offer["until"]) + skew)
 
     def claim(self) -> State:
         r, tasks = self.record, self.state.tasks
@@ -673,16 +760,33 @@ class Step:
         for item in r["tasks"]:
             self.check_rev(item, tasks.get(item["task"]))
             old = tasks.get(item["task"], self.new_task(item["task"]))
-            if old["status"] == "claimed":
-                self.check(self.now >= milliseconds(old["until"]) + skew)
-            if old["status"] == "done":
-                self.check(r["reopen"])
-            self.check(old["status"] != "withdrawn" and not self.waits(old))
             self.check(item["epoch"] == old["epoch"] + 1)
+            taken = self.takes(old)
+            if not taken:
+                self.check_free(old, skew)
             holder = {"agent": r["agent"], "session": r["session"], "claimed_at": r["at"]}
+            holder |= {"attempts": old["attempts"] + (0 if taken else 1), "offer": None}
             seqs = {"claim_seq": self.seq, "last_seq": self.seq}
             changed.append(old | item | holder | seqs | {"status": "claimed", "until": r["until"]})
-        return self.with_tasks(changed)
+        return self.with_paths(self.with_tasks(changed), [t["task"] for t in changed], skew)
+
+    def with_paths(self, state: State, claimed: list[str], skew: int) -> State:
+        """After a claim of these tasks."""
+        r = self.record
+        paths = {name: line for name, line in state.paths.items() if name not in claimed}
+        if not r["paths"]:
+            return replace(state, paths=paths)
+        for line in paths.values():
+            same = all(line[k] == r[k] for k in ("agent", "session"))
+            if not same and self.now < milliseconds(line["until"]) + skew:
+                self.check(not any(overlap(a, b) for a in r["paths"] for b in line["paths"]))
+        over = self.now - 2 * skew
+        paths = {name: line for name, line in paths.items() if milliseconds(line["until"]) > over}
+        mine = {k: r[k] for k in ("agent", "session", "paths", "until")}
+        paths |= {name: mine | {"task": name} for name in claimed}
+        state = replace(state, paths=paths)
+        self.check(len(state.files()["paths.jsonl"]) <= MAX_PATHS_FILE)
+        return state
 
     def on_task(self, change: Line, *, force: bool = False) -> State:
         r, old = self.record, self.state.tasks.get(self.record["task"])
@@ -697,19 +801,39 @@ class Step:
         if "until" in r:
             longest = self.now + 1_000 * self.policy["max_ttl"]
             self.check(milliseconds(old["until"]) < milliseconds(r["until"]) <= longest)
-        return self.with_tasks([old | change | {"rev": r["rev"], "last_seq": self.seq}])
+        seqs = {"rev": r["rev"], "last_seq": self.seq}
+        return self.with_tasks([old | {"offer": None} | change | seqs])
 
     def renew(self) -> State:
-        return self.on_task({"until": self.record["until"]})
+        task, until = self.record["task"], self.record["until"]
+        self.check_text(self.record["note"])
+        state = self.on_task({"until": until})
+        if task not in state.paths:
+            return state
+        return replace(state, paths=state.paths | {task: state.paths[task] | {"until": until}})
 
     def complete(self) -> State:
         self.check_text(self.record["result"])
-        return self.on_task({"status": "done", "until": None})
+        end = {"status": "done", "until": None, "attempts": 0, "released": None}
+        return self.on_task(end).without_paths(self.record["task"])
 
     def release(self) -> State:
-        self.check_text(self.record["reason"])
-        nobody = dict.fromkeys(("agent", "session", "claimed_at", "until"))
-        return self.on_task({"status": "open", **nobody}, force=self.record["force"])
+        r = self.record
+        self.check_text(r["reason"])
+        end: Line = dict.fromkeys(("agent", "session", "claimed_at", "until"))
+        end |= {"status": "open", "not_before": r["not_before"]}
+        holder = self.state.tasks.get(r["task"], {}).get("agent")
+        end["released"] = {"agent": holder, "seq": self.seq}
+        return self.on_task(end, force=r["force"]).without_paths(r["task"])
+
+    def handoff(self) -> State:
+        r = self.record
+        self.check_text(r["note"])
+        agent = self.state.agents.get(r["to"])
+        self.check(agent is not None and any(k["until"] is None for k in agent["keys"]))
+        self.check(r["to"] != r["agent"])
+        until = self.state.tasks.get(r["task"], {}).get("until")
+        return self.on_task({"offer": {"agent": r["to"], "seq": self.seq, "until": until}})
 
     def send(self) -> State:
         r, policy, state = self.record, self.policy, self.state

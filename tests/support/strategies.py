@@ -48,6 +48,20 @@ _SSH_KEYS = st.sampled_from(
 _ABOUT = {"who": AGENTS, "rev": POSITIVES, "id": POSITIVES}
 _HELD = {"task": TASKS, "rev": POSITIVES, "epoch": POSITIVES}
 _NOTE = st.none() | TEXTS
+_LABELS = st.lists(IDENTIFIERS, max_size=16, unique=True).map(sorted)
+_PARTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1)
+_PATHS = st.lists(_PARTS.filter(lambda part: part not in (".", "..")), min_size=1, max_size=4).map(
+    "/".join
+)
+_ATTRIBUTES = {
+    "priority": st.integers(-1_000_000, 1_000_000),
+    "meta": st.dictionaries(IDENTIFIERS, TEXTS, max_size=16),
+    "after": st.lists(TASKS, max_size=16, unique=True).map(sorted),
+    "title": st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    "labels": _LABELS,
+    "parent": st.none() | TASKS,
+    "not_before": st.none() | TIMES,
+}
 
 FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
     "genesis": {"nonce": hexadecimal(64), "policy": st.fixed_dictionaries(_WHOLE), **_KEY},
@@ -57,12 +71,11 @@ FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
         "rev": POSITIVES,
         "set": st.fixed_dictionaries({}, optional=_PATCH).filter(bool),
     },
-    "submit": {
+    "submit": {"task": TASKS, "rev": POSITIVES, **_ATTRIBUTES, "body": _NOTE},
+    "edit": {
         "task": TASKS,
         "rev": POSITIVES,
-        "priority": st.integers(-1_000_000, 1_000_000),
-        "meta": st.dictionaries(IDENTIFIERS, TEXTS, max_size=16),
-        "after": st.lists(TASKS, max_size=16, unique=True).map(sorted),
+        "set": st.fixed_dictionaries({}, optional=_ATTRIBUTES).filter(bool),
     },
     "withdraw": {"task": TASKS, "rev": POSITIVES, "reason": _NOTE},
     "claim": {
@@ -72,10 +85,12 @@ FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
         "until": TIMES,
         "reopen": BOOLEANS,
         "note": _NOTE,
+        "paths": st.lists(_PATHS | _PATHS.map("{}/".format), max_size=8, unique=True).map(sorted),
     },
-    "renew": {**_HELD, "until": TIMES},
+    "renew": {**_HELD, "until": TIMES, "note": _NOTE},
     "complete": {**_HELD, "result": _NOTE},
-    "release": {**_HELD, "reason": _NOTE, "force": BOOLEANS},
+    "release": {**_HELD, "reason": _NOTE, "force": BOOLEANS, "not_before": st.none() | TIMES},
+    "handoff": {**_HELD, "to": AGENTS, "note": _NOTE},
     "send": {
         "to": st.none() | AGENTS,
         "channel": IDENTIFIERS,

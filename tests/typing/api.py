@@ -20,17 +20,20 @@ from coordledger import (
     CoordledgerError,
     Damage,
     Delegate,
+    Description,
     Event,
     Failed,
     Head,
     Integrity,
     Key,
     Ledger,
+    Listing,
     Lost,
     Message,
     Outcome,
     OutcomeUnknown,
     Purged,
+    Reservation,
     Secret,
     Settled,
     Status,
@@ -77,7 +80,16 @@ def claims(ledger: Ledger) -> None:
     assert_type(ledger.release("a", reason="gone", force=True), Claim)
     assert_type(ledger.require("a", by="bob", epoch=1, check="here"), Claim)
     assert_type(ledger.tasks(), list[Claim])
-    assert_type(ledger.some_tasks(["open"], "bob", 10), tuple[list[Claim], int])
+    assert_type(ledger.some_tasks(["open"], "bob", 10, labels=["a"], stuck=True), Listing)
+    assert_type(ledger.some_tasks().tasks, tuple[Claim, ...])
+    assert_type(ledger.edit("a", title="A", labels=["x"], not_before=None), Claim)
+    ledger.edit("a", body="x")  # type: ignore[call-arg]
+    ledger.edit("a", priority="5")  # type: ignore[arg-type]
+    assert_type(ledger.handoff("a", to="bob", note="yours"), Claim)
+    assert_type(ledger.claim_next(labels=["x"], max_attempts=3, resume=True), ClaimResult)
+    assert_type(ledger.describe("a"), Description)
+    assert_type(ledger.describe("a").parts, dict[str, int])
+    assert_type(ledger.paths(), list[Reservation])
     assert_type(ledger.history("a"), list[Event])
     claim = ledger.show("a")
     assert_type(claim, Claim)

@@ -145,6 +145,7 @@ def valid() -> tuple[MemoryLedger, dict[str, int]]:
     fleet.put("bob", "void", key=2)
     _facts_of(fleet, now)
     _put_delegates(fleet, now)
+    _describe_and_hand_over(fleet, now)
     now("end")
     return fleet, moments
 
@@ -210,6 +211,57 @@ def _put_delegates(fleet: MemoryLedger, now: Callable[[str], None]) -> None:
     fleet.put("frank.a", "enroll", who="frank.a.b", key=7, under=7)  # the name comes again
     fleet.put("frank.a.b", "claim", tasks=["f/2"], key=9)
     fleet.put("frank", "revoke", who="frank.y", key=2)
+
+
+def _describe_and_hand_over(fleet: MemoryLedger, now: Callable[[str], None]) -> None:
+    body = "What has to be done:\n- \xfc\n"
+    title, labels = "Log in \u2014 again", ["auth", "ui-2"]
+    fleet.put("bob", "submit", task="epic", title=title, labels=labels, body=body)
+    later = timestamps.show(fleet.now + 3600 * SECOND)
+    fleet.put("bob", "submit", task="part", parent="epic", not_before=later, title="")
+    now("described")
+    changed = {"labels": ["auth"], "not_before": None, "priority": 7, "title": "One part"}
+    fleet.put("bob", "edit", task="part", set=changed)
+    changed = {"after": ["plan#1"], "meta": {"size": "l"}, "parent": "plan#1"}
+    fleet.put("carol", "edit", task="epic", set=changed, key=2)  # an admin
+    fleet.put("carol", "edit", task="epic", set={"after": [], "parent": None}, key=2)
+    paths = ["README.md", "src/\xe9/"]
+    fleet.put("bob", "claim", tasks=["part"], paths=paths, session="s2")
+    fleet.put("bob", "claim", tasks=["epic", "x/3"], paths=["src/b", "src/bc/"])
+    now("reserved")
+    fleet.put("bob", "edit", task="x/3", set={"priority": 1})  # by its holder
+    until = timestamps.show(fleet.now + 1800 * SECOND)
+    given = {"task": "part", "session": "s2"}
+    fleet.put("bob", "renew", **given, until=until, note="half of it")
+    fleet.put("bob", "handoff", **given, to="grace", note="mind the \xe9")
+    fleet.put("bob", "renew", **given, until=timestamps.show(fleet.now + 1801 * SECOND))
+    now("taken back")
+    fleet.put("bob", "handoff", **given, to="carol")
+    fleet.put("bob", "handoff", **given, to="grace")
+    now("handed over")
+    fleet.put("grace", "claim", key=2, tasks=["part", "y2"], paths=["src/\xe9/a"])
+    now("taken")
+    later = timestamps.show(fleet.now + 600 * SECOND)
+    fleet.put("grace", "release", key=2, task="part", not_before=later, reason="not today")
+    now("given back")
+    fleet.put("bob", "complete", task="epic")
+    fleet.put("alice", "policy", set={"reopen": 1, "max_attempts": 3}, key=2)
+    now("reopened by by")
+    fleet.put("bob", "claim", tasks=["epic"], reopen=True)
+    fleet.put("bob", "complete", task="epic")
+    fleet.put("alice", "policy", set={"reopen": 2}, key=2)
+    now("reopened by admins")
+    over = timestamps.parse(_line(fleet, "x/3")["until"]) + 2 * SKEW
+    fleet.now = over
+    fleet.put("grace", "claim", key=2, tasks=["new"], paths=["z"])  # and the others are removed
+    fleet.put("carol", "withdraw", key=2, task="x/3")
+    now("over")
+
+
+def _line(fleet: MemoryLedger, task: str) -> dict[str, Any]:
+    found = fleet.state.task(task)
+    assert found
+    return found
 
 
 def valid_ssh() -> MemoryLedger:
@@ -448,6 +500,7 @@ def malformed(fleet: MemoryLedger, moments: dict[str, int]) -> dict[str, dict[st
         _delegates,
         _delegates_rules,
         _tasks,
+        _work,
     ):
         section(cases)
     _ssh_keys(cases)
@@ -594,6 +647,8 @@ def _kinds(cases: Cases) -> None:
         "send": {"to": "carol"},
         "ack": {"messages": [inbox[0]["seq"]]},
         "withdraw": {"task": "plan#2"},
+        "edit": {"task": "plan#2", "set": {"priority": 1}},
+        "handoff": {"task": "plan#1", "to": "carol"},
         "drop": {"channel": "general"},
         "fact": {"fact": "image"},
     }
@@ -663,6 +718,51 @@ def _kinds(cases: Cases) -> None:
         ("after-unsorted", "after is sorted", "submit", {"after": ["plan#2", "plan#1"]}),
         ("after-bytes", "after is sorted by bytes", "submit", {"after": ["plan#1", "X/1"]}),
         ("after-twice", "after has no duplicates", "submit", {"after": ["plan#1", "plan#1"]}),
+        ("title-long", "a title has size 256", "submit", {"title": "\xe9" * 42 + "abcde"}),
+        ("title-number", "a title is a text or null", "submit", {"title": 1}),
+        (
+            "labels-many",
+            "there are at most 16 labels",
+            "submit",
+            {"labels": [f"l{n:02}" for n in range(17)]},
+        ),
+        ("labels-unsorted", "labels are sorted", "submit", {"labels": ["b", "a"]}),
+        ("labels-twice", "labels have no duplicates", "submit", {"labels": ["a", "a"]}),
+        ("labels-name", "labels are identifiers", "submit", {"labels": ["A"]}),
+        ("parent-name", "a parent is a task id or null", "submit", {"parent": "a b"}),
+        ("not-before-day", "a moment is a time or null", "submit", {"not_before": "2026-11-21"}),
+        ("body-number", "a body is a text or null", "submit", {"body": 1}),
+        ("edit-nothing", "an edit sets a field or more", "edit", {"set": {}}),
+        ("edit-body", "a body is never edited", "edit", {"set": {"body": "x"}}),
+        ("edit-task", "an edit sets attributes alone", "edit", {"set": {"epoch": 1}}),
+        ("edit-title", "what is set has its form", "edit", {"set": {"title": "x" * 257}}),
+        ("edit-array", "what is set is an object", "edit", {"set": ["title"]}),
+        ("renew-note-number", "a note is a text or null", "renew", {"note": 1}),
+        ("release-not-before", "a moment is a time or null", "release", {"not_before": 1}),
+        ("handoff-to-null", "an offer is made to an agent", "handoff", {"to": None}),
+        ("handoff-note-number", "a note is a text or null", "handoff", {"note": 1}),
+        (
+            "paths-many",
+            "a claim has at most 32 paths",
+            "claim",
+            {"paths": [f"p{n:02}" for n in range(33)]},
+        ),
+        ("paths-unsorted", "paths are sorted", "claim", {"paths": ["b", "a"]}),
+        ("paths-twice", "paths have no duplicates", "claim", {"paths": ["a", "a"]}),
+        ("path-number", "a path is a text", "claim", {"paths": [1]}),
+        ("path-long", "a path has size 1,024", "claim", {"paths": ["\xe9" * 170 + "abcde"]}),
+        ("path-empty", "a path has a part", "claim", {"paths": [""]}),
+        ("path-root", "a path is relative", "claim", {"paths": ["/"]}),
+        ("path-absolute", "a path is relative", "claim", {"paths": ["/a"]}),
+        ("path-empty-part", "no part is empty", "claim", {"paths": ["a//b"]}),
+        ("path-empty-end", "no part is empty", "claim", {"paths": ["a//"]}),
+        ("path-dot", "no part is .", "claim", {"paths": ["./a"]}),
+        ("path-dot-end", "no part is .", "claim", {"paths": ["a/./"]}),
+        ("path-dots", "no part is ..", "claim", {"paths": ["a/../b"]}),
+        ("path-nul", "a path has no control character", "claim", {"paths": ["a\0"]}),
+        ("path-line", "a path has no control character", "claim", {"paths": ["a\nb"]}),
+        ("path-delete", "a path has no control character", "claim", {"paths": ["a\x7f"]}),
+        ("path-c1", "a path has no control character", "claim", {"paths": ["a\x9b1m"]}),
         ("claim-nothing", "a claim names a task or more", "claim", {"tasks": []}),
         ("claim-many", "a claim names at most 16 tasks", "claim", {"tasks": _claimed(17)}),
         ("claim-unsorted", "tasks are sorted", "claim", {"tasks": _claimed(2)[::-1]}),
@@ -1365,8 +1465,9 @@ def _tasks(cases: Cases) -> None:
         **given,
         reopen=True,
     )
-    for kind in ("renew", "complete", "release"):
+    for kind in ("renew", "complete", "release", "handoff"):
         rule, given = "the task is claimed", {"task": plan2, "rev": 8}
+        given |= {"to": "carol"} if kind == "handoff" else {}
         add(
             f"{kind}-withdrawn",
             "the task is claimed",
@@ -1399,8 +1500,9 @@ def _tasks(cases: Cases) -> None:
         rule = "rev is the one before + 1: tasks"
         add(f"rev-claim-{word}", rule, "stale-rev", now, "bob", "claim", tasks=[item])
         given = {"task": plan1, "rev": rev + 1}
-        for kind in ("renew", "complete", "release"):
-            add(f"rev-{kind}-{word}", rule, "stale-rev", early, "bob", kind, **given)
+        for kind in ("renew", "complete", "release", "handoff"):
+            more = {"to": "carol"} if kind == "handoff" else {}
+            add(f"rev-{kind}-{word}", rule, "stale-rev", early, "bob", kind, **given, **more)
     rule = "a claim raises the epoch by one"
     for epoch, word in ((1, "same"), (3, "skipped")):
         item = {"task": plan2, "rev": 4, "epoch": epoch}
@@ -1427,9 +1529,12 @@ def _tasks(cases: Cases) -> None:
     # held
     over = timestamps.show(lease_end("renewed", "x/1"))
     later = timestamps.show(timestamps.parse(over) + 60_000)
-    more = {"renew": {"until": later}, "complete": {}, "release": {}}
+    to = {"to": "carol"}
+    more = {"renew": {"until": later}, "complete": {}, "release": {}, "handoff": to}
     for kind, extra in more.items():
-        add(f"{kind}-unknown", "the task exists", "unknown-task", early, "bob", kind, task="n")
+        also = to if kind == "handoff" else {}
+        given = {"task": "n", **also}
+        add(f"{kind}-unknown", "the task exists", "unknown-task", early, "bob", kind, **given)
         add(
             f"{kind}-open",
             "the task is claimed",
@@ -1439,18 +1544,20 @@ def _tasks(cases: Cases) -> None:
             kind,
             task=plan1,
             epoch=1,
+            **also,
         )
-        add(f"{kind}-done", "the task is not done", "done", "done", "bob", kind, task=plan1)
+        given = {"task": plan1, **also}
+        add(f"{kind}-done", "the task is not done", "done", "done", "bob", kind, **given)
         rule = "the signer holds the task"
-        add(f"{kind}-by-another", rule, "not-holder", "renewed", "dave", kind, task=plan1)
+        add(f"{kind}-by-another", rule, "not-holder", "renewed", "dave", kind, **given)
         rule = "the signer's session holds the task"
-        given = {"task": plan1, "session": "s2"}
+        given = {"task": plan1, "session": "s2", **also}
         add(f"{kind}-by-session", rule, "not-holder", "renewed", "bob", kind, **given)
         rule = "the lease is not over"
         given = {"task": "x/1", "session": "s2", "at": over, **extra}
         add(f"{kind}-expired", rule, "expired", "before takeover", "dave", kind, **given)
         rule = "the epoch is the task's"
-        given = {"task": plan1, "epoch": 2}
+        given = {"task": plan1, "epoch": 2, **also}
         add(f"epoch-{kind}", rule, "wrong-epoch", early, "bob", kind, **given)
     rule = "a renewal ends later"
     given = {"task": plan1, "until": timestamps.show(lease_end(early, plan1))}
@@ -1475,6 +1582,132 @@ def _tasks(cases: Cases) -> None:
     add("rev-force", rule, "stale-rev", early, "carol", "release", **given, rev=2)
     rule = "a reason is within max_text"
     add("force-reason", rule, "text-too-long", early, "carol", "release", **given, reason=long)
+
+
+def _work(cases: Cases) -> None:
+    """Descriptions of tasks, offers, paths."""
+
+    def add(
+        name: str, rule: str, code: str, moment: str, agent: str, kind: str, **given: Any
+    ) -> None:
+        cases.add("9", name, rule, code, cases.draft(moment, agent, kind, **given))
+
+    def at(task: str, moment: str, more: int = 0) -> str:
+        line = _line(cases.at(moment), task)
+        return timestamps.show(timestamps.parse(line["until"] or line["not_before"]) + more)
+
+    then = "described"
+    add(
+        "submit-body",
+        "a body is within max_body",
+        "text-too-long",
+        then,
+        "bob",
+        "submit",
+        task="n",
+        body="x" * 601,
+    )
+    given: dict[str, Any] = {"task": "n", "parent": "m"}
+    add("submit-parent", "a parent exists", "unknown-task", then, "bob", "submit", **given)
+    rule = "a parent was there before the task"
+    add("submit-in-itself", rule, "unknown-task", then, "bob", "submit", task="n", parent="n")
+    given = {"task": "plan#2", "parent": "x/1"}
+    add("submit-parent-newer", rule, "parent-newer", "withdrawn", "bob", "submit", **given)
+    # edit
+    rule = "a task is edited by its submitter, its holder or an admin"
+    given = {"task": "part", "set": {"priority": 1}}
+    add("edit-anothers", rule, "not-permitted", then, "grace", "edit", key=2, **given)
+    given |= {"task": "y"}
+    end = at("y", then)
+    add("edit-expired", rule, "not-permitted", then, "grace", "edit", key=2, **given, at=end)
+    given |= {"session": "s2", "key": 2}
+    add("edit-other-session", rule, "not-permitted", then, "grace", "edit", **given)
+    given = {"task": "n", "set": {"priority": 1}}
+    add("edit-unknown", "the task exists", "unknown-task", then, "bob", "edit", **given)
+    given = {"task": "plan#2", "set": {"priority": 1}}
+    add("edit-withdrawn", "it is not withdrawn", "withdrawn", "withdrawn", "carol", "edit", **given)
+    for rev, word in ((1, "same"), (3, "skipped")):
+        rule, given = "rev is the one before + 1: tasks", {"task": "part", "set": {"priority": 1}}
+        add(f"rev-edit-{word}", rule, "stale-rev", then, "bob", "edit", **given, rev=rev)
+    rule = "what a task waits for was there before it"
+    for name, after, code in (
+        ("newer", "part", "after-newer"),
+        ("itself", "epic", "after-newer"),
+        ("unknown", "n", "unknown-task"),
+    ):
+        given = {"task": "epic", "set": {"after": [after]}}
+        add(f"edit-after-{name}", rule, code, then, "bob", "edit", **given)
+        given = {"task": "epic", "set": {"parent": after}}
+        of_parent = code.replace("after", "parent")
+        rule = "a parent was there before the task"
+        add(f"edit-parent-{name}", rule, of_parent, then, "bob", "edit", **given)
+    # not_before, reopen
+    rule = "a task is not claimed before its time"
+    add("claim-not-yet", rule, "not-yet", then, "bob", "claim", tasks=["part"])
+    rule = "a task that was given back is not claimed before its time"
+    early = at("part", "given back", -1)
+    given = {"tasks": ["part"], "at": early}
+    add("claim-given-back", rule, "not-yet", "given back", "bob", "claim", **given)
+    given = {"tasks": ["epic"], "reopen": True, "key": 2}
+    rule = "by the policy its submitter or an admin reopens a task"
+    add("reopen-anothers", rule, "not-permitted", "reopened by by", "grace", "claim", **given)
+    rule = "by the policy an admin reopens a task"
+    given = {"tasks": ["epic"], "reopen": True}
+    demoted = "reopened by admins"
+    add("reopen-no-admin", rule, "not-permitted", demoted, "grace", "claim", key=2, **given)
+    # handoff
+    then = "reserved"
+    given = {"task": "part", "session": "s2"}
+    rule = "an offer is made to somebody else"
+    add("handoff-to-oneself", rule, "to-oneself", then, "bob", "handoff", **given, to="bob")
+    rule = "an offer is made to an enrolled agent"
+    add("handoff-to-unknown", rule, "unknown-agent", then, "bob", "handoff", **given, to="erin")
+    rule = "an offer is made to an agent with an active key"
+    add("handoff-to-revoked", rule, "unknown-agent", then, "bob", "handoff", **given, to="dave")
+    rule, note = "a note is within max_text", "x" * 101
+    given |= {"note": note}
+    add("handoff-note", rule, "text-too-long", then, "bob", "handoff", **given, to="grace")
+    add("renew-note", rule, "text-too-long", then, "bob", "renew", **given)
+    then, given = "handed over", {"tasks": ["part"]}
+    rule = "what is offered to one is taken by no other"
+    add("claim-offered", rule, "held", then, "carol", "claim", **given, key=2)
+    rule = "an offer ends with the lease"
+    end = at("part", then)
+    given = {"tasks": ["part"], "at": end, "until": at("part", then, 60_000)}
+    add("claim-offer-over", rule, "held", then, "grace", "claim", **given, key=2)
+    given = {"tasks": ["part"]}
+    rule = "an offer ends with the next record of its giver"
+    add("claim-taken-back", rule, "held", "taken back", "grace", "claim", **given, key=2)
+    rule = "a claim that takes an offer raises the epoch by one"
+    given = {"tasks": [{"task": "part", "rev": 8, "epoch": 1}]}
+    add("epoch-claim-offered", rule, "wrong-epoch", then, "grace", "claim", **given, key=2)
+    rule = "what was taken over is no longer the giver's"
+    given = {"task": "part", "session": "s2"}
+    add("renew-taken", rule, "not-holder", "taken", "bob", "renew", **given)
+    # paths
+    then = "reserved"
+    for name, path in (
+        ("same", "README.md"),
+        ("same-folder", "README.md/"),
+        ("same-file", "src/b/"),
+        ("below", "src/bc/d"),
+        ("above", "src/"),
+        ("unicode", "src/\xe9/x/y"),
+    ):
+        rule = "what is claimed overlaps no path of another's claim"
+        given = {"tasks": ["n"], "paths": [path], "key": 2}
+        add(f"claim-path-{name}", rule, "reserved", then, "grace", "claim", **given)
+    rule = "another session's claim is another's"
+    given = {"tasks": ["n"], "paths": ["README.md"], "session": "s3"}
+    add("claim-path-session", rule, "reserved", then, "bob", "claim", **given)
+    rule = "paths are free a skew after the end of their claim"
+    given = {"tasks": ["n"], "paths": ["src/b"], "key": 2, "at": at("epic", then, SKEW - 1)}
+    given["until"] = at("epic", then, 2 * SKEW)
+    add("claim-path-early", rule, "reserved", then, "grace", "claim", **given)
+    rule = "the list of paths has at most 131,072 bytes"
+    long = [f"{n:02}{'x' * 1022}" for n in range(32)]
+    given = {"tasks": ["n1", "n2", "n3", "n4"], "paths": long, "key": 2}
+    add("claim-paths-full", rule, "paths-full", then, "grace", "claim", **given)
 
 
 def _messages(cases: Cases) -> None:

@@ -33,6 +33,8 @@ POLICY: dict[str, tuple[int, int, int]] = {
     "channel_messages": (200, 1, 200),
     "channel_bytes": (131_072, 66_560, 262_144),  # the largest line has room
     "require_alg": (0, 0, 1),  # 0: none, 1: ssh-ed25519
+    "max_attempts": (5, 1, 1000),
+    "reopen": (0, 0, 2),
 }
 
 

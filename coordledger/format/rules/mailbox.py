@@ -46,8 +46,7 @@ def _send(state: State, record: Record, seq: int) -> Changes:
 
 
 def _to_inbox(state: State, agent: str, sender: str, line: bytes) -> Changes:
-    entry = state.agent(agent)
-    if entry is None or all(key["until"] is not None for key in entry["keys"]):
+    if not state.has_active_key(agent):
         raise RuleBroken("unknown-agent", who=agent)
     path = inbox_path(agent)
     lines = lines_in(state.tree.get(path))

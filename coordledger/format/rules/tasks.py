@@ -1,8 +1,8 @@
-"""Tasks and their leases: submit, withdraw, claim, renew, complete, release.
+"""Tasks: submit, edit, withdraw. How a task stands, and by which moves it changes.
 
-Rules: a task moves by one table, `MOVES`; an illegal move is a missing row. What a row cannot
-say stands in the function of the kind: who has to be the holder, what has to fit the epoch, the
-policy, the tasks that this one waits for.
+Rules: a task moves by one table, `MOVES`, also by the records about a claim on it (`claims`); an
+illegal move is a missing row. What a row cannot say stands in the function of the kind: who may do
+it, what has to fit the policy, the tasks that this one waits for.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from coordledger.errors import RuleBroken
 from coordledger.format import canonical, fields, timestamps
 from coordledger.format.names import is_identifier
+from coordledger.format.reservations import ended
 from coordledger.format.rules.kind import Kind, need_authority, need_next_rev, need_size
 
 TYPE_CHECKING = False
@@ -20,17 +21,23 @@ if TYPE_CHECKING:
     from coordledger.format.records import Record
     from coordledger.format.state import Changes, State
 
-GROUP = 16  # tasks of one claim, and tasks that one task waits for
+GROUP = 16  # tasks of one claim, tasks that one task waits for, and its labels
 MAX_PRIORITY = 1_000_000
 MAX_META = 16
 MAX_META_VALUE = 1024
 MAX_META_BYTES = 4096
+MAX_TITLE = 256
 
-# (standing, verb) -> status afterwards. A claim with `reopen` is the verb "reopen", a
-# release with `force` the verb "force".
+# (standing, verb) -> status afterwards. A claim with `reopen` is the verb "reopen", one that takes
+# an offer "take", and a release with `force` the verb "force".
 MOVES = {
     ("absent", "submit"): "open",
     ("withdrawn", "submit"): "open",
+    ("open", "edit"): "open",
+    ("held", "edit"): "claimed",
+    ("grace", "edit"): "claimed",
+    ("expired", "edit"): "claimed",
+    ("done", "edit"): "done",
     ("open", "withdraw"): "withdrawn",
     ("expired", "withdraw"): "withdrawn",
     ("absent", "claim"): "claimed",
@@ -40,9 +47,12 @@ MOVES = {
     ("open", "reopen"): "claimed",
     ("expired", "reopen"): "claimed",
     ("done", "reopen"): "claimed",
+    ("open", "take"): "claimed",
+    ("held", "take"): "claimed",
     ("held", "renew"): "claimed",
     ("held", "complete"): "done",
     ("held", "release"): "open",
+    ("held", "handoff"): "claimed",
     ("held", "force"): "open",
     ("grace", "force"): "open",
     ("expired", "force"): "open",
@@ -78,7 +88,7 @@ def standing(task: Record | None, at: int, skew: int) -> str:
     return "grace" if at < until + skew else "expired"
 
 
-def _status_after(state: State, record: Record, task: Record | None, name: str, verb: str) -> str:
+def status_after(state: State, record: Record, task: Record | None, name: str, verb: str) -> str:
     """The status of the task `name` after `verb`, or the refusal that people understand."""
     before = standing(task, timestamps.parse(record["at"]), state.skew)
     status = MOVES.get((before, verb))
@@ -87,42 +97,66 @@ def _status_after(state: State, record: Record, task: Record | None, name: str, 
     why = "task-exists" if verb == "submit" else _WHY_NOT.get((before, verb), _WHY_NOT[before])
     if task is None:
         raise RuleBroken(why, task=name)
-    if why == before == "held" and verb != "withdraw" and _is_holder(task, record):
+    if why == before == "held" and verb != "withdraw" and is_holder(task, record):
         why = "already-yours"
     claimable = timestamps.show(state.claimable_at(task)) if task["until"] else None
-    raise RuleBroken(why, **_facts(task), claimable_at=claimable)
+    raise RuleBroken(why, **facts(task), claimable_at=claimable)
 
 
-def _facts(task: Record) -> dict[str, Any]:
+def facts(task: Record) -> dict[str, Any]:
+    """What a refusal says of a task."""
     return {name: task[name] for name in ("task", "agent", "session", "until", "epoch")}
 
 
-def _is_holder(task: Record, record: Record) -> bool:
+def is_holder(task: Record, record: Record) -> bool:
     return bool(task["agent"] == record["agent"] and task["session"] == record["session"])
 
 
-_NOBODY: dict[str, Any] = {"agent": None, "session": None, "claimed_at": None, "until": None}
-_UNOFFERED: dict[str, Any] = {"by": None, "priority": 0, "meta": {}, "after": []}
+def need_over(state: State, name: str, now: int) -> None:
+    """The lease on the task and the skew, if there is a lease, are over at `now`."""
+    task = state.task(name)
+    if task and task["status"] == "claimed" and now < state.claimable_at(task):
+        at = timestamps.show(state.claimable_at(task))
+        raise RuleBroken("too-early", task=name, claimable_at=at)
 
 
-def _new_task(name: str, seq: int) -> Record:
+NOBODY: dict[str, Any] = {"agent": None, "session": None, "claimed_at": None, "until": None}
+UNSUBMITTED: dict[str, Any] = {
+    "by": None,
+    "priority": 0,
+    "meta": {},
+    "after": [],
+    "title": None,
+    "labels": [],
+    "parent": None,
+    "not_before": None,
+    "attempts": 0,
+    "released": None,
+    "offer": None,
+    "submit_seq": None,
+}
+
+
+def new_task(name: str, seq: int) -> Record:
     return {
         "task": name,
         "status": "open",
         "rev": 0,
         "epoch": 0,
-        "agent": None,
-        "session": None,
-        "claimed_at": None,
-        "until": None,
-        **_UNOFFERED,
+        **NOBODY,
+        **UNSUBMITTED,
+        "legacy": None,
         "first_seq": seq,
         "claim_seq": None,
         "last_seq": seq,
     }
 
 
-# -- submit, withdraw
+def changed(task: Record, record: Record, seq: int, **changes: Any) -> Record:
+    return task | {"rev": record["rev"], "last_seq": seq} | changes
+
+
+# -- the attributes of a task
 
 
 def _meta(value: Any) -> str:
@@ -137,207 +171,114 @@ def _meta(value: Any) -> str:
     return "" if size <= MAX_META_BYTES else f"{size} bytes, more than {MAX_META_BYTES}"
 
 
+def _title(value: Any) -> str:
+    good = value is None or (isinstance(value, str) and canonical.size(value) <= MAX_TITLE)
+    return "" if good else f"neither null nor a text of at most {MAX_TITLE} bytes"
+
+
+ATTRIBUTES: Fields = {
+    "priority": fields.integer(-MAX_PRIORITY, MAX_PRIORITY, "a priority"),
+    "meta": _meta,
+    "after": fields.array(fields.task, 0, GROUP, lambda task: task),
+    "title": _title,
+    "labels": fields.array(fields.identifier, 0, GROUP, lambda label: label),
+    "parent": fields.or_null(fields.task),
+    "not_before": fields.or_null(fields.time),
+}
+
+
+def _set(value: Any) -> str:
+    if not isinstance(value, dict) or not value or not value.keys() <= ATTRIBUTES.keys():
+        return "not an object with attributes of a task, and nothing else"
+    for name, given in value.items():
+        wrong = ATTRIBUTES[name](given)
+        if wrong:
+            return f"{name}: {wrong}"
+    return ""
+
+
+def _need_earlier(state: State, task: Record, given: Record) -> None:
+    """What a task waits for and is a part of was there before it: so there is no cycle."""
+    for other in given.get("after", ()):
+        if _known(state, other)["first_seq"] >= task["first_seq"]:
+            raise RuleBroken("after-newer", task=task["task"], after=other)
+    parent = given.get("parent")
+    if parent is not None and _known(state, parent)["first_seq"] >= task["first_seq"]:
+        raise RuleBroken("parent-newer", task=task["task"], parent=parent)
+
+
+def _known(state: State, name: str) -> Record:
+    task = state.task(name)
+    if task is None:
+        raise RuleBroken("unknown-task", task=name)
+    return task
+
+
+# -- submit, edit, withdraw
+
+
 def _submit(state: State, record: Record, seq: int) -> Changes:
     name = record["task"]
     withdrawn = state.task(name)
-    status = _status_after(state, record, withdrawn, name, "submit")
-    task = withdrawn or _new_task(name, seq)
+    status = status_after(state, record, withdrawn, name, "submit")
+    task = withdrawn or new_task(name, seq)
     need_next_rev(name, task["rev"], record)
-    for other in record["after"]:
-        waited_for = state.task(other)
-        if waited_for is None:
-            raise RuleBroken("unknown-task", task=other)
-        if waited_for["first_seq"] >= task["first_seq"]:  # two could wait for each other
-            raise RuleBroken("after-newer", task=name, after=other)
-    given = {field: record[field] for field in ("priority", "meta", "after")}
-    given |= {"by": record["agent"], "status": status}
-    return state.with_tasks([_changed(task, record, seq, **given)], grows=True)
+    need_size(state, record, "body", "max_body")
+    given = {field: record[field] for field in ATTRIBUTES}
+    _need_earlier(state, task, given)
+    given |= {"by": record["agent"], "submit_seq": seq, "status": status}
+    return state.with_tasks([changed(task, record, seq, **given)], grows=True)
+
+
+def _edit(state: State, record: Record, seq: int) -> Changes:
+    name = record["task"]
+    status = status_after(state, record, state.task(name), name, "edit")
+    task = _known(state, name)
+    held = standing(task, timestamps.parse(record["at"]), state.skew) == "held"
+    if record["agent"] != task["by"] and not (held and is_holder(task, record)):
+        what = f"edit {name}, which it neither offered nor holds"
+        need_authority(state, record, task["by"], what)
+    need_next_rev(name, task["rev"], record)
+    _need_earlier(state, task, record["set"])
+    line = changed(task, record, seq, status=status, **record["set"])
+    return state.with_tasks([line], grows=True)
 
 
 def _withdraw(state: State, record: Record, seq: int) -> Changes:
     name = record["task"]
-    task = state.task(name)
-    status = _status_after(state, record, task, name, "withdraw")
-    if task is None:
-        raise AssertionError("no absent task is withdrawn")
+    status = status_after(state, record, state.task(name), name, "withdraw")
+    task = _known(state, name)
     if record["agent"] != task["by"]:
         need_authority(state, record, task["by"], f"withdraw {name}, which it did not offer")
     need_next_rev(name, task["rev"], record)
     need_size(state, record, "reason", "max_text")
     if task["claim_seq"] is None:
         return state.without_task(name)
-    bare = {"status": status} | _NOBODY | _UNOFFERED
-    return state.with_tasks([_changed(task, record, seq, **bare)])
+    bare = {"status": status} | NOBODY | UNSUBMITTED
+    return state.with_tasks([changed(task, record, seq, **bare)]) | ended(state, [name])
 
 
 def _admit_withdrawal(state: State, record: Record, now: int) -> None:
-    _need_claimable(state, record["task"], now)
+    need_over(state, record["task"], now)
 
 
-# -- claim
-
-
-def _need_lease(state: State, record: Record) -> None:
-    """`until` is after the record's own time, and not too long after it."""
-    at, until = timestamps.parse(record["at"]), timestamps.parse(record["until"])
-    limit = 1000 * state.policy("max_ttl")
-    if until <= at:
-        raise RuleBroken("bad-lease")
-    if until > at + limit:
-        ttl = timestamps.span(until - at)
-        raise RuleBroken("ttl-above-policy", ttl=ttl, limit=timestamps.span(limit))
-
-
-def _claimed(state: State, record: Record, item: Record, seq: int) -> Record:
-    """The line of one task of a claim, afterwards."""
-    name = item["task"]
-    found = state.task(name)
-    status = _status_after(state, record, found, name, "reopen" if record["reopen"] else "claim")
-    waits = state.waits_for(found)
-    if waits:
-        raise RuleBroken("blocked", task=name, after=" ".join(waits))
-    task = found or _new_task(name, seq)
-    if item["epoch"] != task["epoch"] + 1:
-        raise RuleBroken("wrong-epoch", task=name, epoch=task["epoch"], got=item["epoch"])
-    need_next_rev(name, task["rev"], item)
-    return task | {
-        "status": status,
-        "rev": item["rev"],
-        "epoch": item["epoch"],
-        "agent": record["agent"],
-        "session": record["session"],
-        "claimed_at": record["at"],
-        "until": record["until"],
-        "claim_seq": seq,
-        "last_seq": seq,
-    }
-
-
-def _claim(state: State, record: Record, seq: int) -> Changes:
-    _need_lease(state, record)
-    need_size(state, record, "note", "max_text")
-    return state.with_tasks([_claimed(state, record, item, seq) for item in record["tasks"]])
-
-
-def _admit_claim(state: State, record: Record, now: int) -> None:
-    """No task is taken over before its lease and the skew are over by the server's clock."""
-    for item in record["tasks"]:
-        _need_claimable(state, item["task"], now)
-
-
-def _need_claimable(state: State, name: str, now: int) -> None:
-    """The lease on the task and the skew, if there is a lease, are over at `now`."""
-    task = state.task(name)
-    if task and task["status"] == "claimed" and now < state.claimable_at(task):
-        at = timestamps.show(state.claimable_at(task))
-        raise RuleBroken("too-early", task=name, claimable_at=at)
-
-
-def _claim_subject(record: Record) -> str:
-    first, *others = record["tasks"]
-    what = f"and {len(others)} more" if others else f"epoch {first['epoch']}"
-    return f"claim {first['task']} {what} until {record['until']}"
-
-
-# -- what a holder does, or by force an admin: renew, complete, release
-
-
-def _held(state: State, record: Record, verb: str) -> tuple[Record, str]:
-    """The task that the signer holds, and its status after `verb`."""
-    name = record["task"]
-    task = state.task(name)
-    if task and task["status"] == "claimed" and verb != "force" and not _is_holder(task, record):
-        raise RuleBroken("not-holder", **_facts(task))
-    status = _status_after(state, record, task, name, verb)
-    if task is None:
-        raise AssertionError("no move begins at an absent task here")
-    if task["epoch"] != record["epoch"]:
-        raise RuleBroken("wrong-epoch", task=name, epoch=task["epoch"], got=record["epoch"])
-    need_next_rev(name, task["rev"], record)
-    return task, status
-
-
-def _changed(task: Record, record: Record, seq: int, **changes: Any) -> Record:
-    return task | {"rev": record["rev"], "last_seq": seq} | changes
-
-
-def _renew(state: State, record: Record, seq: int) -> Changes:
-    task, status = _held(state, record, "renew")
-    _need_lease(state, record)
-    until = record["until"]
-    if timestamps.parse(until) <= timestamps.parse(task["until"]):
-        raise RuleBroken("not-later", task=task["task"], until=task["until"])
-    return state.with_tasks([_changed(task, record, seq, status=status, until=until)])
-
-
-def _complete(state: State, record: Record, seq: int) -> Changes:
-    task, status = _held(state, record, "complete")
-    need_size(state, record, "result", "max_text")
-    return state.with_tasks([_changed(task, record, seq, status=status, until=None)])
-
-
-def _release(state: State, record: Record, seq: int) -> Changes:
-    if record["force"]:
-        holder = (state.task(record["task"]) or _NOBODY)["agent"]
-        need_authority(state, record, holder, "release by force")
-    task, status = _held(state, record, "force" if record["force"] else "release")
-    need_size(state, record, "reason", "max_text")
-    return state.with_tasks([_changed(task, record, seq, status=status, **_NOBODY)])
-
-
-def _release_subject(record: Record) -> str:
-    by_force = " by force" if record["force"] else ""
-    return f"release {record['task']} epoch {record['epoch']}{by_force}"
-
-
-_TEXT = fields.or_null(fields.text)
-_HELD: Fields = {"task": fields.task, "rev": fields.positive, "epoch": fields.positive}
-_CLAIMED: Fields = {"epoch": fields.positive, "rev": fields.positive, "task": fields.task}
+_TASK: Fields = {"task": fields.task, "rev": fields.positive}
 
 KINDS = {
     "submit": Kind(
-        {
-            "task": fields.task,
-            "rev": fields.positive,
-            "priority": fields.integer(-MAX_PRIORITY, MAX_PRIORITY, "a priority"),
-            "meta": _meta,
-            "after": fields.array(fields.task, 0, GROUP, lambda task: task),
-        },
+        {**_TASK, **ATTRIBUTES, "body": fields.or_null(fields.text)},
         apply=_submit,
         subject=lambda record: f"submit {record['task']}",
     ),
+    "edit": Kind(
+        {**_TASK, "set": _set},
+        apply=_edit,
+        subject=lambda record: f"edit {record['task']}",
+    ),
     "withdraw": Kind(
-        {"task": fields.task, "rev": fields.positive, "reason": _TEXT},
+        {**_TASK, "reason": fields.or_null(fields.text)},
         apply=_withdraw,
         subject=lambda record: f"withdraw {record['task']}",
         admit=_admit_withdrawal,
-    ),
-    "claim": Kind(
-        {
-            "tasks": fields.array(fields.members(_CLAIMED), 1, GROUP, lambda item: item["task"]),
-            "until": fields.time,
-            "reopen": fields.boolean,
-            "note": _TEXT,
-        },
-        apply=_claim,
-        subject=_claim_subject,
-        admit=_admit_claim,
-    ),
-    "renew": Kind(
-        _HELD | {"until": fields.time},
-        apply=_renew,
-        subject=lambda record: (
-            f"renew {record['task']} epoch {record['epoch']} until {record['until']}"
-        ),
-    ),
-    "complete": Kind(
-        _HELD | {"result": _TEXT},
-        apply=_complete,
-        subject=lambda record: f"complete {record['task']} epoch {record['epoch']}",
-    ),
-    "release": Kind(
-        _HELD | {"reason": _TEXT, "force": fields.boolean},
-        apply=_release,
-        subject=_release_subject,
     ),
 }

@@ -20,7 +20,10 @@ from coordledger.format.rules.tasks import MOVES
 from coordledger.format.rules.tasks import standing as standing_of
 
 STANDINGS = ["absent", "open", "held", "grace", "expired", "done", "withdrawn"]
-VERBS = ["submit", "withdraw", "claim", "reopen", "renew", "complete", "release", "force"]
+VERBS = [
+    "submit", "edit", "withdraw", "claim", "reopen", "take", "renew", "complete", "release",
+    "handoff", "force",
+]  # fmt: skip
 
 # (standing, verb): the status afterwards, or the slug of the refusal. It is the holder
 # who tries, in the session that holds; alice where it takes an admin.
@@ -82,6 +85,22 @@ EXPECTED = {
     ("withdrawn", "release"): "!withdrawn",
     ("withdrawn", "force"): "!withdrawn",
 }
+EXPECTED |= {
+    ("absent", "edit"): "!unknown-task",
+    ("open", "edit"): "open",
+    ("held", "edit"): "claimed",
+    ("grace", "edit"): "claimed",
+    ("expired", "edit"): "claimed",
+    ("done", "edit"): "done",
+    ("withdrawn", "edit"): "!withdrawn",
+    ("absent", "handoff"): "!unknown-task",
+    ("open", "handoff"): "!not-claimed",
+    ("held", "handoff"): "claimed",
+    ("grace", "handoff"): "!expired",
+    ("expired", "handoff"): "!expired",
+    ("done", "handoff"): "!done",
+    ("withdrawn", "handoff"): "!withdrawn",
+}
 # The same for somebody who does not hold the task, where it makes a difference.
 STRANGERS = {
     ("held", "claim"): "!held",
@@ -89,8 +108,21 @@ STRANGERS = {
     **{
         (standing, verb): "!not-holder"
         for standing in ("held", "grace", "expired")
-        for verb in ("renew", "complete", "release")
+        for verb in ("renew", "complete", "release", "handoff")
     },
+}
+
+
+BLANK = {  # what a line says of a task of which nothing was said
+    "title": None,
+    "labels": [],
+    "parent": None,
+    "not_before": None,
+    "attempts": 0,
+    "released": None,
+    "offer": None,
+    "submit_seq": None,
+    "legacy": None,
 }
 
 
@@ -117,6 +149,10 @@ def tried(verb):
         return "claim", {"tasks": ["t"], "reopen": verb == "reopen"}
     if verb in ("release", "force"):
         return "release", {"task": "t", "force": verb == "force"}
+    if verb == "edit":
+        return "edit", {"task": "t", "set": {"priority": 1}}
+    if verb == "handoff":
+        return "handoff", {"task": "t", "to": "alice"}
     return verb, {"task": "t"}
 
 
@@ -131,9 +167,10 @@ def outcome(fleet, agent, verb, **more):
 
 
 def test_the_table_says_something_about_each_standing_and_verb():
-    assert EXPECTED.keys() == {(s, v) for s in STANDINGS for v in VERBS}
+    taken = {("open", "take"), ("held", "take")}  # others have no offer
+    assert EXPECTED.keys() == {(s, v) for s in STANDINGS for v in VERBS if v != "take"}
     allowed = {move: status for move, status in EXPECTED.items() if status[0] != "!"}
-    assert allowed == MOVES
+    assert allowed | dict.fromkeys(taken, "claimed") == MOVES
 
 
 @pytest.mark.parametrize(("standing", "verb"), EXPECTED)
@@ -152,7 +189,7 @@ def test_somebody_else_or_another_session_cannot_do_what_the_holder_can(
     expected = STRANGERS.get((standing, verb), EXPECTED[standing, verb])
     if verb == "force":
         expected = "!not-permitted"
-    if verb == "withdraw" and agent != "bob" and expected == "withdrawn":  # bob has offered it
+    if verb in ("edit", "withdraw") and agent != "bob" and expected[0] != "!":  # bob has offered it
         expected = "!not-permitted"
     assert outcome(fleet, agent, verb, session=session) == expected
 
@@ -187,6 +224,8 @@ class TestLines:
             "claimed_at": None,
             "until": None,
             "by": "bob",
+            **BLANK,
+            "submit_seq": 3,
             "priority": -7,
             "meta": {"x": "é"},
             "after": ["a"],
@@ -209,6 +248,8 @@ class TestLines:
             "claimed_at": at,
             "until": timestamps.show(timestamps.parse(at) + LEASE),
             "by": None,
+            **BLANK,
+            "attempts": 1,
             "priority": 0,
             "meta": {},
             "after": [],
@@ -229,6 +270,9 @@ class TestLines:
             whole |= changed | {"rev": whole["rev"] + 1, "last_seq": seq}
             if kind == "claim":
                 whole |= {"claimed_at": at, "claim_seq": seq, "epoch": whole["epoch"] + 1}
+                whole |= {"attempts": whole["attempts"] + 1}
+            if kind == "release":
+                whole |= {"released": {"agent": "bob" if agent == "bob" else "dave", "seq": seq}}
             assert fleet.state.task("t") == whole
 
         until = timestamps.show(fleet.now + LEASE)
@@ -241,7 +285,8 @@ class TestLines:
         then("dave", "claim", claimed | {"agent": "dave", "until": until}, tasks=["t"], until=until)
         then("alice", "release", free, task="t", force=True)
         then("bob", "claim", claimed, tasks=["t"], until=until)
-        then("bob", "complete", {"status": "done", "until": None}, task="t", result="ok")
+        end = {"status": "done", "until": None, "attempts": 0, "released": None}
+        then("bob", "complete", end, task="t", result="ok")
         again = claimed | {"agent": "dave", "session": "s9"}
         fields = {"tasks": ["t"], "session": "s9", "until": until, "reopen": True}
         then("dave", "claim", again, **fields)
@@ -411,7 +456,7 @@ class TestWithdrawal:
         fleet.put("bob", "claim", tasks=["t"])
         fleet.put("bob", "release", task="t")
         fleet.put("bob", "withdraw", task="t")
-        nothing = dict.fromkeys(("agent", "session", "claimed_at", "until", "by"))
+        nothing = dict.fromkeys(("agent", "session", "claimed_at", "until", "by")) | BLANK
         seqs = {"first_seq": 3, "claim_seq": 4, "last_seq": 6, "epoch": 1, "rev": 4}
         bare = {"task": "t", "status": "withdrawn", "priority": 0, "meta": {}, "after": []}
         assert fleet.state.task("t") == bare | nothing | seqs
