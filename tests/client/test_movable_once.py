@@ -38,6 +38,7 @@ def full(founded: Callable[..., Fleet]) -> Fleet:
     bob.withdraw("withdrawn")
     bob.handoff("second", to="carol")
     bob.release("second")
+    bob.facts.set("image", "v1")
     bob.send("x", channel="dropped")
     alice.drop_channel("dropped")
     return fleet
