@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 _NO_UPKEEP = ("-c", "maintenance.auto=false", "-c", "gc.auto=0")
 _NO_OPTIONS = ("-c", "push.pushOption=")  # the user's are for code; most servers take none
 _ABSENT = ("couldn't find remote ref", "could not find remote ref")
+# git says so, too, where another process of this clone moves the refs that a fetch checks against.
+_INCOMPLETE = "did not send all necessary objects"
+_TRIES_AMONG_OTHERS = 3
 
 
 class Remote:
@@ -139,7 +142,7 @@ class Remote:
         """
         shallow = [f"--depth={depth}"] if depth else []
         flags = "--quiet --no-tags --no-write-fetch-head --no-recurse-submodules --no-prune"
-        ran = self._run(
+        fetch = (
             *_NO_UPKEEP,
             "fetch",
             *flags.split(),
@@ -150,6 +153,11 @@ class Remote:
             self.address.argument,
             f"+{ref}:{into}",
         )
+        ran = self._run(*fetch)
+        for _ in range(_TRIES_AMONG_OTHERS):
+            if not (ran.code and _INCOMPLETE in ran.err):
+                break
+            ran = self._run(*fetch)
         if ran.code and any(text in ran.err for text in _ABSENT):
             return False
         if ran.code:

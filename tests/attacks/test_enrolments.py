@@ -81,7 +81,7 @@ class Homes:
             if kind == "claim":
                 until = timestamps.show(ledger.connection.clock() + 600_000)
                 given["tasks"] = [{"task": given.pop("task"), "rev": 1, "epoch": 1}]
-                common |= {"until": until, "reopen": False, "note": None}
+                common |= {"until": until, "reopen": False, "note": None, "paths": []}
             signed = signing.sign(records.check(common | given), by)
             proposal = chain.propose(signed)
             repository.write(proposal.objects)

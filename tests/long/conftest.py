@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from support.fleet import hermetic
 from support.hookless_host import HooklessHost
-from support.server_fixtures import crashing, own_attacker, served
+from support.server_fixtures import crashing, own_attacker, sequenced_fleet, served
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["crashing", "own_attacker", "served"]
+__all__ = ["crashing", "own_attacker", "sequenced_fleet", "served"]
 
 
 @pytest.fixture

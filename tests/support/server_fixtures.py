@@ -24,6 +24,14 @@ PACKAGE = Path(coordledger.__file__).parents[1]
 CRASH_WORKER = Path(__file__).with_name("crash_worker.py")
 
 
+@pytest.fixture(scope="module")
+def sequenced_fleet(founded: Callable[..., Fleet]) -> Fleet:
+    """A sequencing ledger with alice, bob and carol, for a whole file."""
+    made = founded("bob", "carol")
+    switch(made, sequence=True)
+    return made
+
+
 @pytest.fixture
 def own_attacker(fleet: Fleet, attacker_for: Callable[[Fleet], Attacker]) -> Attacker:
     """An attacker on a sequencing fleet of the test's own; only alice is there."""
