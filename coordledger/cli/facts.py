@@ -66,7 +66,7 @@ def print_fact(screen: Screen, fact: Fact) -> None:
     help="Only if it is at revision REV; 0: only if there is none.",
 )
 def set_(app: App, key: str, value: str, ttl: timedelta | None, if_rev: int | None) -> None:
-    """Set KEY to VALUE, or to stdin for `-`. Whoever is the last to set it wins: see --if."""
+    """Set KEY to VALUE, or to stdin for `-`. The last one to set it wins: see --if."""
     text = params.read_stdin("VALUE") if value == "-" else value
     with app.ledger(writes=True) as ledger:
         fact = ledger.facts.set(key, text, ttl=ttl, if_rev=if_rev)

@@ -579,7 +579,7 @@ def _not_continued(replica: Replica, head: str, trusted: TrustedHead | None) -> 
         behind = error("remote-behind", remote=remote, seq=commit.seq, head=_shown(trusted))
         chain = replica.position()
         if chain.head and stops.is_from_future(replica, chain, chain.head):
-            # This clock was wrong, too. Whoever cut the record off is no old replica.
+            # This clock was wrong, too. A remote that has cut the record off is no old replica.
             dated = f"record {trusted.seq} of this copy is dated {chain.head.record['at']}"
             behind.hint = f"{dated}: if its owner has cut it off: {_reset_command(replica)}"
         return behind

@@ -115,7 +115,7 @@ def _never(line: Record | None, wanted: str) -> str:
 
 
 def newest(connection: Connection) -> str:
-    """The head of the copy. Whoever is going to wait asks before it reads: other processes of the
+    """The head of the copy. A wait asks for it before it reads: other processes of the
     clone bring the copy on, too, and what they bring afterwards ends the wait.
     """
     trusted = connection.local.trusted
