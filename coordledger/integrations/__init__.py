@@ -1,0 +1,4 @@
+"""What connects a ledger with other programs: commands under a lease, agents' harnesses.
+
+Rules: only `cli` imports this package; what a claim or a hook needs is never here.
+"""
