@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Description,
         Event,
         Fact,
+        Guarded,
         Head,
         Key,
         Listing,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         Outcome,
         Purged,
         Reservation,
+        Reserved,
         Settled,
         Status,
         Vouched,
@@ -48,8 +50,8 @@ __version__ = "0.1.0"
 
 _REPORTS = (
     "Acked", "Agent", "Audit", "Channel", "Damage", "Delegate", "Description", "Event", "Fact",
-    "Head", "Key", "Listing", "Message", "Outcome", "Purged", "Reservation", "Settled", "Status",
-    "Vouched",
+    "Guarded", "Head", "Key", "Listing", "Message", "Outcome", "Purged", "Reservation", "Reserved",
+    "Settled", "Status", "Vouched",
 )  # fmt: skip
 _HOMES = (
     {
@@ -80,6 +82,7 @@ __all__ = [
     "Fact",
     "Facts",
     "Failed",
+    "Guarded",
     "Head",
     "Integrity",
     "Key",
@@ -92,6 +95,7 @@ __all__ = [
     "OutcomeUnknown",
     "Purged",
     "Reservation",
+    "Reserved",
     "Secret",
     "Settled",
     "Status",

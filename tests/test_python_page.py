@@ -53,6 +53,8 @@ GROUPS = (
             "Listing",
             "Description",
             "Reservation",
+            "Guarded",
+            "Reserved",
             "Message",
             "Acked",
             "Event",

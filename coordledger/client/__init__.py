@@ -10,9 +10,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from coordledger.client import administration, audit, batch, facts, gate, heads, mailbox
+    from coordledger.client import (
+        administration,
+        audit,
+        batch,
+        facts,
+        gate,
+        guarding,
+        heads,
+        mailbox,
+    )
 
-__all__ = ["administration", "audit", "batch", "facts", "gate", "heads", "mailbox"]
+__all__ = ["administration", "audit", "batch", "facts", "gate", "guarding", "heads", "mailbox"]
 
 
 def __getattr__(name: str) -> ModuleType:

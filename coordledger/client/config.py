@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from coordledger.git.process import Git
 
 PREFIX = "coordledger."  # of the names in git's configuration
+_TRUE = ("on", "true", "yes", "1")
 
 
 class Options(NamedTuple):
@@ -64,6 +65,7 @@ class Settings(NamedTuple):
     config_dir: Path
     cache_dir: Path
     folder_mode: int  # of what is kept in the repository: its user's alone, or shared as it is
+    folds_case: bool  # whether `A` and `a` are one file of the work tree
 
     def __repr__(self) -> str:  # secrets may be in the environment
         return f"Settings({self.path})"
@@ -94,7 +96,7 @@ def _channels(text: str) -> tuple[str, ...]:
 
 def _on_or_off(text: str) -> bool:
     """A truth value, as git writes it. Raises `Failed`: bad-config."""
-    words = {"on": True, "true": True, "yes": True, "1": True}
+    words = dict.fromkeys(_TRUE, True)
     words |= {"off": False, "false": False, "no": False, "0": False}
     if text.lower() not in words:
         raise error("bad-config", key="coordledger.queue", why=f"{text} is neither on nor off")
@@ -245,6 +247,7 @@ def load(
         config_dir=folder,
         cache_dir=cache_dir(environ),
         folder_mode=_folder_mode(dict(given).get("core.sharedrepository", "")),
+        folds_case=dict(given).get("core.ignorecase", "").lower() in _TRUE,
     )
 
 
@@ -324,7 +327,7 @@ def _git_config(git: Git, file: Path | None = None) -> list[tuple[str, str]]:
     where = ["--file", str(file)] if file else []
     ran = git.run(
         *("config", *where, "--null", "--get-regexp"),
-        r"^((coordledger|remote|url|protocol|http|push)\.|core\.(sshcommand|gitproxy|sharedrepository)$)",
+        r"^((coordledger|remote|url|protocol|http|push)\.|core\.(sshcommand|gitproxy|sharedrepository|ignorecase)$)",
     )
     if ran.code > 1:  # 1: nothing found
         raise error("bad-config", key="git config", why=ran.why())

@@ -182,6 +182,21 @@ class LocalState:
         if self.checkpoint:
             self.forget_checkpoint()
 
+    def note_look(self, at: int) -> None:
+        """The verified head was the remote's at that moment: the time of a file, which nothing but
+        the age of the copy is read from.
+        """
+        with contextlib.suppress(OSError):  # a clone that cannot be written grows old
+            fd = files.open_in(str(self.folder), "looked", os.O_WRONLY | os.O_NOFOLLOW)
+            os.utime(fd, ns=(at * 1_000_000, at * 1_000_000))
+            os.close(fd)
+
+    @property
+    def looked_at(self) -> int:
+        """When that was, in milliseconds since 1970; 0 where there is no copy."""
+        known = _changed_at(self.folder / "looked") or _changed_at(self._trusted_path)
+        return known // 1_000_000
+
     # -- how far a long verification has got
 
     @property
@@ -265,7 +280,7 @@ class LocalState:
 
     def forget_head(self) -> None:
         """Forget the head and what is counted from it."""
-        self._forget("trusted.json", "verified.json", "stopped.json", "index", "quiet")
+        self._forget("trusted.json", "verified.json", "stopped.json", "index", "quiet", "looked")
         self.repository.set_ref(self.ref, None)
         self._trusted = self._stamp = None
 

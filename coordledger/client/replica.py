@@ -205,6 +205,7 @@ class Replica:
         stops.forget(self)
         _need_told(self, self.trusted.seq, {}, known.told)
         self._forget_told(known.told)
+        self.local.note_look(self.clock())
         return self.position()
 
     def _forget_told(self, places: list[tuple[int, str]]) -> None:
@@ -372,6 +373,7 @@ class Replica:
                 return False
             before = trusted or TrustedHead(head.record["ledger"], "", -1, "")
             self.local.adopt(before.moved_to(head), passed)
+            self.local.note_look(self.clock())
         self._chain, self.in_memory_only = chain, False
         return True
 

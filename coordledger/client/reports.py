@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from coordledger.client.claims import Claim
     from coordledger.errors import CoordledgerError, Integrity
@@ -69,6 +69,32 @@ class Reservation:
     session: str
     paths: tuple[str, ...]
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A path that was asked for, and the live claim of somebody else that it collides with:
+    `reserved` is the path of the claim that it is, or that lies below or above it.
+    """
+
+    path: str
+    reserved: str
+    task: str
+    agent: str
+    session: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What `guard` found, by path and task. It was asked of the local copy, which ends with the
+    record `seq`, and stood at the remote's head at `as_of`, `age` before it was asked.
+    """
+
+    reserved: tuple[Reserved, ...]
+    seq: int
+    as_of: datetime
+    age: timedelta = field(metadata={"json": ""})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from coordledger.client.operations import need_label, need_task
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime, timedelta
+    from pathlib import Path
 
     from coordledger.client.claims import Changes, Claim, ClaimResult
     from coordledger.client.opening import Connection
-    from coordledger.client.reports import Description, Event, Listing, Reservation
+    from coordledger.client.reports import Description, Event, Guarded, Listing, Reservation
     from coordledger.client.views import Views
 
 
@@ -225,6 +226,16 @@ class Tasks:
     def paths(self) -> list[Reservation]:
         """The paths that live claims reserve."""
         return self._views.reservations(self.connection.read())
+
+    def guard(self, paths: Iterable[str | Path]) -> Guarded:
+        """Which of the files and folders `paths` are reserved by somebody else's live claim, by
+        another session of this agent's too. Relative ones are seen from where the ledger was
+        opened; one outside of the work tree is nobody's.
+
+        The local copy answers, without the network: a comfort, no boundary. Raises `Failed`:
+        not-joined; `Integrity`: bad-copy.
+        """
+        return client.guarding.guard(self.connection, paths)
 
     def show(self, task: str) -> Claim:
         """One task. Raises `Failed`: unknown-task."""

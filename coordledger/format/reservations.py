@@ -65,15 +65,21 @@ def need_free(state: State, claim: Record, moment: int) -> None:
     if not claim["paths"]:
         return
     area, mine = Area(claim["paths"]), {item["task"] for item in claim["tasks"]}
-    for line in state.reservations():
-        holder = (line["agent"], line["session"])
-        over = moment >= timestamps.parse(line["until"]) + state.skew
-        if over or line["task"] in mine or holder == (claim["agent"], claim["session"]):
+    for line in of_others(state, (claim["agent"], claim["session"]), moment):
+        if line["task"] in mine:
             continue
         for path in line["paths"]:
             if area.overlaps(path):
                 names = ("agent", "session", "task", "until")
                 raise RuleBroken("reserved", path=path, **{name: line[name] for name in names})
+
+
+def of_others(state: State, holder: tuple[str, str] | None, moment: int) -> Iterator[Record]:
+    """The lines that count at `moment` and are not this holder's (agent, session)."""
+    for line in state.reservations():
+        over = moment >= timestamps.parse(line["until"]) + state.skew
+        if not over and (line["agent"], line["session"]) != holder:
+            yield line
 
 
 def claimed(state: State, claim: Record) -> Changes:

@@ -23,6 +23,7 @@ from coordledger import (
     Description,
     Event,
     Failed,
+    Guarded,
     Head,
     Integrity,
     Key,
@@ -34,6 +35,7 @@ from coordledger import (
     OutcomeUnknown,
     Purged,
     Reservation,
+    Reserved,
     Secret,
     Settled,
     Status,
@@ -90,6 +92,9 @@ def claims(ledger: Ledger) -> None:
     assert_type(ledger.describe("a"), Description)
     assert_type(ledger.describe("a").parts, dict[str, int])
     assert_type(ledger.paths(), list[Reservation])
+    assert_type(ledger.guard(["src", Path("README.md")]), Guarded)
+    assert_type(ledger.guard("src").reserved, tuple[Reserved, ...])
+    assert_type(ledger.guard([]).age, timedelta)
     assert_type(ledger.history("a"), list[Event])
     claim = ledger.show("a")
     assert_type(claim, Claim)
