@@ -376,7 +376,7 @@ def list_(app: App) -> None:
         for one in found
         for key in one.keys
     ]
-    app.screen.table(["AGENT", "ROLE", "KEY", "STATUS", "FROM", "FINGERPRINT"], rows)
+    app.screen.table(["AGENT", "ROLE", "KEY", "STATUS", "FROM", "FINGERPRINT"], rows, elastic=(0,))
 
 
 @command(

@@ -13,9 +13,10 @@ import click
 
 from . import params
 from .common import command, group, root
-from .output import block, doubt_cell, safe, when
+from .output import about, block, doubt_cell, safe, when
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
 
     from coordledger.client.reports import Fact
@@ -33,8 +34,8 @@ facts = group(
 key_argument = click.argument("key", type=params.FACT)
 
 
-def _until(fact: Fact, now: datetime) -> str:
-    return when(fact.expires_at, now) if fact.expires_at else ""
+def _until(fact: Fact, now: datetime, tell: Callable[..., str] = when) -> str:
+    return tell(fact.expires_at, now) if fact.expires_at else ""
 
 
 def print_fact(screen: Screen, fact: Fact) -> None:
@@ -92,21 +93,21 @@ def list_(app: App, prefix: str) -> None:
     with app.ledger() as ledger:
         found = ledger.facts.list(prefix)
     app.screen.value_of(found)
-    now = datetime.now(UTC)
+    now, tell = datetime.now(UTC), about if app.screen.is_narrow else when
     doubts = [doubt_cell(one.verdict, one.checked) for one in found]
     rows = [
         [
             one.key,
             str(one.rev),
             f"{one.agent}/{one.session}",
-            _until(one, now),
+            _until(one, now, tell),
             *([doubt] if any(doubts) else ""),
             one.value,
         ]
         for one, doubt in zip(found, doubts, strict=True)
     ]
     checked = ["CHECKED"] if any(doubts) else []
-    app.screen.table(["KEY", "REV", "BY", "UNTIL", *checked, "VALUE"], rows)
+    app.screen.table(["KEY", "REV", "BY", "UNTIL", *checked, "VALUE"], rows, elastic=(0, 2))
     app.screen.footer(one.checked for one in found)
     if not found:
         app.screen.line("no facts")

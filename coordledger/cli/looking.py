@@ -12,7 +12,7 @@ import click
 
 from . import params
 from .common import command, root
-from .output import doubt_cell, safe, task_name, when
+from .output import about, doubt_cell, safe, task_name, when
 from .wording import (
     claims_table,
     epoch_of,
@@ -153,11 +153,11 @@ def history(app: App, task: str) -> None:
     with app.ledger() as ledger:
         events = ledger.history(task)
     app.screen.value_of(events)
-    now = datetime.now(UTC)
+    now, tell = datetime.now(UTC), about if app.screen.is_narrow else when
     rows = [
         [
             str(event.seq),
-            when(event.at, now),
+            tell(event.at, now),
             event.kind,
             f"{event.agent}/{event.session}",
             str(event.epoch or ""),
@@ -166,7 +166,7 @@ def history(app: App, task: str) -> None:
         ]
         for event in events
     ]
-    app.screen.table(["SEQ", "AT", "WHAT", "BY", "EPOCH", "CHECKED", "NOTE"], rows)
+    app.screen.table(["SEQ", "AT", "WHAT", "BY", "EPOCH", "CHECKED", "NOTE"], rows, elastic=(3,))
     app.screen.footer(event.checked for event in events)
 
 

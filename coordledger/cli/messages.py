@@ -189,7 +189,7 @@ def list_(app: App) -> None:
         found = ledger.channels()
     app.screen.value_of(found)
     rows = [[one.channel, str(one.messages), str(one.bytes), str(one.seq)] for one in found]
-    app.screen.table(["CHANNEL", "MESSAGES", "BYTES", "NEWEST"], rows)
+    app.screen.table(["CHANNEL", "MESSAGES", "BYTES", "NEWEST"], rows, elastic=(0,))
     if not found:
         app.screen.line("no channels")
 

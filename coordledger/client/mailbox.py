@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger.client import operations, scan, waiting
-from coordledger.client.operations import Operation, need_channel
-from coordledger.errors import error
+from coordledger.client.operations import need_channel
+from coordledger.errors import Failed, error
 from coordledger.format.rules.mailbox import MAX_ACK
 from coordledger.format.state import channel_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from datetime import timedelta
 
     from coordledger.client.opening import Connection
@@ -136,13 +136,17 @@ class Mail:
         wanted = set(seqs)
         if everything:
             wanted |= self._views.unread(state, agent, connection.settings.channels)
-        for seq in sorted(wanted):
-            if seq not in direct and not any(seq in channel for channel in kept.values()):
-                raise error("not-in-inbox", seq=seq)
+        gone = wanted - direct.union(*kept.values())
+        if gone and not connection.recall(operations.ack(agent, sorted(gone))):
+            raise error("not-in-inbox", seq=min(gone))
         addressed = sorted(wanted & direct)
         for start in range(0, len(addressed), MAX_ACK):
-            fields = {"messages": addressed[start : start + MAX_ACK]}
-            connection.write(Operation("ack", _always(("ack", fields))))
+            lot = addressed[start : start + MAX_ACK]
+            try:
+                connection.write(operations.ack(agent, lot, leaves_out=everything))
+            except Failed as fault:
+                if not everything or fault.code != "not-in-inbox":
+                    raise  # else another session has acknowledged them meanwhile
         _mark_read(connection, agent, wanted - direct, kept)
         return sorted(wanted)
 
@@ -160,11 +164,6 @@ class Mail:
         Raises `Failed`: unknown-channel, not-permitted, bad-channel.
         """
         self.connection.write(operations.drop(channel))
-
-
-def _always(made: tuple[str, Record]) -> Callable[..., tuple[str, Record]]:
-    """What builds the same record whatever the state."""
-    return lambda state, at: made
 
 
 def _sent(replica: Replica, first: int) -> Iterator[Sent]:

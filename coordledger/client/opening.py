@@ -192,18 +192,22 @@ class Connection:
         """Land one record; or answer with the one that an earlier process has landed for the same
         operation without telling anybody. Raises as `Writer.write`.
         """
-        self.begin()
-        writer = self.writer()
-        try:
-            earlier = writer.recall(operation.stands) if operation.stands else None
-        except OSError as fault:
-            raise disk_error(fault) from None
-        return earlier or writer.write(
+        return self.recall(operation) or self.writer().write(
             operation.what,
             operation.build,
             look=operation.choose_again is not None,
             choose_again=operation.choose_again,
         )
+
+    def recall(self, operation: Operation) -> Published | None:
+        """What an earlier process has landed for the same operation without telling anybody.
+        Raises as `Writer.recall`.
+        """
+        self.begin()
+        try:
+            return self.writer().recall(operation.stands) if operation.stands else None
+        except OSError as fault:
+            raise disk_error(fault) from None
 
     def writer(self) -> Writer:
         """A writer for this agent, which pushes by itself or in line with other processes.

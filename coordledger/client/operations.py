@@ -122,7 +122,12 @@ def withdraw(task: str, *, reason: str | None = None) -> Operation:
         rev = _known(state, task)["rev"] + 1
         return "withdraw", {"task": task, "rev": rev, "reason": reason}
 
-    return Operation(f"withdraw {task}", build)
+    def stands(what: str, record: Record, state: State, at: int) -> bool:
+        line = state.task(task)  # none, where nobody had ever claimed it
+        same = record["kind"] == "withdraw" and record["task"] == task
+        return same and (line is None or line["last_seq"] == record["seq"])
+
+    return Operation(f"withdraw {task}", build, stands=stands)
 
 
 def claim(
@@ -237,7 +242,7 @@ def release(
 def handoff(task: str, *, to: str, note: str | None = None) -> Operation:
     """Offer a task that this session holds to another agent."""
     need_task(task)
-    if not is_identifier(to):
+    if not is_agent(to):
         raise error("bad-agent", value=to)
     return Operation(
         f"handoff {task}",
@@ -270,6 +275,20 @@ def send(
         return same and 0 <= at - timestamps.parse(record["at"]) < milliseconds(RESENT)
 
     return Operation(f"send to {to or channel}", lambda state, at: ("send", fields), stands=stands)
+
+
+def ack(agent: str, messages: Sequence[int], *, leaves_out: bool = False) -> Operation:
+    """Acknowledge messages to `agent`; `leaves_out` those that are in its inbox no more."""
+
+    def build(state: State, at: int) -> tuple[str, Fields]:
+        there = {line["seq"] for line in state.inbox(agent)} if leaves_out else set(messages)
+        left = [seq for seq in messages if seq in there]
+        return "ack", {"messages": left or list(messages)}
+
+    def stands(what: str, record: Record, state: State, at: int) -> bool:
+        return bool(record["kind"] == "ack" and record["messages"] == list(messages))
+
+    return Operation("ack", build, stands=stands)
 
 
 def drop(channel: str) -> Operation:

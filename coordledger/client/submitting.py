@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordledger.client import operations
 from coordledger.errors import Failed, error
-from coordledger.format.rules.tasks import ATTRIBUTES
+from coordledger.format.rules.tasks import ATTRIBUTES, new_task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ def withdraw(connection: Connection, views: Views, task: str, reason: str | None
         return operation.build(state, at)
 
     published = connection.write(operation._replace(build=build))
-    return views.withdrawn(before, published)
+    return views.withdrawn(before or new_task(task, published.seq), published)
 
 
 def differences(line: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

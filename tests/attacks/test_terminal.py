@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import subprocess
+import sys
+import termios
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.cells import cell_len
 from support.attack_batch import Batch, evil_server
 from support.attacker import opened, plain
 from support.fleet import LEDGER_REF
@@ -17,7 +25,6 @@ from coordledger.format.commit import parse_commit
 from coordledger.format.state import page_path
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
@@ -175,6 +182,57 @@ def test_a_body_of_64_kib_of_anything_arrives_and_is_shown_harmless(
     inside(noisy, "send", "--channel", "large", "-", agent="bob", stdin=body, check=0)
     ran = harmless(inside(noisy, "messages", "--channel", "large", agent="carol", check=0))
     assert ran.stdout.count("\\x1b[31m") == body.count("\x1b")
+
+
+# -- what fills a terminal's line
+
+LONG, WIDE = "k" * 200, "\u754c" * 600  # an id; as much of what is two columns wide as a note has
+
+
+@pytest.fixture(scope="module")
+def wide(founded: Callable[..., Fleet]) -> Fleet:
+    """Everything that somebody may choose, as long and as wide as it may be."""
+    fleet = founded("bob")
+    name = "b" * 63
+    bob = fleet.ledger("bob", session="s" * 64)
+    bob.delegate(name)
+    bob.submit(LONG, title="\u754c" * 42, labels=["l" * 64], meta={"m": WIDE[:100]}, body=WIDE)
+    bob.claim(LONG, note=WIDE, paths=["\u754c" * 150 + "/", "p" * 900])
+    bob.renew(LONG, ttl=timedelta(hours=20), note=WIDE)
+    bob.handoff(LONG, to="alice", note=WIDE)
+    bob.facts.set(LONG, WIDE, ttl=timedelta(days=400))
+    bob.send(WIDE, channel="c" * 64)
+    return fleet
+
+
+TABLES = [
+    ["list"],
+    ["paths"],
+    ["history", LONG],
+    ["fact", "list"],
+    ["channel", "list"],
+    ["agent", "list"],
+]
+
+
+@pytest.mark.parametrize("argv", TABLES, ids=lambda argv: " ".join(argv)[:12])
+def test_no_row_of_a_table_wraps_at_80_columns(wide: Fleet, argv: list[str]) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, 80))
+    env = wide.env | {"TERM": "xterm", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "coordledger", *argv]
+    streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    with subprocess.Popen(command, cwd=wide.clone("alice"), env=env, **streams) as process:
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # so ends what a terminal has to say
+            while found := os.read(ours, 65_536):
+                said += found
+    os.close(ours)
+    assert process.returncode == 0, said
+    rows = said.decode().splitlines()
+    assert len(rows) >= 2
+    assert [row for row in rows if cell_len(row) > 80] == []
 
 
 # -- what a server says

@@ -31,6 +31,21 @@ def three(fleet: Fleet) -> Fleet:
     return fleet
 
 
+# -- delegates
+
+
+def test_a_session_with_a_key_of_its_own_may_be_handed_a_task(three: Fleet) -> None:
+    bob, carol = three.ledger("bob"), three.ledger("carol")
+    bob.delegate("x")
+    carol.claim("t")
+    assert carol.handoff("t", to="bob.x").offered_to == "bob.x"
+    assert refusal(lambda: carol.handoff("t", to="bob.y")) == "unknown-agent"
+    assert refusal(lambda: carol.handoff("t", to="bob..y")) == "bad-agent"
+    assert bob.claim("t").code == "held"  # nor is what is a delegate's its own
+    won = three.ledger("bob.x", session="s1").claim("t")
+    assert (won.outcome, won.claims[0].handed_over_by) == ("won", "carol")
+
+
 # -- descriptions
 
 

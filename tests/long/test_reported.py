@@ -102,6 +102,48 @@ def test_a_release_that_was_not_heard_of_is_no_failure(two: Fleet) -> None:
     assert heard(two, "release", "t")["epoch"] == 2
 
 
+@pytest.mark.parametrize("was_claimed", [False, True])
+def test_a_withdrawal_that_was_not_heard_of_is_no_failure(two: Fleet, was_claimed: bool) -> None:
+    heard(two, "submit", "t", "--title", "T")
+    if was_claimed:
+        heard(two, "claim", "t")
+        heard(two, "release", "t")
+    unheard(two, "withdraw", "t", "--reason", "not needed")
+    again = heard(two, "withdraw", "t", "--reason", "not needed")
+    assert (again["status"], again["title"]) == ("withdrawn", None)
+    assert two.ledger("alice").status().seq == again["seq"]
+    code = "withdrawn" if was_claimed else "unknown-task"
+    told = heard(two, "withdraw", "t", code=3 if was_claimed else 1)
+    assert (told.get("code") or told["error"]["code"]) == code  # it has been told
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_an_acknowledgement_that_was_not_heard_of_is_no_failure(
+    two: Fleet, everything: bool
+) -> None:
+    alice = two.ledger("alice")
+    first, second = (alice.send(body, to="bob").seq for body in ("one", "two"))
+    argv = ["ack", *(["--all"] if everything else [str(first), str(second)])]
+    unheard(two, *argv)
+    third = alice.send("three", to="bob").seq
+    again = heard(two, *argv)["acked"]
+    assert again == ([third] if everything else [first, second])
+    assert [one.seq for one in two.ledger("bob").inbox()] == ([] if everything else [third])
+    if not everything:
+        assert heard(two, *argv, code=1)["error"]["code"] == "not-in-inbox"
+
+
+def test_a_handoff_and_an_edit_again_change_nothing_more(two: Fleet) -> None:
+    heard(two, "claim", "t")
+    unheard(two, "edit", "t", "--title", "T")
+    assert heard(two, "edit", "t", "--title", "T")["title"] == "T"
+    unheard(two, "handoff", "t", "--to", "alice")
+    assert heard(two, "handoff", "t", "--to", "alice")["offered_to"] == "alice"
+    alice = two.ledger("alice")
+    assert [one.task for one in alice.inbox()] == ["t"]
+    assert alice.claim("t").won
+
+
 def test_a_key_is_not_made_twice(two: Fleet) -> None:
     two.enroll("bob", admin=True)
     two.enroll("carol")
