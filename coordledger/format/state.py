@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # A record writes each file that it changes anew, however small it is itself.
 PAGE_BYTES = 131_072
 INBOX_BYTES = 524_288
+RESERVED_BYTES = 65_536  # of an inbox, for what is urgent
 RESERVATIONS = "paths.jsonl"
 
 

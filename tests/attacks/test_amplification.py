@@ -60,6 +60,7 @@ def shared_fleet(
         for name in names[:FILLING]:
             batch.put("bob", "submit", task=name, meta=meta)
         batch.send()
+    batch.put("alice", "policy", set={"inbox_reserve": 0})  # an inbox that is full to its end
     for sender in ("alice", "bob", "carol", "erin"):
         for _ in range(2):
             batch.put(sender, "send", to="erin", body="x" * 60_000)

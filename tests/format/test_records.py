@@ -411,6 +411,7 @@ def test_the_defaults_of_the_policy_are_those_of_the_specification():
         "max_text": (4096, 1, 4096),
         "max_fact": (4096, 1, 16_384),
         "inbox_messages": (256, 1, 256),
+        "inbox_reserve": (32, 0, 128),
         "sender_messages": (64, 1, 64),
         "sender_bytes": (131_072, 1024, 131_072),
         "channels": (256, 1, 256),

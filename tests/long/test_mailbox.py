@@ -158,7 +158,7 @@ def test_no_more_is_read_than_is_asked_for(
 def test_the_error_of_a_full_inbox_says_who_fills_it(founded: Callable[..., Fleet]) -> None:
     fleet = founded("bob", "carol")
     alice, bob, carol = map(fleet.ledger, ("alice", "bob", "carol"))
-    alice.policy(inbox_messages=3)
+    alice.policy(inbox_messages=3, inbox_reserve=0)
     for ledger in (bob, carol, bob):
         ledger.send("x", to="alice")
     with pytest.raises(Failed, match="3 messages: 2 from bob, 1 from carol") as full:

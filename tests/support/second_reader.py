@@ -34,6 +34,7 @@ MAX_PAYLOAD = 131_072
 MAX_PAGE = 131_072
 MAX_PATHS_FILE = 131_072
 MAX_INBOX = 524_288
+INBOX_RESERVE = 65_536
 MAX_META = 4_096
 MAX_DEPTH = 8
 MAX_BASE = 1_024
@@ -48,6 +49,7 @@ POLICY = {
     "max_text": (1, 4_096),
     "max_fact": (1, 16_384),
     "inbox_messages": (1, 256),
+    "inbox_reserve": (0, 128),
     "sender_messages": (1, 64),
     "sender_bytes": (1_024, 131_072),
     "channels": (1, 256),
@@ -850,6 +852,7 @@ class Step:
             self.check(len(mine) < policy["sender_messages"])
             self.check(len(lines([*mine, message])) <= policy["sender_bytes"])
             self.check(len(lines([*box, message])) <= MAX_INBOX)
+            self.may_use_reserve([*box, message])
             return replace(state, inbox=state.inbox | {r["to"]: [*box, message]})
         known = r["channel"] in state.channels
         self.check(known or len(state.channels) < policy["channels"])
@@ -858,6 +861,18 @@ class Step:
         while len(lines(kept)) > policy["channel_bytes"]:
             kept = kept[1:]
         return replace(state, channels=state.channels | {r["channel"]: kept})
+
+    def may_use_reserve(self, box: list[Line]) -> None:
+        most = self.policy["inbox_messages"]
+        reserve = min(self.policy["inbox_reserve"], most // 2)
+        few = len(box) <= most - reserve and len(lines(box)) <= MAX_INBOX - INBOX_RESERVE
+        if few or reserve == 0:
+            return
+        self.check(box[-1]["importance"] == "high")
+        first = self.record["agent"].split(".")[0]
+        mine = [m for m in box if m["agent"].split(".")[0] == first and m["importance"] == "high"]
+        self.check(len(mine) <= max(1, reserve // 4))
+        self.check(len(lines(mine)) <= INBOX_RESERVE // 4)
 
     def ack(self) -> State:
         me, read = self.record["agent"], set(self.record["messages"])

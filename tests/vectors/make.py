@@ -35,6 +35,7 @@ SMALL = {
     "channel_messages": 2,
     "channels": 2,
     "inbox_messages": 3,
+    "inbox_reserve": 1,
     "max_body": 600,
     "max_fact": 100,
     "max_text": 100,
@@ -80,7 +81,7 @@ def valid() -> tuple[MemoryLedger, dict[str, int]]:
     fleet.put("dave", "send", channel="general", body="third: the first one is shed")
     fleet.put("bob", "send", to="alice")
     now("two from bob")
-    fleet.put("carol", "send", to="alice", thread=thread)
+    fleet.put("carol", "send", to="alice", thread=thread, importance="high")
     now("inbox full")
     inbox = [message["seq"] for message in fleet.state.inbox("alice")]
     fleet.put("alice", "ack", messages=inbox[:1])
@@ -146,6 +147,7 @@ def valid() -> tuple[MemoryLedger, dict[str, int]]:
     _facts_of(fleet, now)
     _put_delegates(fleet, now)
     _describe_and_hand_over(fleet, now)
+    _use_the_reserve(fleet, now)
     now("end")
     return fleet, moments
 
@@ -256,6 +258,27 @@ def _describe_and_hand_over(fleet: MemoryLedger, now: Callable[[str], None]) -> 
     fleet.put("grace", "claim", key=2, tasks=["new"], paths=["z"])  # and the others are removed
     fleet.put("carol", "withdraw", key=2, task="x/3")
     now("over")
+
+
+def _use_the_reserve(fleet: MemoryLedger, now: Callable[[str], None]) -> None:
+    """An inbox whose last eight of sixteen messages are urgent ones: two of each agent."""
+    policy = {"inbox_messages": 16, "inbox_reserve": 128, "max_body": 20_000}
+    policy |= {"sender_bytes": 131_072, "sender_messages": 16}
+    fleet.put("alice", "policy", set=policy, key=2)
+    urgent = {"to": "alice", "importance": "high"}
+    fleet.put("frank.a", "send", key=7, **urgent)
+    for _ in range(7):
+        fleet.put("bob", "send", to="alice", key=2)
+    now("at the reserve")
+    fleet.put("frank", "send", key=2, **urgent)
+    now("two from frank and below")
+    fleet.put("bob", "send", key=2, **urgent)
+    fleet.put("alice", "policy", set={"inbox_reserve": 0}, key=2)
+    for _ in range(2):
+        fleet.put("bob", "send", to="alice", key=2)
+    fleet.put("alice", "policy", set={"inbox_reserve": 4}, key=2)
+    now("a share of one")
+    fleet.put("grace", "send", key=2, **urgent)
 
 
 def _line(fleet: MemoryLedger, task: str) -> dict[str, Any]:
@@ -1732,7 +1755,25 @@ def _messages(cases: Cases) -> None:
     add("send-to-revoked", rule, "unknown-agent", "revoked", "bob", "send", to="dave")
     full = "mailbox-full"
     rule = "an inbox has at most inbox_messages lines"
-    add("send-inbox", rule, full, "inbox full", "dave", "send", to="alice")
+    urgent = {"to": "alice", "importance": "high"}
+    add("send-inbox", rule, full, "inbox full", "dave", "send", **urgent)
+    rule = "the reserve of an inbox is for messages of importance high"
+    add("send-reserve", rule, full, "two from bob", "carol", "send", to="alice")
+    given = {"key": 2, "to": "alice", "importance": "low"}
+    add("send-reserve-low", rule, full, "at the reserve", "grace", "send", **given)
+    rule = "an agent and those below it get a quarter of the reserve"
+    two = "two from frank and below"
+    for name, agent, key in (
+        ("", "frank", 2),
+        ("-above", "frank.a", 7),
+        ("-below", "frank.a.b", 9),
+    ):
+        add(f"send-reserve-share{name}", rule, full, two, agent, "send", key=key, **urgent)
+    rule = "a quarter of the reserve is one message at least, and no more if it is less than two"
+    add("send-reserve-one", rule, full, "a share of one", "bob", "send", key=2, **urgent)
+    rule = "a quarter of the reserve is 16,384 bytes"
+    given = {"key": 2, "body": "x" * 16_384, **urgent}
+    add("send-reserve-bytes", rule, full, "at the reserve", "grace", "send", **given)
     rule = "a sender has at most sender_messages lines in an inbox"
     add("send-sender-messages", rule, full, "two from bob", "bob", "send", to="alice")
     rule = "a sender has at most sender_bytes bytes in an inbox"

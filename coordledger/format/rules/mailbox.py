@@ -1,7 +1,8 @@
 """Messages, to an agent's inbox or to a channel, and channels themselves: send, ack, drop.
 
-An inbox refuses what is too much and keeps each message until it is acknowledged; a channel
-takes everything and sheds its oldest messages. The names of channels are bounded, so an admin can
+An inbox refuses what is too much and keeps each message until it is acknowledged; its last part is
+a reserve for what is urgent, of which nobody gets more than a share. A channel takes everything and
+sheds its oldest messages. The names of channels are bounded, so an admin can
 drop one: its messages leave the state, and stay in the history.
 """
 
@@ -9,9 +10,11 @@ from __future__ import annotations
 
 from coordledger.errors import RuleBroken
 from coordledger.format import fields
+from coordledger.format.names import first_name
 from coordledger.format.rules.kind import Kind, need_admin, need_size
 from coordledger.format.state import (
     INBOX_BYTES,
+    RESERVED_BYTES,
     channel_path,
     inbox_path,
     line_of,
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_ACK = 256
 SHOWN = 4  # senders that an error names
+SHARES = 4  # of a reserve
 
 
 def _need_one_addressee(record: Record) -> None:
@@ -50,20 +54,57 @@ def _to_inbox(state: State, agent: str, sender: str, line: bytes) -> Changes:
         raise RuleBroken("unknown-agent", who=agent)
     path = inbox_path(agent)
     lines = lines_in(state.tree.get(path))
-    beginning = b'{"agent":"%s",' % sender.encode("ascii")  # of a line in canonical form
-    senders = [old for old in lines if old.startswith(beginning)]
-    if len(lines) >= state.policy("inbox_messages"):
-        why = f"{len(lines)} messages: {_senders(lines)}"
-        raise RuleBroken("mailbox-full", who=agent, why=why)
-    if len(senders) >= state.policy("sender_messages"):
-        raise RuleBroken("mailbox-full", who=agent, why=f"{len(senders)} from {sender}")
-    if sum(map(len, senders)) + len(line) > state.policy("sender_bytes"):
-        raise RuleBroken("mailbox-full", who=agent, why=f"too many bytes from {sender}")
     content = b"".join([*lines, line])
-    if len(content) > INBOX_BYTES:
-        why = f"{len(content) - len(line)} bytes: {_senders(lines)}"
+    why = _too_much(state, lines, content) or _too_much_of_one(state, lines, line, sender)
+    if why := why or _not_for_the_reserve(state, lines, line, sender):
         raise RuleBroken("mailbox-full", who=agent, why=why)
     return {path: content}
+
+
+def _too_much(state: State, lines: list[bytes], content: bytes) -> str:
+    if len(lines) >= state.policy("inbox_messages"):
+        return f"{len(lines)} messages: {_senders(lines)}"
+    if len(content) > INBOX_BYTES:
+        return f"{sum(map(len, lines))} bytes: {_senders(lines)}"
+    return ""
+
+
+def _too_much_of_one(state: State, lines: list[bytes], line: bytes, sender: str) -> str:
+    beginning = b'{"agent":"%s",' % sender.encode("ascii")  # of a line in canonical form
+    senders = [old for old in lines if old.startswith(beginning)]
+    if len(senders) >= state.policy("sender_messages"):
+        return f"{len(senders)} from {sender}"
+    if sum(map(len, senders)) + len(line) > state.policy("sender_bytes"):
+        return f"too many bytes from {sender}"
+    return ""
+
+
+def _not_for_the_reserve(state: State, lines: list[bytes], line: bytes, sender: str) -> str:
+    """Why the line may not use the reserve, if it does.
+
+    A share is that of an agent and all its delegates, whose names it can make itself.
+    """
+    most = state.policy("inbox_messages")
+    reserve = min(state.policy("inbox_reserve"), most // 2)
+    total = sum(map(len, lines))
+    fits = len(lines) < most - reserve and total + len(line) <= INBOX_BYTES - RESERVED_BYTES
+    if fits or not reserve:
+        return ""
+    left = "what is left is for importance high"
+    if not _is_high(line):
+        return f"{len(lines)} messages, {total} bytes: {_senders(lines)}; {left}"
+    family = first_name(sender)
+    beginnings = tuple(b'{"agent":"%s%s' % (family.encode("ascii"), end) for end in (b'"', b"."))
+    high = [old for old in lines if old.startswith(beginnings) and _is_high(old)]
+    used, size = len(high), sum(map(len, high))
+    if used < max(1, reserve // SHARES) and size + len(line) <= RESERVED_BYTES // SHARES:
+        return ""
+    what = f"{used} from {family} and below, {size} bytes"
+    return f"{left}, and a quarter of it for one agent: {what}"
+
+
+def _is_high(line: bytes) -> bool:
+    return b',"importance":"high",' in line  # no text has this: its quotation marks are escaped
 
 
 def _senders(lines: list[bytes]) -> str:

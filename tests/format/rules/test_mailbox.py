@@ -21,7 +21,7 @@ class TestInbox:
         assert fleet.state.inbox("bob") == []
 
     def test_has_a_limited_number_of_messages(self):
-        fleet = MemoryLedger("bob", "dave", policy={"inbox_messages": 3})
+        fleet = MemoryLedger("bob", "dave", policy={"inbox_messages": 3, "inbox_reserve": 0})
         for agent in ("bob", "dave", "bob"):
             fleet.put(agent, "send", to="alice")
         assert fleet.refusal("dave", "send", to="alice") == "mailbox-full"
@@ -50,7 +50,7 @@ class TestInbox:
         assert fleet.refusal("bob", "send", to="alice", body="x" * (room + 1)) == "mailbox-full"
 
     def test_has_a_limited_number_of_bytes_whoever_they_are_from(self, monkeypatch):
-        fleet = MemoryLedger("bob", "dave")
+        fleet = MemoryLedger("bob", "dave", policy={"inbox_reserve": 0})
         fleet.put("dave", "send", to="alice", body="x" * 500)
         fleet.put("bob", "send", to="alice", body="x" * 500)
         size = len(fleet.state.tree.get("inbox/alice.jsonl"))
@@ -100,6 +100,96 @@ class TestInbox:
         assert fleet.refusal("dave", "ack", messages=[3]) == "not-in-inbox"
         fleet.put("alice", "ack", messages=[3])
         assert fleet.refusal("alice", "ack", messages=[3]) == "not-in-inbox"
+
+
+class TestReserve:
+    """The last part of an inbox is for what is urgent, and nobody gets more than a share."""
+
+    def test_takes_no_message_that_is_not_high(self):
+        fleet = MemoryLedger("bob", "dave", policy={"inbox_messages": 8, "inbox_reserve": 2})
+        for _ in range(6):
+            assert fleet.refusal("bob", "send", to="alice") == ""
+            fleet.put("bob", "send", to="alice")
+        for importance in ("low", "normal"):
+            given = {"to": "alice", "importance": importance}
+            assert fleet.refusal("dave", "send", **given) == "mailbox-full"
+        fleet.put("dave", "send", to="alice", importance="high")
+        fleet.put("alice", "send", to="alice", importance="high")
+        assert fleet.refusal("carol", "send", to="alice", importance="high") == "unknown-key"
+        assert fleet.refusal("bob", "send", to="alice", importance="high") == "mailbox-full"
+        fleet.put("alice", "ack", messages=[3])
+        assert fleet.refusal("bob", "send", to="alice") == "mailbox-full"
+        assert fleet.refusal("bob", "send", to="alice", importance="high") == ""
+
+    @pytest.mark.parametrize(
+        ("messages", "reserve", "normal"),
+        [(1, 128, 1), (2, 128, 1), (3, 3, 2), (9, 128, 5), (9, 1, 8), (3, 0, 3)],
+    )
+    def test_is_no_more_than_half_of_the_inbox(self, messages, reserve, normal):
+        policy = {"inbox_messages": messages, "inbox_reserve": reserve}
+        fleet = MemoryLedger("bob", policy=policy)
+        for _ in range(normal):
+            fleet.put("bob", "send", to="alice")
+        assert fleet.refusal("bob", "send", to="alice") == "mailbox-full"
+        high = fleet.refusal("bob", "send", to="alice", importance="high")
+        assert high == ("mailbox-full" if messages == normal else "")
+
+    def test_has_room_after_one_agent_with_all_its_delegates_has_sent_all_that_it_can(self):
+        fleet = MemoryLedger("bob", "dave", *(f"bob.x{n}" for n in range(6)))
+        flooders = ["bob", *(f"bob.x{n}" for n in range(6))]
+        sent = dict.fromkeys(("normal", "high"), 0)
+        for importance in sent:
+            for flooder in flooders:
+                given = {"to": "alice", "importance": importance, "key": fleet.state.agent(flooder)}
+                given["key"] = given["key"]["keys"][0]["id"]
+                while not fleet.refusal(flooder, "send", **given):
+                    fleet.put(flooder, "send", **given)
+                    sent[importance] += 1
+        assert sent == {"normal": 224, "high": 8}
+        assert fleet.refusal("dave", "send", to="alice") == "mailbox-full"
+        for _ in range(8):
+            fleet.put("dave", "send", to="alice", importance="high", body="x" * 500)
+        assert fleet.refusal("dave", "send", to="alice", importance="high") == "mailbox-full"
+
+    def test_what_was_urgent_before_counts_for_the_share_and_uses_nothing_of_the_reserve(self):
+        fleet = MemoryLedger("bob", "dave", policy={"inbox_messages": 16, "inbox_reserve": 8})
+        for _ in range(8):
+            fleet.put("bob", "send", to="alice", importance="high")
+        assert fleet.refusal("bob", "send", to="alice", importance="high") == "mailbox-full"
+        for _ in range(2):
+            fleet.put("dave", "send", to="alice", importance="high")
+        assert fleet.refusal("dave", "send", to="alice", importance="high") == "mailbox-full"
+
+    def test_names_are_told_apart_that_begin_alike_and_no_body_looks_urgent(self):
+        fleet = MemoryLedger("bob", "bobby", policy={"inbox_messages": 4, "inbox_reserve": 2})
+        fleet.put("bobby", "send", to="alice", importance="high")
+        fleet.put("bob", "send", to="alice", body=',"importance":"high",')
+        assert fleet.refusal("bobby", "send", to="alice", importance="high") == "mailbox-full"
+        fleet.put("bob", "send", to="alice", importance="high")
+
+    def test_has_bytes_of_its_own(self):
+        fleet = MemoryLedger("bob", "dave", "erin", "frank", "grace")
+        for sender, body in (
+            ("bob", 65_000),
+            ("dave", 65_000),
+            ("erin", 65_000),
+            ("frank", 32_000),
+        ):
+            for _ in range(2):
+                fleet.put(sender, "send", to="alice", body="x" * body)
+        size = len(fleet.state.tree.get("inbox/alice.jsonl"))
+        fleet.put("alice", "send", to="alice")
+        empty = len(fleet.state.tree.get("inbox/alice.jsonl")) - size - len("hello")
+        fleet = fleet.at(len(fleet.log) - 1)
+        room = 524_288 - 65_536 - size - empty
+        for importance, bytes_, code in (
+            ("low", room + 3, ""),
+            ("low", room + 4, "mailbox-full"),
+            ("high", 16_384 - empty + 2, ""),
+            ("high", 16_384 - empty + 3, "mailbox-full"),  # more than a share
+        ):
+            given = {"to": "alice", "importance": importance, "body": "x" * bytes_}
+            assert fleet.refusal("grace", "send", **given) == code, (importance, bytes_)
 
 
 class TestThreads:
@@ -178,10 +268,25 @@ class TestChannels:
 
 def test_a_full_inbox_names_few_of_many_senders():
     agents = ["bob", "carol", "dave", "erin", "frank", "grace"]
-    fleet = MemoryLedger(*agents, policy={"inbox_messages": 7})
+    fleet = MemoryLedger(*agents, policy={"inbox_messages": 7, "inbox_reserve": 0})
     for agent in [*agents, "grace"]:
         fleet.put(agent, "send", to="alice")
     with pytest.raises(RuleBroken) as broken:
         fleet.put("bob", "send", to="alice")
     said = "7 messages: 2 from grace, 1 from bob, 1 from carol, 1 from dave, 2 from others"
     assert broken.value.data["why"] == said
+
+
+def test_what_is_left_is_said_to_be_for_what_is_urgent():
+    fleet = MemoryLedger("bob", "dave", policy={"inbox_messages": 4, "inbox_reserve": 2})
+    for _ in range(2):
+        fleet.put("bob", "send", to="alice")
+    with pytest.raises(RuleBroken) as broken:
+        fleet.put("dave", "send", to="alice")
+    size = len(fleet.state.tree.get("inbox/alice.jsonl"))
+    said = f"2 messages, {size} bytes: 2 from bob; what is left is for importance high"
+    assert broken.value.data["why"] == said
+    fleet.put("bob", "send", to="alice", importance="high")
+    with pytest.raises(RuleBroken) as broken:
+        fleet.put("bob", "send", to="alice", importance="high")
+    assert "a quarter of it for one agent: 1 from bob and below" in broken.value.data["why"]
