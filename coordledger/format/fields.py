@@ -87,6 +87,16 @@ def hexadecimal(digits: int) -> Rule:
     return rule
 
 
+def bounded_text(most: int, least: int = 0) -> Rule:
+    """A text whose size is within these bounds."""
+
+    def rule(value: Any) -> str:
+        good = isinstance(value, str) and least <= canonical.size(value) <= most
+        return "" if good else f"not a text of {least} to {most} bytes"
+
+    return rule
+
+
 def one_of(*values: str) -> Rule:
     def rule(value: Any) -> str:
         return "" if isinstance(value, str) and value in values else f"not {' or '.join(values)}"

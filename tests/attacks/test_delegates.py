@@ -102,6 +102,8 @@ def test_a_name_that_is_made_up_is_nobodys(attacker: Attacker, name: str) -> Non
         ("withdraw", {"task": "offered"}, "not-permitted"),
         ("policy", {"set": {"channels": 3}}, "not-permitted"),
         ("drop", {"channel": "general"}, "not-permitted"),
+        ("import", {"task": "brought"}, "not-permitted"),
+        ("archive", {}, "not-permitted"),
     ],
 )
 def test_a_delegate_has_power_over_what_is_below_it_alone(

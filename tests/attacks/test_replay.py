@@ -47,6 +47,8 @@ CAREER = [
     ("bob", "edit", {"task": "c", "set": {"title": "C"}}),
     ("bob", "withdraw", {"task": "c"}),
     ("alice", "drop", {"channel": "general"}),
+    ("alice", "import", {"task": "d", "epoch": 3}),
+    ("alice", "archive", {}),
     ("bob", "fact", {"fact": "image"}),
     ("carol", "fact", {"fact": "image", "value": None}),
 ]

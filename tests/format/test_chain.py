@@ -62,6 +62,10 @@ def everything():
     fleet.put("bob", "handoff", task="u", to="carol", note="\xe9")
     fleet.put("alice", "drop", channel="general")
     fleet.put("bob", "fact", fact="image", value="\x1b\u2028")
+    until = timestamps.show(fleet.now + SECOND * 60)
+    offer = {"agent": "bob", "until": until}
+    fleet.put("alice", "import", task="y", epoch=3, title="\xe9", offer=offer)
+    fleet.put("alice", "archive", to="Bob", channel="#x", body="\x1b")
     fleet.put("alice", "enroll", who="bob")
     fleet.put("alice", "revoke", who="bob", id=1)
     fleet.put("bob", "void", key=2)

@@ -18,6 +18,9 @@ PAIR = fields.members({"name": fields.identifier, "seq": fields.count})
         (fields.positive, 0, "not a positive integer"),
         (fields.text, None, "not a text"),
         (fields.filled_text, "", "not a text, or empty"),
+        (fields.bounded_text(4, 1), "", "not a text of 1 to 4 bytes"),
+        (fields.bounded_text(4), "é", "not a text of 0 to 4 bytes"),
+        (fields.bounded_text(4), None, "not a text of 0 to 4 bytes"),
         (fields.time, "2026-02-30T00:00:00.000Z", "not a time"),
         (fields.integer(1, 3, "one of three"), 4, "not one of three"),
         (fields.hexadecimal(4), "00FF", "not 4 hexadecimal digits"),
@@ -42,6 +45,7 @@ def test_a_rule_says_what_is_wrong(rule, value, wrong):
         (fields.integer(1, 3, "one of three"), 3),
         (fields.hexadecimal(4), "00ff"),
         (fields.one_of("low", "high"), "high"),
+        (fields.bounded_text(6, 6), "é"),
         (fields.or_null(fields.count), None),
         (fields.or_null(fields.count), 0),
         (fields.array(fields.count, 0, 2, int), []),
@@ -58,6 +62,7 @@ def test_a_rule_answers_whatever_the_value_is(value):
     rules = [
         fields.identifier, fields.task, fields.boolean, fields.count, fields.positive, fields.text,
         fields.filled_text, fields.time, fields.integer(0, 9, "small"), fields.hexadecimal(32),
+        fields.bounded_text(9),
         fields.one_of("a"), fields.or_null(fields.time), fields.array(fields.count, 1, 9, int),
         PAIR,
     ]  # fmt: skip

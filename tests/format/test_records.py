@@ -8,7 +8,7 @@ import copy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.memory_ledger import MASTER, NONCE, POLICY, MemoryLedger, refused
+from support.memory_ledger import LEGACY, MASTER, NONCE, POLICY, MemoryLedger, refused
 from support.ssh_keys import SshKey
 from support.strategies import RECORDS, of_kind
 
@@ -88,6 +88,22 @@ ATTRIBUTES = {
     "not_before": OPTIONAL_TIME_ERRORS,
 }
 
+LEGACY_ERRORS = [
+    None,
+    {},
+    [],
+    LEGACY | {"more": 1},
+    *({name: value for name, value in LEGACY.items() if name != left} for left in LEGACY),
+    *(LEGACY | {"source": value} for value in ["", "x" * 257, "é" * 43, None, 1]),
+    *(LEGACY | {"id": value} for value in ["x" * 1025, None, 1]),
+    *(LEGACY | {"agent": value} for value in ["x" * 513, 1]),
+    *(LEGACY | {"at": value} for value in OPTIONAL_TIME_ERRORS),
+    *(LEGACY | {"until": value} for value in ["x" * 65, 1]),
+    *(LEGACY | {"tag": value} for value in ["x" * 257, 1, None]),
+    *(LEGACY | {"mac": value} for value in ["", "Valid", "authentic", "missing", None, True]),
+]
+OFFER = {"agent": "bob", "until": "2026-11-21T03:20:01.000Z"}
+
 REFUSED = {
     "genesis": {
         "nonce": DIGEST_ERRORS,
@@ -138,6 +154,26 @@ REFUSED = {
         ],
     },
     "withdraw": {"task": TASK_ERRORS, "rev": POSITIVE_ERRORS, "reason": TEXT_ERRORS},
+    "import": {
+        "task": TASK_ERRORS,
+        "rev": POSITIVE_ERRORS,
+        "status": ["claimed", "withdrawn", "Open", "", None, 1],
+        "epoch": [*COUNT_ERRORS, 1_000_000_001],
+        "attempts": [*COUNT_ERRORS, 1_000_001],
+        **ATTRIBUTES,
+        "body": TEXT_ERRORS,
+        "result": [*TEXT_ERRORS, "of what is open"],
+        "offer": [
+            {},
+            [],
+            "bob",
+            {"agent": "bob"},
+            OFFER | {"seq": 1},
+            *(OFFER | {"agent": agent} for agent in AGENT_ERRORS),
+            *(OFFER | {"until": until} for until in TIME_ERRORS),
+        ],
+        "legacy": LEGACY_ERRORS,
+    },
     "claim": {
         "tasks": [
             None,
@@ -215,6 +251,12 @@ REFUSED = {
         ]
     },
     "drop": {"channel": NAME_ERRORS},
+    "archive": {
+        "to": ["x" * 257, "é" * 43, *TEXT_ERRORS],
+        "channel": ["x" * 257, "é" * 43, *TEXT_ERRORS],
+        "body": ["", None, *TEXT_ERRORS],
+        "legacy": LEGACY_ERRORS,
+    },
     "fact": {
         "fact": TASK_ERRORS,
         "was": COUNT_ERRORS,
@@ -239,6 +281,7 @@ GIVEN = {
     "edit": {"task": "a", "set": {"priority": 1}},
     "handoff": {"task": "a", "to": "bob"},
     "drop": {"channel": "general"},
+    "import": {"task": "a"},
     "fact": {"fact": "image"},
 }
 FLEET = MemoryLedger()
@@ -312,6 +355,16 @@ def test_the_limits_themselves_are_within():
         ("submit", "priority"): -1_000_000,
         ("renew", "until"): "9999-12-31T23:59:59.999Z",
         ("ack", "messages"): list(range(256)),
+        ("import", "epoch"): 1_000_000_000,
+        ("import", "legacy"): {
+            "source": "x" * 256,
+            "id": "x" * 1024,
+            "agent": "x" * 512,
+            "at": None,
+            "until": "x" * 64,
+            "tag": "x" * 256,
+            "mac": "unknown",
+        },
         ("void", "session"): "0" + "z_-" * 21,
         ("void", "key"): 2**53 - 1,
         ("policy", "set"): {k: most for k, (_, _, most) in LIMITS.items() if k != "max_skew"},
@@ -362,7 +415,10 @@ SUBJECTS = [
     ("ack", {"messages": [4]}, "ack 4"),
     ("ack", {"messages": [4, 5, 9]}, "ack 4 and 2 more"),
     ("withdraw", {}, "withdraw a"),
+    ("import", {}, "import a as open"),
+    ("import", {"status": "done"}, "import a as done"),
     ("drop", {}, "drop channel general"),
+    ("archive", {}, "archive a message"),
     ("fact", {}, "fact image"),
     ("fact", {"value": None, "was": 7}, "fact image removed"),
     ("void", {"op": "0f" * 16}, "void " + "0f" * 16),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import memory_ledger
 from support.attacker import fsck, second_opinion
-from support.memory_ledger import SECOND, SKEW
+from support.memory_ledger import LEGACY, SECOND, SKEW
 from support.second_reader import Invalid, Reader, derived, fingerprint
 
 from coordledger.format import timestamps
@@ -36,10 +36,21 @@ FACTS = [f"fact-{n}" for n in range(90)]  # on 64 pages
 AGENTS = ["alice", "bob", "dave"]  # alice is the owner
 SESSIONS = ["s1", "s2"]
 PATHS = ["a", "a/", "a/b", "a/b/", "ab", "a/bc", "c/"]
-KINDS = ["submit", "edit", "withdraw", "claim", "renew", "complete", "release", "handoff"]
+KINDS = [
+    "submit",
+    "import",
+    "archive",
+    "edit",
+    "withdraw",
+    "claim",
+    "renew",
+    "complete",
+    "release",
+    "handoff",
+]
 KINDS += ["fact", "fact", "void"]
 FITTING = {  # the kinds that a task in a status may be ready for
-    "absent": ["submit", "submit", "claim"],
+    "absent": ["submit", "import", "import", "claim"],
     "open": ["claim", "claim", "claim", "edit", "withdraw"],
     "claimed": ["claim", "edit", "renew", "complete", "release", "handoff", "handoff"],
     "done": ["claim", "edit"],
@@ -115,6 +126,11 @@ class Model:
     def _after_submit(self, r: dict[str, Any], old: dict[str, Any], at: int) -> dict[str, Any]:
         return {"status": "open", "by": r["agent"]} | {name: r[name] for name in ATTRIBUTES}
 
+    def _after_import(self, r: dict[str, Any], old: dict[str, Any], at: int) -> dict[str, Any]:
+        new = {name: r[name] for name in (*ATTRIBUTES, "status", "epoch", "attempts")}
+        offer = r["offer"] and (r["offer"]["agent"], _moment(r["offer"]["until"]))
+        return new | {"by": r["agent"], "offer": offer, "legacy": r["legacy"]["mac"]}
+
     def _after_edit(self, r: dict[str, Any], old: dict[str, Any], at: int) -> dict[str, Any]:
         return dict(r["set"])
 
@@ -125,7 +141,7 @@ class Model:
         who, until = (r["agent"], r["session"]), _moment(r["until"])
         attempts = old["attempts"] + (0 if self._takes(r, old, at) else 1)
         new = {"status": "claimed", "epoch": old["epoch"] + 1, "who": who, "until": until}
-        return new | {"attempts": attempts, "offer": None}
+        return new | {"attempts": attempts, "offer": None, "legacy": None}
 
     def _after_renew(self, r: dict[str, Any], old: dict[str, Any], at: int) -> dict[str, Any]:
         until = _moment(r["until"])
@@ -154,6 +170,16 @@ class Model:
         old = self.tasks.get(r["task"], {"status": "withdrawn", "rev": 0, "first": len(self.ops)})
         right = old["status"] == "withdrawn" and r["rev"] == old["rev"] + 1
         return right and self._earlier(r, old["first"])
+
+    def _import(self, r: dict[str, Any], at: int) -> bool:
+        right = r["agent"] == "alice" and r["task"] not in self.tasks and r["rev"] == 1
+        if right and r["offer"]:
+            until = _moment(r["offer"]["until"])
+            right = r["offer"]["agent"] in AGENTS and at < until <= at + DAY
+        return right and self._earlier(r, len(self.ops))
+
+    def _archive(self, r: dict[str, Any], at: int) -> bool:
+        return bool(r["agent"] == "alice")
 
     def _edit(self, r: dict[str, Any], at: int) -> bool:
         old = self.tasks.get(r["task"])
@@ -300,6 +326,7 @@ class Model:
         said = {name: line[name] for name in ("status", "rev", "epoch", "by", "attempts")}
         said |= {name: line[name] for name in ATTRIBUTES}
         said |= {"who": (line["agent"], line["session"]), "until": until, "offer": offer}
+        said |= {"legacy": line["legacy"] and line["legacy"]["mac"]}
         said |= {"released": line["released"] and line["released"]["agent"]}
         mine = {"until": None, **mine}
         assert said == {name: mine[name] for name in said}
@@ -314,6 +341,7 @@ class Model:
 
 NOBODY = (None, None)
 UNSUBMITTED = {**ATTRIBUTES, "by": None, "attempts": 0, "released": None, "offer": None}
+UNSUBMITTED["legacy"] = None
 
 
 def overlap(a: str, b: str) -> bool:
@@ -360,8 +388,10 @@ class Walk:
                 rev += dice.choice([-1, 1]) if rev > 1 else 1
             if dice.random() < 0.1:
                 epoch += 1
-        elif kind in ("edit", "withdraw") and dice.random() < 0.5:
-            agent = old.get("by") or agent
+        elif kind in ("import", "archive", "edit", "withdraw"):
+            brings = kind in ("import", "archive") and dice.random() < 0.8
+            by = "alice" if brings else old.get("by")
+            agent = by if by and dice.random() < 0.6 else agent
         elif kind == "claim" and dice.random() < 0.7:
             agent, at = self._moment_of_a_claim(old, agent, at)
             until = max(until, at + self.lease)
@@ -385,20 +415,32 @@ class Walk:
     ) -> dict[str, Any]:
         dice, given = self.dice, dict[str, Any]()
         old = self.model.tasks.get(task, {})
-        if kind in ("submit", "edit", "withdraw"):
+        if kind in ("submit", "import", "edit", "withdraw"):
             given |= {"task": task} | self._offer(kind, old, rev, now)
+            given |= self._brought(until) if kind == "import" else {}
         elif kind == "claim":
             group = sorted({task, *dice.sample(TASKS, dice.choice([0, 0, 0, 1, 2]))})
             given |= {"until": timestamps.show(until), "reopen": dice.random() < 0.4}
             given["tasks"] = [self._item(name) for name in group]
             given["paths"] = sorted(dice.sample(PATHS, dice.choice([0, 0, 0, 0, 1, 2])))
-        elif kind != "void":
+        elif kind not in ("void", "archive"):
             given |= {"task": task, "rev": rev, "epoch": epoch}
             given |= {"until": timestamps.show(until)} if kind == "renew" else {}
             given |= {"to": dice.choice([*AGENTS, "erin"])} if kind == "handoff" else {}
             if kind == "release":
                 given |= {"force": dice.random() < 0.3, "not_before": self._not_before(now)}
         return given
+
+    def _brought(self, until: int) -> dict[str, Any]:
+        dice = self.dice
+        given: dict[str, Any] = {"epoch": dice.choice([0, 0, 1, 7])}
+        given["legacy"] = LEGACY | {"mac": dice.choice(["valid", "invalid", "unknown"])}
+        if dice.random() < 0.3:
+            return given | {"status": "done", "result": dice.choice([None, "done"])}
+        if dice.random() < 0.6:
+            to = dice.choice([*AGENTS, *AGENTS, "erin"])
+            given["offer"] = {"agent": to, "until": timestamps.show(until)}
+        return given | {"attempts": dice.choice([0, 3])}
 
     def _not_before(self, now: int) -> str | None:
         some = now + self.dice.choice([1, self.lease])

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from support.attack_batch import Batch
 from support.attacker import second_opinion
 from support.fleet import LEDGER_REF
 
@@ -41,6 +42,11 @@ def full(founded: Callable[..., Fleet]) -> Fleet:
     bob.facts.set("image", "v1")
     bob.send("x", channel="dropped")
     alice.drop_channel("dropped")
+    batch = Batch(fleet, fleet.root / "batch.git")
+    batch.put("alice", "import", task="imported")
+    batch.put("alice", "archive")
+    batch.send()
+    batch.close()
     return fleet
 
 

@@ -40,6 +40,15 @@ UNDESCRIBED: dict[str, Any] = {  # the attributes of a task of which nothing is 
     "parent": None,
     "not_before": None,
 }
+LEGACY: dict[str, Any] = {
+    "source": "an older system",
+    "id": "its #1",
+    "agent": "Bob",
+    "at": "2026-11-20T00:00:00.000Z",
+    "until": "2026-11-20 01:00:00",
+    "tag": "bm9uZQ==",
+    "mac": "unknown",
+}
 POLICY = {key: default for key, (default, _, _) in LIMITS.items()}
 
 
@@ -243,6 +252,18 @@ class MemoryLedger:
             "policy": {"rev": self.state.ledger.get("policy_rev", 0) + 1},
             "submit": {"rev": self._submitted_rev(given), "body": None, **UNDESCRIBED},
             "claim": {"until": later, "reopen": False, "note": None, "paths": []},
+            "import": {
+                "rev": 1,
+                "status": "open",
+                "epoch": 0,
+                "attempts": 0,
+                "body": None,
+                "result": None,
+                "offer": None,
+                "legacy": LEGACY,
+                **UNDESCRIBED,
+            },
+            "archive": {"to": None, "channel": None, "body": "hello", "legacy": LEGACY},
             "fact": {"was": self._rev_of_fact(given), "value": "true", "until": None},
             "send": {
                 "to": None,

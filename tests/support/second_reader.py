@@ -263,6 +263,23 @@ ATTRIBUTES: dict[str, Check] = {
     "parent": nullable(task_id),
     "not_before": nullable(time),
 }
+LEGACY = members(
+    {
+        "source": lambda v: text(v) and 1 <= size(v) <= 256,
+        "id": lambda v: text(v) and size(v) <= 1_024,
+        "agent": nullable(lambda v: text(v) and size(v) <= 512),
+        "at": nullable(time),
+        "until": nullable(lambda v: text(v) and size(v) <= 64),
+        "tag": nullable(lambda v: text(v) and size(v) <= 256),
+        "mac": word("valid", "invalid", "missing", "unknown"),
+    }
+)
+
+
+def legacy(value: Any) -> bool:
+    return LEGACY(value) and (value["tag"] is None) == (value["mac"] == "missing")
+
+
 KINDS: dict[str, dict[str, Check]] = {
     "genesis": {
         **ALG,
@@ -284,6 +301,18 @@ KINDS: dict[str, dict[str, Check]] = {
     "submit": {"task": task_id, "rev": positive, **ATTRIBUTES, "body": nullable(text)},
     "edit": {"task": task_id, "rev": positive, "set": some_attributes},
     "withdraw": {"task": task_id, "rev": positive, "reason": nullable(text)},
+    "import": {
+        "task": task_id,
+        "rev": positive,
+        "status": word("open", "done"),
+        "epoch": integer(0, 1_000_000_000),
+        "attempts": integer(0, 1_000_000),
+        **ATTRIBUTES,
+        "body": nullable(text),
+        "result": nullable(text),
+        "offer": nullable(members({"agent": agent_name, "until": time})),
+        "legacy": legacy,
+    },
     "claim": {
         "tasks": array(members(ON_TASK), 1, 16, lambda v: v["task"]),
         "until": time,
@@ -309,6 +338,12 @@ KINDS: dict[str, dict[str, Check]] = {
     },
     "ack": {"messages": array(count, 1, 256)},
     "drop": {"channel": identifier},
+    "archive": {
+        "to": nullable(lambda v: text(v) and size(v) <= 256),
+        "channel": nullable(lambda v: text(v) and size(v) <= 256),
+        "body": lambda v: text(v) and v != "",
+        "legacy": legacy,
+    },
     "fact": {"fact": task_id, "was": count, "value": nullable(text), "until": nullable(time)},
     "void": {},
 }
@@ -331,6 +366,9 @@ def parse_record(payload: bytes) -> Line:
         need(not delegate or record["role"] == "agent", "shape")
     if kind == "send":
         need((record["to"] is None) != (record["channel"] is None), "shape")
+    if kind == "import":
+        need(record["result"] is None or record["status"] == "done", "shape")
+        need(record["status"] == "open" or not (record["offer"] or record["attempts"]), "shape")
     if kind == "fact" and record["value"] is None:
         need(record["was"] > 0 and record["until"] is None, "shape")
     return record
@@ -443,11 +481,12 @@ def subject(r: Line) -> str:
             return f"revoke {r['who']} key {r['id']}"
         case "policy":
             return " ".join(["policy", *(f"{k}={v}" for k, v in sorted(r["set"].items()))])
-        case "submit" | "edit" | "withdraw" | "fact" as kind:
-            removed = " removed" if r.get("value", "") is None else ""
-            return f"{kind} {r.get('fact') or r['task']}{removed}"
-        case "drop":
-            return f"drop channel {r['channel']}"
+        case "submit" | "edit" | "withdraw" | "import" | "fact" as kind:
+            more = f" as {r['status']}" if kind == "import" else ""
+            more += " removed" if r.get("value", "") is None else ""
+            return f"{kind} {r.get('fact') or r['task']}{more}"
+        case "drop" | "archive" as kind:
+            return f"drop channel {r['channel']}" if kind == "drop" else "archive a message"
         case "claim":
             first, more = r["tasks"][0], len(r["tasks"]) - 1
             rest = f"and {more} more" if more else f"epoch {first['epoch']}"
@@ -664,7 +703,7 @@ class Step:
         return replace(self.state, ledger=ledger | changed)
 
     def new_task(self, task: str) -> Line:
-        nobody = dict.fromkeys(("agent", "session", "claimed_at", "until", "claim_seq", "legacy"))
+        nobody = dict.fromkeys(("agent", "session", "claimed_at", "until", "claim_seq"))
         line = {
             "task": task,
             "status": "open",
@@ -677,6 +716,7 @@ class Step:
 
     def unsubmitted(self) -> Line:
         nothing = dict.fromkeys(("by", "title", "parent", "not_before", "released", "offer"))
+        nothing["legacy"] = None
         nothing["submit_seq"] = None
         return nothing | {"priority": 0, "meta": {}, "after": [], "labels": [], "attempts": 0}
 
@@ -708,6 +748,28 @@ class Step:
         self.check_earlier(r["set"], old)
         return self.with_tasks([old | r["set"] | {"rev": r["rev"], "last_seq": self.seq}])
 
+    def bring(self) -> State:
+        r = self.record
+        self.check(self.is_admin() and r["task"] not in self.state.tasks)
+        self.check_rev(r, None)
+        self.check_text(r["result"])
+        self.check(r["body"] is None or size(r["body"]) <= self.policy["max_body"])
+        given = {k: r[k] for k in (*ATTRIBUTES, "status", "epoch", "attempts", "rev")}
+        self.check_earlier(given, None)
+        if r["offer"]:
+            agent = self.state.agents.get(r["offer"]["agent"])
+            self.check(agent is not None and any(k["until"] is None for k in agent["keys"]))
+            longest = self.now + 1_000 * self.policy["max_ttl"]
+            self.check(self.now < milliseconds(r["offer"]["until"]) <= longest)
+            given["offer"] = r["offer"] | {"seq": self.seq}
+        given |= {"by": r["agent"], "submit_seq": self.seq}
+        given["legacy"] = {k: r["legacy"][k] for k in ("mac", "source")} | {"seq": self.seq}
+        return self.with_tasks([self.new_task(r["task"]) | given])
+
+    def archive(self) -> State:
+        self.check(self.is_admin() and size(self.record["body"]) <= self.policy["max_body"])
+        return self.state
+
     def waits(self, task: Line) -> bool:
         others = [self.state.tasks[name] for name in task["after"] if name in self.state.tasks]
         earlier = [other for other in others if other["first_seq"] < task["first_seq"]]
@@ -724,7 +786,7 @@ class Step:
         self.check(old["status"] == "open" or (old["status"] == "claimed" and over))
         self.check_text(r["reason"])
         tasks = {name: line for name, line in self.state.tasks.items() if name != r["task"]}
-        if old["claim_seq"] is None:
+        if old["epoch"] == 0:
             return replace(self.state, tasks=tasks)
         nobody = dict.fromkeys(("agent", "session", "claimed_at", "until"))
         seqs = {"status": "withdrawn", "rev": r["rev"], "last_seq": self.seq}
@@ -768,6 +830,7 @@ class Step:
                 self.check_free(old, skew)
             holder = {"agent": r["agent"], "session": r["session"], "claimed_at": r["at"]}
             holder |= {"attempts": old["attempts"] + (0 if taken else 1), "offer": None}
+            holder["legacy"] = None
             seqs = {"claim_seq": self.seq, "last_seq": self.seq}
             changed.append(old | item | holder | seqs | {"status": "claimed", "until": r["until"]})
         return self.with_paths(self.with_tasks(changed), [t["task"] for t in changed], skew)
@@ -954,8 +1017,8 @@ class Reader:
         if self.state is not None:
             self.check_place(self.state, record, seq)
             step = Step(self.state, record, seq)
-            name = "set_policy" if record["kind"] == "policy" else record["kind"]
-            state = getattr(step, name)()
+            names = {"policy": "set_policy", "import": "bring"}
+            state = getattr(step, names.get(record["kind"], record["kind"]))()
         algorithm = "sha1" if len(self.head or found[1]) == 40 else "sha256"
         tree = tree_id(algorithm, state.files())
         author = milliseconds(record["at"]) // 1_000

@@ -63,6 +63,22 @@ _ATTRIBUTES = {
     "not_before": st.none() | TIMES,
 }
 
+_SHORT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+_TAGGED = {"tag": _SHORT, "mac": st.sampled_from(["valid", "invalid", "unknown"])}
+_BARE = {"tag": st.none(), "mac": st.just("missing")}
+_LEGACY = st.sampled_from([_TAGGED, _BARE]).flatmap(
+    lambda proof: st.fixed_dictionaries(
+        {
+            "source": _SHORT.filter(bool),
+            "id": TEXTS,
+            "agent": _NOTE,
+            "at": st.none() | TIMES,
+            "until": st.none() | _SHORT,
+        }
+        | proof
+    )
+)
+
 FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
     "genesis": {"nonce": hexadecimal(64), "policy": st.fixed_dictionaries(_WHOLE), **_KEY},
     "enroll": {**_ABOUT, **_KEY, "role": st.sampled_from(["agent", "admin"]), "under": POSITIVES},
@@ -78,6 +94,18 @@ FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
         "set": st.fixed_dictionaries({}, optional=_ATTRIBUTES).filter(bool),
     },
     "withdraw": {"task": TASKS, "rev": POSITIVES, "reason": _NOTE},
+    "import": {
+        "task": TASKS,
+        "rev": POSITIVES,
+        "status": st.sampled_from(["open", "done"]),
+        "epoch": st.integers(0, 10**9),
+        "attempts": st.integers(0, 10**6),
+        **_ATTRIBUTES,
+        "body": _NOTE,
+        "result": _NOTE,
+        "offer": st.none() | st.fixed_dictionaries({"agent": AGENTS, "until": TIMES}),
+        "legacy": _LEGACY,
+    },
     "claim": {
         "tasks": st.lists(_CLAIMED, min_size=1, max_size=16, unique_by=lambda c: c["task"]).map(
             lambda tasks: sorted(tasks, key=lambda c: c["task"])
@@ -100,6 +128,12 @@ FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
     },
     "ack": {"messages": st.lists(COUNTS, min_size=1, max_size=256, unique=True).map(sorted)},
     "drop": {"channel": IDENTIFIERS},
+    "archive": {
+        "to": _NOTE,
+        "channel": _NOTE,
+        "body": TEXTS.filter(bool),
+        "legacy": _LEGACY,
+    },
     "fact": {
         "fact": TASKS,
         "was": POSITIVES,
@@ -127,13 +161,19 @@ def of_kind(kind: str) -> st.SearchStrategy[records.Record]:
     found = st.fixed_dictionaries(common | FIELDS[kind])
     if "alg" in FIELDS[kind]:
         found = found | st.builds(lambda record, key: record | key, found, _SSH_KEYS)
-    change = {"send": _one_addressee, "enroll": _under_one_or_none}.get(kind)
+    changes = {"send": _one_addressee, "enroll": _under_one_or_none, "import": _open_or_done}
+    change = changes.get(kind)
     return found.map(change) if change else found
 
 
 def _under_one_or_none(record: records.Record) -> records.Record:
     delegate = "." in record["who"]
     return record | ({"role": "agent"} if delegate else {"under": None})
+
+
+def _open_or_done(record: records.Record) -> records.Record:
+    done = record["status"] == "done"
+    return record | ({"offer": None, "attempts": 0} if done else {"result": None})
 
 
 def _one_addressee(record: records.Record) -> records.Record:

@@ -15,7 +15,7 @@ import re
 from base64 import b64encode
 from pathlib import Path
 
-from support.memory_ledger import MASTER, NONCE, SECOND, SKEW, START, MemoryLedger, refused
+from support.memory_ledger import LEGACY, MASTER, NONCE, SECOND, SKEW, START, MemoryLedger, refused
 from support.ssh_keys import SshKey
 
 from coordledger.errors import RuleBroken
@@ -147,6 +147,7 @@ def valid() -> tuple[MemoryLedger, dict[str, int]]:
     _facts_of(fleet, now)
     _put_delegates(fleet, now)
     _describe_and_hand_over(fleet, now)
+    _bring_in(fleet, now)
     _use_the_reserve(fleet, now)
     now("end")
     return fleet, moments
@@ -279,6 +280,47 @@ def _use_the_reserve(fleet: MemoryLedger, now: Callable[[str], None]) -> None:
     fleet.put("alice", "policy", set={"inbox_reserve": 4}, key=2)
     now("a share of one")
     fleet.put("grace", "send", key=2, **urgent)
+
+
+def _bring_in(fleet: MemoryLedger, now: Callable[[str], None]) -> None:
+    """Tasks and messages from elsewhere: offered, done, withdrawn, claimed with the next epoch."""
+    until = timestamps.show(fleet.now + 600 * SECOND)
+    given: dict[str, Any] = {"title": "Gr\xf6\xdfe", "labels": ["old"], "body": "as it was\n"}
+    offer = {"agent": "grace", "until": until}
+    fleet.put(
+        "alice",
+        "import",
+        key=2,
+        task="old/1",
+        epoch=4,
+        attempts=2,
+        offer=offer,
+        priority=1,
+        **given,
+    )
+    nothing = dict.fromkeys(("agent", "at", "until", "tag")) | {"id": "", "mac": "missing"}
+    bare = LEGACY | nothing
+    done = {"status": "done", "result": "merged \x1b", "legacy": bare}
+    fleet.put("carol", "import", key=2, task="old/2", epoch=3, **done)
+    later = timestamps.show(fleet.now + 3600 * SECOND)
+    given = {"after": ["old/1"], "parent": "old/2", "not_before": later, "meta": {"a": "b"}}
+    given["legacy"] = LEGACY | {"mac": "valid"}
+    fleet.put("alice", "import", key=2, task="old/3", **given)
+    legacy = LEGACY | {"mac": "invalid"}
+    fleet.put("alice", "import", key=2, task="old/4", epoch=1_000_000_000, legacy=legacy)
+    fleet.put("carol", "archive", key=2, to="Bob", channel="#old", body="caf\xe9 \x1b")
+    fleet.put("alice", "archive", key=2, legacy=bare)
+    now("imported")
+    fleet.put("carol", "edit", key=2, task="old/2", set={"priority": 1})
+    fleet.put("alice", "withdraw", key=2, task="old/3")  # never claimed anywhere: it disappears
+    fleet.put("carol", "withdraw", key=2, task="old/4")
+    now("import withdrawn")
+    fleet.put("bob", "submit", task="old/4")
+    now("import submitted")
+    fleet.put("grace", "claim", key=2, tasks=["old/1"])
+    fleet.put("carol", "claim", key=2, tasks=["old/2"], reopen=True)
+    fleet.put("bob", "claim", tasks=["old/4"])
+    fleet.put("bob", "complete", task="old/4")
 
 
 def _line(fleet: MemoryLedger, task: str) -> dict[str, Any]:
@@ -530,6 +572,8 @@ def malformed(fleet: MemoryLedger, moments: dict[str, int]) -> dict[str, dict[st
     _ssh_signatures(cases)
     _messages(cases)
     _facts(cases)
+    _imports_shape(cases)
+    _imports(cases)
     return cases.files
 
 
@@ -674,6 +718,7 @@ def _kinds(cases: Cases) -> None:
         "handoff": {"task": "plan#1", "to": "carol"},
         "drop": {"channel": "general"},
         "fact": {"fact": "image"},
+        "import": {"task": "new"},
     }
 
     def draft(kind: str, /, **broken: Any) -> Draft:
@@ -683,7 +728,8 @@ def _kinds(cases: Cases) -> None:
                 made.record["ledger"] = signing.ledger_id(made.record)
                 made.payload = canonical.encode(made.record)
             return made
-        agent = "alice" if kind in ("enroll", "revoke", "policy", "ack", "drop") else "bob"
+        by_alice = ("enroll", "revoke", "policy", "ack", "drop", "import", "archive")
+        agent = "alice" if kind in by_alice else "bob"
         moment = "held" if kind == "renew" else "inbox full"
         return cases.draft(moment, agent, kind, **given.get(kind, {}), broken=broken)
 
@@ -1828,6 +1874,123 @@ def _facts(cases: Cases) -> None:
     rule = "a value is within max_fact"
     long = {"value": "\xe9" * 17}  # 102 bytes in a record
     add("fact-value", rule, "text-too-long", "facts", fact="n", broken=long)
+
+
+def _imports_shape(cases: Cases) -> None:
+    at = "2026-11-21T03:40:00.000Z"
+    offer = {"agent": "grace", "until": at}
+
+    def add(name: str, rule: str, kind: str, given: dict[str, Any], **broken: Any) -> None:
+        given = {"task": "n"} | given if kind == "import" else given
+        draft = cases.draft("imported", "alice", kind, key=2, **given, broken=broken)
+        cases.add("4", f"{kind}-{name}", rule, "bad-record", draft)
+
+    done = {"status": "done"}
+    add("status", "a task is imported as open or done", "import", {}, status="claimed")
+    rule = "an epoch is at most 1,000,000,000"
+    add("epoch-high", rule, "import", {}, epoch=1_000_000_001)
+    add("epoch-negative", "an epoch is at least 0", "import", {}, epoch=-1)
+    add("epoch-true", "true is not 1", "import", {}, epoch=True)
+    add("attempts-high", "attempts are at most 1,000,000", "import", {}, attempts=1_000_001)
+    add("attempts-done", "what is done has no attempts", "import", done, attempts=1)
+    add("result-open", "what is open has no result", "import", {}, result="x")
+    add("result-number", "a result is a text or null", "import", done, result=1)
+    add("offer-done", "what is done is offered to nobody", "import", done, offer=offer)
+    more = offer | {"seq": 1}
+    add("offer-says-more", "an offer is an agent and a time", "import", {}, offer=more)
+    add("offer-nobody", "an offer is an agent and a time", "import", {}, offer={"until": at})
+    add("priority", "a priority is at most 1,000,000", "import", {}, priority=1_000_001)
+    accent = "\xe9"
+    wrong: list[tuple[str, str, dict[str, Any]]] = [
+        ("source-empty", "a source is not empty", {"source": ""}),
+        ("source-long", "a source has size 256", {"source": accent * 43}),
+        ("id-long", "an id has size 1,024", {"id": accent * 171}),
+        ("id-null", "an id is a text", {"id": None}),
+        ("agent-long", "an agent's name elsewhere has size 512", {"agent": accent * 86}),
+        ("at-form", "a moment is a time or null", {"at": "2026-11-20 00:00:00"}),
+        ("until-long", "an end elsewhere has size 64", {"until": accent * 11}),
+        ("tag-long", "a tag elsewhere has size 256", {"tag": accent * 43}),
+        ("mac-word", "a MAC was one of four", {"mac": "authentic"}),
+        ("mac-missing", "a MAC is missing where there is no tag", {"mac": "missing"}),
+        ("mac-without-tag", "a MAC is missing where there is no tag", {"tag": None}),
+        ("says-more", "a legacy has exactly its members", {"key": 1}),
+    ]
+    for name, rule, said in wrong:
+        for kind in ("import", "archive"):
+            add(f"legacy-{name}", rule, kind, {}, legacy=LEGACY | said)
+    for kind in ("import", "archive"):
+        add("legacy-null", "a legacy is an object", kind, {}, legacy=None)
+    add("to-long", "an addressee has size 256", "archive", {}, to=accent * 43)
+    add("channel-long", "a channel has size 256", "archive", {}, channel=accent * 43)
+    add("empty", "a body is not empty", "archive", {}, body="")
+
+
+def _imports(cases: Cases) -> None:
+    then = "imported"
+
+    def add(name: str, rule: str, code: str, agent: str, kind: str, **given: Any) -> None:
+        moment = given.pop("moment", then)
+        cases.add("9", name, rule, code, cases.draft(moment, agent, kind, key=2, **given))
+
+    def brings(name: str, rule: str, code: str, **given: Any) -> None:
+        given = {"task": "n"} | given
+        add(f"import-{name}", rule, code, "alice", "import", **given)
+
+    rule, denied = "it takes an admin", "not-permitted"
+    add("import-by-agent", rule, denied, "grace", "import", task="n")
+    add("archive-by-agent", rule, denied, "grace", "archive")
+    rule = "what is imported is absent"
+    brings("twice", rule, "task-exists", task="old/1", rev=1)
+    brings("next-rev", rule, "task-exists", task="old/1", rev=2)
+    brings("withdrawn", rule, "task-exists", task="old/4", rev=3, moment="import withdrawn")
+    brings("rev", "an absent task's rev is 0", "stale-rev", rev=2)
+    rule = "what a task waits for exists"
+    brings("after", rule, "unknown-task", after=["m"])
+    brings("after-itself", rule, "unknown-task", after=["n"])
+    brings("parent", "a parent exists", "unknown-task", parent="m")
+    long = "\xe9" * 17  # 102 bytes in a record
+    brings("body", "a body is within max_body", "text-too-long", body="x" * 601)
+    brings("result", "a result is within max_text", "text-too-long", status="done", result=long)
+    add(
+        "archive-body",
+        "a body is within max_body",
+        "text-too-long",
+        "alice",
+        "archive",
+        body="x" * 601,
+    )
+    at = cases.at(then).now
+    good = {"agent": "grace", "until": timestamps.show(at + SECOND)}
+    brings(
+        "offer-unknown",
+        "an offer is made to an enrolled agent",
+        "unknown-agent",
+        offer=good | {"agent": "erin"},
+    )
+    rule = "an offer is made to an agent with an active key"
+    brings("offer-revoked", rule, "unknown-agent", offer=good | {"agent": "dave"})
+    rule = "an offer ends after it begins"
+    brings("offer-ends-at-once", rule, "bad-lease", offer=good | {"until": timestamps.show(at)})
+    rule, end = "an offer is at most max_ttl long", timestamps.show(at + 3_600_001)
+    brings("offer-ttl", rule, "ttl-above-policy", offer=good | {"until": end})
+    rule = "what is offered to one is taken by no other"
+    add("claim-import-offered", rule, "offered", "carol", "claim", tasks=["old/1"])
+    rule = "the next claim has the next epoch"
+    item = {"task": "old/1", "rev": 2, "epoch": 1}
+    add("epoch-claim-imported", rule, "wrong-epoch", "grace", "claim", tasks=[item])
+    rule = "a withdrawn task keeps its epoch"
+    item = {"task": "old/4", "rev": 4, "epoch": 1}
+    given = {"tasks": [item], "moment": "import submitted"}
+    add("epoch-claim-import-withdrawn", rule, "wrong-epoch", "carol", "claim", **given)
+    rule = "a done task is claimed with reopen alone"
+    add("claim-import-done", rule, "done", "carol", "claim", tasks=["old/2"])
+    given = {"tasks": ["old/2"], "reopen": True}
+    rule = "by the policy an admin reopens a task"
+    add("reopen-import", rule, denied, "grace", "claim", **given)
+    rule = "what is done is not withdrawn"
+    add("withdraw-import-done", rule, "done", "carol", "withdraw", task="old/2")
+    rule = "a task is withdrawn by its submitter or an admin"
+    add("withdraw-imported", rule, denied, "grace", "withdraw", task="old/1")
 
 
 # -- files

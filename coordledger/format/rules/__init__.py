@@ -23,6 +23,7 @@ MODULES = {
     "submit": "tasks",
     "edit": "tasks",
     "withdraw": "tasks",
+    "import": "imports",
     "claim": "claims",
     "renew": "claims",
     "complete": "claims",
@@ -31,6 +32,7 @@ MODULES = {
     "send": "mailbox",
     "ack": "mailbox",
     "drop": "mailbox",
+    "archive": "imports",
     "fact": "facts",
     "void": "intents",
 }

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from coordledger.format.state import Changes, State
 
 
-def _need_lease(state: State, record: Record) -> None:
-    """`until` is after the record's own time, and not too long after it."""
-    at, until = timestamps.parse(record["at"]), timestamps.parse(record["until"])
+def need_lease(state: State, record: Record, given: Record) -> None:
+    """The `until` of `given` is after the record's own time, and not too long after it."""
+    at, until = timestamps.parse(record["at"]), timestamps.parse(given["until"])
     limit = 1000 * state.policy("max_ttl")
     if until <= at:
         raise RuleBroken("bad-lease")
@@ -97,13 +97,14 @@ def _claimed(state: State, record: Record, item: Record, seq: int) -> Record:
         "until": record["until"],
         "attempts": task["attempts"] + (not takes),
         "offer": None,
+        "legacy": None,
         "claim_seq": seq,
         "last_seq": seq,
     }
 
 
 def _claim(state: State, record: Record, seq: int) -> Changes:
-    _need_lease(state, record)
+    need_lease(state, record, record)
     need_size(state, record, "note", "max_text")
     lines = [_claimed(state, record, item, seq) for item in record["tasks"]]
     reservations.need_free(state, record, timestamps.parse(record["at"]))
@@ -146,7 +147,7 @@ def _held(state: State, record: Record, verb: str) -> tuple[Record, str]:
 
 def _renew(state: State, record: Record, seq: int) -> Changes:
     task, status = _held(state, record, "renew")
-    _need_lease(state, record)
+    need_lease(state, record, record)
     need_size(state, record, "note", "max_text")
     until = record["until"]
     if timestamps.parse(until) <= timestamps.parse(task["until"]):

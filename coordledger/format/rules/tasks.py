@@ -29,9 +29,11 @@ MAX_META_BYTES = 4096
 MAX_TITLE = 256
 
 # (standing, verb) -> status afterwards. A claim with `reopen` is the verb "reopen", one that takes
-# an offer "take", and a release with `force` the verb "force".
+# an offer "take", a release with `force` the verb "force", an import of what is done "import-done".
 MOVES = {
     ("absent", "submit"): "open",
+    ("absent", "import"): "open",
+    ("absent", "import-done"): "done",
     ("withdrawn", "submit"): "open",
     ("open", "edit"): "open",
     ("held", "edit"): "claimed",
@@ -94,7 +96,8 @@ def status_after(state: State, record: Record, task: Record | None, name: str, v
     status = MOVES.get((before, verb))
     if status is not None:
         return status
-    why = "task-exists" if verb == "submit" else _WHY_NOT.get((before, verb), _WHY_NOT[before])
+    brings = verb in ("submit", "import", "import-done")
+    why = "task-exists" if brings else _WHY_NOT.get((before, verb), _WHY_NOT[before])
     if task is None:
         raise RuleBroken(why, task=name)
     if why == before == "held" and verb != "withdraw" and is_holder(task, record):
@@ -133,6 +136,7 @@ UNSUBMITTED: dict[str, Any] = {
     "attempts": 0,
     "released": None,
     "offer": None,
+    "legacy": None,
     "submit_seq": None,
 }
 
@@ -145,7 +149,6 @@ def new_task(name: str, seq: int) -> Record:
         "epoch": 0,
         **NOBODY,
         **UNSUBMITTED,
-        "legacy": None,
         "first_seq": seq,
         "claim_seq": None,
         "last_seq": seq,
@@ -197,7 +200,7 @@ def _set(value: Any) -> str:
     return ""
 
 
-def _need_earlier(state: State, task: Record, given: Record) -> None:
+def need_earlier(state: State, task: Record, given: Record) -> None:
     """What a task waits for and is a part of was there before it: so there is no cycle."""
     for other in given.get("after", ()):
         if _known(state, other)["first_seq"] >= task["first_seq"]:
@@ -225,7 +228,7 @@ def _submit(state: State, record: Record, seq: int) -> Changes:
     need_next_rev(name, task["rev"], record)
     need_size(state, record, "body", "max_body")
     given = {field: record[field] for field in ATTRIBUTES}
-    _need_earlier(state, task, given)
+    need_earlier(state, task, given)
     given |= {"by": record["agent"], "submit_seq": seq, "status": status}
     return state.with_tasks([changed(task, record, seq, **given)], grows=True)
 
@@ -239,7 +242,7 @@ def _edit(state: State, record: Record, seq: int) -> Changes:
         what = f"edit {name}, which it neither offered nor holds"
         need_authority(state, record, task["by"], what)
     need_next_rev(name, task["rev"], record)
-    _need_earlier(state, task, record["set"])
+    need_earlier(state, task, record["set"])
     line = changed(task, record, seq, status=status, **record["set"])
     return state.with_tasks([line], grows=True)
 
@@ -252,7 +255,7 @@ def _withdraw(state: State, record: Record, seq: int) -> Changes:
         need_authority(state, record, task["by"], f"withdraw {name}, which it did not offer")
     need_next_rev(name, task["rev"], record)
     need_size(state, record, "reason", "max_text")
-    if task["claim_seq"] is None:
+    if task["epoch"] == 0:
         return state.without_task(name)
     bare = {"status": status} | NOBODY | UNSUBMITTED
     return state.with_tasks([changed(task, record, seq, **bare)]) | ended(state, [name])
