@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     )
     from coordledger.errors import CoordledgerError, Failed, Integrity, Lost, OutcomeUnknown
     from coordledger.format.signing import Secret
+    from coordledger.setup.genesis import Founded
+    from coordledger.setup.interface import init, join
+    from coordledger.setup.joining import Joined
 
 __version__ = "0.1.0"
 
@@ -57,8 +60,12 @@ _HOMES = (
     {
         "Batch": "client.batch",
         "Facts": "client.facts",
+        "Founded": "setup.genesis",
+        "Joined": "setup.joining",
         "Ledger": "client.ledger",
         "Secret": "format.signing",
+        "init": "setup.interface",
+        "join": "setup.interface",
     }
     | dict.fromkeys(("CoordledgerError", "Failed", "Integrity", "Lost", "OutcomeUnknown"), "errors")
     | dict.fromkeys(("Changes", "Claim", "ClaimResult", "Last"), "client.claims")
@@ -82,9 +89,11 @@ __all__ = [
     "Fact",
     "Facts",
     "Failed",
+    "Founded",
     "Guarded",
     "Head",
     "Integrity",
+    "Joined",
     "Key",
     "Last",
     "Ledger",
@@ -100,6 +109,8 @@ __all__ = [
     "Settled",
     "Status",
     "Vouched",
+    "init",
+    "join",
 ]
 
 

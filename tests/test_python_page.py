@@ -30,6 +30,13 @@ HEAD = """# The Python interface
         if result.won:
             ledger.complete("task-1", result="merged as 3f2c1a")
 
+Where there is no ledger yet, `init` founds it, and each machine's `join` enters it:
+
+    import coordledger
+
+    coordledger.init("/srv/git/project.git", "alice")  # where the repository lives
+    coordledger.join("origin", "bob", path="project", secret_file="bob.secret")  # in bob's clone
+
 Every public name of `coordledger`. What is not on this page may change without notice.
 
 - **Units.** A span is a `datetime.timedelta`; a moment that comes back is a `datetime` in UTC.
@@ -43,6 +50,7 @@ Every public name of `coordledger`. What is not on this page may change without 
 
 """
 GROUPS = (
+    ("Set-up", ("init", "join")),
     ("A ledger", ("Ledger", "Facts", "Batch", "Changes", "Secret")),
     (
         "What comes back",
@@ -65,6 +73,8 @@ GROUPS = (
             "Delegate",
             "Purged",
             "Head",
+            "Founded",
+            "Joined",
             "Status",
             "Vouched",
             "Audit",
@@ -105,12 +115,18 @@ def _signature(name: str, value: Any) -> str:
     if isinstance(value, property):
         return f"{name}: {inspect.signature(_plain(value)).return_annotation}"
     signature = inspect.signature(_plain(value))
-    parameters = [_shown(parameter) for parameter in list(signature.parameters.values())[1:]]
+    parameters = [_shown(signature.parameters[one]) for one in _arguments(value)]
     returns = signature.return_annotation
     shown = signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
     # Annotations are texts here, and their quotes are in the way.
     text = re.sub(r": '([^']*)'", r": \1", str(shown))
     return f"{name}{text} -> {returns}"
+
+
+def _arguments(value: Any) -> list[str]:
+    """The names of what a caller says: not the `self` of a method."""
+    names = list(inspect.signature(_plain(value)).parameters)
+    return names if "." not in _plain(value).__qualname__ else names[1:]
 
 
 def _shown(parameter: inspect.Parameter) -> inspect.Parameter:
@@ -143,7 +159,9 @@ def _fields(thing: type) -> str:
     return f"| field | type |\n|---|---|\n{''.join(rows)}\n"
 
 
-def _entry(thing: type) -> str:
+def _entry(thing: Any) -> str:
+    if not isinstance(thing, type):
+        return f"### `{_signature(thing.__name__, thing)}`\n\n{_text(thing)}\n\n"
     said = f"### {thing.__name__}\n\n{_text(thing)}\n\n"
     if is_dataclass(thing) or is_typeddict(thing):
         said += _fields(thing)
@@ -160,9 +178,11 @@ def page() -> str:
     return "".join(parts).rstrip() + "\n"
 
 
-METHODS = [
+FUNCTIONS = [getattr(coordledger, name) for name in GROUPS[0][1]]
+METHODS = [pytest.param(coordledger, one.__name__, one, id=one.__name__) for one in FUNCTIONS]
+METHODS += [
     pytest.param(thing, name, value, id=f"{thing.__name__}.{name}")
-    for _, names in GROUPS
+    for _, names in GROUPS[1:]
     for thing in (getattr(coordledger, name) for name in names)
     for name, value in public(thing)
 ]
@@ -177,14 +197,13 @@ def test_the_page_is_made_from_the_docstrings() -> None:
 
 
 @pytest.mark.parametrize(("thing", "name", "value"), METHODS)
-def test_a_docstring_speaks_of_every_argument(thing: type, name: str, value: Any) -> None:
+def test_a_docstring_speaks_of_every_argument(thing: Any, name: str, value: Any) -> None:
     text = _text(value)
     assert text, f"{thing.__name__}.{name} says nothing"
     if isinstance(value, property):
         return
-    arguments = list(inspect.signature(_plain(value)).parameters)[1:]
     text += _text(thing)  # what has one meaning in all methods is said once
-    silent = [argument for argument in arguments if not re.search(rf"`{argument}\b", text)]
+    silent = [argument for argument in _arguments(value) if not re.search(rf"`{argument}\b", text)]
     assert silent == []
 
 

@@ -56,7 +56,9 @@ LEAST_SKEW, MOST_SKEW = 1, 3600  # seconds
 @dataclass(frozen=True, slots=True)
 class Founded:
     """The result of `init`. `master` and `secret` are paths, never the secrets; with an SSH key
-    `secret` says where that is, and there is no master.
+    `secret` says where that is, and there is no master. `enforcement`: server; none;
+    unknown, if the hook was not heard (`why`, and what to `do` about it). `configured`: the clone
+    around is turned to it. `done`: what was installed, as sentences. `head`: a commit's id.
     """
 
     ledger: str
@@ -69,7 +71,7 @@ class Founded:
     master: str | None
     configured: bool
     done: tuple[str, ...]
-    why: str = ""  # the hook does not run, where it was installed
+    why: str = ""
     do: str = ""
 
 

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Joined:
     """The result of `join`. `key`: ready, no-secret, unknown-key, revoked or not-enrolled.
-    `public`: the line of the agent's SSH key, if it has one here.
+    `public`: the line of the agent's SSH key, if it has one here. `enforcement`: server, none or
+    unknown. `whole`: all records are here. `configured`: the file or folder that remembers it.
     """
 
     head: Head

@@ -23,9 +23,11 @@ from coordledger import (
     Description,
     Event,
     Failed,
+    Founded,
     Guarded,
     Head,
     Integrity,
+    Joined,
     Key,
     Ledger,
     Listing,
@@ -39,6 +41,8 @@ from coordledger import (
     Secret,
     Settled,
     Status,
+    init,
+    join,
 )
 
 assert_type(coordledger.__version__, str)
@@ -62,6 +66,21 @@ def opens(path: Path) -> None:
     ledger.close()
     Ledger.open(path, timeout=5)  # type: ignore[arg-type]
     Ledger.open(path, "alice", "run-1")  # type: ignore[call-arg]
+
+
+def founds(path: Path) -> None:
+    founded = init(path, "alice", path=path, max_skew=timedelta(seconds=5), ssh_key="new")
+    assert_type(founded, Founded)
+    assert_type((founded.ledger, founded.master), tuple[str, str | None])
+    assert_type(init("ssh://host/p", "alice", ledger="x", branch="ledger", environ={}), Founded)
+    init(path, max_skew=30)  # type: ignore[arg-type]
+    init(path, "alice", path)  # type: ignore[call-arg]
+    joined = join("origin", "bob", path=path, secret_file="bob.secret", depth=5, pin="x")
+    assert_type(joined, Joined)
+    assert_type((joined.head, joined.key), tuple[Head, str])
+    assert_type(joined.public, str | None)
+    join(path, "bob", new_key=True, progress=lambda what, done, of: None, warn=print)
+    join(timeout=5)  # type: ignore[arg-type]
 
 
 def claims(ledger: Ledger) -> None:
