@@ -304,6 +304,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "{value}s for seconds, {value}m for minutes",
     ),
     "bad-value": (FAILED, "{what}: {why}", ""),
+    "no-extra": (
+        FAILED,
+        "{what} needs packages that are not installed",
+        "pip install 'coordledger[{extra}]'",
+    ),
     "bad-secret": (FAILED, "{where} holds no usable secret: {why}", ""),
     "bad-ssh-key": (FAILED, "{where}: {why}", ""),
     "ssh-key-unknown": (

@@ -26,6 +26,7 @@ from . import (  # noqa: F401 - they enter their commands
     facts,
     keys,
     looking,
+    mcp,
     messages,
     repair,
     tasks,

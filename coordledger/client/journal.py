@@ -121,6 +121,14 @@ class Journal:
             os.close(fd)
         self._unreported.clear()
 
+    def unheard(self) -> None:
+        """What `answer` gave has reached nobody, unless it is `reported`: the same command, called
+        again, gets it.
+        """
+        for fd, _ in self._unreported.values():
+            os.close(fd)
+        self._unreported.clear()
+
     def intents(self) -> list[Intent]:
         """The intents in the journal, oldest first. Raises `Integrity`: bad-copy."""
         return [intent for path in self._files() for intent in _read(path)]

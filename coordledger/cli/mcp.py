@@ -1,0 +1,28 @@
+"""The command that serves a model's harness."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from . import params
+from .common import command, root
+
+if TYPE_CHECKING:
+    from .common import App
+
+
+@command(
+    "mcp",
+    parent=root,
+    section="Set-up",
+    example="claude mcp add coordledger -- coordledger mcp",
+)
+def mcp(app: App) -> None:
+    """Serve the ledger's tools over the Model Context Protocol on stdin and stdout.
+
+    Harnesses start it. Needs the extra: pip install 'coordledger[mcp]'.
+    """
+    from coordledger.integrations.mcp_server import Service  # noqa: PLC0415
+
+    Service(app.options(), os.environ, lambda text: params.LEASE.convert(text, None, None)).serve()
