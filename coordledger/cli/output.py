@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from coordledger.client.texts import safe as safe  # noqa: PLC0414 - for the rest of cli, too
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
 
     from coordledger.errors import CoordledgerError
 
-# Escaped whatever `str.isprintable` says in some version of Python: left-to-right and
-# right-to-left marks, embeddings, overrides and isolates.
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _BAR = 30  # characters
 _REDRAWN = 0.1  # seconds
 _ELASTIC_LEAST, _LAST_LEAST = 12, 20  # characters of a table's columns
@@ -66,14 +65,6 @@ BAD = ("invalid", "unknown-key")
 CHECKED_BY = {"server": "checked by the server", "nobody": "CHECKED BY NOBODY"}
 _NOBODY = "nobody: no key here to check it with, and the server's hook has not vouched for it"
 NOT_ENFORCED = "none; forged records are detected where the keys are, not prevented"
-
-
-def safe(text: object) -> str:
-    """`text` on one line, with everything that does not print escaped."""
-    return "".join(
-        char if char.isprintable() and char not in _BIDI else ascii(char)[1:-1]
-        for char in str(text)
-    )
 
 
 def doubt_cell(verdict: str, checked: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from coordledger.errors import error
 from coordledger.format.names import is_agent, is_identifier
 from coordledger.git import address
+from coordledger.hashes import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +51,7 @@ class Settings(NamedTuple):
     agent: str | None
     configured_agent: str | None  # whatever the caller and the environment say
     session: str | None
+    harness_session: str | None  # of the harness around this process; `session` wins
     remote: Address
     ledger: str
     ssh_key: str | None
@@ -58,6 +60,7 @@ class Settings(NamedTuple):
     timeout: float
     offline: bool
     queue: bool  # whether to line up with this user's other processes
+    on_session_end: str
     unknown_keys: tuple[str, ...]
     plain_http: bool  # git speaks HTTP as it does by default, but for the CA file
     ca_file: str | None
@@ -119,6 +122,16 @@ class Setting(NamedTuple):
         return self.name.replace("_", "")
 
 
+RELEASE, KEEP = "release", "keep"  # what a harness's session held, when it ends
+
+
+def _at_end(text: str) -> str:
+    """Raises `Failed`: bad-config."""
+    if text not in (RELEASE, KEEP):
+        raise error("bad-config", key="coordledger.onSessionEnd", why="it is release or keep")
+    return text
+
+
 DEFAULT_REMOTE = "origin"
 REMOTE = Setting("remote", "COORDLEDGER_REMOTE", DEFAULT_REMOTE, str)
 SETTINGS = (
@@ -130,6 +143,7 @@ SETTINGS = (
     Setting("branch", None, None, str),
     Setting("channels", None, None, _channels),
     Setting("queue", "COORDLEDGER_QUEUE", "on", _on_or_off),
+    Setting("on_session_end", None, RELEASE, _at_end),
 )
 SERVER_KEYS = {"maxgap"}  # the hook's, in the configuration of the repository that it guards
 
@@ -195,6 +209,33 @@ def _homeless(environ: Mapping[str, str]) -> Path:
     return folder
 
 
+# Harnesses, and the variables in which each tells the shells that it starts which session that is.
+HARNESSES = {
+    "claude": ("CLAUDE_CODE_SESSION_ID",),
+    "codex": ("CODEX_THREAD_ID", "CODEX_SESSION_ID"),
+    "opencode": ("OPENCODE_SESSION_ID",),
+}
+_TAIL = 8  # characters: 32 bits, which in ids of every kind are random at the end
+
+
+def harness_session(environ: Mapping[str, str]) -> str | None:
+    """The session that the harness around this process tells of, as an identifier: `claude-` and
+    the end of its id. One in another is told from both.
+    """
+    said = {
+        name: next(filter(None, map(environ.get, variables)), "")
+        for name, variables in HARNESSES.items()
+    }
+    names, ids = [name for name, one in said.items() if one], [one for one in said.values() if one]
+    if not ids:
+        return None
+    tail = ids[0][-_TAIL:]
+    is_plain = len(ids) == 1 and len(ids[0]) > _TAIL and set(tail) <= set("0123456789abcdef")
+    if not is_plain:
+        tail = digest("sha256", "\n".join(ids).encode("utf-8", "replace")).hex()[:_TAIL]
+    return "-".join((*names, tail))
+
+
 class Host(NamedTuple):
     """The bare repository around the path: where nothing else is said it is the remote itself,
     and who works there is the owner of the ledger.
@@ -236,6 +277,7 @@ def load(
     return Settings(
         **chosen | {"remote": remote},
         configured_agent=ours.get("agent") or None,
+        harness_session=harness_session(environ),
         path=options.path,
         environ=environ,
         timeout=options.timeout,

@@ -251,6 +251,7 @@ class Connection:
     def identity(self) -> Identity:
         """Raises `Failed`: no-agent."""
         agent, session = self.settings.need_agent, self.settings.session
+        session = session or self.settings.harness_session
         session = session or self.local.session(lambda: self.hexadecimal(4), self._say_copied)
         return Identity(agent, session, self._secrets_of, self.ssh_keys)
 

@@ -122,16 +122,22 @@ def newest(connection: Connection) -> str:
     return trusted.commit if trusted else ""
 
 
-def until_changed(connection: Connection, until: int, seen: str) -> None:
+def _never_over() -> bool:
+    return False
+
+
+def until_changed(
+    connection: Connection, until: int, seen: str, is_over: Callable[[], bool] = _never_over
+) -> None:
     """Return when the copy's head is another than `seen`, the remote has one that the copy has
-    not, or the clock has reached `until`.
+    not, the clock has reached `until`, or it `is_over`.
     """
     replica, ref = connection.replica, connection.local.remote_ref
     begun = time.monotonic()
     due, looked = begun + PROMPT, time.monotonic_ns()
     stamp: object = None  # of the ref's files, if they can be watched
     while (left := (until - connection.clock()) / 1000) > 0:
-        if newest(connection) != seen:
+        if is_over() or newest(connection) != seen:
             return
         now, before = time.monotonic(), stamp
         stamp = connection.remote.stamp(ref)  # before the look: what comes after it is seen then
@@ -140,6 +146,8 @@ def until_changed(connection: Connection, until: int, seen: str) -> None:
             look = connection.look(looked)
             if look.answered and not replica.has_seen(look.head):
                 return
+            if look.answered and look.head == seen:
+                connection.local.note_look(connection.clock())
             now, looked = time.monotonic(), look.at
             pace = min(RARE, max(PROMPT, (now - begun) / _SHARE))
             due = max(looked / 1e9 + pace, now + pace / 4)

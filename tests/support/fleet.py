@@ -30,7 +30,7 @@ LEDGER_REF = "refs/coordledger/main"
 
 def hermetic(root: Path) -> dict[str, str]:
     """An environment that knows no user, no system configuration and no secret."""
-    dropped = ("COORDLEDGER_", "COORDINATION_", "GIT_", "XDG_")
+    dropped = ("COORDLEDGER_", "COORDINATION_", "GIT_", "XDG_", "CLAUDE_", "CODEX_", "OPENCODE_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     home = root / "home"
     home.mkdir(parents=True, exist_ok=True)
