@@ -24,6 +24,7 @@ from . import (  # noqa: F401 - they enter their commands
     audit,
     claims,
     facts,
+    harnesses,
     keys,
     looking,
     mcp,

@@ -1,4 +1,5 @@
 """What connects a ledger with other programs: commands under a lease, agents' harnesses.
 
-Rules: only `cli` imports this package; what a claim or a hook needs is never here.
+Rules: only `cli` and the program's entry import this package; what a claim or a hook needs is never
+here.
 """

@@ -1,0 +1,144 @@
+"""Where a session is: the clone around it, its ledger's local copy, and whose session that is.
+
+Rules of this file: the remote is not asked, so that an answer comes at once, and says how old the
+copy is that it is from. Where there is no ledger, no copy or no agent, nothing is said.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coordledger.client.config import HARNESSES, Options
+from coordledger.client.opening import connect, surroundings
+from coordledger.client.views import Views
+from coordledger.errors import Failed
+from coordledger.format import timestamps
+from coordledger.integrations.memory import FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from coordledger.client.claims import Claim
+    from coordledger.client.opening import Connection
+    from coordledger.client.reports import Message
+    from coordledger.format.state import State
+
+TIMEOUT = 2.0  # seconds for what is read locally
+_ABSENT = ("not-a-repository", "no-remote", "not-joined", "no-agent")
+
+
+class Here:
+    """A session at the copy of a ledger. `is_shared`: the session is the work tree's, which is all
+    that the harness's shells and a person's have.
+    """
+
+    def __init__(self, connection: Connection, agent: str) -> None:
+        settings = connection.settings
+        self.connection, self.agent = connection, agent
+        self.views = Views(connection.replica, connection.clock)
+        self.session = connection.identity().session
+        self.is_shared = settings.session is None and settings.harness_session is None
+        self.folder = connection.repository.git_dir / "coordledger" / FOLDER
+        self._state: State | None = None
+
+    @property
+    def state(self) -> State:
+        """As it was read last. Raises as `Connection.read`."""
+        return self._state or self.read()
+
+    def read(self) -> State:
+        self._state = self.connection.read()
+        return self._state
+
+    def close(self) -> None:
+        self.connection.close()
+
+    @property
+    def now(self) -> int:
+        return self.connection.clock()
+
+    @property
+    def age(self) -> timedelta:
+        """How long ago the copy stood at the remote's head, as far as is known here."""
+        return timedelta(milliseconds=max(0, self.now - self.connection.local.looked_at))
+
+    def mine(self) -> list[Claim]:
+        """What this agent holds."""
+        held = self.views.held_by(self.state, self.agent)
+        return [one for one in held if one.status == "claimed"]
+
+    def held(self) -> list[Claim]:
+        """What this session holds."""
+        return [one for one in self.mine() if one.session == self.session]
+
+    def unread(self) -> set[int]:
+        """The numbers of the messages and offers that are not dealt with yet."""
+        channels = self.connection.settings.channels
+        lines = self.views.unread(self.state, self.agent, channels)
+        return lines | {one.seq for one in self.offers()}
+
+    def mail(self) -> list[Message]:
+        """The unread messages."""
+        return self.views.inbox(self.state, self.agent, self.connection.settings.channels)
+
+    def offers(self) -> list[Message]:
+        return self.views.offers.messages(self.state, self.agent)
+
+
+def environment(environ: Mapping[str, str], harness: str, session: str) -> dict[str, str]:
+    """What the harness's shells have: the same variable says which session that is."""
+    if not session or harness not in HARNESSES:
+        return dict(environ)
+    variables = HARNESSES[harness]
+    return {k: v for k, v in environ.items() if k not in variables} | {variables[0]: session}
+
+
+def look(options: Options, environ: Mapping[str, str], *, offline: bool = True) -> Here | None:
+    """The place around a path, with its copy as it is; None if there is none. Without `offline` the
+    copy is brought up to date. Raises as `Connection.read`.
+    """
+    options = options._replace(offline=offline)
+    try:
+        around = surroundings(options, environ)
+        agent = around.settings.agent
+        if agent is None:
+            return None
+        connection = connect(options, environ, around=around)
+        if connection.local.trusted is None:
+            return None
+        here = Here(connection, agent)
+        if not offline:
+            here.read()
+    except Failed as fault:
+        if fault.code in _ABSENT:
+            return None
+        raise
+    return here
+
+
+def folder_of(path: str, cwd: str) -> Path:
+    """The folder in which to look for the clone of a file, which need not be there yet."""
+    place = Path(os.path.join(cwd or ".", path)).parent  # noqa: PTH118 - `path` may be absolute
+    while not place.is_dir() and place != place.parent:
+        place = place.parent
+    return place
+
+
+def until(claim: Claim, now: int) -> str:
+    """When a lease ends."""
+    return clock_time(claim.expires_at, now) if claim.expires_at else "?"
+
+
+def clock_time(moment: datetime, now: int) -> str:
+    """`14:46Z`, with the date if that is not today's."""
+    is_today = f"{moment:%Y-%m-%d}" == timestamps.show(now)[:10]
+    return f"{moment:%H:%MZ}" if is_today else f"{moment:%Y-%m-%d %H:%MZ}"
+
+
+def span(length: timedelta) -> str:
+    """In whole seconds at least: `12 s`, `3 min`."""
+    return timestamps.span(1000 * max(1, int(length.total_seconds())))

@@ -1,0 +1,53 @@
+"""Messages and offers as a model is given them.
+
+Rules of this file: who wrote a text, and who has checked that, stands before it; the text is
+quoted, cut, and on one line, so that nothing in it can pass for anything else. Only so many are
+shown at once; how many more there are is said.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coordledger.client.texts import quoted, safe
+from coordledger.client.vouches import NOBODY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coordledger.client.reports import Message
+
+SHOWN = 3
+MOST = 300  # characters of a text
+UNVERIFIED = "UNVERIFIED"
+
+
+def told(messages: Sequence[Message]) -> str:
+    """The messages for a model; "" if there are none."""
+    if not messages:
+        return ""
+    lines = ["coordledger: new for this agent (in quotation marks: what others wrote)."]
+    lines += map(_line, messages[:SHOWN])
+    more = len(messages) - SHOWN
+    if more > 0:
+        lines.append(f"{more} more: coordledger inbox")
+    if any(one.task is None for one in messages):
+        lines.append("coordledger ack N marks message N as read.")
+    return "\n".join(lines)
+
+
+def _line(message: Message) -> str:
+    who = safe(f"{message.sender}/{message.session}{doubt(message.verdict, message.checked)}")
+    if message.task is not None:
+        note = f": {quoted(message.body, MOST)}" if message.body else ""
+        return f"{who} offers task {safe(message.task)} (coordledger claim takes it over){note}"
+    where = f" in channel {safe(message.channel)}" if message.channel else ""
+    urgent = ", importance high" if message.importance == "high" else ""
+    return f"message {message.seq} from {who}{where}{urgent}: {quoted(message.body, MOST)}"
+
+
+def doubt(verdict: str, checked: str) -> str:
+    """What is said beside a name whose signature nobody has checked, or which is bad."""
+    if verdict in ("invalid", "unknown-key"):
+        return f" ({verdict.upper()})"
+    return f" ({UNVERIFIED})" if checked == NOBODY else ""

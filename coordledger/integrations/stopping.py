@@ -1,0 +1,28 @@
+"""Why a session goes on when it is about to stop: it holds tasks that others wait for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coordledger.client.texts import safe
+from coordledger.integrations.here import until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coordledger.client.claims import Claim
+
+_SHOWN = 5
+
+
+def reason(held: Sequence[Claim], now: int) -> str:
+    """What this session holds, and what ends that."""
+    words = [f"task {safe(one.task)} until {until(one, now)}" for one in held[:_SHOWN]]
+    more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
+    task = safe(held[0].task) if len(held) == 1 else "TASK"
+    return (
+        f"This session still holds {', '.join(words)}{more}; nobody else can claim that."
+        f" A finished task is completed (coordledger complete {task}), one that is given up is"
+        f" released (coordledger release {task}); what is still needed stays held."
+        " This is said once."
+    )
