@@ -36,18 +36,31 @@ if TYPE_CHECKING:
 NAMES = list(TEXTS)
 
 
+def as_path(text: str) -> str:
+    """What of a text may stand in a path."""
+    odd = BIDI + "\u2028\u2029\u200b"
+    return "".join(char for char in text if char != "/" and (char.isprintable() or char in odd))
+
+
 @pytest.fixture(scope="module")
 def noisy(shared_fleet: Fleet) -> Fleet:
-    """Each hostile text as a note, a result, a reason, a fact and a body."""
+    """Each hostile text as a title, a path, a note, a result, a reason, a fact and a body."""
     batch = Batch(shared_fleet, shared_fleet.root / "batch.git")
     for number, name in enumerate(NAMES):
         task, text = f"t{number}", TEXTS[name]
-        batch.put("bob", "submit", task=task, meta={"fact": text})
-        batch.put("bob", "claim", tasks=[task], note=text)
+        batch.put("bob", "submit", task=task, meta={"fact": text}, title=text, body=text)
+        batch.put("bob", "claim", tasks=[task], note=text, paths=[f"{number}{as_path(text)}/"])
         if number % 3 == 1:
             batch.put("bob", "complete", task=task, result=text)
         if number % 3 == 2:
             batch.put("bob", "release", task=task, reason=text)
+        if number % 3 == 0:
+            batch.put("bob", "handoff", task=task, to="carol", note=text)
+        batch.put("bob", "fact", fact=task, value=text)
+        batch.put("bob", "submit", task=f"w{task}")
+        batch.put("bob", "claim", tasks=[f"w{task}"])
+        batch.put("bob", "release", task=f"w{task}")
+        batch.put("bob", "withdraw", task=f"w{task}", reason=text)
         batch.put("bob", "send", to="carol", body=text)
         batch.put("bob", "send", channel="general", body=text)
     long = "\x1b[2J" * 7000  # 28 KB of it, 63 KB in the record
@@ -75,7 +88,23 @@ VIEWS = [
     ["agent", "list"],
     *(["show", f"t{number}"] for number in range(len(NAMES))),
     *(["history", f"t{number}"] for number in range(0, len(NAMES), 3)),
-    ["claim", "t0"],
+    ["show", "wt0"],
+    ["history", "wt1"],
+    ["list", "--withdrawn"],
+    ["paths"],
+    ["fact", "list"],
+    *(["fact", "get", f"t{number}"] for number in range(len(NAMES))),
+    ["messages", "--from", "bob"],
+    ["wait", "t1"],
+    ["wait", "t0", "--for", "done", "--timeout", "0s"],
+    *(
+        ["claim", "new", "--dry-run", "--path", f"{number}{as_path(TEXTS[name])}/x"]
+        for number, name in enumerate(NAMES)
+    ),
+    ["submit", "t0", "--title", "another"],
+    ["claim", "t0", "--dry-run"],
+    ["claim", "t1"],
+    ["claim", "t3", "--dry-run"],
     ["complete", "t0"],
     ["renew", "t1"],
 ]
