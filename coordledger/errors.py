@@ -452,6 +452,26 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "gone": (FAILED, "record {seq} is not in this copy", "it lies below a shallow copy's edge"),
     "hook-not-run": (FAILED, "nothing verifies pushes to {path}: {why}", "{do}"),
     "doctor-failed": (FAILED, "{count} of the checks failed", ""),
+    "settings-refused": (
+        FAILED,
+        "{path}: {why}",
+        "nothing of that harness was written; what would be: coordledger setup --dry-run",
+    ),
+    "no-harness": (
+        FAILED,
+        "no harness was found here: neither its program, nor its folder",
+        "name it: coordledger setup claude",
+    ),
+    "no-project": (
+        FAILED,
+        "{path} is in no git work tree",
+        "run it in the project; for all projects of yours: --user",
+    ),
+    "not-connected": (
+        FAILED,
+        "{count} of these differ from what this version writes",
+        "to write it: coordledger setup; to see it first: coordledger setup --dry-run",
+    ),
     "already-served": (FAILED, "{path} is served already", "end the other process first"),
     "demo-failed": (FAILED, "the demo did not go as promised: {why}", ""),
     "usage": (USAGE, "{why}", "{command} --help"),

@@ -23,6 +23,7 @@ from . import (  # noqa: F401 - they enter their commands
     admin,
     audit,
     claims,
+    connect,
     facts,
     harnesses,
     keys,
