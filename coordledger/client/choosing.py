@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
         return (
             (not self.statuses or status_of(task, at, state.skew) in self.statuses)
             and self.agent in (None, task["agent"])
-            and self.parent in (None, task["parent"])
+            and (self.parent is None or self.parent == state.parent_of(task))
             and self.has_labels(task)
             and not (self.blocked and not is_blocked(state, task))
             and not (self.stuck and not is_stuck(state, task, at))

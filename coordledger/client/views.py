@@ -249,7 +249,7 @@ class Views:
             last=self._last_of(task, newest, claim),
             title=task["title"],
             labels=tuple(task["labels"]),
-            parent=task["parent"],
+            parent=state.parent_of(task),
             not_before=time_of(task["not_before"]) if task["not_before"] else None,
             attempts=task["attempts"],
             offered_to=to if to and is_offered_to(task, to, now) else None,

@@ -183,11 +183,19 @@ class State:
                 if task[member] == agent or is_below(task[member], agent):
                     yield task
 
+    def parent_of(self, task: Record) -> str | None:
+        """What the task is a part of. A parent that disappeared, and came again after this task,
+        is another task: so no two are parts of each other.
+        """
+        parent: str | None = task["parent"]
+        other = None if parent is None else self.task(parent)
+        return None if other and other["first_seq"] >= task["first_seq"] else parent
+
     def parts_of(self, parent: str) -> Iterator[Record]:
-        """The tasks whose parent this is."""
+        """The tasks that are parts of this one."""
         mark = line_of({"parent": parent})[1:-2]
         for page in self._pages():
-            yield from (task for task in self._marked(page, mark) if task["parent"] == parent)
+            yield from (task for task in self._marked(page, mark) if self.parent_of(task) == parent)
 
     def busy_tasks_on(self, page: str) -> list[Record]:
         """The tasks on a page, given by its path, that somebody has claimed or is offered."""

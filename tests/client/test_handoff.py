@@ -62,6 +62,23 @@ def test_a_task_is_shown_as_it_was_described(three: Fleet) -> None:
     assert (part.parent, part.not_before, part.attempts) == ("epic", LATER, 0)
 
 
+def test_what_was_a_task_s_parent_is_not_made_its_part(three: Fleet) -> None:
+    """Each parent was there before its parts: but one may have disappeared since."""
+    alice, bob = three.ledger("alice"), three.ledger("bob")
+    alice.submit("one")
+    alice.submit("two", parent="one")
+    alice.withdraw("one")
+    assert bob.show("two").parent == "one"  # whose part it was
+    alice.submit("one", parent="two")
+    assert (bob.show("one").parent, bob.show("two").parent) == ("two", None)
+    assert (bob.describe("one").parts, bob.describe("two").parts) == ({}, {"open": 1})
+    listed = {name: bob.some_tasks(parent=name).tasks for name in ("one", "two")}
+    assert {name: [one.task for one in found] for name, found in listed.items()} == {
+        "one": [],
+        "two": ["one"],
+    }
+
+
 def test_the_body_stays_with_the_task_whatever_comes_later(three: Fleet) -> None:
     alice = three.ledger("alice")
     alice.submit("t", body="first")

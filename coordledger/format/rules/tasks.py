@@ -201,7 +201,7 @@ def _set(value: Any) -> str:
 
 
 def need_earlier(state: State, task: Record, given: Record) -> None:
-    """What a task waits for and is a part of was there before it: so there is no cycle."""
+    """What a task waits for and is a part of was there before it, so that there is no circle."""
     for other in given.get("after", ()):
         if _known(state, other)["first_seq"] >= task["first_seq"]:
             raise RuleBroken("after-newer", task=task["task"], after=other)
