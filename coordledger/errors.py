@@ -91,7 +91,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "reserved": (
         LOST,
         "{path} is reserved by {agent}/{session} for {task} until {until}",
-        "what is reserved: coordledger paths",
+        "to ask for it: coordledger send --to {agent} TEXT; what is reserved: coordledger paths",
     ),
     "nothing-to-claim": (
         LOST,

@@ -25,6 +25,7 @@ from . import (  # noqa: F401 - they enter their commands
     claims,
     connect,
     facts,
+    guard,
     harnesses,
     keys,
     looking,

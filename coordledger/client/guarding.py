@@ -22,21 +22,57 @@ from typing import TYPE_CHECKING
 
 import coordledger
 from coordledger.client.claims import time_of
+from coordledger.client.opening import connect, surroundings, unheard
 from coordledger.errors import Failed, RuleBroken, error
 from coordledger.format import timestamps
 from coordledger.format.commit import parse_commit
 from coordledger.format.reservations import Area, of_others
 from coordledger.format.state import State
+from coordledger.git import changes
 from coordledger.git.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from coordledger.client.config import Options
     from coordledger.client.opening import Connection
     from coordledger.client.reports import Guarded, Reserved
     from coordledger.format.records import Record
+    from coordledger.git.changes import Update
 
     Fold = Callable[[str], str]
+
+
+def open_here(
+    options: Options, environ: Mapping[str, str], *, warn: Callable[[str], None] = unheard
+) -> Connection | None:
+    """A connection that asks the local copy alone; None where there is none: outside of a work
+    tree, or of a clone that has joined. Raises `Failed`: bad-config, bad-agent, …
+    """
+    around = surroundings(options, environ)
+    if around.repository is None or around.repository.root is None:
+        return None
+    around = around._replace(settings=around.settings._replace(offline=True))
+    connection = connect(options, environ, around=around, warn=warn)
+    if connection.local.trusted is None:
+        connection.close()
+        return None
+    return connection
+
+
+def guard_staged(connection: Connection) -> Guarded:
+    """What is staged to be committed. Raises as `guard` does, and `Failed`: git-failed."""
+    index = connection.settings.environ.get("GIT_INDEX_FILE")
+    return _guard_changes(connection, changes.staged(connection.repository, index))
+
+
+def guard_push(connection: Connection, updates: list[Update], remote: str | None) -> Guarded:
+    """What a push to the remote of that name changes. Raises as `guard_staged` does."""
+    return _guard_changes(connection, changes.pushed(connection.repository, updates, remote))
+
+
+def _guard_changes(connection: Connection, names: list[str]) -> Guarded:
+    return guard_names(connection, [(name, name) for name in names])
 
 
 def guard(connection: Connection, paths: Iterable[str | Path]) -> Guarded:
