@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FAILED, USAGE, LOST, INTEGRITY, UNKNOWN = 1, 2, 3, 4, 5
 INTERRUPTED = 130  # as shells count it
+NOT_EXECUTABLE, NOT_FOUND = 126, 127  # a command, as shells count it
+RUN = 120  # added to the codes above where those of another program are below: `run`
 
 # slug: (exit code when it is one's own request, sentence, hint)
 ERRORS: dict[str, tuple[int, str, str]] = {
@@ -371,6 +373,20 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "{agent}'s key {key} was revoked by record {seq}",
         "an admin can give a new one: coordledger agent add {agent}",
     ),
+    # -- commands that run under a claim
+    "command-not-found": (NOT_FOUND, "{command}: no such command", "nothing was started"),
+    "command-not-executable": (
+        NOT_EXECUTABLE,
+        "{command} cannot be executed",
+        "nothing was started",
+    ),
+    "lease-too-short": (
+        FAILED,
+        "a lease on {task} could be used for {left} s: max_skew is kept free before its end",
+        "a longer one: --ttl 10m",
+    ),
+    "lease-lost": (RUN, "the lease on {task} was lost: {why}", ""),
+    "already-run": (LOST, "a command runs under the claim on {task} already", ""),
     "no-git": (FAILED, "git is not there: {why}", "install git 2.30 or newer"),
     "no-process": (
         FAILED,
@@ -582,6 +598,11 @@ _TYPES: dict[int, type[CoordledgerError]] = {
     INTEGRITY: Integrity,
     UNKNOWN: OutcomeUnknown,
 }
+
+
+def own_code(code: int) -> int:
+    """The exit code beside those of another program that is run, for one that is `code` else."""
+    return RUN + code if FAILED <= code <= UNKNOWN else code
 
 
 def printable(value: object, limit: int = 200) -> str:

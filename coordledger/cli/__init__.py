@@ -32,6 +32,7 @@ from . import (  # noqa: F401 - they enter their commands
     mcp,
     messages,
     repair,
+    running,
     tasks,
 )
 from .common import NAME, App, root
@@ -116,4 +117,4 @@ def _complain(app: App, fault: CoordledgerError) -> int:
 
         traceback.print_exc()
     app.screen.error(fault)
-    return fault.exit_code
+    return app.exit_code(fault.exit_code)

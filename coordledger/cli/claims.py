@@ -81,7 +81,7 @@ def claim(app: App, tasks: tuple[str, ...], next_: bool, reopen: bool, **given: 
     if result.won:
         _claimed(app.screen, result, several=len(tasks) > 1, dry_run=given["dry_run"])
         return 0
-    _lost(app.screen, result, several=len(tasks) > 1)
+    lost(app.screen, result, several=len(tasks) > 1)
     return LOST
 
 
@@ -111,7 +111,8 @@ def _tell_last(screen: Screen, last: Last) -> None:
         screen.line(block(last.text))
 
 
-def _lost(screen: Screen, result: ClaimResult, *, several: bool) -> None:
+def lost(screen: Screen, result: ClaimResult, *, several: bool) -> None:
+    """Say who is in the way."""
     if screen.json and result.claims:
         screen.value_of(
             result.claims, several=several, outcome="lost", code=result.code, created=False

@@ -52,6 +52,7 @@ class App:
         self.timeout = timedelta(seconds=30)
         self.offline = False
         self.joins_on_trust = False
+        self.exit_code: Callable[[int], int] = int  # of ours to the process's
         self._copies: list[LocalState] = []
 
     def options(self) -> Options:
@@ -247,7 +248,12 @@ def group(name: str, *, parent: click.Group, section: str, example: str, doc: st
 
 
 def command(
-    name: str, *, parent: click.Group, example: str, section: str = ""
+    name: str,
+    *,
+    parent: click.Group,
+    example: str,
+    section: str = "",
+    cls: type[Command] = Command,
 ) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function that takes the `App` a command of `parent`; its docstring is the help."""
 
@@ -259,7 +265,7 @@ def command(
             return function(app, **given)
 
         made = click.command(
-            name, cls=Command, section=section, example=example, context_settings=_HELP
+            name, cls=cls, section=section, example=example, context_settings=_HELP
         )(run)
         parent.add_command(made)
         return made
