@@ -47,6 +47,52 @@ Every public name of `coordledger`. What is not on this page may change without 
 - **Time.** Every method ends within the ledger's `timeout`, or with its `wait`. A method that
   takes longer raises `Failed` with the code `timeout`.
 - **Threads.** A `Ledger` belongs to one thread at a time. Processes each open their own.
+- **Cancelling.** What waits takes `cancel`, a `threading.Event`. Once that is set, from any thread,
+  the wait ends as if its time were over: within a second, or when the attempt or the question to
+  the remote that it is at has ended. Nothing is left half done: a claim that was won meanwhile is
+  the result.
+
+## With asyncio
+
+All calls block. A program that has an event loop makes them in a thread, one for each ledger;
+where a task of asyncio's is cancelled, it ends the wait, and looks at what came of it:
+
+```python
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+
+from coordledger import ClaimResult, Ledger
+
+
+class InThread:
+    # The calls of one ledger, one after the other.
+
+    def __init__(self, **where):
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._ledger = self._thread.submit(Ledger.open, **where).result()
+
+    async def call(self, method, *args, **kwargs):
+        call = partial(getattr(self._ledger, method), *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    async def claim(self, task: str, wait: timedelta) -> ClaimResult:
+        cancel = threading.Event()
+        claim = asyncio.ensure_future(self.call("claim", task, wait=wait, cancel=cancel))
+        try:
+            return await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            cancel.set()
+            if (await claim).won:  # at the last moment
+                await self.call("release", task, reason="cancelled")
+            raise
+
+    async def close(self):
+        await self.call("close")
+        self._thread.shutdown()
+```
 
 """
 GROUPS = (

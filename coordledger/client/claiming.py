@@ -19,6 +19,7 @@ from coordledger.errors import Failed, Lost
 from coordledger.format.rules.claims import is_offered_to
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
     from datetime import timedelta
 
@@ -37,12 +38,13 @@ def claim(
     operation: Operation,
     chosen: Callable[[], list[str]],
     wait: timedelta | None,
+    cancel: threading.Event | None,
     *,
     dry_run: bool,
 ) -> ClaimResult:
-    """As `attempt`, and again until it is won or the `wait` is over."""
+    """As `attempt`, and again until it is won, or the `wait` is over or cancelled."""
     once = functools.partial(attempt, connection, views, operation, chosen, dry_run=dry_run)
-    return waiting.until_won(connection, views, once, waiting.end_of(connection, wait))
+    return waiting.until_won(connection, views, once, waiting.end_of(connection, wait), cancel)
 
 
 def attempt(

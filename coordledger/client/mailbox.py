@@ -17,6 +17,7 @@ from coordledger.format.rules.mailbox import MAX_ACK
 from coordledger.format.state import channel_path
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
     from datetime import timedelta
 
@@ -65,10 +66,12 @@ class Mail:
         everything: bool = False,
         channel: str | None = None,
         wait: timedelta | None = None,
+        cancel: threading.Event | None = None,
     ) -> list[Message]:
         """The messages to this agent that are not acknowledged, and the unread ones of the
         channels: of those that are configured, else of all (or only of `channel`); `everything`
-        takes read ones too. With `wait` it blocks until there is something or the time is over.
+        takes read ones too. With `wait` it blocks until there is something or the time is over, or
+        `cancel` is set.
         """
         if channel is not None:
             need_channel(channel)
@@ -83,9 +86,9 @@ class Mail:
             found += (
                 self._views.offers.messages(state, settings.need_agent) if channel is None else []
             )
-            if found or connection.clock() >= end:
+            if found or waiting.has_ended(connection.clock(), end, cancel):
                 return found
-            waiting.until_changed(connection, end, seen)
+            waiting.until_changed(connection, end, seen, *waiting.stopped_by(cancel))
 
     def messages(
         self,

@@ -13,6 +13,7 @@ from coordledger.client.choosing import Choice, Wanted
 from coordledger.client.operations import need_label, need_task
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime, timedelta
     from pathlib import Path
@@ -86,6 +87,7 @@ class Tasks:
         *tasks: str,
         ttl: timedelta | None = None,
         wait: timedelta | None = None,
+        cancel: threading.Event | None = None,
         reopen: bool = False,
         note: str | None = None,
         paths: Iterable[str] = (),
@@ -94,7 +96,8 @@ class Tasks:
         """Claim the tasks, all or none, and with them the `paths`: files, or folders that end in
         `/`, relative and in normal form. Losing is a result, not an exception.
 
-        It is tried again for `wait`, while the tasks are held or wait for others. `reopen` takes
+        It is tried again for `wait`, while the tasks are held or wait for others, or until `cancel`
+        is set: an attempt that has begun ends first, and its result is the call's. `reopen` takes
         tasks that are done, too. `dry_run` writes nothing. A task that is offered to this agent is
         taken over from its holder, if somebody has checked that record of the holder's. Raises
         `Failed`: offer-unchecked.
@@ -102,13 +105,16 @@ class Tasks:
         operation = operations.claim(tasks, ttl=ttl, reopen=reopen, note=note, paths=paths)
         connection, views = self.connection, self._views
         names = sorted(set(tasks))
-        return claiming.claim(connection, views, operation, lambda: names, wait, dry_run=dry_run)
+        return claiming.claim(
+            connection, views, operation, lambda: names, wait, cancel, dry_run=dry_run
+        )
 
     def claim_next(
         self,
         *,
         ttl: timedelta | None = None,
         wait: timedelta | None = None,
+        cancel: threading.Event | None = None,
         note: str | None = None,
         paths: Iterable[str] = (),
         labels: Iterable[str] = (),
@@ -122,8 +128,8 @@ class Tasks:
 
         It has all the `labels`, or with `any_label` one of them, and was claimed in vain less than
         `max_attempts` times (by default the policy's). With `resume` it is first what
-        this session holds already, renewed for `ttl`. Other arguments (`wait`, `note`, `paths`,
-        `dry_run`) and errors are those of `claim`.
+        this session holds already, renewed for `ttl`. Other arguments (`wait`, `cancel`, `note`,
+        `paths`, `dry_run`) and errors are those of `claim`.
         """
         connection, views = self.connection, self._views
         for label in labels:
@@ -138,7 +144,9 @@ class Tasks:
         )
         operation = operation._replace(choose_again=choice.is_refused)
         tasks = choice.tasks
-        return claiming.claim(connection, views, operation, lambda: tasks, wait, dry_run=dry_run)
+        return claiming.claim(
+            connection, views, operation, lambda: tasks, wait, cancel, dry_run=dry_run
+        )
 
     def renew(self, task: str, *, ttl: timedelta | None = None, note: str | None = None) -> Claim:
         """Extend the lease that this session holds to `ttl` from now; one that lasts as long
@@ -208,15 +216,19 @@ class Tasks:
         return self._views.listing(self.connection.read(), wanted, limit, checked)
 
     def wait(
-        self, *tasks: str, until: str = "done", timeout: timedelta | None = None
+        self,
+        *tasks: str,
+        until: str = "done",
+        timeout: timedelta | None = None,
+        cancel: threading.Event | None = None,
     ) -> list[Claim]:
         """Block `until` all of the tasks are done, free (to be claimed now) or claimed, but no
         longer than `timeout`, by default a day; the tasks as they are then.
 
         Raises `Lost`: cannot-become, if one of them is withdrawn, done or (where it is not to be
-        claimed) not there; `Failed`: waited-in-vain.
+        claimed) not there; `Failed`: waited-in-vain, at once where `cancel` is set.
         """
-        return waiting.until_so(self.connection, self._views, tasks, until, timeout)
+        return waiting.until_so(self.connection, self._views, tasks, until, timeout, cancel)
 
     def describe(self, task: str) -> Description:
         """One task with its body, and how far its parts are. Raises `Failed`: unknown-task."""

@@ -4,7 +4,8 @@ Rules of this file: there is one loop (`until_changed`). Where the remote is a f
 machine it watches the ref's files; elsewhere the remote is asked for its head only, once for all
 of this user's processes that wait on this host: at first more than once a second, later after a
 sixtieth of the time that was waited. A remote that is away for a moment is waited for as well.
-No wait lasts longer than it was asked to.
+No wait lasts longer than it was asked to. One that is cancelled ends as if its time were over: what
+it is at, an attempt or a question to the remote, goes to its end first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from coordledger.format import timestamps
 from coordledger.format.rules.tasks import standing
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import timedelta
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from coordledger.client.views import Views
     from coordledger.format.records import Record
     from coordledger.format.state import State
+
+    Stop = tuple[Callable[[], bool], Callable[[float], object]]
 
 GLANCE = 0.1  # seconds between two looks at the files of a ref
 UNWATCHED = 30.0  # seconds after which files are not believed that nothing has changed
@@ -43,18 +47,28 @@ def end_of(connection: Connection, wait: timedelta | None) -> int:
     return connection.clock() + (milliseconds(wait) if wait else 0)
 
 
+def has_ended(now: int, end: int, cancel: threading.Event | None) -> bool:
+    return now >= end or (cancel is not None and cancel.is_set())
+
+
 def until_won(
-    connection: Connection, views: Views, attempt: Callable[[], ClaimResult], end: int
+    connection: Connection,
+    views: Views,
+    attempt: Callable[[], ClaimResult],
+    end: int,
+    cancel: threading.Event | None = None,
 ) -> ClaimResult:
     """Attempt a claim, and again whenever the ledger has changed or a lease has run out, until
-    it is won or the clock has reached `end`.
+    it is won, the clock has reached `end`, or `cancel` is set.
     """
     while True:
         seen = newest(connection)
         result = attempt()
-        if result.won or result.code not in _MAY_CHANGE or connection.clock() >= end:
+        is_final = result.won or result.code not in _MAY_CHANGE
+        if is_final or has_ended(connection.clock(), end, cancel):
             return result
-        until_changed(connection, min(end, _next_chance(connection, views, result.code)), seen)
+        until = min(end, _next_chance(connection, views, result.code))
+        until_changed(connection, until, seen, *stopped_by(cancel))
 
 
 def until_so(
@@ -63,8 +77,9 @@ def until_so(
     tasks: Sequence[str],
     wanted: str,
     wait: timedelta | None,
+    cancel: threading.Event | None = None,
 ) -> list[Claim]:
-    """The tasks, as soon as all are as `wanted`.
+    """The tasks, as soon as all are as `wanted`; it waits until `cancel` is set.
 
     Raises `Lost`: cannot-become; `Failed`: waited-in-vain, bad-task, bad-value.
     """
@@ -86,11 +101,12 @@ def until_so(
         for name, line in left.items():
             if why := _never(line, wanted):
                 raise error("cannot-become", task=name, wanted=wanted, why=why)
-        if at >= end:
-            facts = {"wanted": wanted, "seconds": f"{(end - begun) / 1000:g}"}
+        if has_ended(at, end, cancel):
+            facts = {"wanted": wanted, "seconds": f"{(min(at, end) - begun) / 1000:g}"}
             raise error("waited-in-vain", task=" ".join(left), **facts)
         held = (line for line in left.values() if line and wanted == "free")
-        until_changed(connection, min(end, _next_moment(state, held, at)), seen)
+        until = min(end, _next_moment(state, held, at))
+        until_changed(connection, until, seen, *stopped_by(cancel))
 
 
 def _is_so(state: State, line: Record | None, wanted: str, at: int) -> bool:
@@ -126,12 +142,22 @@ def _never_over() -> bool:
     return False
 
 
+def stopped_by(cancel: threading.Event | None) -> Stop:
+    """What ends a wait before its time, and how it sleeps meanwhile."""
+    return (cancel.is_set, cancel.wait) if cancel else (_never_over, time.sleep)
+
+
 def until_changed(
-    connection: Connection, until: int, seen: str, is_over: Callable[[], bool] = _never_over
+    connection: Connection,
+    until: int,
+    seen: str,
+    is_over: Callable[[], bool] = _never_over,
+    pause: Callable[[float], object] | None = None,
 ) -> None:
     """Return when the copy's head is another than `seen`, the remote has one that the copy has
     not, the clock has reached `until`, or it `is_over`.
     """
+    pause = pause or time.sleep
     replica, ref = connection.replica, connection.local.remote_ref
     begun = time.monotonic()
     due, looked = begun + PROMPT, time.monotonic_ns()
@@ -152,7 +178,7 @@ def until_changed(
             pace = min(RARE, max(PROMPT, (now - begun) / _SHARE))
             due = max(looked / 1e9 + pace, now + pace / 4)
             due = now + UNWATCHED if stamp and look.answered else due
-        time.sleep(min(left, GLANCE if stamp else max(0.0, due - now)))
+        pause(min(left, GLANCE if stamp else max(0.0, due - now)))
 
 
 def _next_chance(connection: Connection, views: Views, code: str) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,6 @@ from coordledger.git import refs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from support.fleet import Fleet
     from support.hookless_host import HooklessHost
@@ -244,9 +246,9 @@ class Waiters:
         self.waiting, self.found = threading.Semaphore(0), list[Any]()
         real = waiting.until_changed
 
-        def told(connection: Any, until: int, seen: str) -> None:
+        def told(connection: Any, until: int, seen: str, *stop: Any) -> None:
             self.waiting.release()
-            real(connection, until, seen)
+            real(connection, until, seen, *stop)
 
         monkeypatch.setattr(waiting, "until_changed", told)
         self._threads = [threading.Thread(target=self._wait, args=(one,)) for one in ledgers]
@@ -302,6 +304,109 @@ def test_many_that_wait_on_one_host_ask_as_often_as_one(
     writer.complete("t")
     waiters.end()
     assert count <= took / PROMPT + 2
+
+
+# -- cancelling
+
+
+class Cancel(threading.Event):
+    """`awaited` is set when a wait sleeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awaited = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.awaited.set()
+        return super().wait(timeout)
+
+
+@pytest.mark.parametrize("remote", ["a folder", "elsewhere"])
+@pytest.mark.parametrize("what", ["claim", "claim_next", "wait", "inbox"])
+def test_a_wait_that_is_cancelled_ends_at_once_as_if_its_time_were_over(
+    host: HooklessHost, monkeypatch: pytest.MonkeyPatch, what: str, remote: str
+) -> None:
+    """Both a ref that is watched and one that is asked for."""
+    host.found()
+    holder = host.ledger("alice")
+    holder.claim("t")
+    seq = holder.head().seq
+    if remote == "elsewhere":
+        monkeypatch.setattr(waiting, "PROMPT", 1e9)
+        monkeypatch.setattr(waiting, "RARE", 1e9)
+    else:
+        monkeypatch.setattr("coordledger.git.remote.Remote.stamp", lambda *_: "same")
+    cancel, ended = Cancel(), list[Any]()
+    ledger = Ledger.open(host.root / "alice", "alice", session="two", environ=host.env)
+    calls: dict[str, Callable[[], object]] = {
+        "claim": lambda: ledger.claim("t", wait=LONG, cancel=cancel),
+        "claim_next": lambda: ledger.claim_next(wait=LONG, cancel=cancel),
+        "wait": lambda: ledger.wait("t", timeout=LONG, cancel=cancel),
+        "inbox": lambda: ledger.inbox(wait=LONG, cancel=cancel),
+    }
+
+    def call() -> None:
+        try:
+            ended.append(calls[what]())
+        except Failed as failed:
+            ended.append(failed.code)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert cancel.awaited.wait(60)
+    cancel.set()
+    thread.join(timeout=LONG.total_seconds() / 2)  # one that missed it ends later
+    [found] = ended
+    if what == "wait":
+        assert found == "waited-in-vain"
+    else:
+        said = {"claim": "held", "claim_next": "nothing-to-claim"}
+        assert found == [] if what == "inbox" else found.code == said[what]
+    assert holder.head().seq == seq
+    ended.clear()
+    call()  # once it is set, nothing is waited for
+    assert ended == [found] or ended[0].code == found.code
+
+
+def test_of_two_ledgers_in_asyncio_one_waits_on_after_the_other_is_cancelled(
+    founded: Callable[..., Fleet],
+) -> None:
+    """As docs/python.md has it: its code runs here."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "python.md"
+    [code] = re.findall(
+        r"^```python\n(import asyncio\n.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    documented: dict[str, Any] = {}
+    exec(code, documented)
+    fleet = founded("bob", "carol")
+    clones = {agent: fleet.clone(agent) for agent in ("alice", "bob", "carol")}
+
+    async def work() -> None:
+        alice, bob, carol = (
+            documented["InThread"](path=clones[agent], agent=agent) for agent in clones
+        )
+        await alice.call("claim", "t")
+        waits = [asyncio.create_task(one.claim("t", wait=LONG)) for one in (bob, carol)]
+        await asyncio.sleep(0.5)
+        waits[0].cancel()
+        done, _ = await asyncio.wait([waits[0]], timeout=LONG.total_seconds() / 2)
+        assert done
+        assert waits[0].cancelled()
+        assert not waits[1].done()
+        await alice.call("complete", "t")
+        await alice.call("submit", "next")
+        assert (await waits[1]).code == "done"
+        won = asyncio.create_task(carol.claim("next", wait=LONG))
+        await asyncio.sleep(0)  # it is at its attempt
+        await asyncio.sleep(0)
+        won.cancel()
+        await asyncio.wait([won])
+        assert won.cancelled()
+        assert (await bob.call("show", "next")).status == "open"  # given back, or never claimed
+        for one in (alice, bob, carol):
+            await one.close()
+
+    asyncio.run(work())
 
 
 # -- the files of a ref

@@ -5,6 +5,7 @@ What has to be an error is marked as one: mypy complains about a mark that is no
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import assert_type
@@ -123,6 +124,11 @@ def claims(ledger: Ledger) -> None:
     assert_type(claim.meta, dict[str, str])
     assert_type(claim.waits_for, tuple[str, ...])
     claim.epoch = 2  # type: ignore[misc]
+    stop = threading.Event()
+    assert_type(ledger.claim("a", wait=minutes, cancel=stop), ClaimResult)
+    assert_type(ledger.claim_next(wait=minutes, cancel=stop), ClaimResult)
+    assert_type(ledger.wait("a", until="free", timeout=minutes, cancel=stop), list[Claim])
+    ledger.wait("a", cancel=True)  # type: ignore[arg-type]
     ledger.claim(["a", "b"])  # type: ignore[arg-type]
     ledger.claim("a", ttl=30)  # type: ignore[arg-type]
 
@@ -149,6 +155,7 @@ def messages(ledger: Ledger) -> None:
     assert_type(message.sent_at, datetime)
     assert_type(ledger.send("hello", channel="general"), Message)
     assert_type(ledger.inbox(), list[Message])
+    assert_type(ledger.inbox(wait=timedelta(hours=1), cancel=threading.Event()), list[Message])
     assert_type(ledger.messages("general", 10), list[Message])
     assert_type(ledger.messages(sender="bob", thread=7, since=3)[0].acked, Acked | None)
     assert_type(ledger.ack(1, 2), list[int])
