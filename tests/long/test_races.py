@@ -90,3 +90,73 @@ def test_as_many_agents_get_the_next_task_as_there_are_tasks(
             results = list(pool.map(lambda ledger: ledger.claim_next(), ledgers))
         won = sorted(result.claim.task for result in results if result.won and result.claim)
         assert won == [f"job{turn}-{n}" for n in range(len(agents))]
+
+
+SEQUENCE = pytest.mark.parametrize(
+    "sequence", [True, False], ids=["sequenced", "by compare-and-swap"]
+)
+
+
+@pytest.fixture
+def racing(make_fleet: Callable[..., Fleet]) -> Callable[[bool], Fleet]:
+    def make(sequence: bool) -> Fleet:
+        fleet = make_fleet()
+        for agent in AGENTS:
+            fleet.enroll(agent)
+        switch(fleet, sequence=sequence)
+        return fleet
+
+    return make
+
+
+@SEQUENCE
+def test_of_eight_that_count_with_one_fact_each_number_is_ones(
+    racing: Callable[[bool], Fleet], *, sequence: bool
+) -> None:
+    fleet, times = racing(sequence), 4
+    pool = WorkerPool(fleet)
+    for agent in AGENTS:
+        pool.add("count", agent, "n", str(times))
+    said = [line for lines in pool.run().values() for line in lines]
+    assert {line["code"] for line in said if "code" in line} <= {"fact-changed"}
+    done = sorted((line for line in said if "code" not in line), key=lambda line: line["number"])
+    assert [line["number"] for line in done] == list(range(1, times * len(AGENTS) + 1))
+    assert [line["was"] for line in done] == [0, *(line["rev"] for line in done[:-1])]
+    assert fleet.ledger("alice").facts.get("n").value == str(times * len(AGENTS))
+    check_soundness(fleet, "alice")
+
+
+@SEQUENCE
+def test_a_task_that_is_handed_on_has_one_holder_at_a_time(
+    racing: Callable[[bool], Fleet],
+    attacker_for: Callable[[Fleet], Attacker],
+    *,
+    sequence: bool,
+) -> None:
+    """Claims, edits, offers, and takers that race with each other and with who gives back."""
+    fleet, names = racing(sequence), AGENTS[:5]
+    for task in ("a", "b", "c"):
+        fleet.ledger("alice").submit(task)
+    pool = WorkerPool(fleet)
+    for agent in names:
+        pool.add("juggle", agent, agent, "8", *names)
+    said = pool.run()
+    claims = claims_of(attacker_for(fleet))
+    won = {
+        (line["task"], line["epoch"]): (agent, line)
+        for agent, lines in said.items()
+        for line in lines
+        if line["outcome"] == "won"
+    }
+    assert {(task, epoch): agent for task in claims for epoch, agent in claims[task]} == {
+        claim: agent for claim, (agent, _) in won.items()
+    }
+    for (task, epoch), (agent, line) in won.items():
+        assert epoch == 1 or (task, epoch - 1) in won
+        if line["by"]:  # it was given by who held it, and to this one
+            giver, gave = won[task, epoch - 1]
+            assert (giver, gave["given"]) == (line["by"], agent)
+        if line["done"] not in ("complete", "release"):  # then who it was given to has taken it
+            assert won[task, epoch + 1][1]["by"] == agent
+    assert any(line["by"] for _, line in won.values())
+    check_soundness(fleet, "alice")
