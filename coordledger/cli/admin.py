@@ -509,8 +509,11 @@ def doctor(app: App) -> int:
     from coordledger.client.claims import to_json  # noqa: PLC0415
     from coordledger.setup import doctor as examiner  # noqa: PLC0415 - help needs none
 
+    from .connect import harness_findings  # noqa: PLC0415
+
     screen = app.screen
     checks = examiner.examine(app.options(), os.environ)
+    checks += [examiner.Check(*finding) for finding in harness_findings(app)]
     failed = sum(check.ok is False for check in checks)
     screen.value({"ok": not failed, "checks": to_json(checks)})
     for check in checks:

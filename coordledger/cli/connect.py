@@ -129,6 +129,26 @@ def _notes(scope: Scope, names: Sequence[str]) -> list[tuple[str, str, str]]:
     ]
 
 
+def harness_findings(app: App) -> list[tuple[str, bool | None, str, str]]:
+    """For `doctor`, of the project and of the user: harness, whether it is well, what was found,
+    what to do. None: it is not, but nobody uses that harness on this machine.
+    """
+    from coordledger.integrations.connecting import findings, noticing, table  # noqa: PLC0415
+
+    used = noticing.noticed(os.environ, None)
+    found = []
+    for user in (False, True):
+        try:
+            scope = scope_of(app, user=user)
+        except CoordledgerError:  # no project here, or no home
+            continue
+        for row in table.HARNESSES.values():
+            for one in findings.look(scope, row):
+                ok = True if one.is_good else False if one.name in used else None
+                found.append((one.name, ok, one.found, one.do))
+    return found
+
+
 # -- what is said
 
 

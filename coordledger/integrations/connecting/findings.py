@@ -103,6 +103,12 @@ def _claude(harness: Harness, scope: Scope, places: _Places) -> Iterator[Finding
     for name in ("settings.json", "settings.local.json"):
         if any(_at(value, "disableAllHooks") is True for value in places.values(name)):
             yield _bad(harness, f"{name} has disableAllHooks: no hook runs", "take it out")
+    for value in places.values("settings.json"):
+        enabled = _at(value, "enabledPlugins")
+        for name, is_on in enabled.items() if isinstance(enabled, dict) else ():
+            if name.startswith(f"{table.PROGRAM}@") and is_on:
+                what = f"the plugin {name} has the same hooks: each of them runs twice"
+                yield _bad(harness, what, "coordledger setup claude --remove")
     managed = _loaded(Path(_MANAGED), json.loads)
     if _at(managed, "disableAllHooks") is True or _at(managed, "allowManagedHooksOnly") is True:
         yield _bad(harness, f"{_MANAGED} allows no hooks but its own", "ask who manages it")
@@ -133,7 +139,6 @@ def _codex(harness: Harness, scope: Scope, places: _Places) -> Iterator[Finding]
 
 
 def _gemini(harness: Harness, scope: Scope, places: _Places) -> Iterator[Finding]:
-    is_guarded = True
     for value in places.values("settings.json"):
         if _at(value, "hooksConfig", "enabled") is False:
             yield _bad(harness, "settings.json has hooksConfig.enabled: false", "take it out")
