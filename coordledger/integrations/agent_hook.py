@@ -166,7 +166,7 @@ class _Hook:
             return Answer()
         from coordledger.integrations.news import told  # noqa: PLC0415 - seldom
 
-        fresh, all_of_it = memory.tell(unread), here.mail() + here.offers()
+        fresh, all_of_it = memory.tell(unread, unread), here.mail() + here.offers()
         return Answer(context=told([one for one in all_of_it if one.seq in fresh]))
 
     def _edit(self, event: Event, here: Here, memory: Memory) -> Answer:

@@ -75,10 +75,10 @@ def _wait(
                     return ""
             seen = waiting.newest(online.connection)
             online.read()
-            known |= memory.told()
-            if fresh := [one for one in online.mail() + online.offers() if one.seq not in known]:
-                memory.tell(online.unread())
-                return news.told(fresh)
+            unread = online.unread()
+            if fresh := memory.tell(unread - known, unread):
+                everything = online.mail() + online.offers()
+                return news.told([one for one in everything if one.seq in fresh])
             if online.now >= end:
                 return ""
             waiting.until_changed(online.connection, end, seen, is_over)

@@ -62,13 +62,14 @@ class Memory:
     def told(self) -> set[int]:
         return _numbers(self._read(), "told")
 
-    def tell(self, unread: set[int]) -> set[int]:
-        """Those of the `unread` messages that the session was not told yet; it is told them now."""
+    def tell(self, wanted: set[int], unread: set[int]) -> set[int]:
+        """Those of the messages `wanted` that the session was not told yet; it is told them now.
+        `unread` are all that it may be told yet: of others it need not be remembered.
+        """
         with self._changed() as facts:
             told = _numbers(facts, "told")
-            # What is read already is told no more, so that it need not be remembered.
-            facts["told"] = sorted(unread)
-            return unread - told
+            facts["told"] = sorted((told & unread) | wanted)
+            return wanted - told
 
     def ask(self, held: set[str]) -> set[str]:
         """Those of the claims for which the session was not held up yet; it is now."""
