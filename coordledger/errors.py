@@ -242,6 +242,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "a push cannot create a ledger",
         "the repository's owner runs: coordledger init PATH --agent NAME",
     ),
+    "not-fenced": (
+        FAILED,
+        "{ref} is not fenced there: no land record moves it",
+        "the repository's owner runs: coordledger hook install REPO.git --fence {ref}",
+    ),
     "no-delete": (FAILED, "a ledger cannot be deleted by a push", ""),
     "not-fast-forward": (FAILED, "the push does not build on the ledger's head", "fetch first"),
     "too-many-records": (FAILED, "more than {limit} records in one push", ""),

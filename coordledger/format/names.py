@@ -1,10 +1,16 @@
-"""Names: of ledgers' refs, of agents and the like, of tasks (docs/format.md, sections 1, 3)."""
+"""Names: of ledgers' and code's refs, of agents and the like, of tasks (docs/format.md, sections 1,
+3).
+"""
 
 from __future__ import annotations
 
 # A remote has its ledgers here, tries a push out there, and puts it into its place in the third.
 LEDGERS, TRIES, FOR = "refs/coordledger/", "refs/coordledger-try/", "refs/for/coordledger/"
 CUT = "refs/coordledger-cut/"  # and, where it lives, what a repair has cut off
+
+# Refs that are no code's: the ledgers' own, and those that are pushed to for review.
+_NO_CODE = ("refs/coordledger", "refs/for/")
+_NO_REF = frozenset("~^:?*[\\")
 
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _REST = _FIRST | {"_", "-"}
@@ -58,4 +64,18 @@ def is_task(value: object) -> bool:
         and value.isascii()
         and value.isprintable()
         and " " not in value
+    )
+
+
+def is_code_ref(value: object) -> bool:
+    """A ref that code may have: one that git takes, in printable ASCII, 255 characters at most."""
+    if not isinstance(value, str) or not value.startswith("refs/") or len(value) > 255:
+        return False
+    if value.startswith(_NO_CODE) or not (value.isascii() and value.isprintable()):
+        return False
+    if " " in value or ".." in value or "@{" in value or not _NO_REF.isdisjoint(value):
+        return False
+    parts = value.split("/")
+    return not value.endswith(".") and not any(
+        not part or part.startswith(".") or part.endswith(".lock") for part in parts
     )

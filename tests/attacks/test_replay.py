@@ -85,7 +85,8 @@ def test_no_record_of_any_kind_fits_at_any_later_place(
 ) -> None:
     _, batch, ids = lived
     kept = [batch.stolen(oid) for oid in ids]
-    assert {signed.record["kind"] for signed in kept} == set(rules.MODULES)
+    with_code = {"land"}  # these are tried where refs are fenced
+    assert {signed.record["kind"] for signed in kept} == set(rules.MODULES) - with_code
     tried = 0
     for place in range(len(ids)):
         chain = batch.stand(ids[place])

@@ -60,6 +60,7 @@ def everything():
     fleet.put("bob", "withdraw", task="x", reason="no")
     fleet.put("bob", "claim", tasks=["u"], paths=["src/"])
     fleet.put("bob", "handoff", task="u", to="carol", note="\xe9")
+    fleet.put("bob", "land", task="u")
     fleet.put("alice", "drop", channel="general")
     fleet.put("bob", "fact", fact="image", value="\x1b\u2028")
     until = timestamps.show(fleet.now + SECOND * 60)

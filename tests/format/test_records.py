@@ -28,6 +28,17 @@ TEXT_ERRORS = [1, True, [], {}]
 HEX = "0123456789abcdef" * 4
 DIGEST_ERRORS = [HEX[1:], HEX + "0", HEX.upper(), "g" * 64, "", None, 1]
 VERIFIER_ERRORS = [*DIGEST_ERRORS, SshKey.of("bob/1").public]
+OBJECT_ID_ERRORS = [HEX[:39], HEX[:41], HEX[:63], HEX[:40].upper(), "g" * 40, "", None, 1]
+REF_ERRORS = [
+    *(
+        f"refs/heads/{name}"
+        for name in ("", "a b", "a..b", "a@{b", ".a", "a/.b", "a//b", "a/", "a.")
+    ),
+    *(f"refs/heads/a{char}b" for char in "~^:?*[\\\n\x7f\xe9"),
+    *("refs/heads/a.lock", "refs/heads/a.lock/b", "refs/", "refs", "heads/main", "main", "HEAD"),
+    *("refs/coordledger/main", "refs/coordledger-try/main", "refs/for/main", "/refs/heads/a"),
+    *("refs/heads/" + "x" * 245, None, 1, ["refs/heads/main"]),
+]
 OP_ERRORS = [HEX[:31], HEX[:33], HEX[:32].upper(), "g" * 32, None, 1]
 
 COMMON = {
@@ -232,6 +243,16 @@ REFUSED = {
         "to": AGENT_ERRORS,
         "note": TEXT_ERRORS,
     },
+    "land": {
+        "task": TASK_ERRORS,
+        "rev": POSITIVE_ERRORS,
+        "epoch": POSITIVE_ERRORS,
+        "ref": REF_ERRORS,
+        "old": [*OBJECT_ID_ERRORS, "12" * 20, "12" * 32],
+        "new": [*OBJECT_ID_ERRORS, "ab" * 32, "00" * 20],
+        "complete": [0, 1, None, "true"],
+        "result": ["merged", *TEXT_ERRORS],
+    },
     "send": {
         "to": [*ADDRESSEE_ERRORS, None],
         "channel": [*ADDRESSEE_ERRORS, "general"],
@@ -280,6 +301,7 @@ GIVEN = {
     "withdraw": {"task": "a"},
     "edit": {"task": "a", "set": {"priority": 1}},
     "handoff": {"task": "a", "to": "bob"},
+    "land": {"task": "a"},
     "drop": {"channel": "general"},
     "import": {"task": "a"},
     "fact": {"fact": "image"},
@@ -409,6 +431,12 @@ SUBJECTS = [
     ("release", {"epoch": 6}, "release a epoch 6"),
     ("release", {"epoch": 6, "force": True}, "release a epoch 6 by force"),
     ("handoff", {"epoch": 7}, "handoff a epoch 7 to bob"),
+    ("land", {}, "land a epoch 1 refs/heads/main 000000000000..121212121212"),
+    (
+        "land",
+        {"complete": True},
+        "land a epoch 1 complete refs/heads/main 000000000000..121212121212",
+    ),
     ("edit", {}, "edit a"),
     ("send", {}, "send to bob"),
     ("send", {"to": None, "channel": "general"}, "send to channel general"),

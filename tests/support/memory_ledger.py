@@ -40,6 +40,7 @@ UNDESCRIBED: dict[str, Any] = {  # the attributes of a task of which nothing is 
     "parent": None,
     "not_before": None,
 }
+MOVE = {"old": "0" * 40, "new": "12" * 20}  # of a ref that a record says to have moved
 LEGACY: dict[str, Any] = {
     "source": "an older system",
     "id": "its #1",
@@ -233,7 +234,7 @@ class MemoryLedger:
         if kind in ("withdraw", "edit"):
             task = self.state.task(given["task"]) or {"rev": 0}
             return {"rev": task["rev"] + 1} | ({"reason": None} if kind == "withdraw" else {})
-        if kind in ("renew", "complete", "release", "handoff"):
+        if kind in ("renew", "complete", "release", "handoff", "land"):
             task = self.state.task(given["task"]) or {"rev": 0, "epoch": 1}
             held = {"rev": task["rev"] + 1, "epoch": max(1, task["epoch"])}
             more: dict[str, Any] = {
@@ -241,6 +242,7 @@ class MemoryLedger:
                 "complete": {"result": None},
                 "release": {"reason": None, "force": False, "not_before": None},
                 "handoff": {"note": None},
+                "land": {"ref": "refs/heads/main", **MOVE, "complete": False, "result": None},
             }[kind]
             return held | more
         rest: dict[str, dict[str, Any]] = {

@@ -199,6 +199,18 @@ def path(value: Any) -> bool:
     return not {"", ".", ".."} & set(re.sub("/$", "", value).split("/"))
 
 
+object_id = pattern("[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def code_ref(value: Any) -> bool:
+    if not pattern(r"refs/[^\0-\x20~^:?*[\\\x7f-\U0010ffff]+")(value) or len(value) > 255:
+        return False
+    if value.startswith(("refs/coordledger", "refs/for/")) or value.endswith("."):
+        return False
+    odd = ("..", "@{", "//", "/.", ".lock/")
+    return not any(one in value for one in odd) and not value.endswith(("/", ".lock"))
+
+
 P = 2**255 - 19
 ROOT = 2707385501144840649318225287225658788936804267575313519463743609750303402022
 SMALL_ORDER = (0, 1, P - 1, ROOT, P - ROOT)
@@ -329,6 +341,14 @@ KINDS: dict[str, dict[str, Check]] = {
         "not_before": nullable(time),
     },
     "handoff": {**ON_TASK, "to": agent_name, "note": nullable(text)},
+    "land": {
+        **ON_TASK,
+        "ref": code_ref,
+        "old": object_id,
+        "new": object_id,
+        "complete": boolean,
+        "result": nullable(text),
+    },
     "send": {
         "to": nullable(agent_name),
         "channel": nullable(identifier),
@@ -471,6 +491,11 @@ TAG = re.compile(
 )
 
 
+def landed(r: Line) -> str:
+    more = " complete" if r["complete"] else ""
+    return f"{more} {r['ref']} {r['old'][:12]}..{r['new'][:12]}"
+
+
 def subject(r: Line) -> str:
     match r["kind"]:
         case "genesis":
@@ -493,8 +518,9 @@ def subject(r: Line) -> str:
             return f"claim {first['task']} {rest} until {r['until']}"
         case "renew":
             return f"renew {r['task']} epoch {r['epoch']} until {r['until']}"
-        case "complete" | "release" | "handoff" as kind:
+        case "complete" | "release" | "handoff" | "land" as kind:
             more = f" to {r['to']}" if "to" in r else " by force" if r.get("force") else ""
+            more = landed(r) if "ref" in r else more
             return f"{kind} {r['task']} epoch {r['epoch']}{more}"
         case "send":
             return f"send to {r['to']}" if r["to"] else f"send to channel {r['channel']}"
@@ -899,6 +925,16 @@ class Step:
         self.check(r["to"] != r["agent"])
         until = self.state.tasks.get(r["task"], {}).get("until")
         return self.on_task({"offer": {"agent": r["to"], "seq": self.seq, "until": until}})
+
+    def land(self) -> State:
+        r = self.record
+        self.check_text(r["result"])
+        self.check(len(r["old"]) == len(r["new"]) and r["old"] != r["new"])
+        self.check(r["complete"] or r["result"] is None)
+        if not r["complete"]:
+            return self.on_task({})
+        end = {"status": "done", "until": None, "attempts": 0, "released": None}
+        return self.on_task(end).without_paths(r["task"])
 
     def send(self) -> State:
         r, policy, state = self.record, self.policy, self.state

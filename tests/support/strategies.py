@@ -119,6 +119,14 @@ FIELDS: dict[str, dict[str, st.SearchStrategy]] = {
     "complete": {**_HELD, "result": _NOTE},
     "release": {**_HELD, "reason": _NOTE, "force": BOOLEANS, "not_before": st.none() | TIMES},
     "handoff": {**_HELD, "to": AGENTS, "note": _NOTE},
+    "land": {
+        **_HELD,
+        "ref": st.sampled_from(["refs/heads/main", "refs/heads/release/2.1", "refs/tags/v1"]),
+        "old": hexadecimal(40),
+        "new": hexadecimal(40),
+        "complete": BOOLEANS,
+        "result": _NOTE,
+    },
     "send": {
         "to": st.none() | AGENTS,
         "channel": IDENTIFIERS,
@@ -162,6 +170,7 @@ def of_kind(kind: str) -> st.SearchStrategy[records.Record]:
     if "alg" in FIELDS[kind]:
         found = found | st.builds(lambda record, key: record | key, found, _SSH_KEYS)
     changes = {"send": _one_addressee, "enroll": _under_one_or_none, "import": _open_or_done}
+    changes["land"] = _moves
     change = changes.get(kind)
     return found.map(change) if change else found
 
@@ -174,6 +183,12 @@ def _under_one_or_none(record: records.Record) -> records.Record:
 def _open_or_done(record: records.Record) -> records.Record:
     done = record["status"] == "done"
     return record | ({"offer": None, "attempts": 0} if done else {"result": None})
+
+
+def _moves(record: records.Record) -> records.Record:
+    if record["old"] == record["new"]:
+        record |= {"new": "".join("1" if digit == "0" else "0" for digit in record["new"])}
+    return record if record["complete"] else record | {"result": None}
 
 
 def _one_addressee(record: records.Record) -> records.Record:

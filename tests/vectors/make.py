@@ -247,7 +247,14 @@ def _describe_and_hand_over(fleet: MemoryLedger, now: Callable[[str], None]) -> 
     later = timestamps.show(fleet.now + 600 * SECOND)
     fleet.put("grace", "release", key=2, task="part", not_before=later, reason="not today")
     now("given back")
-    fleet.put("bob", "complete", task="epic")
+    fleet.put("bob", "handoff", task="x/3", to="carol")
+    first, second = "0" * 39 + "1", "ab" * 20
+    fleet.put("bob", "land", task="x/3", old=first, new=second)  # and the offer has ended
+    now("landed")
+    moved = {"ref": "refs/heads/" + "x" * 244, "old": "cd" * 32, "new": "0" * 64}
+    fleet.put("bob", "land", task="epic", **moved, complete=True, result="merged \xe9")
+    fleet.put("carol", "claim", key=2, tasks=["epic"], reopen=True)
+    fleet.put("carol", "land", key=2, task="epic", ref="refs/tags/v1", complete=True)
     fleet.put("alice", "policy", set={"reopen": 1, "max_attempts": 3}, key=2)
     now("reopened by by")
     fleet.put("bob", "claim", tasks=["epic"], reopen=True)
@@ -716,6 +723,7 @@ def _kinds(cases: Cases) -> None:
         "withdraw": {"task": "plan#2"},
         "edit": {"task": "plan#2", "set": {"priority": 1}},
         "handoff": {"task": "plan#1", "to": "carol"},
+        "land": {"task": "plan#1"},
         "drop": {"channel": "general"},
         "fact": {"fact": "image"},
         "import": {"task": "new"},
@@ -810,6 +818,32 @@ def _kinds(cases: Cases) -> None:
         ("release-not-before", "a moment is a time or null", "release", {"not_before": 1}),
         ("handoff-to-null", "an offer is made to an agent", "handoff", {"to": None}),
         ("handoff-note-number", "a note is a text or null", "handoff", {"note": 1}),
+        ("land-old-short", "an object id has 40 or 64 digits", "land", {"old": "0" * 39}),
+        ("land-old-case", "an object id is in lower case", "land", {"old": "AB" * 20}),
+        ("land-lengths", "both ids have one length", "land", {"new": "12" * 32}),
+        ("land-nowhere", "a ref moves", "land", {"new": "0" * 40}),
+        ("land-complete-null", "complete is a boolean", "land", {"complete": None}),
+        ("land-result", "a result goes with complete", "land", {"result": "merged"}),
+        *(
+            (f"land-ref-{name}", rule, "land", {"ref": ref})
+            for name, rule, ref in (
+                ("number", "a ref is a text", 1),
+                ("short", "a ref begins with refs/", "main"),
+                ("long", "a ref has 255 characters", "refs/heads/" + "x" * 245),
+                ("ledger", "a ref is none of a ledger's", "refs/coordledger/other"),
+                ("for", "a ref is none of refs/for/", "refs/for/main"),
+                ("space", "a ref has no space", "refs/heads/a b"),
+                ("unicode", "a ref is ASCII", "refs/heads/\xe9"),
+                ("glob", "a ref has no glob", "refs/heads/*"),
+                ("dots", "a ref has no two dots", "refs/heads/a..b"),
+                ("at", "a ref has no @{", "refs/heads/a@{1"),
+                ("empty-part", "a ref has no empty part", "refs/heads//a"),
+                ("slash", "a ref has no slash at its end", "refs/heads/a/"),
+                ("hidden", "no part begins with a dot", "refs/heads/.a"),
+                ("lock", "no part ends with .lock", "refs/heads/a.lock/b"),
+                ("dot", "a ref has no dot at its end", "refs/heads/a."),
+            )
+        ),
         (
             "paths-many",
             "a claim has at most 32 paths",
@@ -1534,7 +1568,7 @@ def _tasks(cases: Cases) -> None:
         **given,
         reopen=True,
     )
-    for kind in ("renew", "complete", "release", "handoff"):
+    for kind in ("renew", "complete", "release", "handoff", "land"):
         rule, given = "the task is claimed", {"task": plan2, "rev": 8}
         given |= {"to": "carol"} if kind == "handoff" else {}
         add(
@@ -1569,7 +1603,7 @@ def _tasks(cases: Cases) -> None:
         rule = "rev is the one before + 1: tasks"
         add(f"rev-claim-{word}", rule, "stale-rev", now, "bob", "claim", tasks=[item])
         given = {"task": plan1, "rev": rev + 1}
-        for kind in ("renew", "complete", "release", "handoff"):
+        for kind in ("renew", "complete", "release", "handoff", "land"):
             more = {"to": "carol"} if kind == "handoff" else {}
             add(f"rev-{kind}-{word}", rule, "stale-rev", early, "bob", kind, **given, **more)
     rule = "a claim raises the epoch by one"
@@ -1599,7 +1633,7 @@ def _tasks(cases: Cases) -> None:
     over = timestamps.show(lease_end("renewed", "x/1"))
     later = timestamps.show(timestamps.parse(over) + 60_000)
     to = {"to": "carol"}
-    more = {"renew": {"until": later}, "complete": {}, "release": {}, "handoff": to}
+    more = {"renew": {"until": later}, "complete": {}, "release": {}, "handoff": to, "land": {}}
     for kind, extra in more.items():
         also = to if kind == "handoff" else {}
         given = {"task": "n", **also}
@@ -1725,6 +1759,20 @@ def _work(cases: Cases) -> None:
     demoted = "reopened by admins"
     add("reopen-no-admin", rule, "not-permitted", demoted, "grace", "claim", key=2, **given)
     # handoff
+    # land
+    then = "landed"
+    given = {"task": "x/3", "complete": True, "result": "x" * 101}
+    add(
+        "land-result-long",
+        "a result is within max_text",
+        "text-too-long",
+        then,
+        "bob",
+        "land",
+        **given,
+    )
+    given = {"task": "x/3", "session": "s2"}
+    add("land-session", "who lands holds the task", "not-holder", then, "bob", "land", **given)
     then = "reserved"
     given = {"task": "part", "session": "s2"}
     rule = "an offer is made to somebody else"

@@ -29,6 +29,7 @@ MODULES = {
     "complete": "claims",
     "release": "claims",
     "handoff": "claims",
+    "land": "landings",
     "send": "mailbox",
     "ack": "mailbox",
     "drop": "mailbox",

@@ -130,7 +130,7 @@ def _claim_subject(record: Record) -> str:
 # -- what a holder does, or by force an admin: renew, complete, release, handoff
 
 
-def _held(state: State, record: Record, verb: str) -> tuple[Record, str]:
+def held(state: State, record: Record, verb: str) -> tuple[Record, str]:
     """The task that the signer holds, and its status after `verb`."""
     name = record["task"]
     task = state.task(name)
@@ -146,7 +146,7 @@ def _held(state: State, record: Record, verb: str) -> tuple[Record, str]:
 
 
 def _renew(state: State, record: Record, seq: int) -> Changes:
-    task, status = _held(state, record, "renew")
+    task, status = held(state, record, "renew")
     need_lease(state, record, record)
     need_size(state, record, "note", "max_text")
     until = record["until"]
@@ -157,10 +157,9 @@ def _renew(state: State, record: Record, seq: int) -> Changes:
 
 
 def _complete(state: State, record: Record, seq: int) -> Changes:
-    task, status = _held(state, record, "complete")
+    task, _ = held(state, record, "complete")
     need_size(state, record, "result", "max_text")
-    end = {"status": status, "until": None, "attempts": 0, "released": None, "offer": None}
-    line = changed(task, record, seq, **end)
+    line = changed(task, record, seq, **DONE)
     return state.with_tasks([line]) | reservations.ended(state, [task["task"]])
 
 
@@ -168,7 +167,7 @@ def _release(state: State, record: Record, seq: int) -> Changes:
     if record["force"]:
         holder = (state.task(record["task"]) or NOBODY)["agent"]
         need_authority(state, record, holder, "release by force")
-    task, status = _held(state, record, "force" if record["force"] else "release")
+    task, status = held(state, record, "force" if record["force"] else "release")
     need_size(state, record, "reason", "max_text")
     end = {"status": status, "not_before": record["not_before"], "offer": None} | NOBODY
     end["released"] = {"agent": task["agent"], "seq": seq}
@@ -182,7 +181,7 @@ def _release_subject(record: Record) -> str:
 
 
 def _hand_over(state: State, record: Record, seq: int) -> Changes:
-    task, status = _held(state, record, "handoff")
+    task, status = held(state, record, "handoff")
     to = record["to"]
     if to == record["agent"]:
         raise RuleBroken("to-oneself", task=task["task"], agent=to)
@@ -193,8 +192,11 @@ def _hand_over(state: State, record: Record, seq: int) -> Changes:
     return state.with_tasks([changed(task, record, seq, status=status, offer=offer)])
 
 
+# What a task becomes that is completed.
+DONE = {"status": "done", "until": None, "attempts": 0, "released": None, "offer": None}
+
 _TEXT = fields.or_null(fields.text)
-_HELD: Fields = {"task": fields.task, "rev": fields.positive, "epoch": fields.positive}
+HELD: Fields = {"task": fields.task, "rev": fields.positive, "epoch": fields.positive}
 _CLAIMED: Fields = {"epoch": fields.positive, "rev": fields.positive, "task": fields.task}
 
 KINDS = {
@@ -213,25 +215,25 @@ KINDS = {
         admit=_admit_claim,
     ),
     "renew": Kind(
-        _HELD | {"until": fields.time, "note": _TEXT},
+        HELD | {"until": fields.time, "note": _TEXT},
         apply=_renew,
         subject=lambda record: (
             f"renew {record['task']} epoch {record['epoch']} until {record['until']}"
         ),
     ),
     "complete": Kind(
-        _HELD | {"result": _TEXT},
+        HELD | {"result": _TEXT},
         apply=_complete,
         subject=lambda record: f"complete {record['task']} epoch {record['epoch']}",
     ),
     "release": Kind(
-        _HELD
+        HELD
         | {"reason": _TEXT, "force": fields.boolean, "not_before": fields.or_null(fields.time)},
         apply=_release,
         subject=_release_subject,
     ),
     "handoff": Kind(
-        _HELD | {"to": fields.agent, "note": _TEXT},
+        HELD | {"to": fields.agent, "note": _TEXT},
         apply=_hand_over,
         subject=lambda record: (
             f"handoff {record['task']} epoch {record['epoch']} to {record['to']}"

@@ -55,6 +55,7 @@ MOVES = {
     ("held", "complete"): "done",
     ("held", "release"): "open",
     ("held", "handoff"): "claimed",
+    ("held", "land"): "claimed",
     ("held", "force"): "open",
     ("grace", "force"): "open",
     ("expired", "force"): "open",

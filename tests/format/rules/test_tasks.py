@@ -22,7 +22,7 @@ from coordledger.format.rules.tasks import standing as standing_of
 STANDINGS = ["absent", "open", "held", "grace", "expired", "done", "withdrawn"]
 VERBS = [
     "submit", "edit", "withdraw", "claim", "reopen", "take", "renew", "complete", "release",
-    "handoff", "force",
+    "handoff", "land", "force",
 ]  # fmt: skip
 
 # (standing, verb): the status afterwards, or the slug of the refusal. It is the holder
@@ -100,6 +100,13 @@ EXPECTED |= {
     ("expired", "handoff"): "!expired",
     ("done", "handoff"): "!done",
     ("withdrawn", "handoff"): "!withdrawn",
+    ("absent", "land"): "!unknown-task",
+    ("open", "land"): "!not-claimed",
+    ("held", "land"): "claimed",
+    ("grace", "land"): "!expired",
+    ("expired", "land"): "!expired",
+    ("done", "land"): "!done",
+    ("withdrawn", "land"): "!withdrawn",
 }
 # The same for somebody who does not hold the task, where it makes a difference.
 STRANGERS = {
@@ -108,7 +115,7 @@ STRANGERS = {
     **{
         (standing, verb): "!not-holder"
         for standing in ("held", "grace", "expired")
-        for verb in ("renew", "complete", "release", "handoff")
+        for verb in ("renew", "complete", "release", "handoff", "land")
     },
 }
 
