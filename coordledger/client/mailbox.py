@@ -70,8 +70,8 @@ class Mail:
     ) -> list[Message]:
         """The messages to this agent that are not acknowledged, and the unread ones of the
         channels: of those that are configured, else of all (or only of `channel`); `everything`
-        takes read ones too. With `wait` it blocks until there is something or the time is over, or
-        `cancel` is set.
+        takes read ones too. Tasks that are offered to this agent come last. With `wait` it blocks
+        until there is something or the time is over, or `cancel` is set.
         """
         if channel is not None:
             need_channel(channel)

@@ -6,6 +6,7 @@ the taker relies on nothing that nobody has checked.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import coordledger  # what is made of its names is imported when it is made
@@ -34,10 +35,19 @@ class Offers:
         self._who_checked = replica.vouches.who_checked
 
     def messages(self, state: State, agent: str) -> list[Message]:
-        """The tasks that an agent may take over, as messages to it."""
+        """The tasks that an agent may take over, as messages to it, by seq: of one giver the
+        newest, and not more than an inbox takes of one sender.
+        """
         at = self._clock()
         lines = busy_lines(self._replica.local, state)
-        return [self._offer(task) for task in lines if is_offered_to(task, agent, at)]
+        offered = [task for task in lines if is_offered_to(task, agent, at)]
+        givers: Counter[str] = Counter()
+        found = []
+        for task in sorted(offered, key=lambda task: -int(task["offer"]["seq"])):
+            givers[task["agent"]] += 1
+            if givers[task["agent"]] <= state.policy("sender_messages"):
+                found.append(self._offer(task))
+        return found[::-1]
 
     def _offer(self, task: Record) -> Message:
         seq, to = task["offer"]["seq"], task["offer"]["agent"]

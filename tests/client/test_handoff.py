@@ -46,6 +46,17 @@ def test_a_session_with_a_key_of_its_own_may_be_handed_a_task(three: Fleet) -> N
     assert (won.outcome, won.claims[0].handed_over_by) == ("won", "carol")
 
 
+def test_offers_of_one_giver_fill_an_inbox_no_more_than_messages_do(three: Fleet) -> None:
+    three.ledger("alice").policy(sender_messages=2)
+    bob, carol, alice = (three.ledger(agent) for agent in ("bob", "carol", "alice"))
+    for ledger, task in ((carol, "c1"), (bob, "b1"), (bob, "b2"), (bob, "b3")):
+        assert ledger.claim(task).won
+        ledger.handoff(task, to="alice")
+    assert [one.task for one in alice.inbox()] == ["c1", "b2", "b3"]
+    assert len(alice.status().offers) == 4  # nothing is lost
+    assert alice.claim("b1").won
+
+
 # -- descriptions
 
 
