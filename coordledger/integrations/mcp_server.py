@@ -93,6 +93,7 @@ class Tool(NamedTuple):
 def _claim(call: Call) -> object:
     ledger, given = call.ledger, call.given
     options = call.spans("ttl", "wait") | call.values("paths")
+    options["cancel"] = call.cancel
     if "task" in given:
         result = ledger.claim(given["task"], **options)
     else:
@@ -130,7 +131,7 @@ def _tasks(call: Call) -> object:
 def _inbox(call: Call) -> object:
     if "ack" in call.given:
         return {"acknowledged": call.ledger.ack(*call.given["ack"])}
-    messages = call.ledger.inbox(**call.spans("wait"))
+    messages = call.ledger.inbox(**call.spans("wait"), cancel=call.cancel)
     return {"messages": messages, "count": len(messages)}
 
 

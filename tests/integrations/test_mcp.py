@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +149,55 @@ def test_calls_at_the_same_time_do_not_disturb_each_other(shared_fleet: Fleet) -
 
     anyio.run(main)
     assert sorted(won) == [f"beside-{number}" for number in range(6)]
+
+
+def test_a_wait_tells_that_it_goes_on_and_ends_when_the_call_is_cancelled(
+    shared_fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordledger.integrations.mcp_server.TOLD_EVERY", 0.2)
+    with shared_fleet.ledger("carol") as ledger:
+        assert ledger.claim("long", ttl=HOUR).won
+    options = Options(path=shared_fleet.clone("bob"), agent="bob", session="patient")
+    server = Service(options, shared_fleet.env, span).server()
+
+    def waiting() -> int:
+        return sum(
+            "AnyIO" in thread.name and _is_waiting(thread) for thread in threading.enumerate()
+        )
+
+    async def main() -> None:
+        told = anyio.Event()
+
+        async def tell(*_: object) -> None:
+            told.set()
+
+        async with Client(server) as client:
+            async with anyio.create_task_group() as group:
+                call = {"task": "long", "wait": "10m"}
+                group.start_soon(lambda: client.call_tool("claim", call, progress_callback=tell))
+                with anyio.fail_after(20):
+                    await told.wait()
+                assert waiting() == 1
+                group.cancel_scope.cancel()
+            with anyio.fail_after(20):
+                while waiting():
+                    await anyio.sleep(0.05)
+            with shared_fleet.ledger("carol") as ledger:
+                ledger.release("long")
+            answer = await client.call_tool("tasks", {"task": "long"})
+            assert answer.structured_content["described"]["claim"]["status"] == "open"
+
+    anyio.run(main)
+
+
+def _is_waiting(thread: threading.Thread) -> bool:
+    """Whether a thread is somewhere in a wait of the ledger's."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if frame.f_code.co_name == "until_changed":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def test_the_tools_are_few_and_say_little() -> None:
