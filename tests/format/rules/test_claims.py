@@ -4,13 +4,14 @@ By which moves a task changes at all, and who its holder is, stands in `test_tas
 """
 
 import pytest
-from support.memory_ledger import LEASE, SECOND, SKEW, MemoryLedger
+from support.memory_ledger import LEASE, SECOND, SKEW, MemoryLedger, state_of
 
 from coordledger.errors import RuleBroken
 from coordledger.format import timestamps
 from coordledger.format.records import admit
-from coordledger.format.reservations import Area, path_problem
-from coordledger.format.state import page_path
+from coordledger.format.reservations import MAX_BYTES, Area, path_problem
+from coordledger.format.rules.claims import KINDS
+from coordledger.format.state import RESERVATIONS, line_of, page_path
 
 
 @pytest.fixture
@@ -340,6 +341,46 @@ class TestPaths:
         assert fleet.refusal("bob", "claim", **full) == "paths-full"
         assert fleet.refusal("bob", "claim", tasks=["a4"]) == ""
         assert fleet.refusal("bob", "renew", task="a1") == ""
+        room = MAX_BYTES - len(fleet.state.tree.get(RESERVATIONS))
+        bare = {"agent": "bob", "session": "s1", "task": "a4", "until": line(fleet, "a1")["until"]}
+        room -= len(line_of(bare | {"paths": [""]}))
+        assert room > 1000
+        last = [f"{n:03}{'y' * 1017}" for n in range(room // 1023)]
+        last.append("z" * (room - 1023 * len(last)))
+        given = {"tasks": ["a4"], "until": bare["until"]}
+        assert fleet.refusal("bob", "claim", **given, paths=[*last[:-1], last[-1] + "z"]) == (
+            "paths-full"
+        )
+        fleet.put("bob", "claim", **given, paths=last)
+        assert len(fleet.state.tree.get(RESERVATIONS)) == MAX_BYTES
+
+
+class TestAnOfferOfWhatNobodyHolds:
+    """No record of today leaves one: a state may, and the page says what it means."""
+
+    def refusal(self, fleet, agent, at):
+        until = timestamps.show(fleet.now + LEASE)
+        offer = {"agent": "dave", "seq": 1, "until": until}
+        content = line_of(line(fleet) | {"offer": offer})
+        ledger = {"ledger.json": line_of(fleet.state.ledger), page_path("t"): content}
+        record = fleet.record(agent, "claim", tasks=["t"], at=timestamps.show(fleet.now + at))
+        record["until"] = timestamps.show(fleet.now + 3 * LEASE)
+        try:
+            KINDS["claim"].apply(state_of(ledger), record, 9)
+        except RuleBroken as broken:
+            return broken.code
+        return ""
+
+    @pytest.mark.parametrize(
+        ("at", "agents"),
+        [(0, {"dave"}), (LEASE - 1, {"dave"}), (LEASE, set()), (LEASE + SKEW - 1, set())],
+    )
+    def test_is_for_one_until_it_ends(self, fleet, at, agents):
+        codes = {who: self.refusal(fleet, who, at) for who in ("alice", "bob", "dave")}
+        assert codes == {who: "" if who in agents else "offered" for who in codes}
+
+    def test_is_over_a_skew_later(self, fleet):
+        assert {self.refusal(fleet, who, LEASE + SKEW) for who in ("alice", "dave")} == {""}
 
 
 class TestEdits:

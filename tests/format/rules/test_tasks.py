@@ -15,7 +15,7 @@ from support.memory_ledger import (
     refused,
 )
 
-from coordledger.format import records, timestamps
+from coordledger.format import canonical, records, timestamps
 from coordledger.format.rules.tasks import MOVES
 from coordledger.format.rules.tasks import standing as standing_of
 
@@ -602,3 +602,60 @@ class TestAdmission:
         record = fleet.record("bob", "withdraw", task="t")
         records.admit(fleet.state, record, free)
         assert refused(records.admit, fleet.state, record, free - 1) == "too-early"
+
+
+def _meta_of(size):
+    """A meta of so many bytes in canonical form."""
+    meta = dict.fromkeys("abc", "x" * 1024)
+    bare = len(canonical.encode(meta | {"d": ""}))
+    return meta | {"d": "x" * (size - bare)}
+
+
+NUMBERED = [f"{n:02}" for n in range(17)]
+WITHIN = [
+    *[("meta", value) for value in ({}, {"a": ""}, {"a": "x" * 1024}, {"a": "\xe9" * 170})],
+    *[("meta", value) for value in (dict.fromkeys(NUMBERED[:16], "x"), _meta_of(4096))],
+    *[("title", value) for value in (None, "", "x" * 256, "\xe9" * 42)],
+    *[("labels", value) for value in ([], NUMBERED[:16], ["x" * 64])],
+    *[("priority", value) for value in (-1_000_000, 1_000_000)],
+    *[("not_before", value) for value in (None, "1970-01-01T00:00:00.000Z")],
+]
+BEYOND = [
+    *[("meta", value) for value in (None, [], "", "x", 1, True, {"a": None}, {"a": 1})],
+    *[("meta", value) for value in ({"A": "x"}, {"": "x"}, {"a b": "x"}, {"a": {"b": "x"}})],
+    *[("meta", value) for value in ({"a": "x" * 1025}, {"a": "\xe9" * 171}, _meta_of(4097))],
+    ("meta", dict.fromkeys(NUMBERED, "x")),
+    *[("title", value) for value in (1, [], "x" * 257, "\xe9" * 43)],
+    *[("labels", value) for value in (None, "a", NUMBERED, ["b", "a"], ["a", "a"], ["A"], [""])],
+    *[("labels", value) for value in (["a", 1], ["x" * 65])],
+    *[("after", value) for value in (None, "t", NUMBERED, ["u", "t"], ["t", "t"], ["a b"])],
+    *[("priority", value) for value in (None, True, "1", -1_000_001, 1_000_001)],
+    *[("parent", value) for value in ("", "a b", "x" * 201, 1, ["t"])],
+    *[("not_before", value) for value in ("", "2026-11-21", "2026-11-21T24:00:00.000Z", 0)],
+]
+
+
+class TestAttributes:
+    @pytest.fixture
+    def fleet(self):
+        return MemoryLedger("bob")
+
+    @pytest.mark.parametrize(("name", "value"), WITHIN, ids=lambda value: ascii(value)[:20])
+    def test_of_this_size_are_taken(self, fleet, name, value):
+        fleet.put("bob", "submit", task="t", **{name: value})
+        fleet.put("bob", "submit", task="u")
+        fleet.put("bob", "edit", task="u", set={name: value})
+        assert [fleet.state.task(task)[name] for task in ("t", "u")] == [value, value]
+
+    @pytest.mark.parametrize(("name", "value"), BEYOND, ids=lambda value: ascii(value)[:20])
+    def test_beyond_that_or_of_another_kind_are_refused(self, fleet, name, value):
+        fleet.put("bob", "submit", task="u")
+        for kind, fields in (("submit", {name: value}), ("edit", {"set": {name: value}})):
+            record = fleet.record("bob", kind, task="t" if kind == "submit" else "u", **fields)
+            assert refused(records.check, record) == "bad-record"
+
+    @pytest.mark.parametrize("changes", [{}, {"body": "x"}, {"title": "x", "by": "bob"}, [], None])
+    def test_an_edit_names_one_at_least_and_nothing_else(self, fleet, changes):
+        fleet.put("bob", "submit", task="u")
+        record = fleet.record("bob", "edit", task="u", set=changes)
+        assert refused(records.check, record) == "bad-record"
