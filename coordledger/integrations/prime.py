@@ -12,10 +12,11 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger.client.choosing import is_free, urgency
 from coordledger.client.texts import cut, quoted, safe
@@ -25,6 +26,7 @@ from coordledger.integrations.news import UNVERIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import timedelta
 
     from coordledger.client.claims import Claim
     from coordledger.client.reports import Message
@@ -33,9 +35,15 @@ if TYPE_CHECKING:
 
 COUNTING = 0.06  # seconds for counting what is free
 _PAGES = 256  # of tasks that are read for it; a ledger of thousands of tasks has more
-_CLAIMS, _OFFERS, _SENDERS = 3, 2, 3  # that are named
-_NAME, _TITLE = 32, 40  # characters
+MOST = 150  # tokens
 COMMANDS = "coordledger claim --next | complete TASK | inbox"
+# Words of a single token, as far as they are used here.
+_PLAIN = re.findall(
+    "[A-Za-z]+",
+    "this session is ledger local copy min s h d old It holds no task until Other sessions of agent"
+    " hold Offered to by Unread No unread messages from Free free tasks at least first more"
+    " Commands claim next complete TASK inbox",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,68 +84,115 @@ class Prime:
     text: str
 
 
+class _Room(NamedTuple):
+    """How many claims, offers and senders are named, and how long names and titles may be."""
+
+    claims: int
+    offers: int
+    senders: int
+    name: int
+    title: int
+
+
+# The first that fits is taken.
+_ROOMS = (
+    _Room(3, 2, 3, 40, 50),
+    _Room(3, 2, 2, 24, 30),
+    _Room(2, 1, 2, 20, 24),
+    _Room(1, 1, 1, 14, 0),
+    _Room(0, 0, 0, 8, 0),
+)
+
+
 def prime(here: Here) -> Prime:
     """What this session has to know."""
     mine = here.mine()
     held = [one for one in mine if one.session == here.session]
-    offers, unread, free = here.offers(), _senders(here), _free(here)
-    lines = [
-        _who(here),
-        _held(held, len(mine) - len(held), here.now),
-        _offered(offers),
-        _unread(unread),
-        _free_line(free),
-        f"Commands: {COMMANDS}",
-    ]
-    return Prime(
+    said = Prime(
         ledger=here.connection.replica.trusted.ledger,
         agent=here.agent,
         session=here.session,
         looked_at=datetime.now(UTC) - here.age,
         claims=tuple(held),
         elsewhere=len(mine) - len(held),
-        offers=tuple(offers),
-        unread=tuple(unread),
-        free=free,
-        text="\n".join(line for line in lines if line),
+        offers=tuple(here.offers()),
+        unread=tuple(_senders(here)),
+        free=_free(here),
+        text="",
     )
+    return replace(said, text=told(said, here.connection.settings.ledger, here.age, here.now))
 
 
-def _who(here: Here) -> str:
-    ledger = cut(here.connection.settings.ledger, _NAME)
-    me = f"{here.agent}/{here.session}"
-    return f"coordledger: this session is {me}, ledger {ledger} (local copy {span(here.age)} old)."
+def told(said: Prime, name: str, age: timedelta, now: int) -> str:
+    """What is said, in words: of the ledger with this name, by a copy of this age."""
+    texts = (_told(said, name, age, now, room) for room in _ROOMS)
+    return next((text for text in texts if weight(text) <= MOST), "")
 
 
-def _task(task: str) -> str:
-    return cut(safe(task), _NAME)
+def weight(text: str) -> int:
+    """How many tokens a text has, at most: models split names without a meaning every two
+    letters, and what is neither letter nor digit at each character.
+    """
+    words = re.findall(r"[A-Za-z]+|[0-9]+|[.]{3}|[^\x00-\x7f]|[^A-Za-z0-9\s]", text)
+    return sum(map(_tokens, words))
+
+
+def _tokens(word: str) -> int:
+    if not word.isascii():
+        return 3
+    if word in _PLAIN or word == "...":
+        return 1
+    return -(-len(word) // (3 if word.isdigit() else 2))
+
+
+def _told(said: Prime, name: str, age: timedelta, now: int, room: _Room) -> str:
+    lines = [
+        _who(said, name, age, room),
+        _held(said, now, room),
+        _offered(said.offers, room),
+        _unread(said.unread, room),
+        _free_line(said.free, room),
+        f"Commands: {COMMANDS}",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _who(said: Prime, name: str, age: timedelta, room: _Room) -> str:
+    me = f"{cut(said.agent, room.name)}/{cut(said.session, room.name)}"
+    ledger = cut(name, room.name)
+    return f"coordledger: this session is {me}, ledger {ledger} (local copy {span(age)} old)."
 
 
 def _some(words: Sequence[str], most: int) -> str:
+    if not most and words:
+        return str(len(words))
     more = f", {len(words) - most} more" if len(words) > most else ""
     return ", ".join(words[:most]) + more
 
 
-def _held(held: Sequence[Claim], elsewhere: int, now: int) -> str:
-    words = [f"{_task(one.task)} until {until(one, now)}" for one in held]
-    beside = f" Other sessions of this agent hold {elsewhere}." if elsewhere else ""
-    return f"It holds {_some(words, _CLAIMS) or 'no task'}.{beside}"
+def _held(said: Prime, now: int, room: _Room) -> str:
+    words = [f"{cut(safe(one.task), room.name)} until {until(one, now)}" for one in said.claims]
+    beside = f" Other sessions of this agent hold {said.elsewhere}." if said.elsewhere else ""
+    return f"It holds {_some(words, room.claims) or 'no task'}.{beside}"
 
 
 def _mark(checked: str) -> str:
     return f" ({UNVERIFIED})" if checked == NOBODY else ""
 
 
-def _offered(offers: Sequence[Message]) -> str:
+def _offered(offers: Sequence[Message], room: _Room) -> str:
     words = [
-        f"{_task(one.task or '')} by {cut(one.sender, _NAME)}{_mark(one.checked)}" for one in offers
+        f"{cut(safe(one.task), room.name)} by {cut(one.sender, room.name)}{_mark(one.checked)}"
+        for one in offers
     ]
-    return f"Offered to this agent: {_some(words, _OFFERS)}." if words else ""
+    return f"Offered to this agent: {_some(words, room.offers)}." if words else ""
 
 
-def _unread(senders: Sequence[Sender]) -> str:
-    words = [f"{cut(one.agent, _NAME)} {one.messages}{_mark(one.checked)}" for one in senders]
-    return f"Unread messages from: {_some(words, _SENDERS)}." if words else "No unread messages."
+def _unread(senders: Sequence[Sender], room: _Room) -> str:
+    words = [f"{cut(one.agent, room.name)} {one.messages}{_mark(one.checked)}" for one in senders]
+    return (
+        f"Unread messages from: {_some(words, room.senders)}." if words else "No unread messages."
+    )
 
 
 def _senders(here: Here) -> list[Sender]:
@@ -150,12 +205,12 @@ def _senders(here: Here) -> list[Sender]:
     return sorted(found.values(), key=lambda sender: (-sender.messages, sender.agent))
 
 
-def _free_line(free: Free) -> str:
+def _free_line(free: Free, room: _Room) -> str:
     if free.task is None:
         return "" if free.more else "No free tasks."
-    title = f" {quoted(free.title, _TITLE)}" if free.title else ""
+    title = f" {quoted(free.title, room.title)}" if free.title and room.title else ""
     more = "at least " if free.more else ""
-    return f"Free tasks: {more}{free.count}; first {_task(free.task)}{title}."
+    return f"Free tasks: {more}{free.count}; first {cut(safe(free.task), room.name)}{title}."
 
 
 def _free(here: Here) -> Free:

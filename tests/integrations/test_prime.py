@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coordledger.client.config import Options
 from coordledger.client.texts import quoted
@@ -17,8 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.fleet import Fleet
-
-MOST = 600  # characters: 150 tokens
 
 
 @pytest.fixture
@@ -112,12 +114,11 @@ def test_it_stays_short_and_harmless_whatever_others_write(two: Fleet) -> None:
         alice.send(hostile.replace("\x1b", " "), to="bob")
     bob.head()
     text = primed(two, "bob", "--session", "b1")
-    assert len(text) <= MOST
+    assert prime.weight(text) <= prime.MOST
     assert len(text.splitlines()) == 6
     assert text.isascii()
-    assert "6 more" in text
-    assert "7 more" in text
-    assert text.count('"') == 2
+    assert re.search(r"^It holds (9|h+\.\.\. until .*, \d more)\.$", text, re.MULTILINE)
+    assert text.count('"') in (0, 2)
 
 
 def test_who_is_not_verified_is_said_to_be_so(two: Fleet) -> None:
@@ -148,6 +149,72 @@ def test_a_ledger_of_many_tasks_is_not_counted_to_the_end(
     assert found is not None
     assert "Free" not in prime.prime(found).text
     found.close()
+
+
+# As o200k_base splits them.
+COUNTED = [
+    ("coordledger: this session is bob/claude-567890ab, ledger main (local copy 66 min old).", 25),
+    ("It holds fix-login until 2026-11-30 14:46Z.", 18),
+    ("Unread messages from: alice 2, eve 1 (UNVERIFIED).", 16),
+    ('Free tasks: 12; first lexer "Split the lexer".', 13),
+    ("Commands: coordledger claim --next | complete TASK | inbox", 12),
+    ("7a8s9d_f-0q2w", 12),
+    ("{}[]<>~^%$#@!", 10),
+    ("\U0001f600\u4e2d\u6587\u0e01\u1200", 5),
+]
+
+
+@pytest.mark.parametrize(("text", "tokens"), COUNTED)
+def test_a_text_is_not_taken_for_lighter_than_it_is(text: str, tokens: int) -> None:
+    assert prime.weight(text) >= tokens
+
+
+names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,63}", fullmatch=True)
+tasks = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=200)
+few = st.integers(0, 30)
+checkers = st.sampled_from(["here", "server", "nobody"])
+
+
+@given(
+    st.tuples(names, names, names),
+    st.lists(tasks, max_size=6),
+    few,
+    st.lists(st.tuples(tasks, names, checkers), max_size=4),
+    st.lists(st.builds(prime.Sender, names, few, checkers), max_size=5),
+    st.builds(prime.Free, few, st.booleans(), st.none() | tasks, st.none() | st.text(), few),
+)
+def test_it_fits_and_says_something_whatever_the_ledger_has(
+    me: tuple[str, str, str],
+    held: list[str],
+    elsewhere: int,
+    offers: list[tuple[str, str, str]],
+    unread: list[prime.Sender],
+    free: prime.Free,
+) -> None:
+    now = datetime.now(UTC)
+    said = prime.Prime(
+        *("x", me[0], me[1], now),
+        claims=tuple(Named(task, expires_at=now) for task in held),  # type: ignore[arg-type]
+        elsewhere=elsewhere,
+        offers=tuple(Named(*one) for one in offers),  # type: ignore[arg-type]
+        unread=tuple(unread),
+        free=free,
+        text="",
+    )
+    text = prime.told(said, me[2], timedelta(hours=5), int(now.timestamp() * 1000))
+    assert prime.weight(text) <= prime.MOST
+    assert prime.COMMANDS in text
+    assert len(text.splitlines()) <= 6
+
+
+@dataclass
+class Named:
+    """What is named of a claim or of an offer."""
+
+    task: str
+    sender: str = ""
+    checked: str = "here"
+    expires_at: datetime | None = None
 
 
 @pytest.mark.parametrize(
