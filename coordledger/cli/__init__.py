@@ -58,9 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; its exit code."""
     args = sys.argv[1:] if argv is None else argv
     if COMPLETE in os.environ:
-        from click.shell_completion import shell_complete  # noqa: PLC0415
-
-        return shell_complete(root, {}, NAME, COMPLETE, os.environ[COMPLETE])
+        return _complete(os.environ[COMPLETE])
     app = App()
     # What cannot be parsed is refused in the form that was meant, as far as that can be told.
     app.screen.json = "--json" in (args[: args.index("--")] if "--" in args else args)
@@ -87,6 +85,21 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as fault:  # noqa: BLE001 - whatever it is, no traceback
         why = f"{type(fault).__name__}: {fault}"
         return _complain(app, error(_code_of_fault(app), why=why))
+
+
+def _complete(instruction: str) -> int:
+    """Answer a shell, which shows nothing of what goes wrong."""
+    from click.shell_completion import shell_complete  # noqa: PLC0415
+
+    from .completing import register  # noqa: PLC0415
+
+    register()
+    try:
+        return shell_complete(root, {"obj": App()}, NAME, COMPLETE, instruction)
+    except Exception:
+        if os.environ.get("COORDLEDGER_DEBUG") == "1":
+            raise
+        return 1
 
 
 def _code_of_fault(app: App) -> str:

@@ -572,6 +572,9 @@ def completion(app: App, shell: str | None) -> None:
     """Print a shell's completion script."""
     from click.shell_completion import get_completion_class  # noqa: PLC0415
 
+    from .completing import register  # noqa: PLC0415
+
+    register()
     name = shell or os.environ.get("SHELL", "bash").rsplit("/", maxsplit=1)[-1]
     found = get_completion_class(name)
     if found is None:

@@ -88,9 +88,9 @@ def _ask(
 
 
 def _open(app: App) -> Connection | None:
-    from coordledger.client import guarding  # noqa: PLC0415 - as above
+    from coordledger.client.copies import open_here  # noqa: PLC0415 - as above
 
-    return guarding.open_here(app.options(), os.environ, warn=app.screen.warn)
+    return open_here(app.options(), os.environ, warn=app.screen.warn)
 
 
 def _updates() -> list[Update]:

@@ -7,6 +7,7 @@ seconds to some and minutes to others. A misspelt command or option is click's u
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     ParamType = click.ParamType[Any]  # generic only in newer versions of click
+    CompletionItem = click.shell_completion.CompletionItem[Any]
 else:
     ParamType = click.ParamType
 
@@ -86,13 +88,39 @@ class Span(ParamType):
         return found
 
 
-class Name(ParamType):
+class Known(ParamType):
+    """A name that a shell completes, where the local copy knows it."""
+
+    kind = ""  # of those in `client.completing`
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - help needs none
+
+        from coordledger.client import completing  # noqa: PLC0415 - as above
+
+        from .common import App  # noqa: PLC0415 - it imports this module
+
+        kind = self.kind_for(ctx)
+        if kind not in completing.NAMES:
+            return []
+        options = ctx.ensure_object(App).options()
+        found = completing.names(kind, incomplete, options, os.environ)
+        return [CompletionItem(name) for name in found if not name.startswith("-")]
+
+    def kind_for(self, ctx: click.Context) -> str:
+        return self.kind
+
+
+class Name(Known):
     """An identifier or an agent's name, as the format has it."""
 
     def __init__(
         self, name: str, code: str, is_good: Callable[[object], bool] = is_identifier
     ) -> None:
         self.name, self._code, self._is_good = name, code, is_good
+        self.kind = "fact" if name == "key" else name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
 
@@ -101,10 +129,16 @@ class Name(ParamType):
         return str(value)
 
 
-class Task(ParamType):
+class Task(Known):
     """A task's id, or a name from elsewhere, which is encoded as one."""
 
     name = "task"
+
+    def kind_for(self, ctx: click.Context) -> str:
+        """What can be done with a task is what it is completed for."""
+        if ctx.info_name in ("renew", "complete", "release", "handoff"):
+            return "task-held"
+        return "task-to-claim" if ctx.info_name == "claim" else "task"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         from coordledger.client.task_ids import encode  # noqa: PLC0415 - help needs none

@@ -22,42 +22,21 @@ from typing import TYPE_CHECKING
 
 import coordledger
 from coordledger.client.claims import time_of
-from coordledger.client.opening import connect, surroundings, unheard
-from coordledger.errors import Failed, RuleBroken, error
+from coordledger.client.copies import state_here
+from coordledger.errors import Failed, error
 from coordledger.format import timestamps
-from coordledger.format.commit import parse_commit
 from coordledger.format.reservations import Area, of_others
-from coordledger.format.state import State
 from coordledger.git import changes
-from coordledger.git.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
-    from coordledger.client.config import Options
     from coordledger.client.opening import Connection
     from coordledger.client.reports import Guarded, Reserved
     from coordledger.format.records import Record
     from coordledger.git.changes import Update
 
     Fold = Callable[[str], str]
-
-
-def open_here(
-    options: Options, environ: Mapping[str, str], *, warn: Callable[[str], None] = unheard
-) -> Connection | None:
-    """A connection that asks the local copy alone; None where there is none: outside of a work
-    tree, or of a clone that has joined. Raises `Failed`: bad-config, bad-agent, …
-    """
-    around = surroundings(options, environ)
-    if around.repository is None or around.repository.root is None:
-        return None
-    around = around._replace(settings=around.settings._replace(offline=True))
-    connection = connect(options, environ, around=around, warn=warn)
-    if connection.local.trusted is None:
-        connection.close()
-        return None
-    return connection
 
 
 def guard_staged(connection: Connection) -> Guarded:
@@ -158,17 +137,11 @@ def _reserved(path: str, line: Record, reserved: str) -> Reserved:
 
 
 def _others_here(connection: Connection, now: int) -> tuple[int, list[Record]]:
-    """What others reserve in the verified state as the copy has it, and its seq.
-
-    A `Replica` that misses an object would fetch it.
-    """
-    trusted, repository = connection.replica.trusted, connection.local.repository
-    holder = _holder(connection)
+    """What others reserve in the verified state as the copy has it, and its seq."""
+    trusted, holder = connection.replica.trusted, _holder(connection)
     try:
-        head = parse_commit(trusted.commit, repository.read(trusted.commit))
-        state = State(Tree(repository.read, head.tree, repository.algo))
-        return trusted.seq, list(of_others(state, holder, now))
-    except (KeyError, ValueError, RuleBroken):
+        return trusted.seq, list(of_others(state_here(connection), holder, now))
+    except (KeyError, ValueError):
         why = f"the state of commit {trusted.commit[:12]} is not there"
         raise error("bad-copy", why=why) from None
 

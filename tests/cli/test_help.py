@@ -79,7 +79,6 @@ def test_completion_prints_the_shells_script(shell, capsys):
 
 def test_completion_knows_commands_and_options(capsys, monkeypatch):
     monkeypatch.setenv("_COORDLEDGER_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "coordledger claim --dr")
-    monkeypatch.setenv("COMP_CWORD", "2")
+    monkeypatch.setenv("COMP_LINE", "coordledger claim --dr")
     assert cli.main([]) == 0
     assert "--dry-run" in capsys.readouterr().out
