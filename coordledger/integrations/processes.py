@@ -149,7 +149,8 @@ def start(
         with contextlib.suppress(OSError):  # it has done so itself, and may run already
             os.setpgid(pid, pid)
         before(pid, token)
-        terminal.give(pid)
+        if os.isatty(1):  # else a pager of the same job may need it, and the program may not
+            terminal.give(pid)
         os.write(go[1], b"g")
     finally:
         os.close(go[1])
@@ -295,10 +296,14 @@ class Terminal:
     def is_there(self) -> bool:
         return self._fd is not None
 
+    def is_with(self, group: int) -> bool:
+        """Whether `group` is in the foreground."""
+        return self._foreground() == group
+
     @property
     def is_ours(self) -> bool:
         """Whether this process's group is in the foreground."""
-        return self._foreground() == os.getpgrp()
+        return self.is_with(os.getpgrp())
 
     def _foreground(self) -> int | None:
         if self._fd is None:
@@ -315,7 +320,7 @@ class Terminal:
 
     def take_back(self, group: int, *, modes: bool = False) -> None:
         """From `group`, if it has the terminal; with `modes` also those that were there before."""
-        if self._foreground() == group:
+        if self.is_with(group):
             if modes and self._fd is not None:
                 with contextlib.suppress(termios.error):
                     self._theirs = termios.tcgetattr(self._fd)

@@ -299,10 +299,12 @@ class Supervision:
             return
         self._is_stopping = False
         wants_terminal = number in (signal.SIGTTIN, signal.SIGTTOU)
+        had_terminal = self._terminal.is_with(self._program.pid)
         if not (wants_terminal and self._terminal.is_ours):
             self._terminal.take_back(self._program.pid, modes=True)
             before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             os.killpg(os.getpgrp(), signal.SIGTSTP)
             signal.signal(signal.SIGTSTP, before)
-        self._terminal.give(self._program.pid)
+        if wants_terminal or had_terminal:
+            self._terminal.give(self._program.pid)
         self._program.signal(signal.SIGCONT)

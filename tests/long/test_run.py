@@ -191,6 +191,27 @@ def test_an_offer_to_another_agent_is_not_withdrawn_by_a_renewal(run, fleet):
     assert "renew" not in one.kinds()
 
 
+def test_the_command_inherits_the_callers_files_and_signals_and_nothing_of_run(run):
+    told = "ls /proc/self/fd; grep -E 'Sig(Blk|Ign)' /proc/self/status"
+    code, out, err = run("t", *sh(told)).end()
+    assert (code, err) == (0, "")
+    assert out.split()[:4] == ["0", "1", "2", "3"]  # the last one is the listing's own
+    assert out.split()[4:] == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+
+
+def test_a_hangup_that_the_caller_ignores_is_ignored_by_both(run, fleet):
+    words = ["nohup", sys.executable, "-m", "coordledger", "run", "t", "--"]
+    ran = subprocess.run(
+        [*words, "grep", "SigIgn", "/proc/self/status"],
+        cwd=fleet.clone("bob"),
+        env=fleet.env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(ran.stdout.split()[1], 16) == 1 << (signal.SIGHUP - 1)
+
+
 @pytest.mark.parametrize("name", ["INT", "HUP", "QUIT", "USR1", "USR2", "WINCH"])
 def test_a_signal_is_passed_on(run, name):
     one = run("t", "--", *listen(f"SIG{name}", "SIGTERM"))
