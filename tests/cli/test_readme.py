@@ -82,6 +82,17 @@ def test_the_five_minutes_and_plain_git_work_as_written(tmp_path, env):
     assert "enroll" not in changes
 
 
+def test_a_harness_is_connected_as_written(tmp_path, env):
+    play("git init --quiet bob && cd bob && git config user.name b", tmp_path, env)
+    path = f"{Path(sys.executable).parent}:{env['PATH']}"
+    identity = {"GIT_AUTHOR_EMAIL": "bob@example.org", "GIT_COMMITTER_EMAIL": "bob@example.org"}
+    script = blocks("Connect a harness, in two minutes", "sh")
+    shown = play(script, tmp_path, env | identity | {"PATH": path})
+    assert "claude (.claude): connected already" in shown
+    files = play("git ls-files", tmp_path / "bob", env).split()
+    assert {".claude/settings.json", ".opencode/plugins/coordledger.js", "AGENTS.md"} <= {*files}
+
+
 def test_each_promise_names_what_is_there():
     text = README.read_text("utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)", text):

@@ -103,7 +103,7 @@ def test_what_a_harness_is_given_is_taken_from_the_table(machine, name):
     settings = row.settings("coordledger", user=False)
     if settings is None:
         text = (machine.project / row.project).read_text("utf-8")
-        assert 'spawn("coordledger", ["agent-hook", "opencode"]' in text
+        assert 'PROGRAM = "coordledger"\nconst ARGUMENTS = ["agent-hook", "opencode"]' in text
         return
     there = machine.settings(settings.path)["hooks"]
     for entry in settings.entries:

@@ -1,7 +1,9 @@
 // Asks `coordledger agent-hook opencode`: one JSON object on its stdin, one on its stdout.
 // Whatever fails there stays there: a session is never held up by it.
-import { spawn } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
 
+const PROGRAM = "coordledger"
+const ARGUMENTS = ["agent-hook", "opencode"]
 const MILLISECONDS = 10000
 
 export const Coordledger = async ({ client, directory, worktree }) => {
@@ -9,13 +11,21 @@ export const Coordledger = async ({ client, directory, worktree }) => {
   const children = new Set()
   const continued = new Set()
 
+  const said = (event, sessionID, more = {}) =>
+    JSON.stringify({ event, sessionID, directory: worktree || directory, ...more })
+
+  // With the process all its sessions end; nothing but this can be done then.
+  process.on("exit", () => {
+    for (const sessionID of told.keys()) {
+      const input = said("session.end", sessionID)
+      spawnSync(PROGRAM, ARGUMENTS, { cwd: directory, input, timeout: MILLISECONDS, stdio: ["pipe", "ignore", "ignore"] })
+    }
+  })
+
   const ask = (event, sessionID, more = {}) =>
     new Promise((resolve) => {
       let out = ""
-      const child = spawn("coordledger", ["agent-hook", "opencode"], {
-        cwd: directory,
-        stdio: ["pipe", "pipe", "ignore"],
-      })
+      const child = spawn(PROGRAM, ARGUMENTS, { cwd: directory, stdio: ["pipe", "pipe", "ignore"] })
       const late = setTimeout(() => child.kill(), MILLISECONDS)
       child.on("error", () => (clearTimeout(late), resolve({})))
       child.stdin.on("error", () => {})
@@ -28,7 +38,7 @@ export const Coordledger = async ({ client, directory, worktree }) => {
           resolve({})
         }
       })
-      child.stdin.end(JSON.stringify({ event, sessionID, directory: worktree || directory, ...more }))
+      child.stdin.end(said(event, sessionID, more))
     })
 
   const begin = async (sessionID) => {

@@ -161,7 +161,9 @@ def _plugin(wish: _Wish) -> list[Step]:
     if harness.shape is not None:
         return []
     source = (resources.files(__package__) / f"{harness.name}.js").read_text("utf-8")
-    source = source.replace(f'spawn("{table.PROGRAM}"', f"spawn({json.dumps(scope.program)}")
+    source = source.replace(
+        f'PROGRAM = "{table.PROGRAM}"', f"PROGRAM = {json.dumps(scope.program)}"
+    )
     edit = partial(contents.program_edited, source=source if wish.connect else None)
     return [_step(wish.folder, harness.user if scope.user else harness.project, edit)]
 

@@ -28,11 +28,14 @@ class Entry(NamedTuple):
 
 
 class Hook(NamedTuple):
-    """One row: an event, the tools it is about ("": all), whether it waits in the background."""
+    """One row: an event, the tools it is about ("": all), whether it waits in the background, and
+    the seconds that it may take.
+    """
 
     event: str
     tools: str = ""
     listens: bool = False
+    seconds: int = SECONDS
 
 
 class JsonFile(NamedTuple):
@@ -120,7 +123,9 @@ def _group(hook: Hook, handler: dict[str, Any]) -> Entry:
 def _claude(program: str, hook: Hook) -> Entry:
     command, *args = _command(program, "claude", hook)
     handler: dict[str, Any] = {"type": "command", "command": command, "args": args}
-    waits = {"asyncRewake": True, "timeout": _LISTENS} if hook.listens else {"timeout": SECONDS}
+    waits = (
+        {"asyncRewake": True, "timeout": _LISTENS} if hook.listens else {"timeout": hook.seconds}
+    )
     return _group(hook, handler | waits)
 
 
@@ -132,24 +137,29 @@ def _line(program: str, harness: str, hook: Hook) -> str:
 
 def _codex(program: str, hook: Hook) -> Entry:
     command = _line(program, "codex", hook)
-    return _group(hook, {"type": "command", "command": command, "timeout": SECONDS})
+    return _group(hook, {"type": "command", "command": command, "timeout": hook.seconds})
 
 
 def _gemini(program: str, hook: Hook) -> Entry:
     command = _line(program, "gemini", hook)
-    handler = {"type": "command", "name": PROGRAM, "command": command, "timeout": SECONDS * 1000}
+    handler = {
+        "type": "command",
+        "name": PROGRAM,
+        "command": command,
+        "timeout": hook.seconds * 1000,
+    }
     return _group(hook, handler)
 
 
 def _cursor(program: str, hook: Hook) -> Entry:
     matcher = {"matcher": hook.tools} if hook.tools else {}
-    value = {"command": _line(program, "cursor", hook), "timeout": SECONDS} | matcher
+    value = {"command": _line(program, "cursor", hook), "timeout": hook.seconds} | matcher
     return Entry(("hooks", hook.event), value, listed=True)
 
 
 def _copilot(program: str, hook: Hook) -> Entry:
     command = _line(program, "copilot", hook)
-    value = {"type": "command", "bash": command, "timeoutSec": SECONDS}
+    value = {"type": "command", "bash": command, "timeoutSec": hook.seconds}
     return Entry(("hooks", hook.event), value, listed=True)
 
 
@@ -169,7 +179,7 @@ _CODEX = (
     Hook("PreToolUse", "^apply_patch$"),
     Hook("PostToolUse", "^Bash$"),
     Hook("Stop"),
-    Hook("SessionEnd"),
+    Hook("SessionEnd", seconds=3),  # more is cut, with a warning
 )
 _GEMINI = (
     Hook("SessionStart"),
