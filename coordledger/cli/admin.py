@@ -245,6 +245,9 @@ def _enroll(
     new: bool,
 ) -> None:
     """What `add` (of an agent that is `new`) and `rotate` have in common."""
+    from pathlib import Path  # noqa: PLC0415
+
+    from coordledger.client.administration import enrolled_before  # noqa: PLC0415
     from coordledger.client.ssh_keys import fingerprint, given_public  # noqa: PLC0415
 
     if secret_file and ssh_key:
@@ -254,11 +257,15 @@ def _enroll(
     done = "enrolled" if new else "rotated"
     with app.ledger(writes=True) as ledger:
         known = _known(ledger, who)
-        if known and new:
-            raise error("agent-exists", who=who)
         if not known and not new:
             raise error("unknown-agent", who=who)
-        if public:
+        if known and new:
+            both = ledger.connection, lambda one: one == who
+            earlier = None if secret else enrolled_before(*both, public)
+            if earlier is None:
+                raise error("agent-exists", who=who)
+            path = Path(earlier.where)
+        elif public:
             ledger.enroll_ssh(who, f"{SSH} {public}", admin=admin)
         else:
             newest = [key.alg for key in known.keys if key.until_seq is None] if known else []

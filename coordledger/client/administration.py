@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from coordledger.client.opening import Connection
     from coordledger.client.reports import Delegate, Purged
     from coordledger.client.signer import Fields
+    from coordledger.client.writer import Stands
     from coordledger.errors import Lost
     from coordledger.format.records import Record
     from coordledger.format.state import State
@@ -109,6 +110,11 @@ def delegate(connection: Connection, name: str | None, *, ssh: bool) -> Delegate
     state, me = connection.read(), connection.settings.need_agent
     who = name if name and is_below(name, me) else f"{me}.{name or connection.hexadecimal(3)}"
     _need_agent(who)
+    earlier = enrolled_before(
+        connection, lambda one: one == who or (name is None and name_above(one) == me)
+    )
+    if earlier:
+        return earlier
     if state.agent(who) is not None:
         raise error("agent-exists", who=who)
     _, mine = connection.identity().key(state, MAX_INTEGER)
@@ -118,6 +124,32 @@ def delegate(connection: Connection, name: str | None, *, ssh: bool) -> Delegate
     made = connection.ssh_keys.make(who)
     enroll_ssh(connection, who, line_of(made.public, who), admin=False)
     return coordledger.Delegate(who, SSH, made.where)
+
+
+def enrolled_before(
+    connection: Connection, fits: Callable[[str], bool], verifier: str | None = None
+) -> Delegate | None:
+    """An agent whose name `fits`, that an earlier process has enrolled, by the key with the
+    `verifier` if there is one, and told nobody of.
+    """
+
+    def stands(what: str, record: Record, state: State, at: int) -> bool:
+        if record["kind"] != "enroll" or not fits(record["who"]):
+            return False
+        if verifier not in (None, record["verifier"]):
+            return False
+        entry = state.agent(record["who"])
+        return entry is not None and bool(entry["rev"] == record["rev"])
+
+    earlier = connection.recall(stands)
+    if earlier is None:
+        return None
+    who, alg = earlier.here.record["who"], earlier.here.record["alg"]
+    if alg == SSH:
+        where = connection.ssh_keys.made(who)[-1:]
+    else:
+        where = [connection.finder.home(who, connection.read().ledger["ledger"])]
+    return coordledger.Delegate(who, alg, "".join(map(str, where)))
 
 
 def _enrolment(
@@ -196,8 +228,11 @@ def revoke(connection: Connection, who: str, key: int | None) -> list[int]:
     """
     _need_agent(who)
     entry = connection.read().agent(who)
-    if entry is None:
-        raise error("unknown-agent", who=who)
+    if entry is None:  # a delegate leaves the state with its last key
+        earlier = connection.recall(_revokes(who, key))
+        if earlier is None:
+            raise error("unknown-agent", who=who)
+        return [int(earlier.here.record["id"])]
     active = [item["id"] for item in entry["keys"] if item["until"] is None]
     wanted = [key] if key is not None else active
     for number in wanted:
@@ -210,7 +245,17 @@ def _revocation(who: str, number: int) -> Operation:
         entry = state.agent(who) or {"rev": 0}
         return "revoke", {"who": who, "rev": entry["rev"] + 1, "id": number}
 
-    return Operation(f"revoke {who}/{number}", build)
+    return Operation(f"revoke {who}/{number}", build, stands=_revokes(who, number))
+
+
+def _revokes(who: str, number: int | None) -> Stands:
+    """Whether a record revokes this key, or any of the agent: no key is ever valid again."""
+
+    def stands(what: str, record: Record, state: State, at: int) -> bool:
+        same = record["kind"] == "revoke" and record["who"] == who
+        return same and number in (None, record["id"])
+
+    return stands
 
 
 def purge(connection: Connection, who: str) -> Purged:

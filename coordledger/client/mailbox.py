@@ -140,7 +140,7 @@ class Mail:
         if everything:
             wanted |= self._views.unread(state, agent, connection.settings.channels)
         gone = wanted - direct.union(*kept.values())
-        if gone and not connection.recall(operations.ack(agent, sorted(gone))):
+        if gone and not connection.recall(operations.acks(sorted(gone))):
             raise error("not-in-inbox", seq=min(gone))
         addressed = sorted(wanted & direct)
         for start in range(0, len(addressed), MAX_ACK):

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from coordledger.client.publish import Published
     from coordledger.client.replica import Progress
     from coordledger.client.ssh_keys import Ask
+    from coordledger.client.writer import Stands
     from coordledger.format.signing import Secret
     from coordledger.format.state import State
     from coordledger.git.address import Address
@@ -192,20 +193,21 @@ class Connection:
         """Land one record; or answer with the one that an earlier process has landed for the same
         operation without telling anybody. Raises as `Writer.write`.
         """
-        return self.recall(operation) or self.writer().write(
+        earlier = self.recall(operation.stands) if operation.stands else None
+        return earlier or self.writer().write(
             operation.what,
             operation.build,
             look=operation.choose_again is not None,
             choose_again=operation.choose_again,
         )
 
-    def recall(self, operation: Operation) -> Published | None:
-        """What an earlier process has landed for the same operation without telling anybody.
-        Raises as `Writer.recall`.
+    def recall(self, stands: Stands) -> Published | None:
+        """The record that an earlier process has landed without telling anybody, if it is the one
+        that is asked for. Raises as `Writer.recall`.
         """
         self.begin()
         try:
-            return self.writer().recall(operation.stands) if operation.stands else None
+            return self.writer().recall(stands)
         except OSError as fault:
             raise disk_error(fault) from None
 

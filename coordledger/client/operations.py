@@ -285,16 +285,31 @@ def ack(agent: str, messages: Sequence[int], *, leaves_out: bool = False) -> Ope
         left = [seq for seq in messages if seq in there]
         return "ack", {"messages": left or list(messages)}
 
+    return Operation("ack", build, stands=acks(messages))
+
+
+def acks(messages: Sequence[int]) -> Stands:
+    """Whether a record acknowledges these."""
+
     def stands(what: str, record: Record, state: State, at: int) -> bool:
         return bool(record["kind"] == "ack" and record["messages"] == list(messages))
 
-    return Operation("ack", build, stands=stands)
+    return stands
 
 
 def drop(channel: str) -> Operation:
     """Drop a channel; its messages stay in the history."""
     need_channel(channel)
-    return Operation(f"drop channel {channel}", lambda state, at: ("drop", {"channel": channel}))
+
+    def stands(what: str, record: Record, state: State, at: int) -> bool:
+        same = record["kind"] == "drop" and record["channel"] == channel
+        return same and channel not in state.channels()
+
+    return Operation(
+        f"drop channel {channel}",
+        lambda state, at: ("drop", {"channel": channel}),
+        stands=stands,
+    )
 
 
 def set_fact(

@@ -154,6 +154,32 @@ def test_a_key_is_not_made_twice(two: Fleet) -> None:
     assert after == before | {"carol": 2}
 
 
+def test_what_is_done_to_agents_and_channels_is_not_done_twice(two: Fleet) -> None:
+    two.enroll("bob", admin=True)
+    two.ledger("alice").send("x", channel="c")
+
+    def twice(*argv: str) -> Any:
+        unheard(two, *argv)
+        return heard(two, *argv)
+
+    assert twice("agent", "delegate", "x")["agent"] == "bob.x"
+    made = twice("agent", "delegate")
+    assert two.ledger(made["agent"], session="s1").claim("t").won
+    assert twice("agent", "add", "dan")["secret"].endswith("dan.secret")
+    assert twice("agent", "revoke", "bob.x") == {"agent": "bob.x", "revoked": [1], "ended": []}
+    assert twice("agent", "revoke", "dan", "--key", "1")["revoked"] == [1]
+    assert twice("channel", "drop", "c") == {"dropped": "c"}
+    names = {one.agent for one in two.ledger("alice").agents()}
+    assert names == {"alice", "bob", made["agent"], "dan"}
+    for argv, code in {
+        ("agent", "delegate", made["agent"]): "agent-exists",
+        ("agent", "revoke", "bob.x"): "unknown-agent",
+        ("agent", "revoke", "dan", "--key", "1"): "bad-key",
+        ("channel", "drop", "c"): "unknown-channel",
+    }.items():
+        assert heard(two, *argv, code=1)["error"]["code"] == code  # it has been told
+
+
 def test_a_batch_again_gives_what_has_landed(two: Fleet) -> None:
     lines = '{"do": "claim", "task": "t"}\n{"do": "send", "to": "alice", "body": "x"}\n'
     unheard(two, "batch", stdin=lines)
