@@ -438,3 +438,87 @@ def _on_one_page(count):
         if page_path(f"n{number}") == wanted:
             found.append(f"n{number}")
     return found
+
+
+class TestClocksAtTheBorder:
+    """Of two clocks that are each at most a skew off the server's, at each moment of the server's:
+    what still counts for one has not ended for another. The moments are those at which one of
+    the rules changes its mind, and those beside them.
+    """
+
+    OFF = (-SKEW, -1, 0, 1, SKEW)
+
+    @pytest.fixture
+    def held(self, fleet):
+        fleet.put("bob", "claim", tasks=["t"], paths=["src/"])
+        return fleet
+
+    def admitted(self, fleet, now, agent, kind, **fields):
+        """Whether a server lets a record pass at `now`, by some clock that is not too far off."""
+        for off in self.OFF:
+            fleet.now = now + off
+            record = fleet.record(agent, kind, **fields)
+            if kind == "renew":
+                record["until"] = timestamps.show(fleet.now + 5 * LEASE)
+            if fleet.refusal_of(fleet.sign(record)):
+                continue
+            try:
+                admit(fleet.state, record, now)
+            except RuleBroken:
+                continue
+            return True
+        return False
+
+    def moments(self, until):
+        borders = [until + n * SKEW for n in (-2, -1, 0, 1, 2, 3)]
+        return [border + beside for border in borders for beside in (-1, 0, 1)]
+
+    @pytest.mark.parametrize(
+        ("agent", "kind", "fields"),
+        [
+            ("dave", "claim", {"tasks": ["t"]}),
+            ("dave", "claim", {"tasks": ["t"], "reopen": True}),
+            ("dave", "claim", {"tasks": ["u"], "paths": ["src/x"]}),
+            ("bob", "claim", {"tasks": ["u"], "paths": ["src/"], "session": "s2"}),
+            ("bob", "withdraw", {"task": "t"}),
+        ],
+    )
+    def test_nothing_of_a_holders_is_anothers_too(self, held, agent, kind, fields):
+        until = timestamps.parse(line(held)["until"])
+        holds, others = [], []
+        for now in self.moments(until):
+            if self.admitted(held, now, "bob", "renew", task="t"):
+                holds.append(now)
+            if self.admitted(held, now, agent, kind, **fields):
+                others.append(now)
+        assert max(holds) == until + SKEW - 1
+        assert min(others) == until + SKEW
+
+    def test_an_offer_is_taken_as_long_as_its_giver_could_go_on(self, held):
+        until = timestamps.parse(line(held)["until"])
+        held.put("bob", "handoff", task="t", to="dave")
+        moments = self.moments(until)
+        taken = [n for n in moments if self.admitted(held, n, "dave", "claim", tasks=["t"])]
+        erins = [n for n in moments if self.admitted(held, n, "erin", "claim", tasks=["t"])]
+        assert taken == moments  # by the offer, and from the skew on as everybody
+        assert min(erins) == until + SKEW
+
+    def test_what_is_tidied_up_has_ended_for_all(self, held):
+        until = timestamps.parse(line(held)["until"])
+        for now in self.moments(until):
+            fits = {"tasks": ["u"], "paths": ["x"]}
+            for off in self.OFF:
+                held.now = now + off
+                record = held.record("dave", "claim", **fits)
+                if "t" not in str(KINDS["claim"].apply(held.state, record, 9)[RESERVATIONS]):
+                    assert not self.admitted(held, now, "bob", "renew", task="t")
+
+    def test_a_fact_is_replaced_unread_when_nobody_takes_it_for_living(self, fleet):
+        until = fleet.now + LEASE
+        fleet.put("bob", "fact", fact="k", until=timestamps.show(until))
+        unread = [
+            now
+            for now in self.moments(until)
+            if self.admitted(fleet, now, "dave", "fact", fact="k", was=0)
+        ]
+        assert min(unread) == until + SKEW  # the slowest clock says `until` then
