@@ -261,6 +261,12 @@ def test_a_user_who_has_moved_a_harnesss_folder_is_served_there(machine, monkeyp
     assert list((tmp_path / "moved").iterdir()) == []
 
 
+def test_a_users_server_of_claude_code_is_put_there_by_its_own_command(machine):
+    said = machine.run("claude", "--user", "--mcp")
+    assert "claude mcp add --scope user coordledger -- coordledger mcp" in said
+    assert [path.name for path in machine.home.rglob("*.json")] == ["settings.json"]
+
+
 def test_claude_reads_the_instructions_once_however_they_are_imported(machine):
     machine.put("CLAUDE.md", text="Read this:\n@AGENTS.md\n")
     before = machine.tree()

@@ -80,6 +80,25 @@ def test_claude_codes_switch_is_found_wherever_it_stands(place, where):
 
 
 @of("claude")
+def test_what_is_connected_twice_is_found(place):
+    user = place.scope._replace(top=place.home, user=True)
+    plan.carry_out(user, ["claude"], connect=True, mcp=None, write=True)
+    assert place.said() == ["connected for all projects of the user, too: its hooks run twice"]
+    assert [one.is_good for one in findings.look(user, place.row)] == [True]
+
+
+@pytest.mark.parametrize("place", ["codex", "gemini", "cursor"], indirect=True)
+def test_a_server_without_the_extra_is_found(place, monkeypatch):
+    monkeypatch.setattr(findings, "find_spec", lambda name: None)
+    needs = "its MCP server needs what is not installed: coordledger[mcp]"
+    assert needs not in place.said()
+    plan.carry_out(place.scope, [place.row.name], connect=True, mcp=True, write=True)
+    assert needs in place.said()
+    monkeypatch.undo()
+    assert needs not in place.said()
+
+
+@of("claude")
 def test_the_plugin_beside_the_settings_is_found(place):
     place.put(
         place.home / ".claude" / "settings.json",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -74,6 +75,13 @@ def look(scope: Scope, harness: Harness) -> list[Finding]:
     own = scope.environ.get(harness.variable, "") if harness.variable else ""
     home = Path(own or Path(scope.environ.get("HOME", "/"), harness.folder))
     project = None if scope.user else scope.top / harness.folder
+    everywhere = scope._replace(top=Path(scope.environ.get("HOME", "")), user=True)
+    if not scope.user and everywhere.top.is_dir() and plan.is_connected(everywhere, harness):
+        what = "connected for all projects of the user, too: its hooks run twice"
+        found.append(_bad(harness, what, f"coordledger setup {harness.name} --user --remove"))
+    if not find_spec("mcp") and plan.has_server(scope, harness):
+        what = "its MCP server needs what is not installed: coordledger[mcp]"
+        found.append(_bad(harness, what, "install the extra, or: coordledger setup --no-mcp"))
     skips = _SKIPS.get(harness.name)
     if skips:
         found += skips(harness, scope, _Places(home, project))

@@ -135,7 +135,7 @@ def _settings(wish: _Wish) -> list[Step]:
         if theirs or not wish.wants_server(has=there is not None):
             entries = ()
         wanted[server.path] = wanted.get(server.path, ()) + entries
-    steps = []
+    steps: list[Step] = []
     for path, entries in wanted.items():
         before = harness.before if hooks and path == hooks.path else ""
         edit = partial(
@@ -145,6 +145,8 @@ def _settings(wish: _Wish) -> list[Step]:
         if server and path == server.path and theirs and wish.mcp:
             step = step._replace(kept=(f"{key}.{table.SERVER} is somebody's own",))
         steps.append(step)
+    if wish.mcp and harness.server and not server:
+        steps[0] = steps[0]._replace(kept=(f"for the MCP server: {harness.by_hand}",))
     return steps
 
 
@@ -172,9 +174,12 @@ def _toml(wish: _Wish) -> list[Step]:
     if not wish.harness.toml:
         return []
     file = wish.folder.file(wish.harness.toml)
-    has = marked.BEGIN.encode() in (file.content or b"")
-    program = wish.scope.program if wish.wants_server(has=has) else None
+    program = wish.scope.program if wish.wants_server(has=_has_block(file)) else None
     return [_step(wish.folder, file.shown, partial(contents.toml_edited, program=program))]
+
+
+def _has_block(file: files.File) -> bool:
+    return marked.BEGIN.encode() in (file.content or b"")
 
 
 def _claude_reads(wish: _Wish) -> list[Step]:
@@ -186,6 +191,19 @@ def _claude_reads(wish: _Wish) -> list[Step]:
     block = _IMPORT if wish.connect else None
     edit = partial(contents.block_edited, marks=marked.MARKDOWN, block=block)
     return [_step(wish.folder, CLAUDE_READS, edit)]
+
+
+def has_server(scope: Scope, harness: Harness) -> bool:
+    """Whether its MCP server is among what is connected."""
+    server = harness.server(scope.program, scope.user) if harness.server else None
+    try:
+        folder = _folder(scope, harness)
+        if harness.toml:
+            return _has_block(folder.file(harness.toml))
+        there = server and _there(folder, server.path, server.entries[0].path[0])
+    except (CoordledgerError, OSError):
+        return False
+    return contents.is_server(there)
 
 
 def is_connected(scope: Scope, harness: Harness) -> bool:

@@ -66,6 +66,7 @@ class Harness(NamedTuple):
     server: Callable[[str, bool], JsonFile | None] | None = None
     toml: str = ""  # where its MCP server stands, if that is TOML
     variable: str = ""
+    by_hand: str = ""  # how its server is put where `setup` does not write
 
     def settings(self, program: str, *, user: bool) -> JsonFile | None:
         """The file with the hooks, and what stands in it."""
@@ -221,6 +222,7 @@ HARNESSES = {
             shape=_claude,
             server=_claude_server,
             variable="CLAUDE_CONFIG_DIR",
+            by_hand="claude mcp add --scope user coordledger -- coordledger mcp",
         ),
         Harness(
             "codex",
