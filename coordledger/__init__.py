@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from coordledger.client.batch import Batch
-    from coordledger.client.claims import Changes, Claim, ClaimResult, Last
+    from coordledger.client.claims import Changes, Claim, ClaimResult, Last, Legacy
     from coordledger.client.facts import Facts
     from coordledger.client.ledger import Ledger
     from coordledger.client.reports import (
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         Fact,
         Guarded,
         Head,
+        Imported,
+        ImportedRow,
         Key,
         Listing,
         Message,
@@ -53,8 +55,8 @@ __version__ = "0.1.0"
 
 _REPORTS = (
     "Acked", "Agent", "Audit", "Channel", "Damage", "Delegate", "Description", "Event", "Fact",
-    "Guarded", "Head", "Key", "Listing", "Message", "Outcome", "Purged", "Reservation", "Reserved",
-    "Settled", "Status", "Vouched",
+    "Guarded", "Head", "Imported", "ImportedRow", "Key", "Listing", "Message", "Outcome", "Purged",
+    "Reservation", "Reserved", "Settled", "Status", "Vouched",
 )  # fmt: skip
 _HOMES = (
     {
@@ -68,7 +70,7 @@ _HOMES = (
         "join": "setup.interface",
     }
     | dict.fromkeys(("CoordledgerError", "Failed", "Integrity", "Lost", "OutcomeUnknown"), "errors")
-    | dict.fromkeys(("Changes", "Claim", "ClaimResult", "Last"), "client.claims")
+    | dict.fromkeys(("Changes", "Claim", "ClaimResult", "Last", "Legacy"), "client.claims")
     | dict.fromkeys(_REPORTS, "client.reports")
 )
 
@@ -92,11 +94,14 @@ __all__ = [
     "Founded",
     "Guarded",
     "Head",
+    "Imported",
+    "ImportedRow",
     "Integrity",
     "Joined",
     "Key",
     "Last",
     "Ledger",
+    "Legacy",
     "Listing",
     "Lost",
     "Message",

@@ -169,6 +169,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "end those that are not needed: coordledger agent revoke NAME",
     ),
     "bad-policy": (FAILED, "{key}={value} is not within {least} to {most}", ""),
+    "bad-import": (
+        FAILED,
+        "{path} cannot be imported: {why}",
+        "what can be: coordledger import --help",
+    ),
     "unknown-agent": (
         FAILED,
         "no active agent {who} in this ledger",

@@ -27,6 +27,7 @@ from . import (  # noqa: F401 - they enter their commands
     facts,
     guard,
     harnesses,
+    importing,
     keys,
     looking,
     mcp,

@@ -18,6 +18,7 @@ from .wording import (
     epoch_of,
     holder_of,
     lease_of,
+    mac_of,
     print_description,
     said,
     task_argument,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any
 
-    from coordledger.client.reports import Listing
+    from coordledger.client.reports import Event, Listing
 
     from .common import App
 
@@ -146,6 +147,11 @@ def _show_signature(app: App, seq: str) -> None:
     app.screen.note(f"signed by {found.agent}/{found.key}, committed {found.time}")
 
 
+def _note_of(event: Event) -> str:
+    words = [mac_of(event.legacy)] if event.legacy else []
+    return "; ".join([*words, *([event.text] if event.text else [])])
+
+
 @command("history", parent=root, section="Tasks", example="coordledger history task-1")
 @task_argument
 def history(app: App, task: str) -> None:
@@ -162,7 +168,7 @@ def history(app: App, task: str) -> None:
             f"{event.agent}/{event.session}",
             str(event.epoch or ""),
             doubt_cell(event.verdict, event.checked),
-            event.text or "",
+            _note_of(event),
         ]
         for event in events
     ]

@@ -13,11 +13,13 @@ import click
 from . import params
 from .common import command, group, root
 from .output import block, safe, task_name, when
+from .wording import legacy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import timedelta
 
+    from coordledger.client.claims import Legacy
     from coordledger.client.reports import Message
 
     from .common import App
@@ -28,6 +30,13 @@ channel_option = click.option("--channel", type=params.CHANNEL, metavar="CHANNEL
 
 def _where(message: Message) -> str:
     return f"#{message.channel}" if message.channel else str(message.to)
+
+
+def _was_sent(legacy: Legacy) -> str:
+    """What an importer says of a message from elsewhere."""
+    channel = f"#{legacy.channel}" if legacy.channel else ""
+    to = " ".join(filter(None, (legacy.to, channel)))
+    return f"{legacy_of(legacy)}{' -> ' if to else ''}{to}"
 
 
 def _threads(messages: Sequence[Message]) -> Iterator[tuple[bool, Message]]:
@@ -60,6 +69,8 @@ def print_messages(screen: Screen, messages: Sequence[Message], *, sent: bool = 
         doubt = screen.doubt(message.verdict, message.checked)
         who = f"{message.sender}/{message.session} -> {_where(message)}"
         at = when(message.sent_at, now)
+        if message.legacy:
+            who = f"{message.sender}/{message.session} imported {_was_sent(message.legacy)}"
         acked = _acked(screen, message, now) if sent and message.to else ""
         indent = "  " if answers else ""
         screen.line(

@@ -13,7 +13,7 @@ from .output import about, block, doubt_cell, safe, task_name, when
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coordledger.client.claims import Claim, Last
+    from coordledger.client.claims import Claim, Last, Legacy
     from coordledger.client.reports import Description
 
     from .output import Screen
@@ -53,6 +53,8 @@ def not_before_of(claim: Claim) -> str:
 def _words(claim: Claim) -> str:
     """What there is to say of a task in a line: its title, and what somebody said last."""
     words = claim.result if claim.status == "done" else claim.note
+    if claim.legacy:
+        words = "; ".join(filter(None, (mac_of(claim.legacy), words)))
     if claim.last and claim.last.text and claim.last.kind in ("renew", "handoff"):
         words = claim.last.text
     if claim.status in ("open", "withdrawn") and claim.last and claim.last.text:
@@ -66,6 +68,19 @@ def _words(claim: Claim) -> str:
     if claim.waits_for:
         words = f"waits for {' '.join(map(task_name, claim.waits_for))}"
     return " | ".join(text for text in (claim.title, words) if text)
+
+
+def mac_of(legacy: Legacy) -> str:
+    """What an importer has found about something, in words that pass for no verdict of ours."""
+    return f"legacy: {legacy.mac}"
+
+
+def legacy_of(legacy: Legacy) -> str:
+    """Where something comes from."""
+    who = f" by {legacy.agent}" if legacy.agent else ""
+    at = f" at {legacy.at:%Y-%m-%d %H:%M:%S}Z" if legacy.at else ""
+    what = f" {legacy.id}" if legacy.id else ""
+    return safe(f"{legacy.source}{what}{who}{at}, {mac_of(legacy)}")
 
 
 def claims_table(screen: Screen, claims: Sequence[Claim]) -> None:
@@ -118,6 +133,7 @@ def print_description(screen: Screen, found: Description, page: str) -> None:
         ("attempts", safe(claim.attempts or "")),
         ("paths", safe(" ".join(claim.paths))),
         ("meta", safe(" ".join(f"{key}={value}" for key, value in claim.meta.items()))),
+        ("imported", legacy_of(claim.legacy) if claim.legacy else ""),
         ("last", last_of(screen, claim.last) if claim.last else ""),
         ("record", safe(f"{claim.seq} {claim.commit or '(not in this copy)'}")),
         ("page", page),

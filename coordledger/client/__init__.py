@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         administration,
         audit,
         batch,
+        exporting,
         facts,
         gate,
         guarding,
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
         mailbox,
     )
 
-__all__ = ["administration", "audit", "batch", "facts", "gate", "guarding", "heads", "mailbox"]
+__all__ = [
+    "administration",
+    "audit",
+    "batch",
+    "exporting",
+    "facts",
+    "gate",
+    "guarding",
+    "heads",
+    "mailbox",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -71,6 +71,27 @@ class Last:
 
 
 @dataclass(frozen=True, slots=True)
+class Legacy:
+    """Where an imported task or message comes from, by the word of the importer, who has signed the
+    record `seq`: `agent` has held, done or sent it there, at `at`. `mac`: whether the proof of that
+    which was kept there was valid, invalid, missing, or unknown as it could not be checked.
+
+    `id` and what follows it are None where this copy has not the record. `to` and `channel` are a
+    message's.
+    """
+
+    mac: str
+    source: str
+    seq: int
+    id: str | None = None
+    agent: str | None = None
+    at: datetime | None = None
+    until: str | None = None
+    to: str | None = None
+    channel: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A task and who holds it. `status`: open, claimed, expired, done or withdrawn.
 
@@ -82,7 +103,8 @@ class Claim:
 
     `attempts`: how often it was claimed since it was completed. `offered_to`: who may take it over
     from its holder at once. `paths` are those that the claim reserves. `handed_over_by`: in the
-    answer to a claim that was won, who had offered the task.
+    answer to a claim that was won, who had offered the task. `legacy`: the task is as it was
+    imported, and nobody has claimed it here since.
     """
 
     task: str
@@ -114,6 +136,7 @@ class Claim:
     offered_to: str | None = None
     paths: tuple[str, ...] = ()
     handed_over_by: str | None = None
+    legacy: Legacy | None = None
     created: bool = field(default=False, metadata={"json": ""})
 
 

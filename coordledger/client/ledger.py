@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Damage,
         Delegate,
         Head,
+        Imported,
         Purged,
         Settled,
         Status,
@@ -169,6 +170,49 @@ class Ledger(Tasks, Mail):
         if batch.operations:
             self.connection.begin()
             client.batch.land(batch, self.connection.writer())
+
+    # -- to and from other systems
+
+    def import_from(
+        self,
+        form: str,
+        file: str | Path,
+        *,
+        agents: Mapping[str, str] | None = None,
+        secrets: str | Path | None = None,
+        source: str | None = None,
+        repository: str | None = None,
+        dry_run: bool = False,
+        before: Callable[[Imported], None] | None = None,
+    ) -> Imported:
+        """Import the `file` of another system, as an admin: gptme (SQLite), beads, github or
+        coordledger is its `form`. With `dry_run` nothing is written. A second time changes nothing.
+
+        `agents`: patterns of names there, each with the agent here that is offered what it holds
+        there. `secrets`: a folder with the old secrets, AGENT.secret. `source` tells stores of one
+        form apart; `repository`: OWNER/REPO of issues without a URL. `before` hears of the whole
+        plan, and then all is written. Raises `Failed`: bad-import, not-permitted, bad-agent,
+        bad-value.
+        """
+        from coordledger.client.importing import landing  # noqa: PLC0415 - claims need none
+
+        return landing.bring(
+            self.connection,
+            form,
+            Path(file),
+            agents=agents or {},
+            secrets=None if secrets is None else Path(secrets),
+            source=source,
+            repository=repository,
+            dry_run=dry_run,
+            before=before,
+        )
+
+    def export(self, form: str = "jsonl") -> str:
+        """All tasks as a text: of the `form` jsonl or beads, which `import_from` reads again, or
+        csv, for a spreadsheet. Raises `Failed`: bad-value.
+        """
+        return client.exporting.export(self.connection, self._views, form)
 
     # -- facts
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger.client import operations, scan, waiting
+from coordledger.client.legacies import archived
 from coordledger.client.operations import need_channel
 from coordledger.errors import Failed, error
 from coordledger.format.rules.mailbox import MAX_ACK
@@ -105,7 +106,8 @@ class Mail:
         Of a `channel` alone: those that it keeps. Else all that the records of this copy tell of,
         acknowledged and forgotten ones too: by the agent `sender`, `to` an agent, in the `thread`
         to which the message of that seq belongs, `since` the record with that seq; `acked` tells
-        which of them were acknowledged, and when. Raises `Failed`: bad-channel.
+        which of them were acknowledged, and when. Imported ones, with `legacy`, are asked for by
+        what is said there. Raises `Failed`: bad-channel.
         """
         if channel is not None:
             need_channel(channel)
@@ -115,17 +117,23 @@ class Mail:
         replica = self.connection.replica
         asked = {"agent": sender, "to": to, "channel": channel}
         wanted = {name: value for name, value in asked.items() if value is not None}
+        kinds = ("send", "ack", "archive") if thread is None else ("send", "ack")
         threads = _Threads(replica)
         root = None if thread is None else threads.root_of(thread)
         found: list[Sent] = []
-        for send, ack in _sent(replica, max(since or 0, root or 0)):
-            if wanted.items() <= send.record.items():
+        for send, ack in _sent(replica, max(since or 0, root or 0), kinds):
+            if wanted.items() <= _facts_of(send.record).items():
                 if root is not None and threads.root_of(send.seq, send.record) != root:
                     continue
                 found.append((send, ack))
                 if len(found) == most:
                     break
-        return [self._views.sent(*one) for one in reversed(found)]
+        return [
+            self._views.sent(send, ack)
+            if send.record["kind"] == "send"
+            else archived(replica, send)
+            for send, ack in reversed(found)
+        ]
 
     def ack(self, *seqs: int, everything: bool = False) -> list[int]:
         """Acknowledge the messages `seqs`, or with `everything` all that `inbox` shows: direct
@@ -169,14 +177,19 @@ class Mail:
         self.connection.write(operations.drop(channel))
 
 
-def _sent(replica: Replica, first: int) -> Iterator[Sent]:
+def _facts_of(record: Record) -> Record:
+    """Who has sent a message to whom; of an imported one by the names there."""
+    return record if record["kind"] == "send" else record | {"agent": record["legacy"]["agent"]}
+
+
+def _sent(replica: Replica, first: int, kinds: tuple[str, ...]) -> Iterator[Sent]:
     """The messages from the record at `first` on, the newest first.
 
     What acknowledges one came after it, so it was met before; it is its addressee's, or the
     record would not be valid.
     """
     acks: dict[int, Commit] = {}
-    for commit in scan.newest_first(replica, ("send", "ack"), first):
+    for commit in scan.newest_first(replica, kinds, first):
         record = commit.record
         if record["kind"] == "ack":
             acks |= dict.fromkeys(record["messages"], commit)

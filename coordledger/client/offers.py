@@ -14,6 +14,7 @@ from coordledger.client.claims import time_of
 from coordledger.client.quiet_pages import busy_lines
 from coordledger.client.vouches import NOBODY
 from coordledger.errors import error
+from coordledger.format import timestamps
 from coordledger.format.chain import UNVERIFIED
 from coordledger.format.rules.claims import is_offered_to
 
@@ -44,15 +45,17 @@ class Offers:
         givers: Counter[str] = Counter()
         found = []
         for task in sorted(offered, key=lambda task: -int(task["offer"]["seq"])):
-            givers[task["agent"]] += 1
-            if givers[task["agent"]] <= state.policy("sender_messages"):
+            giver = task["agent"] or task["by"]
+            givers[giver] += 1
+            if givers[giver] <= state.policy("sender_messages"):
                 found.append(self._offer(task))
         return found[::-1]
 
     def _offer(self, task: Record) -> Message:
         seq, to = task["offer"]["seq"], task["offer"]["agent"]
         commit = self._handoff(task)
-        at_least = {"agent": task["agent"], "session": task["session"], "at": task["claimed_at"]}
+        at_least = {"agent": task["agent"] or task["by"], "session": task["session"] or "unknown"}
+        at_least["at"] = task["claimed_at"] or timestamps.show(self._clock())
         record: Record = commit.record if commit else at_least
         verdict = self._replica.verdict_of(commit) if commit else UNVERIFIED
         return coordledger.Message(
@@ -63,7 +66,7 @@ class Offers:
             channel=None,
             thread=None,
             importance="high",
-            body=record.get("note") or "",
+            body=_note_of(record),
             sent_at=time_of(record["at"]),
             commit=commit.oid if commit else None,
             verdict=verdict,
@@ -74,18 +77,17 @@ class Offers:
     def _handoff(self, task: Record) -> Commit | None:
         """The record that made the offer of this line, where the copy has it."""
         commit = self._replica.commit_at(task["offer"]["seq"])
-        if commit is None or commit.record["kind"] != "handoff":
+        if commit is None or commit.record["kind"] not in ("handoff", "import"):
             return None
-        same = (commit.record["task"], commit.record["to"]) == (
-            task["task"],
-            task["offer"]["agent"],
-        )
+        record = commit.record
+        to = record["to"] if record["kind"] == "handoff" else (record["offer"] or {}).get("agent")
+        same = (record["task"], to) == (task["task"], task["offer"]["agent"])
         return commit if same else None
 
     def giver(self, task: Record) -> str | None:
         """The agent that has made the offer of this line."""
         commit = self._handoff(task)
-        giver: str | None = commit.record["agent"] if commit else task["agent"]
+        giver: str | None = commit.record["agent"] if commit else task["agent"] or task["by"]
         return giver
 
     def need_checked(self, task: Record) -> None:
@@ -95,4 +97,12 @@ class Offers:
         commit, seq = self._handoff(task), task["offer"]["seq"]
         verdict = self._replica.verdict_of(commit) if commit else UNVERIFIED
         if self._who_checked(verdict, seq) == NOBODY:
-            raise error("offer-unchecked", agent=task["agent"], task=task["task"], seq=seq)
+            raise error("offer-unchecked", agent=self.giver(task), task=task["task"], seq=seq)
+
+
+def _note_of(record: Record) -> str:
+    """What its giver says of an offer."""
+    if record.get("kind") != "import":
+        return record.get("note") or ""
+    legacy = record["legacy"]
+    return f"held in {legacy['source']} by {legacy['agent']} until {legacy['until']}"

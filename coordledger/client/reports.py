@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from coordledger.client.claims import Claim
+    from coordledger.client.claims import Claim, Legacy
     from coordledger.errors import CoordledgerError, Integrity
 
 
@@ -29,6 +29,9 @@ class Message:
 
     One with a `task` is the offer to take that over, with its note as `body`; it is no message to
     be acknowledged, and goes with the offer.
+
+    One with `legacy` was sent in another system: `sender` has imported it, and has signed no more
+    than that. Who wrote it there, to whom and when, is in `legacy`.
     """
 
     seq: int
@@ -45,6 +48,7 @@ class Message:
     checked: str
     acked: Acked | None = None
     task: str | None = None
+    legacy: Legacy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +195,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One record about a task, as `history` tells it."""
+    """One record about a task, as `history` tells it. `legacy` is an import's."""
 
     seq: int
     at: datetime
@@ -204,6 +208,7 @@ class Event:
     commit: str
     verdict: str
     checked: str
+    legacy: Legacy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +283,46 @@ class Status:
     claims: tuple[Claim, ...]
     unread: int
     offers: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedRow:
+    """What became of one row of an import, or would become in a dry run.
+
+    `table` and `id` say where it stands there, `kind` what it is here: task, message, fact, or
+    None; `name` is the task's id or the fact's key. `outcome`: new (a dry run's), imported, exists
+    (an earlier import brought it), conflict (something else is here in its place), skipped (it
+    cannot come) or failed. `mac`: valid, invalid, missing, unknown. `notes`: what was changed, cut
+    or left behind, and why something cannot come.
+    """
+
+    table: str
+    id: str
+    kind: str | None
+    name: str | None
+    outcome: str
+    mac: str | None
+    offered_to: str | None
+    seq: int | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """An import from a `source` in a `format`: its `rows`, tasks in the order of their records."""
+
+    format: str
+    source: str
+    dry_run: bool
+    rows: tuple[ImportedRow, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows had each outcome."""
+        counts: dict[str, int] = {}
+        for row in self.rows:
+            counts[row.outcome] = counts.get(row.outcome, 0) + 1
+        return counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from coordledger import client
 from coordledger.client import claiming, operations, submitting, waiting
 from coordledger.client.choosing import Choice, Wanted
 from coordledger.client.operations import need_label, need_task
+from coordledger.client.views import reservations_of
 
 if TYPE_CHECKING:
     import threading
@@ -237,7 +238,7 @@ class Tasks:
 
     def paths(self) -> list[Reservation]:
         """The paths that live claims reserve."""
-        return self._views.reservations(self.connection.read())
+        return reservations_of(self.connection.read(), self.connection.clock())
 
     def guard(self, paths: Iterable[str | Path]) -> Guarded:
         """Which of the files and folders `paths` are reserved by somebody else's live claim, by

@@ -18,6 +18,7 @@ from coordledger.client import stops
 from coordledger.client.choosing import Wanted, status_of, urgency
 from coordledger.client.claims import Claim, Last, moment, time_of
 from coordledger.client.journal import LANDED
+from coordledger.client.legacies import has_imported, import_of, legacy_of, legacy_of_task
 from coordledger.client.offers import Offers
 from coordledger.client.quiet_pages import busy_lines
 from coordledger.client.vouches import NOBODY
@@ -108,6 +109,7 @@ class Views:
 
     def _read_ahead(self, tasks: list[Record]) -> None:
         seqs = {seq for task in tasks for seq in (task["last_seq"], task["claim_seq"])}
+        seqs |= {task["legacy"]["seq"] for task in tasks if task["legacy"]}
         self._read_records([seq for seq in seqs if seq is not None])
 
     def _read_records(self, seqs: list[int]) -> None:
@@ -136,7 +138,8 @@ class Views:
         task = state.task(name) or {}
         seq, body, checked = task["submit_seq"], None, NOBODY
         commit = None if seq is None else self._replica.commit_at(seq)
-        if commit and commit.record["kind"] == "submit" and commit.record["task"] == name:
+        offers = commit is not None and commit.record["kind"] in ("submit", "import")
+        if commit and offers and commit.record["task"] == name:
             body = commit.record["body"]
             checked = self._who_checked(self._replica.verdict_of(commit), seq)
         at = self._clock()
@@ -158,21 +161,6 @@ class Views:
         tasks = sorted(lines, key=urgency)
         self._read_ahead(tasks)
         return tuple(self._claim_of(state, task) for task in tasks)
-
-    def reservations(self, state: State) -> list[Reservation]:
-        """The paths that live claims reserve, by path."""
-        at = self._clock()
-        lines = [line for line in state.reservations() if at < timestamps.parse(line["until"])]
-        return [
-            coordledger.Reservation(
-                line["task"],
-                line["agent"],
-                line["session"],
-                tuple(line["paths"]),
-                time_of(line["until"]),
-            )
-            for line in sorted(lines, key=lambda line: line["paths"])
-        ]
 
     def in_the_way(self, state: State, tasks: list[str]) -> tuple[Claim, ...]:
         """Why `tasks`, of which some exist, cannot be claimed together."""
@@ -223,8 +211,10 @@ class Views:
         to = task["offer"]["agent"] if task["offer"] else None
         now = self._clock() if at is None else at
         note = claim.record.get("note") if claim and task["agent"] else None
-        result = newest.record.get("result") if newest and task["status"] == "done" else None
-        verdict = self._verdict_of(task, newest, claim)
+        brought = import_of(self._replica, task, newest)
+        finish = brought or newest
+        result = finish.record.get("result") if finish and task["status"] == "done" else None
+        verdict = self._verdict_of(task, newest, brought or claim)
         return Claim(
             task=name,
             status=status_of(task, now, state.skew),
@@ -244,9 +234,11 @@ class Views:
             seq=fresh.seq if fresh else last,
             commit=fresh.oid if fresh else newest.oid if newest else None,
             verdict=verdict,
-            checked=self._who_checked(verdict, task["claim_seq"], fresh.seq if fresh else last),
+            checked=self._who_checked(
+                verdict, brought.seq if brought else task["claim_seq"], fresh.seq if fresh else last
+            ),
             by=task["by"],
-            last=self._last_of(task, newest, claim),
+            last=self._last_of(task, newest, brought or claim),
             title=task["title"],
             labels=tuple(task["labels"]),
             parent=state.parent_of(task),
@@ -254,6 +246,7 @@ class Views:
             attempts=task["attempts"],
             offered_to=to if to and is_offered_to(task, to, now) else None,
             paths=tuple(state.paths_of(name)) if live else (),
+            legacy=legacy_of_task(task, brought),
         )
 
     def last_before(self, task: Record) -> Last | None:
@@ -291,13 +284,17 @@ class Views:
         order = (INVALID, UNKNOWN_KEY, UNVERIFIED)
         return next((bad for bad in order if bad in verdicts), AUTHENTIC)
 
-    def _verdict_of(self, task: Record, newest: Commit | None, claim: Commit | None) -> str:
-        """Of the records that the line stands on: the newest, and the claim if it is held."""
-        held = task["status"] not in ("open", "withdrawn")
-        needed = [newest, claim] if held else [newest]
+    def _verdict_of(self, task: Record, newest: Commit | None, basis: Commit | None) -> str:
+        """Of the records that the line stands on: the newest, and the claim if it is held, or the
+        import if it stands so (`basis`).
+        """
+        brought = task["legacy"] is not None
+        has_basis = brought or task["status"] not in ("open", "withdrawn")
+        needed = [newest, basis] if has_basis else [newest]
         if not all(needed):
             return UNVERIFIED
-        if held and claim and not _claims(claim.record, task):
+        is_it = has_imported if brought else _claims
+        if has_basis and basis and not is_it(basis.record, task):
             return INVALID
         return self._worst_of([commit for commit in needed if commit])
 
@@ -334,6 +331,7 @@ class Views:
             commit=commit.oid,
             verdict=verdict,
             checked=self._who_checked(verdict, commit.seq),
+            legacy=legacy_of(commit) if r["kind"] == "import" else None,
         )
 
     # -- messages
@@ -450,6 +448,21 @@ class Views:
             verdict=verdict,
             checked=self._who_checked(verdict, seq),
         )
+
+
+def reservations_of(state: State, at: int) -> list[Reservation]:
+    """The paths that live claims reserve at a moment, by path."""
+    lines = [line for line in state.reservations() if at < timestamps.parse(line["until"])]
+    return [
+        coordledger.Reservation(
+            line["task"],
+            line["agent"],
+            line["session"],
+            tuple(line["paths"]),
+            time_of(line["until"]),
+        )
+        for line in sorted(lines, key=lambda line: line["paths"])
+    ]
 
 
 def gone(before: Record, withdrawal: Commit) -> Record:
