@@ -5,6 +5,8 @@ Rules of this file:
 - What the session knows of already does not end it. What it is told is remembered as told.
 - It ends when the harness's process has: nobody reads its stderr then, or its parents are others.
 - A remote that is away is waited for.
+- None listens where it would be waited for: without a terminal (`claude -p`, an SDK) Claude Code
+  goes on only when its background hooks have ended, and is woken by none.
 """
 
 from __future__ import annotations
@@ -34,6 +36,11 @@ _PAUSE = 15.0  # seconds after something that went wrong
 _GLANCE = 0.5  # seconds between two looks whether the harness is there
 
 
+def can_wake(environ: Mapping[str, str]) -> bool:
+    """Whether the harness goes on while a background hook runs: Claude Code at a terminal does."""
+    return environ.get("CLAUDE_CODE_ENTRYPOINT", "cli") == "cli"
+
+
 def listen(
     options: Options,
     environ: Mapping[str, str],
@@ -44,7 +51,7 @@ def listen(
 
     Raises `CoordledgerError`, OSError, if it cannot begin.
     """
-    here = look(options, environ)
+    here = look(options, environ) if can_wake(environ) else None
     if here is None:
         return ""
     memory = memory_at(here)

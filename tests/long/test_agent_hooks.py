@@ -104,14 +104,14 @@ def test_a_release_outlives_the_harness_and_loads_nothing_from_the_work_tree(two
 
 
 @contextlib.contextmanager
-def listener(fleet: Fleet, *before: str) -> Iterator[subprocess.Popen[str]]:
+def listener(fleet: Fleet, *before: str, **env: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [*before, *HOOK, "--listen"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=fleet.root,
-        env=fleet.env | {"COORDLEDGER_AGENT": "bob"},
+        env=fleet.env | {"COORDLEDGER_AGENT": "bob"} | env,
         start_new_session=True,
         text=True,
     )
@@ -175,6 +175,13 @@ def test_a_listener_ends_when_nobody_reads_it(two: Fleet) -> None:
         assert process.stderr is not None
         process.stderr.close()
         assert process.wait(DEADLINE) == 0
+
+
+def test_none_listens_where_claude_code_waits_for_its_background_hooks(two: Fleet) -> None:
+    with listener(two, CLAUDE_CODE_ENTRYPOINT="sdk-cli") as process:
+        assert process.wait(DEADLINE) == 0
+    with listener(two, CLAUDE_CODE_ENTRYPOINT="cli"):
+        until(lambda: is_listening(two))
 
 
 def test_nobody_waits_for_a_remote_that_does_not_answer(two: Fleet) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -173,7 +174,11 @@ class Opencode(Harness):
             "autoupdate": False, "share": "disabled", "model": "mock/m1", "small_model": "mock/m1",
             "permission": {"*": "allow"}, "provider": {"mock": provider},
         }  # fmt: skip
-        return {home / ".config" / "opencode" / "opencode.json": json.dumps(config)}
+        return {
+            home / ".config" / "opencode" / "opencode.json": json.dumps(config),
+            # Beside a plugin it installs one package, for types; it need not try so for a minute.
+            home / ".npmrc": "offline=true\nfetch-retries=0\n",
+        }
 
     def environment(self, home: Path, url: str) -> dict[str, str]:
         off = ("AUTOUPDATE", "MODELS_FETCH", "DEFAULT_PLUGINS", "LSP_DOWNLOAD", "SHARE")
@@ -282,7 +287,10 @@ def prepared(
     mock = ModelMock(
         script, lambda turn: harness.translate(folder, turn), transcripts / "requests.jsonl"
     )
-    for path, text in harness.settings(home, folder, mock.url).items():
+    # Codex runs commands in a login shell, for which Debian's /etc/profile sets another PATH.
+    profile = f"PATH={shlex.quote(bare_environment(home)['PATH'])}\n"
+    files = {home / ".profile": profile} | harness.settings(home, folder, mock.url)
+    for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return Session(harness, home, folder, mock, transcripts)
