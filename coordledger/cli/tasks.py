@@ -167,16 +167,20 @@ def withdraw(app: App, task: str, reason: str | None) -> None:
 def batch(app: App) -> int:
     """Land many operations with one push: a JSON object a line, on stdin.
 
-    {"do": "submit", "task", "title", "priority", "labels", "meta", "after", "parent", "body"},
-    {"do": "claim", "task" or "tasks", "ttl", "note", "reopen", "paths"}, and so on for edit,
-    withdraw, renew, complete, release, handoff and send, with the names of their options;
-    {"do": "set_fact", "key", "value", "ttl", "if_rev"}, and remove_fact. Each stands for itself;
-    the exit code is the highest of them all.
+    {"do": "submit", "task", "title", "priority", "labels", "meta", "after", "parent", "body",
+    "not_before"}, {"do": "claim", "task" or "tasks", "ttl", "note", "reopen", "paths"}, and so
+    on for edit, withdraw, renew, complete, release, handoff and send, with the names of their
+    options; {"do": "set_fact", "key", "value", "ttl", "if_rev"}, and remove_fact. Each stands for
+    itself; the exit code is the highest of them all.
     """
     lines = [line for line in params.read_stdin("the batch", MAX_BATCH).split("\n") if line.strip()]
     with app.ledger(writes=True) as ledger, ledger.batch() as wanted:
         for line in lines:
-            wanted.line(line, lambda text: params.LEASE.convert(text, None, None))
+            wanted.line(
+                line,
+                lambda text: params.LEASE.convert(text, None, None),
+                lambda text: params.MOMENT.convert(text, None, None),
+            )
     app.screen.value_of(wanted.outcomes)
     for one in wanted.outcomes:
         facts = [f"record {one.seq}"] if one.landed else [safe(one.message)]

@@ -6,6 +6,7 @@ the arguments those of `operations`: one that waits, or only looks, does not go 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import coordledger  # what is made of its names is imported when it is made
@@ -38,6 +39,7 @@ _DESCRIBED = {
     "title": str,
     "labels": list,
     "parent": str,
+    "not_before": str,
 }
 _FORMS = {
     "submit": _Form(operations.submit, "task", str, _DESCRIBED | {"body": str}),
@@ -48,7 +50,9 @@ _FORMS = {
     ),
     "renew": _Form(operations.renew, "task", str, {"ttl": str, "note": str}),
     "complete": _Form(operations.complete, "task", str, {"result": str}),
-    "release": _Form(operations.release, "task", str, {"reason": str, "force": bool}),
+    "release": _Form(
+        operations.release, "task", str, {"reason": str, "force": bool, "not_before": str}
+    ),
     "handoff": _Form(operations.handoff, "task", str, {"to": str, "note": str}),
     "send": _Form(
         operations.send,
@@ -117,14 +121,19 @@ class Batch:
         """As `Facts.remove`, with its `key` and what else is `given`."""
         self.operations.append(operations.remove_fact(key, **given))
 
-    def line(self, text: str, duration: Callable[[str], timedelta]) -> None:
+    def line(
+        self,
+        text: str,
+        duration: Callable[[str], timedelta],
+        moment: Callable[[str], datetime] = datetime.fromisoformat,
+    ) -> None:
         """An operation as one JSON object: `{"do": "claim", "task": "task-1", "ttl": "30m"}`.
 
-        `text` is the object; `duration` reads a ttl. Raises `Failed`: bad-value, and what the
-        operation itself raises.
+        `text` is the object; `duration` reads a ttl, `moment` a time (by default one as in
+        ISO 8601). Raises `Failed`: bad-value, and what the operation itself raises.
         """
         try:
-            make, first, others = _read(text, duration)
+            make, first, others = _read(text, {"ttl": duration, "not_before": moment})
         except (ValueError, TypeError, LookupError, RecursionError) as fault:
             lacks = "it lacks, or has an unknown, " if isinstance(fault, LookupError) else ""
             why = f"not an operation: {lacks}{fault or type(fault).__name__}"
@@ -139,7 +148,10 @@ def land(batch: Batch, writer: Writer) -> None:
     ]
     wanted = [n for n, end in enumerate(ends) if end is None]
     written = writer.write_all(
-        [(batch.operations[n].what, batch.operations[n].build) for n in wanted]
+        [
+            (one.what, one.build, one.choose_again)
+            for one in map(batch.operations.__getitem__, wanted)
+        ]
     )
     for n, end in zip(wanted, written, strict=True):
         ends[n] = end
@@ -162,7 +174,7 @@ def _outcome(what: str, end: Published | CoordledgerError) -> Outcome:
 
 
 def _read(
-    text: str, duration: Callable[[str], timedelta]
+    text: str, readers: dict[str, Callable[[str], object]]
 ) -> tuple[Callable[..., Operation], Any, dict[str, Any]]:
     """A function to call, its first argument and the others. Raises ValueError, LookupError, …"""
     import json  # noqa: PLC0415 - claims need none
@@ -183,6 +195,5 @@ def _read(
     if any(not isinstance(name, str) for names in lists for name in names):
         raise ValueError("a list of something else than texts")
     first = fields.pop(form.first)
-    if "ttl" in fields:
-        fields["ttl"] = duration(fields["ttl"])
+    fields |= {name: read(fields[name]) for name, read in readers.items() if name in fields}
     return form.make, first, fields

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from coordledger.git.outcome import Push
 
     ChooseAgain = Callable[[Lost], bool]
+    Wish = tuple[str, Build, ChooseAgain | None]  # as `Writer.write` has them
     # Whether a record (with its seq) that an earlier process has landed for `what` is the one that
     # is asked for now, by the newest state and at this moment.
     Stands = Callable[[str, dict[str, Any], State, int], bool]
@@ -182,6 +183,7 @@ class Losses:
     def __init__(self) -> None:
         self.count = self.on_one_head = 0
         self.most = MOST_RECORDS
+        self.ahead = 0  # how many are to land before those after them are made, if any
         self._head = ""
 
     def add(self, attempt: Attempt) -> None:
@@ -189,6 +191,11 @@ class Losses:
         if attempt.push.outcome == LOST:
             self.on_one_head = self.on_one_head + 1 if attempt.head == self._head else 1
             self._head = attempt.head
+
+    def next_most(self) -> int:
+        """How many records go with the next push."""
+        most, self.ahead = min(self.most, self.ahead or self.most), 0
+        return most
 
     def pause(self, later: int | None, jitter: float) -> float:
         """Seconds until the next attempt; `later` is the last push's, `jitter` from 0 to 1."""
@@ -235,17 +242,13 @@ class Writer:
         `build(state, now)` gives the kind and its fields, or raises; it is asked again
         whenever the state has changed. Raises `Lost`, `Failed`, `OutcomeUnknown`, `Integrity`.
         """
-        [outcome] = self.write_all([(what, build)], look=look, choose_again=choose_again)
+        [outcome] = self.write_all([(what, build, choose_again)], look=look)
         if isinstance(outcome, CoordledgerError):
             raise outcome
         return outcome
 
     def write_all(
-        self,
-        wanted: list[tuple[str, Build]],
-        *,
-        look: bool = False,
-        choose_again: ChooseAgain | None = None,
+        self, wanted: list[Wish], *, look: bool = False
     ) -> list[Published | CoordledgerError]:
         """Land several records with as few pushes as it takes; what became of each.
 
@@ -257,7 +260,7 @@ class Writer:
             self._settle_own()
             writes = [
                 PendingWrite(self._new_intent(chain, what), build, choose_again)
-                for what, build in wanted
+                for what, build, choose_again in wanted
             ]
             self._land(writes, self._publisher, look=ASK if look else NOT)
             self._answer(writes)
@@ -364,7 +367,7 @@ class Writer:
         """Until each of them has its outcome."""
         losses = Losses()
         while left := [write for write in writes if write.outcome is None]:
-            left = left[: losses.most]
+            left = left[: losses.next_most()]
             try:
                 attempt = self._attempt(left, publisher, look)
             except (CoordledgerError, OSError) as fault:  # of our own disk, and nothing was sent
@@ -503,6 +506,8 @@ class Writer:
         other = [write for write in blamed if _chooses_again(write, fault)]
         for write in other:
             write.signed = None
+        if other:  # what those before it make may be numbered by the server only
+            losses.ahead = attempt.run.index(other[0])
         again = [*aged, *other]
         self._give_up((write for write in blamed if write not in again), fault)
         if again:

@@ -1,7 +1,8 @@
 """Small records that make the server write much: it is bounded, by whichever way they come.
 
 A record writes each file that it changes anew. Sixteen pages of tasks are full here, and so are a
-channel and an inbox; then an enrolled agent sends many small records that change them.
+page of facts, a channel and an inbox; then an enrolled agent sends many small records that change
+them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from support.sequencing import enveloped, switch
 from support.serve_process import serving
 from support.ways_in import SEQUENCED, WAYS_IN
 
-from coordledger.format.state import page_path
+from coordledger.format.state import fact_path, page_path
 from coordledger.server.admission import MAX_RENDERED
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def _names() -> list[list[str]]:
 
 
 NAMES = _names()
+KEYS = [key for key in (f"f{n}" for n in range(4000)) if fact_path(key) == fact_path("f0")]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,10 @@ def shared_fleet(
         for _ in range(2):
             batch.put(sender, "send", to="erin", body="x" * 60_000)
     sends(batch, 200)
+    for key in KEYS[:30]:
+        batch.put("bob", "fact", fact=key, value="x" * 4000)
     batch.send()
+    assert 120_000 < len(batch.chain.state.tree.get(fact_path("f0")) or b"") < 131_072
     sizes = [len(batch.chain.state.tree.get(page_path(names[0])) or b"") for names in NAMES]
     assert 105_000 < min(sizes) <= max(sizes) < 131_072
     assert len(batch.chain.state.tree.get("inbox/erin.jsonl") or b"") > 480_000
@@ -99,12 +104,20 @@ def letters(batch: Batch, count: int) -> list[str]:
     return [batch.put(next(senders), "send", to="erin", body="x") for _ in range(count)]
 
 
+def facts(batch: Batch, count: int) -> list[str]:
+    """Small ones on a full page, set again and again."""
+    keys = itertools.cycle(KEYS[30:33])
+    return [batch.put("bob", "fact", fact=next(keys), value="x") for _ in range(count)]
+
+
 def stored(fleet: Fleet) -> int:
     return sum(path.stat().st_size for path in fleet.remote.glob("objects/*/*"))
 
 
 @pytest.mark.parametrize("way", WAYS_IN.values(), ids=WAYS_IN)
-@pytest.mark.parametrize(("make", "count"), [(claims, TOO_MANY), (sends, 300), (letters, 72)])
+@pytest.mark.parametrize(
+    ("make", "count"), [(claims, TOO_MANY), (sends, 300), (letters, 72), (facts, 275)]
+)
 def test_what_would_render_more_than_is_allowed_is_refused_and_nothing_of_it_is_written(
     shared_fleet: Fleet,
     batch: Batch,

@@ -132,6 +132,42 @@ def test_who_does_not_compare_sets_it_also_where_a_server_that_sequences_has_mov
                 assert bob.facts.get("moved").value == "mine"
 
 
+@pytest.mark.parametrize("sequence", [True, False])
+def test_a_batch_that_sets_one_key_again_and_again_lands_wherever_the_others_are(
+    two: Fleet, sequence: bool
+) -> None:
+    """What it says of the second is what the first has made, whose number the server decides."""
+    switch(two, sequence=sequence)
+    env = two.env | {"COORDLEDGER_QUEUE": "off"}  # else bob's would wait for this process's turn
+    there = two.clone("alice")
+    with Ledger.open(there, "alice", environ=env) as alice, two.ledger("bob") as bob:
+        alice.facts.set("k", "0")  # from here on the server is known to sequence
+        pushes: list[int] = []
+        real = alice.connection.remote.push
+
+        def push(*args: Any, **kw: Any) -> Any:
+            if sequence or len(pushes) < 3:  # somebody else is always faster
+                bob.send("x", channel="general")
+            pushes.append(1)
+            return real(*args, **kw)
+
+        alice.connection.remote.push = push  # type: ignore[method-assign]
+        with alice.batch() as batch:
+            batch.submit("before")
+            batch.set_fact("k", "1")
+            batch.set_fact("k", "2")
+            batch.claim("t")
+            batch.set_fact("k", "3")
+            batch.remove_fact("k")
+            batch.set_fact("k", "4")
+        ends = [(one.what, one.outcome, one.code) for one in batch.outcomes]
+        assert {end for _, end, _ in ends} == {"landed"}, ends
+        assert bob.facts.get("k").value == "4"
+        assert [one.seq for one in batch.outcomes] == sorted(one.seq or 0 for one in batch.outcomes)
+        assert len(pushes) < 20
+        fsck(two.remote, two.env)
+
+
 def test_what_has_run_out_is_not_shown_and_may_be_replaced(fleet: Fleet) -> None:
     with fleet.ledger("alice") as alice:
         rev = alice.facts.set("k", "v", ttl=HOUR).rev

@@ -618,7 +618,7 @@ def test_what_was_refused_for_certain_takes_a_newer_base(
 
 
 def batch(client: MemoryClient, *wanted: Operation) -> list[str]:
-    outcomes = client.writer.write_all([(one.what, one.build) for one in wanted])
+    outcomes = client.writer.write_all([(one.what, one.build, None) for one in wanted])
     return ["landed" if isinstance(one, Published) else one.code for one in outcomes]
 
 

@@ -55,7 +55,7 @@ def test_a_write_from_a_copy_that_is_far_behind_finds_its_way(fleet: Fleet) -> N
     fleet.enroll("bob")
     fleet.ledger("bob").head()
     alice = fleet.ledger("alice")
-    wanted = [(f"submit {n}", _submit(f"t{n}")) for n in range(1100)]
+    wanted = [(f"submit {n}", _submit(f"t{n}"), None) for n in range(1100)]
     alice.connection.begin()
     landed = alice.connection.writer().write_all(wanted)
     assert [one.seq for one in landed] == list(range(landed[0].seq, landed[0].seq + 1100))

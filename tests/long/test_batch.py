@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,13 +117,20 @@ def test_lines_on_stdin_are_operations(fleet: Fleet) -> None:
         {"do": "claim", "task": "t", "ttl": "5m"},
         {"do": "claim", "tasks": ["t", "u"]},
         {"do": "renew", "task": "t", "ttl": "10m"},
-        {"do": "release", "task": "t", "reason": "no"},
+        {"do": "release", "task": "t", "reason": "no", "not_before": "2100-01-01T00:00:00Z"},
+        {"do": "submit", "task": "later", "not_before": "2h"},
+        {"do": "edit", "task": "later", "not_before": "2100-01-01T01:00:00+01:00"},
+        {"do": "set_fact", "key": "k", "value": "v", "ttl": "1h"},
     ]
     text = "\n".join(map(json.dumps, lines)) + "\n"
     ran = fleet.run("batch", "--json", agent="alice", stdin=text)
     said = json.loads(ran.stdout)
-    assert [one["outcome"] for one in said] == ["landed", "landed", "lost", "landed", "landed"]
+    assert [one["outcome"] for one in said] == ["landed", "landed", "lost", *["landed"] * 5]
     assert ran.returncode == 3
+    ledger = fleet.ledger("alice")
+    for task in ("t", "later"):
+        assert ledger.show(task).not_before == datetime(2100, 1, 1, tzinfo=UTC)
+    assert ledger.facts.get("k").value == "v"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +155,25 @@ def test_lines_on_stdin_are_operations(fleet: Fleet) -> None:
         '{"do": "submit", "task": "t", "priority": true}',
         '{"do": "submit", "task": "t", "after": "abc"}',
         '{"do": "submit", "task": "t", "extra": 1}',
+        '{"do": "submit", "task": "t", "not_before": 7}',
+        '{"do": "submit", "task": "t", "not_before": "soon"}',
+        '{"do": "submit", "task": "t", "not_before": "2026-11-21T03:10:00"}',
+        '{"do": "claim", "task": "t", "not_before": "10m"}',
         '{"do": "send", "body": "b"}',
+        '{"do": "fact", "key": "k", "value": "v"}',
+        '{"do": "set_fact", "key": "k"}',
+        '{"do": "set_fact", "value": "v"}',
+        '{"do": "set_fact", "key": "a b", "value": "v"}',
+        '{"do": "set_fact", "key": ["k"], "value": "v"}',
+        '{"do": "set_fact", "key": "k", "value": null}',
+        '{"do": "set_fact", "key": "k", "value": 7}',
+        '{"do": "set_fact", "key": "k", "value": "v", "ttl": "soon"}',
+        '{"do": "set_fact", "key": "k", "value": "v", "if_rev": "7"}',
+        '{"do": "set_fact", "key": "k", "value": "v", "if_rev": -1}',
+        '{"do": "set_fact", "key": "k", "value": "v", "if_rev": true}',
+        '{"do": "remove_fact", "key": "k", "value": "v"}',
+        '{"do": "remove_fact", "key": "k", "if_rev": 0}',
+        '{"do": "remove_fact"}',
     ],
 )
 def test_a_line_that_is_no_operation_sends_nothing(fleet: Fleet, line: str) -> None:
@@ -159,6 +184,7 @@ def test_a_line_that_is_no_operation_sends_nothing(fleet: Fleet, line: str) -> N
         assert ran.stderr.startswith("coordledger: ")
         assert "Traceback" not in ran.stderr
         assert fleet.ledger("alice").tasks() == []
+        assert fleet.ledger("alice").facts.list() == []
     else:
         assert ran.returncode == 0
 

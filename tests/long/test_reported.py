@@ -94,6 +94,21 @@ def test_a_message_is_not_sent_twice_unless_it_is_meant_twice(two: Fleet) -> Non
     assert len(two.ledger("alice").inbox()) == 3
 
 
+def test_a_fact_that_was_not_heard_of_is_set_once(two: Fleet) -> None:
+    unheard(two, "fact", "set", "k", "v")
+    again = heard(two, "fact", "set", "k", "v")
+    assert two.ledger("alice").head().seq == again["rev"]
+    assert heard(two, "fact", "set", "k", "v")["rev"] == again["rev"] + 1  # it has been told
+    unheard(two, "fact", "set", "k", "v", "--if", str(again["rev"] + 1))
+    assert heard(two, "fact", "set", "k", "v", "--if", str(again["rev"] + 1))["value"] == "v"
+    unheard(two, "fact", "set", "k", "w")
+    two.ledger("alice").facts.set("k", "x")
+    assert heard(two, "fact", "set", "k", "w")["rev"] == again["rev"] + 5  # w does not stand
+    unheard(two, "fact", "rm", "k")
+    heard(two, "fact", "rm", "k")
+    assert heard(two, "fact", "rm", "k", code=1)["error"]["code"] == "unknown-fact"
+
+
 def test_a_release_that_was_not_heard_of_is_no_failure(two: Fleet) -> None:
     heard(two, "claim", "t")
     unheard(two, "release", "t", "--reason", "no GPU")

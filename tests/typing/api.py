@@ -23,6 +23,8 @@ from coordledger import (
     Delegate,
     Description,
     Event,
+    Fact,
+    Facts,
     Failed,
     Founded,
     Guarded,
@@ -142,11 +144,30 @@ def batches(ledger: Ledger) -> None:
         batch.complete("a", result="merged")
         batch.release("b")
         batch.send("hello", to="bob")
+        batch.set_fact("k", "v", ttl=timedelta(hours=1), if_rev=0)
+        batch.remove_fact("k")
+        batch.set_fact("k")  # type: ignore[call-arg]
+        batch.line('{"do": "submit", "task": "a"}', lambda text: timedelta(minutes=1))
     assert_type(batch.outcomes, list[Outcome])
     for outcome in batch.outcomes:
         assert_type(outcome.landed, bool)
         assert_type(outcome.seq, int | None)
         assert_type(outcome.error, CoordledgerError | None)
+
+
+def facts(ledger: Ledger) -> None:
+    assert_type(ledger.facts, Facts)
+    fact = ledger.facts.set("k", "v", ttl=timedelta(hours=1), if_rev=0)
+    assert_type(fact, Fact)
+    assert_type((fact.key, fact.value, fact.rev, fact.agent), tuple[str, str, int, str])
+    assert_type(fact.expires_at, datetime | None)
+    assert_type(ledger.facts.get("k"), Fact)
+    assert_type(ledger.facts.list("build/"), list[Fact])
+    ledger.facts.remove("k", if_rev=7)
+    ledger.facts.set("k", 7)  # type: ignore[arg-type]
+    ledger.facts.set("k", "v", ttl=30)  # type: ignore[arg-type]
+    ledger.facts.set("k", "v", if_rev="7")  # type: ignore[arg-type]
+    fact.value = "w"  # type: ignore[misc]
 
 
 def messages(ledger: Ledger) -> None:
