@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from support.fleet import Fleet
 
     from coordledger import Ledger, Message
+    from coordledger.client.operations import Operation
+    from coordledger.client.publish import Published
 
 
 def seqs(messages: list[Message]) -> list[int]:
@@ -69,6 +71,25 @@ def test_all_that_the_inbox_shows_is_acknowledged_and_no_more(
     assert reader.ack(everything=True) == []
     assert seqs(reader.inbox(everything=True)) == [mine, plans]
     assert [one.acked is None for one in bob.messages(sender="bob")] == [False, True, True]
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_two_sessions_acknowledge_all_at_the_same_moment(
+    fleet: Fleet, alice: Ledger, bob: Ledger, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    sent = [bob.send(body, to="alice").seq for body in ("one", "two")]
+    second, write = fleet.ledger("alice", session="two"), alice.connection.write
+
+    def overtaken(operation: Operation) -> Published:
+        second.ack(*sent[:others])
+        return write(operation)
+
+    monkeypatch.setattr(alice.connection, "write", overtaken)
+    assert alice.ack(everything=True) == sent
+    monkeypatch.undo()
+    assert alice.inbox() == []
+    with pytest.raises(Failed, match="no message"):
+        second.ack(*sent)
 
 
 # -- what was sent

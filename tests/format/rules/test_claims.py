@@ -209,7 +209,8 @@ class TestOffers:
 
 class TestPathsForm:
     @pytest.mark.parametrize(
-        "path", ["a", "a/", "a/b", ".git/", "..a", "a..", "a b", "*", "\xe9/\u202e", "x" * 1024]
+        "path",
+        ["a", "a/", "a/b", ".git/", "..a", "a..", "a b", "*", "\xe9/\u202e", "x" * 1024, "\xa0~"],
     )
     def test_of_a_good_one(self, path):
         assert path_problem(path) == ""
@@ -218,7 +219,20 @@ class TestPathsForm:
         "path",
         [
             *("", "/", "//", "/a", "a//", "a//b", ".", "./", "a/.", "..", "../a", "a/../b"),
-            *("a\n", "\x85", "x" * 1025, "\xe9" * 171, None, 1, ["a"]),
+            *(
+                "a\n",
+                "\0",
+                "\x1f",
+                "\x7f",
+                "\x80",
+                "\x85",
+                "\x9f",
+                "x" * 1025,
+                "\xe9" * 171,
+                None,
+                1,
+                ["a"],
+            ),
         ],
     )
     def test_of_a_bad_one(self, path):
