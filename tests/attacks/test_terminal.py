@@ -22,7 +22,7 @@ from support.hostile import BIDI, ESCAPES, TEXTS, is_harmless
 from coordledger.errors import CoordledgerError, Failed
 from coordledger.format import canonical
 from coordledger.format.commit import parse_commit
-from coordledger.format.state import page_path
+from coordledger.format.state import fact_path, page_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -307,7 +307,13 @@ def line(value: Any) -> bytes:
     return canonical.encode(value) + b"\n"
 
 
-@pytest.mark.parametrize("field", ["agent", "session", "epoch", "priority", "meta", "inbox"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("agent", "session", "epoch", "priority", "meta", "inbox", "fact", "paths"),
+        *("title", "labels", "parent", "after", "by", "offer", "released", "attempts", "rev"),
+    ],
+)
 def test_a_state_that_a_shallow_copy_took_on_trust_is_shown_harmless(
     noisy: Fleet, attacker: Attacker, inside: Callable[..., Ran], tmp_path: Path, field: str
 ) -> None:
@@ -316,16 +322,38 @@ def test_a_state_that_a_shallow_copy_took_on_trust_is_shown_harmless(
     if field == "inbox":
         message = found.inbox("carol")[0] | dict.fromkeys(("agent", "thread", "importance"), evil)
         changes = {"inbox/carol.jsonl": line(message)}
+    elif field == "fact":
+        said = dict.fromkeys(("fact", "value", "agent", "session", "rev"), evil)
+        changes = {
+            fact_path("x"): line(said | {"at": found.task("t0")["claimed_at"], "until": None})
+        }
+    elif field == "paths":
+        said = dict.fromkeys(("task", "agent", "session"), evil)
+        until = {"until": "2999-01-01T00:00:00.000Z"}
+        changes = {"paths.jsonl": line(said | until | {"paths": [evil, f"{evil}/"]})}
     else:
-        value = {evil: evil} if field == "meta" else evil
+        shapes: dict[str, Any] = {
+            "meta": {evil: evil},
+            "labels": [evil],
+            "after": [evil],
+            "offer": {"agent": evil, "seq": 1, "until": "2999-01-01T00:00:00.000Z"},
+            "released": {"agent": evil, "seq": evil},
+        }
+        value = shapes.get(field, evil)
         changes = {page_path("t0"): line((found.task("t0") or {}) | {field: value})}
     server = evil_server(noisy, attacker, f"evil-{field}", dict(changes))
     copy = tmp_path / "copy"
     noisy.git("init", "--quiet", copy)
     joining = ["-C", copy, "join", f"file://{server}", "--agent", "carol", "--depth", "1"]
     harmless(inside(noisy, *joining, check=0))
-    views = [["show", "t0"], ["list"], ["require", "t0"], ["claim", "t0"]]
-    for argv in [["inbox"]] if field == "inbox" else views:
+    views = [["show", "t0"], ["list"], ["require", "t0"], ["claim", "t0"], ["history", "t0"]]
+    views += [["status"], ["wait", "t0", "--timeout", "0s"]]
+    beside = {
+        "inbox": [["inbox"]],
+        "fact": [["fact", "list"], ["fact", "get", "x"]],
+        "paths": [["paths"], ["show", "t0"], ["claim", "new", "--dry-run", "--path", "a/"]],
+    }
+    for argv in beside.get(field, views):
         harmless(inside(noisy, "-C", copy, "--offline", *argv))
 
 
