@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from coordledger.integrations.harnesses import (
     EDIT,
     END,
+    HARNESSES,
     PROMPT,
     START,
     STOP,
@@ -72,11 +73,15 @@ def main(argv: Sequence[str]) -> int:
     return output.code
 
 
-def answer(argv: Sequence[str], environ: Mapping[str, str], stdin: Callable[[], bytes]) -> Output:
+def answer(
+    argv: Sequence[str], environ: Mapping[str, str], stdin: Callable[[], bytes | None]
+) -> Output:
     """What one call gives to the harness, whatever happens."""
     call = called(argv)
-    neutral: Output = Output()
     place: list[Path] = []  # where the log is, once that is known
+    neutral = Output()
+    if call.name not in HARNESSES:
+        return _told(f"a harness is one of {' '.join(HARNESSES)}")
     try:
         module = harness(call.name)
         neutral = module.render(Event(), Answer())
@@ -84,7 +89,10 @@ def answer(argv: Sequence[str], environ: Mapping[str, str], stdin: Callable[[], 
             _do(call, environ)
             return Output()
         with _patience(PATIENCE):
-            event = module.parse(_value(stdin()))
+            content = stdin()
+        if content is None:
+            return _told("an event's JSON is expected on stdin")
+        event = module.parse(_value(content))
         if call.listens:
             return _listen(call, event, environ)
         with _patience(PATIENCE):
@@ -92,6 +100,11 @@ def answer(argv: Sequence[str], environ: Mapping[str, str], stdin: Callable[[], 
     except BaseException as fault:  # noqa: BLE001 - a harness is not to feel what is wrong here
         _note(place, f"{' '.join(argv)[:80]}: {type(fault).__name__}: {fault}")
         return neutral
+
+
+def _told(what: str) -> Output:
+    """For a person; a harness passes over it."""
+    return Output(stderr=f"coordledger: {what}\n")
 
 
 def called(argv: Sequence[str]) -> Call:
@@ -264,10 +277,12 @@ def _value(content: bytes) -> dict[str, Any]:
     return value
 
 
-def _stdin() -> bytes:
-    """All of stdin. Raises ValueError, if that is too much or a person's terminal; OSError."""
+def _stdin() -> bytes | None:
+    """All of stdin; None if that is a person's terminal. Raises ValueError, if it is too much;
+    OSError.
+    """
     if os.isatty(0):
-        raise ValueError("an event's JSON is expected on stdin")
+        return None
     chunks, size = [], 0
     while chunk := os.read(0, _CHUNK):
         chunks.append(chunk)

@@ -5,8 +5,8 @@ Rules of this file:
   the harness; it ends by itself within `MOST` seconds.
 - Of one work tree one looks and renews at a time, and no sooner than `REST` after the last one
   began: a remote that is away is not asked at each tool.
-- A lease is renewed past its half, for as long as it was, and not where it is offered to
-  somebody: a renewal would withdraw that.
+- A lease is renewed past its half, for as long as it was. A task that is offered to somebody is
+  neither renewed nor released, which would withdraw the offer.
 - Whatever goes wrong is logged, and tried again when the next hook is called.
 """
 
@@ -121,7 +121,8 @@ def _release(
     if here is None:
         return
     for claim in here.held():
-        if place.is_shared and not _is_since(claim.claimed_at, since):
+        is_others = place.is_shared and not _is_since(claim.claimed_at, since)
+        if is_others or claim.offered_to:
             continue
         with _logged(here, f"release {claim.task}"):
             here.connection.write(operations.release(claim.task, reason=ENDED))
@@ -142,14 +143,16 @@ def _logged(here: Here, what: str) -> Iterator[None]:
 
 
 def length_of(claim: Claim) -> timedelta | None:
-    """How long the lease was when it was written last; None if the record is not here."""
+    """How long the lease was when it was written last; None if the record is not here, or an offer
+    is the newest one.
+    """
     if claim.expires_at is None or claim.last is None or claim.last.agent != claim.agent:
         return None
     return claim.expires_at - claim.last.at if claim.last.kind in ("claim", "renew") else None
 
 
 def is_past_half(claim: Claim, now: int) -> bool:
-    if claim.expires_at is None or claim.offered_to:
+    if claim.expires_at is None:
         return False
     length = length_of(claim)
     if length is None:
