@@ -247,6 +247,26 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "a push cannot create a ledger",
         "the repository's owner runs: coordledger init PATH --agent NAME",
     ),
+    "fenced": (
+        FAILED,
+        "{ref} is fenced: it moves from {old} to {new} only with a land record of ledger {ledger}",
+        "coordledger push origin {new}:{ref} --task TASK, under a claim on TASK",
+    ),
+    "land-alone": (
+        FAILED,
+        "the push does not move {ref} from {old} to {new}, as its land record says",
+        "",
+    ),
+    "land-not-sequenced": (
+        FAILED,
+        "the land record of {ref} goes to the ledger's own ref, in one push with the code",
+        "",
+    ),
+    "not-together": (
+        FAILED,
+        "{refs}: neither moves without the other",
+        "git push --atomic, or: coordledger push",
+    ),
     "not-fenced": (
         FAILED,
         "{ref} is not fenced there: no land record moves it",

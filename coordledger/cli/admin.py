@@ -419,18 +419,38 @@ hooks = group(
     default=None,
     help="Put records on the newest head as they arrive (git 2.29), or stop doing so.",
 )
-def install(app: App, repository: str, sequence: bool | None) -> None:
+@click.option(
+    "--fence",
+    multiple=True,
+    metavar="REF",
+    help="Let REF (refs/heads/main, refs/heads/release/*) move only under a claim.",
+)
+@click.option(
+    "--no-fence", is_flag=True, help="Take all fences of the ledger away, before --fence."
+)
+def install(
+    app: App, repository: str, sequence: bool | None, fence: tuple[str, ...], no_fence: bool
+) -> None:
     """Put the hook into a bare repository. One that is there is kept and runs first."""
     from coordledger.setup import hooks, trying  # noqa: PLC0415 - help needs none
 
     path, git = app.file(repository).absolute(), app.git()
-    done = hooks.install_hook(path, git, sequence=sequence)
+    asked = hooks.Fence(app.ledger_name or "main", fence, no_fence) if fence or no_fence else None
+    done = hooks.install_hook(path, git, sequence=sequence, fence=asked)
     for line in done:
         app.screen.line(safe(line))
     tried = trying.try_hook(path, git)
     if tried.why:
         raise error("hook-not-run", path=path, why=tried.why, do=tried.do)
-    app.screen.value({"repository": str(path), "done": done, "enforcement": tried.enforcement})
+    fenced = hooks.fences(path).patterns
+    app.screen.value(
+        {
+            "repository": str(path),
+            "done": done,
+            "enforcement": tried.enforcement,
+            "fenced": [{"ledger": name, "ref": ref} for name in fenced for ref in fenced[name]],
+        }
+    )
     app.screen.line("tried: it refuses what is no record")
     _verify(app, path, None, full=False)
 

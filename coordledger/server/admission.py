@@ -107,8 +107,6 @@ def admit(
         raise RuleBroken("no-create")
     if verdict != AUTHENTIC:
         raise RuleBroken("no-secret", agent=r["agent"], key=r["key"])
-    if r["kind"] == "land":
-        raise RuleBroken("not-fenced", ref=r["ref"])
     _check_clock(r, state.skew, context.now)
     _check_gap(parent, context)
     records.admit(state, r, context.now)

@@ -3,7 +3,7 @@
 Rules of this file:
 - It decides about refs/coordledger/*, refs/coordledger-try/* and refs/for/coordledger/*, lets
   nobody move refs/coordledger-cut/*, and decides about no other ref, but for those whose names
-  end in one of these and so make it ambiguous.
+  end in one of these and so make it ambiguous, and those that are fenced (`fence`).
 - What is pushed to refs/for/coordledger/* passes where the hook that runs next, `proc_receive`, is
   in force, and would land it: `arrival` judges that.
 - It fails closed: what it cannot read, find or finish is refused, in one line.
@@ -40,6 +40,7 @@ from coordledger.server.admission import (
     new_commits,
     server_keyring,
 )
+from coordledger.server.fence import read_fences
 from coordledger.server.mark import Marks, vouch
 
 TYPE_CHECKING = False
@@ -50,19 +51,29 @@ if TYPE_CHECKING:
     from coordledger.answers import Answer
     from coordledger.format.commit import Commit
     from coordledger.server.arrival import Arrival
+    from coordledger.server.fence import Fences
 
 
 class Moved:
-    """What a push does to one ledger, as it was found good: its head, and the one it brings."""
+    """What a push does to one ledger, as it was found good: its head, and the commits above."""
 
-    __slots__ = ("name", "new", "old")
+    __slots__ = ("commits", "name", "new", "old")
 
-    def __init__(self, name: str, old: Commit, new: Commit) -> None:
-        self.name, self.old, self.new = name, old, new
+    def __init__(self, name: str, old: Commit, commits: list[Commit]) -> None:
+        self.name, self.old, self.new, self.commits = name, old, commits[-1], commits
+
+    @property
+    def landings(self) -> list[Commit]:
+        return [commit for commit in self.commits if commit.record["kind"] == "land"]
 
 
 def judge_updates(
-    pushed: bytes, context: AdmissionContext, marks: Marks, *, sequenced: bool = False
+    pushed: bytes,
+    context: AdmissionContext,
+    marks: Marks,
+    fences: Fences,
+    *,
+    sequenced: bool = False,
 ) -> list[Answer]:
     """Judge a push: it may pass if no answer `stops` it.
 
@@ -70,6 +81,7 @@ def judge_updates(
     proc-receive hook.
     """
     commit, seen, others = "", set(), False
+    moves: list[tuple[str, str, str]] = []  # of the code's refs
     arrivals: list[Arrival] = []
     tried: list[Answer] = []
     moved: list[Moved] = []
@@ -80,6 +92,7 @@ def judge_updates(
             old, new, ref = parse_update(line)
             if not _is_ours(ref, deleted=not new.strip("0")):
                 others = others or bool(new.strip("0"))
+                moves.append((old, new, ref))
                 continue
             commit = new
             if ref in seen:  # no client of git's does that; each would cost a full check
@@ -95,6 +108,7 @@ def judge_updates(
                 moved.append(_judge_ref(old, new, ref, context, marks))
         if arrivals and not (others or moved):
             _check_brought(arrivals, context)
+        fences.need_pairs(moves, {one.name: one.landings for one in moved})
         for one in moved:
             marks.keep(one.name, one.old, one.new)
     except RuleBroken as broken:
@@ -172,12 +186,13 @@ def _head(name: str, context: AdmissionContext, marks: Marks) -> Commit:
     return parse_commit(found[0], found[2])
 
 
-def _judge_commits(new: str, head: Commit, context: AdmissionContext) -> Commit:
-    """Judge the commits above the ledger's head, up to `new`: the last one."""
+def _judge_commits(new: str, head: Commit, context: AdmissionContext) -> list[Commit]:
+    """Judge the commits above the ledger's head, up to `new`: these, oldest first."""
     if new == head.oid:
         raise RuleBroken("bad-push", why="nothing new")
     chain = Chain(context.objects.read, context.keyring, head, algorithm(head.oid))
-    for commit, content in new_commits(context.objects, new, lambda oid, _: oid == head.oid):
+    commits = new_commits(context.objects, new, lambda oid, _: oid == head.oid)
+    for commit, content in commits:
         parent, before = chain.head, chain.state
         try:
             verdict = chain.judge(commit.oid, content, commit)
@@ -186,7 +201,7 @@ def _judge_commits(new: str, head: Commit, context: AdmissionContext) -> Commit:
             broken.data["commit"] = commit.oid  # the refusal names it: the others may come again
             raise
         context.spend(chain.rendered)
-    return commit
+    return [commit for commit, _ in commits]
 
 
 # -- the program
@@ -208,11 +223,12 @@ def judge(
     try:
         if len(pushed) > MAX_INPUT:
             raise RuleBroken("too-large", what="the push", size=len(pushed), limit=MAX_INPUT)
-        keyring = server_keyring(f"{environ.get('GIT_DIR', '.')}/coordledger")
+        folder = f"{environ.get('GIT_DIR', '.')}/coordledger"
+        keyring, fences = server_keyring(folder), read_fences(folder)
         with reader(environ) as objects:
             context = AdmissionContext(objects, keyring, now, lambda: max_gap(environ))
             marks = Marks(environ, objects, keyring)
-            return judge_updates(pushed, context, marks, sequenced=sequenced)
+            return judge_updates(pushed, context, marks, fences, sequenced=sequenced)
     except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
         return [answers.refused("", fault)]
 

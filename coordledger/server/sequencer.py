@@ -237,6 +237,8 @@ def _place(oid: str, signed: Signed, chain: Chain, context: AdmissionContext) ->
     try:
         verdict, proposal = chain.check(signed)
         admit(verdict, signed.record, chain.head, chain.state, context)
+        if signed.record["kind"] == "land":  # git moves its ref in another transaction, if at all
+            raise RuleBroken("land-not-sequenced", ref=signed.record["ref"])
     except RuleBroken as broken:
         raise _RecordRefused(oid, broken) from None
     return proposal

@@ -12,19 +12,24 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import files
-from coordledger.errors import error
+from coordledger.errors import RuleBroken, error
 from coordledger.format.names import FOR
 from coordledger.git.repository import open_bare
+from coordledger.server.fence import SUFFIX, is_pattern, read_fences
 
 if TYPE_CHECKING:
     from coordledger.git.process import Git
+    from coordledger.server.fence import Fences
 
 HOOK = "pre-receive"
 CHAINED = "pre-receive.chained"
 MARK = "# coordledger pre-receive:"
+TRANSACTION = "reference-transaction"
+TRANSACTION_MARK = "# coordledger reference-transaction:"
+OLDEST_TRANSACTION = (2, 28)  # that knows this hook
 SEQUENCER = "proc-receive"
 SEQUENCER_MARK = "# coordledger proc-receive:"
 SEQUENCED = FOR.rstrip("/")
@@ -36,27 +41,43 @@ SETTINGS = {"receive.autogc": "false", "core.logAllRefUpdates": "true"}
 NO_ALTERNATES = {"core.alternateRefsCommand": "true"}
 
 
+class Fence(NamedTuple):
+    """Refs that are to move only with a land record of `ledger`; `anew`: those alone."""
+
+    ledger: str
+    patterns: tuple[str, ...]
+    anew: bool = False
+
+
 def install_hook(
-    path: Path, git: Git, *, python: str = sys.executable, sequence: bool | None = None
+    path: Path,
+    git: Git,
+    *,
+    python: str = sys.executable,
+    sequence: bool | None = None,
+    fence: Fence | None = None,
 ) -> list[str]:
     """Put the hook into the bare repository at `path`; what was done, a line each.
 
-    `sequence` switches sequencing on or off; None leaves it as it is. Raises `Failed`:
-    not-a-repository, bad-value, no-git.
+    `sequence` switches sequencing on or off; None leaves it as it is, and so with `fence`. Raises
+    `Failed`: not-a-repository, bad-value, no-git.
     """
     open_bare(path, git)
     if sequence:
         _need_sequencing(path, git)
+    if fence and fence.patterns:
+        _need_fencing(path, git, fence)
     interpreter = os.path.realpath(python)  # a version manager's shim takes 50 ms more
     return [  # in this order, each step on what the one before has done
         *_settle_hooks_path(path, git),
-        *_put_hook(hook_path(path, git), interpreter),
+        *_put_hook(hook_path(path, git), MARK, interpreter),
         *_remove_strays(path, git),
         *_compile_for(interpreter),
         *_close_secrets(path / "coordledger"),
         *_make_pushes_cheap(path, git),
         *_forbid_shallow_pushes(path, git),
         *_switch_sequencing(path, git, interpreter, sequence),
+        *_switch_fence(path, git, interpreter, fence),
     ]
 
 
@@ -79,12 +100,12 @@ def _settle_hooks_path(path: Path, git: Git) -> list[str]:
     return []
 
 
-def _put_hook(hook: Path, python: str) -> list[str]:
+def _put_hook(hook: Path, mark: str, python: str) -> list[str]:
     """Install the newest text; a hook of somebody else's is kept and runs first."""
     done = []
     hook.parent.mkdir(exist_ok=True)
-    chained = hook.with_name(CHAINED)
-    if hook.exists() and MARK not in hook.read_text("utf-8", "replace"):
+    chained = hook.with_name(f"{hook.name}.chained")
+    if hook.exists() and mark not in hook.read_text("utf-8", "replace"):
         if not chained.exists():
             chained.hardlink_to(hook)  # there is no moment without a hook
         elif not chained.samefile(hook):  # as where the disk was full the last time
@@ -184,6 +205,65 @@ def _switch_sequencing(path: Path, git: Git, python: str, sequence: bool | None)
             every = ("receive.procReceiveRefs", SEQUENCED)
             git.output(*_in(path), "config", "--local", "--add", *every)
             done.append(f"set receive.procReceiveRefs={SEQUENCED}")
+    return done
+
+
+def _need_fencing(path: Path, git: Git, fence: Fence) -> None:
+    """Raises `Failed`: no-git if git is too old, bad-value where a fence would have a gap."""
+    numbers, printed = git.version()
+    if numbers < OLDEST_TRANSACTION:
+        raise error("no-git", why=f"{printed} knows no reference-transaction hook, 2.28 does")
+    for pattern in fence.patterns:
+        if not is_pattern(pattern):
+            why = f"{pattern!a} is no ref, nor the beginning of one and a *"
+            raise error("bad-value", what="--fence", why=why)
+    for name, value, why in (
+        ("core.ignoreCase", "true", "a ref in other letters would be the same file"),
+        ("receive.advertiseAtomic", "false", "no push could move the ledger with the code"),
+    ):
+        asked = ("config", "--type=bool", "--get", name)
+        if git.run(*_in(path), *asked).out.strip() == value:
+            raise error("bad-value", what="--fence", why=f"{name} is {value} there: {why}")
+
+
+def fences(path: Path) -> Fences:
+    """What is fenced in the repository at `path`. Raises `Failed`: hook-broken."""
+    try:
+        return read_fences(str(path / "coordledger"))
+    except RuleBroken as broken:
+        raise broken.own() from None
+
+
+def _switch_fence(path: Path, git: Git, python: str, fence: Fence | None) -> list[str]:
+    """Fence more refs, or none any more, and keep the hook that this needs up to date."""
+    done: list[str] = []
+    there = fences(path).patterns
+    if fence is not None:
+        file = path / "coordledger" / f"{fence.ledger}{SUFFIX}"
+        before = there.pop(fence.ledger, [])
+        after = sorted({*(() if fence.anew else before), *fence.patterns})
+        if after:
+            there[fence.ledger] = after
+    hook = hook_path(path, git, TRANSACTION)
+    ours = hook.exists() and TRANSACTION_MARK in hook.read_text("utf-8", "replace")
+    if there:  # the hook is there before the fence that needs it, and goes after it
+        done += _put_hook(hook, TRANSACTION_MARK, python)
+    if fence is not None and after != before:
+        if after:
+            content = "".join(f"{pattern}\n" for pattern in after).encode("ascii")
+            files.replace(str(file), content, f"{file}.{os.getpid()}.new", mode=0o600)
+        else:
+            file.unlink()
+        done += [f"no longer fenced: {ref}" for ref in before if ref not in after]
+        done += [f"fenced by ledger {fence.ledger}: {ref}" for ref in after if ref not in before]
+    if ours and not there:
+        chained = hook.with_name(f"{hook.name}.chained")
+        if chained.exists():
+            chained.replace(hook)
+            done.append(f"put the hook that was there back as {hook}")
+        else:
+            hook.unlink()
+            done.append(f"removed {hook}")
     return done
 
 

@@ -1,0 +1,99 @@
+"""The fence: refs that move only with a record that says so (docs/format.md, section 10).
+
+`coordledger/<ledger>.fence`, in the folder of the secrets, has a pattern a line: a ref, or the
+beginning of refs and a `*`. The hooks' scripts read it too.
+
+Rules of this file:
+- What a push moves of fenced refs and what its land records say are the same, one by one, ledger by
+  ledger. So code lands with its record or not at all, as far as git keeps a push together; the hook
+  `reference-transaction` sees to that.
+- No other ref has land records: nobody would see to it that it moves with them.
+- What cannot be read is no fence that is missing: it raises.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from coordledger.errors import RuleBroken
+from coordledger.format.names import is_code_ref, is_identifier
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from coordledger.format.commit import Commit
+
+SUFFIX = ".fence"
+MAX_BYTES = 65_536
+_NO_PATTERN = frozenset("\\'\"`$;&|<>()#!{}")  # what no shell may have to read
+
+
+def is_pattern(value: str) -> bool:
+    """A ref that code may have, or the beginning of one and a `*`; harmless in a shell."""
+    return is_code_ref(value[:-1] + "x" if value.endswith("*") else value) and (
+        _NO_PATTERN.isdisjoint(value)
+    )
+
+
+class Fences:
+    """The patterns of each ledger that fences refs, by its name."""
+
+    def __init__(self, patterns: dict[str, list[str]]) -> None:
+        self.patterns = patterns
+
+    def ledgers_of(self, ref: str) -> list[str]:
+        """The ledgers that fence a ref."""
+        return [name for name in self.patterns if self.covers(name, ref)]
+
+    def covers(self, ledger: str, ref: str) -> bool:
+        return any(
+            ref.startswith(pattern[:-1]) if pattern.endswith("*") else ref == pattern
+            for pattern in self.patterns.get(ledger, ())
+        )
+
+    def need_pairs(
+        self, moves: Iterable[tuple[str, str, str]], landings: dict[str, list[Commit]]
+    ) -> None:
+        """Each of the `moves` (old, new, ref) of a fenced ref has its land record, and each record
+        its move. `landings`: by ledger, the commits of a push with these records.
+
+        Raises `RuleBroken`: fenced, not-fenced, land-alone.
+        """
+        left: dict[tuple[str, str], tuple[str, str]] = {}
+        for old, new, ref in moves:
+            for ledger in self.ledgers_of(ref):
+                left[ledger, ref] = old, new
+        for ledger, commits in landings.items():
+            for commit in commits:
+                r = commit.record
+                said = {"ref": r["ref"], "old": r["old"][:12], "new": r["new"][:12]}
+                if not self.covers(ledger, r["ref"]):
+                    raise RuleBroken("not-fenced", **said, commit=commit.oid)
+                if left.pop((ledger, r["ref"]), None) != (r["old"], r["new"]):
+                    raise RuleBroken("land-alone", **said, commit=commit.oid)
+        for (ledger, ref), (old, new) in left.items():
+            said = {"ref": ref, "old": old[:12], "new": new[:12]}
+            raise RuleBroken("fenced", **said, ledger=ledger, commit="")
+
+
+def read_fences(folder: str) -> Fences:
+    """The fences in a repository's `coordledger` folder. Raises `RuleBroken`: hook-broken."""
+    try:
+        names = [name for name in posix.listdir(folder) if name.endswith(SUFFIX)]
+    except FileNotFoundError:
+        return Fences({})
+    return Fences({name.removesuffix(SUFFIX): _read(f"{folder}/{name}") for name in sorted(names)})
+
+
+def _read(path: str) -> list[str]:
+    with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes a hook three milliseconds
+        content = file.read(MAX_BYTES + 1)
+    lines = content.decode("ascii", "replace").split("\n")
+    name = path.rpartition("/")[2].removesuffix(SUFFIX)
+    if len(content) > MAX_BYTES or lines.pop() or not is_identifier(name):
+        raise RuleBroken("hook-broken", why=f"{path} is no fence")
+    for line in lines:
+        if not is_pattern(line):
+            raise RuleBroken("hook-broken", why=f"{path} has a line that is no pattern")
+    return lines
