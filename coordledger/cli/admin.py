@@ -358,6 +358,7 @@ def _purged(screen: Screen, purged: Purged) -> None:
     screen.value_of(purged)
     _revoked(screen, purged.agent, purged.revoked, purged.ended)
     facts = f", removed {len(purged.facts)} facts" if purged.facts else ""
+    facts += f", freed {len(purged.freed)} from waiting" if purged.freed else ""
     screen.line(f"gave back {len(purged.released)}, withdrew {len(purged.withdrawn)}{facts}")
     for task in purged.left:
         screen.line(f"somebody else holds {safe(task)}, which it offered")

@@ -17,6 +17,7 @@ from coordledger.client.operations import Operation
 from coordledger.client.signer import entry_of
 from coordledger.client.ssh_keys import line_of, public_of
 from coordledger.errors import error
+from coordledger.format import timestamps
 from coordledger.format.canonical import MAX_INTEGER  # the seq of no record: above every key's
 from coordledger.format.names import first_name, is_agent, is_below, name_above
 from coordledger.format.rules.ledger import POLICY
@@ -24,7 +25,7 @@ from coordledger.format.rules.tasks import standing
 from coordledger.format.signing import HMAC, SSH, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from coordledger.client.opening import Connection
@@ -266,7 +267,8 @@ def purge(connection: Connection, who: str) -> Purged:
     """
     _need_agent(who)
     below = connection.read().delegates(who)
-    done: dict[str, list[str]] = {"revoke": [], "release": [], "withdraw": [], "remove": []}
+    verbs = ("revoke", "release", "withdraw", "edit", "remove")
+    done: dict[str, list[str]] = {verb: [] for verb in verbs}
     lost: set[tuple[str, str]] = set()  # of tasks that moved meanwhile
     while undoing := [step for step in _undoing(connection, who) if step[:2] not in lost]:
         batch = Batch()
@@ -290,6 +292,7 @@ def purge(connection: Connection, who: str) -> Purged:
         withdrawn=tuple(done["withdraw"]),
         left=tuple(sorted(task["task"] for task in offers)),
         facts=tuple(done["remove"]),
+        freed=tuple(sorted(done["edit"])),
     )
 
 
@@ -326,11 +329,34 @@ def _undoing(connection: Connection, who: str) -> list[tuple[str, str, Operation
         if free:
             away = operations.withdraw(task["task"], reason=reason)
             undoing.append(("withdraw", task["task"], away))
+    undoing += [
+        ("edit", name, operations.edit(name, not_before=None))
+        for name in _put_off(connection, state, who, at)
+    ]
     for fact in state.facts():
         if fact["agent"] == who or is_below(fact["agent"], who):
             away = operations.remove_fact(fact["fact"], if_rev=fact["rev"])
             undoing.append(("remove", fact["fact"], away))
     return undoing + ends if who == connection.settings.agent else ends + undoing
+
+
+def _put_off(connection: Connection, state: State, who: str, at: int) -> Iterator[str]:
+    """The tasks that an agent, or one below it, has given back for later, and nobody has touched
+    since; those of them that I may edit, and that it has not offered itself.
+    """
+    me = connection.settings.need_agent
+    for task in state.tasks():
+        back, later = task["released"], task["not_before"]
+        if back is None or back["seq"] != task["last_seq"]:
+            continue
+        if later is None or timestamps.parse(later) <= at:
+            continue
+        commit = connection.replica.commit_at(back["seq"])
+        signer = commit.record["agent"] if commit else back["agent"]
+        mine = state.is_admin(me) or task["by"] == me or is_below(task["by"], me)
+        own = task["by"] == who or is_below(task["by"], who)
+        if mine and not own and (signer == who or is_below(signer, who)):
+            yield task["task"]
 
 
 def change_policy(connection: Connection, changes: Mapping[str, int]) -> dict[str, int]:

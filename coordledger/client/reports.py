@@ -153,7 +153,7 @@ class Purged:
     """What a purge of an agent did: its keys that were revoked, the delegates that ended with them,
     the tasks that it or one of these held and that were released, and those that they had offered
     and that were withdrawn. `left` are others that were offered: somebody else holds them. `facts`
-    are those that they had set, now removed.
+    are those that they had set, now removed. `freed`: tasks that they had given back for later.
     """
 
     agent: str
@@ -163,6 +163,7 @@ class Purged:
     withdrawn: tuple[str, ...]
     left: tuple[str, ...]
     facts: tuple[str, ...] = ()
+    freed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

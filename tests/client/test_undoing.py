@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -139,6 +139,27 @@ def test_a_purge_undoes_what_an_agent_holds_and_offered(three: Fleet) -> None:
     again = alice.purge("mallory")  # what was left
     assert (again.revoked, again.withdrawn, again.left) == ((), ("junk-1",), ())
     assert alice.purge("mallory").withdrawn == ()
+
+
+def test_a_purge_lets_go_what_an_agent_gave_back_until_the_end_of_time(three: Fleet) -> None:
+    alice, bob, mallory = (three.ledger(name) for name in ("alice", "bob", "mallory"))
+    never = datetime(9999, 12, 31, tzinfo=UTC)
+    for task in ("alices", "kept", "touched"):
+        alice.submit(task)
+    for task in ("alices", "nobodys", "touched"):
+        assert mallory.claim(task).won
+        mallory.release(task, not_before=never)
+    mallory.submit("mallorys")
+    mallory.claim("mallorys")
+    mallory.release("mallorys", not_before=never)
+    mallory.claim("kept")
+    alice.release("kept", force=True, not_before=never)  # so alice wants it
+    alice.edit("touched", priority=1)
+    purged = alice.purge("mallory")
+    assert (purged.freed, purged.withdrawn) == (("alices", "nobodys"), ("mallorys",))
+    assert [bob.claim(task).won for task in ("alices", "nobodys")] == [True, True]
+    assert [bob.claim(task).code for task in ("kept", "touched")] == ["not-yet", "not-yet"]
+    assert alice.purge("mallory").freed == ()
 
 
 def test_a_purge_names_an_agent_that_is_there_and_not_the_owner(three: Fleet) -> None:
