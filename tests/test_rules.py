@@ -125,6 +125,12 @@ class _Names(dict[str, Any]):
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
+        self._modules = {
+            alias.name
+            for node in for_checkers
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
         self._aliases = {
             ast.unparse(node.targets[0]): ast.unparse(node.value)
             for node in for_checkers
@@ -136,6 +142,8 @@ class _Names(dict[str, Any]):
             return getattr(self._module, name)
         if name in self._aliases:
             return eval(self._aliases[name], {}, self)
+        if name in self._modules:
+            return importlib.import_module(name)
         if name not in self._imports:
             raise KeyError(name)
         home, named = self._imports[name]
