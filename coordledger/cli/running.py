@@ -114,6 +114,8 @@ def run(
         resume=resume,
         waits=bool(wait),
     )
+    if report is not None:
+        app.file(report).open("a").close()  # what cannot be written is refused before anything runs
     with app.ledger(writes=True) as ledger:
         runner = Runner(ledger, app.screen.warn)
 

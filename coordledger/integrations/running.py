@@ -124,7 +124,7 @@ class Runner:
             try:
                 self._need_length(result.claim.task, holding.lease.length)
                 program, watcher, terminal = self._start(order, file, holding)
-            except CoordledgerError:
+            except (CoordledgerError, OSError):
                 self._told()
                 holding.give_back("nothing was started")
                 raise
@@ -224,6 +224,9 @@ class Runner:
                 program.kill()
             else:
                 program.end_leftovers()
+        except BaseException:
+            program.kill()  # nobody would end it in time
+            raise
         finally:
             watcher.close()
         if not supervision.settle():

@@ -159,10 +159,8 @@ class Supervision:
         `CoordledgerError`. `timeout` is the most that it gets. `say` prints a line for people.
         """
         self.lease, self.is_finished = lease, False
-        self.lost, self.is_taken = (
-            "",
-            False,
-        )  # why the command had to end; somebody else may hold it
+        self.lost = ""  # why the command had to end
+        self.is_taken = False  # whether the claim is not this session's any more
         self._program, self._tend, self._timeout = program, tend, timeout
         self._signals, self._watcher, self._terminal = signals, watcher, terminal
         self._clocks, self._jitter, self._say = clocks, jitter, say
@@ -200,13 +198,12 @@ class Supervision:
 
     def settle(self) -> bool:
         """The program has ended: what was under way is brought to its end, and nothing is said of
-        it. False if it does not come to one.
+        it. False if it does not come to one. A claim that it found gone may have been given back by
+        the program: what is done next tells.
         """
         if self._attempt is None:
             return True
         self._attempt.join(2 * self._timeout + TICK)
-        if isinstance(self._attempt.result, Gone):
-            self.lost, self.is_taken = self.lost or self._attempt.result.why, True
         self.is_finished |= isinstance(self._attempt.result, Finished)
         return self._attempt.is_over
 
@@ -281,12 +278,14 @@ class Supervision:
 
     def _patience(self, now: Reading) -> float:
         """How long to wait, if nothing happens."""
-        ahead = [TICK, self._kill_at - now.steady]
+        ahead = [TICK]
+        if self.lost:
+            ahead.append(self._kill_at - now.steady)
+        elif self._attempt is None and not self.is_finished:
+            ahead.append(max(0.001, self._due - now.steady))
         if not self.is_finished:
-            ahead.append(leases.until_next(self.lease, now) or TICK)
-        if self._attempt is None:
-            ahead.append(self._due - now.steady)
-        return max(0.001, min(ahead))
+            ahead.append(leases.until_next(self.lease, now))
+        return min(seconds for seconds in ahead if seconds > 0)
 
     # -- the terminal
 

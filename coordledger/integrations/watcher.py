@@ -94,10 +94,11 @@ class Watcher:
             return True
 
     def close(self) -> None:
-        """The program has ended; so does the watcher."""
+        """The program has ended; so does the watcher, even if somebody has stopped it."""
         self.guard(0)
         os.close(self._pipe)
-        with contextlib.suppress(ChildProcessError):
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
 
 

@@ -163,15 +163,15 @@ def test_the_command_knows_its_claim_and_acts_as_its_session(run):
 
 
 def test_a_lease_is_renewed_for_as_long_as_the_command_runs(run):
-    one = run("t", "--ttl", "4s", "--complete", *sh("sleep 9"))
+    one = run("t", "--ttl", "12s", "--complete", *sh("sleep 16"))
     assert one.end() == (0, "", "")
-    assert one.kinds().count("renew") >= 3
+    assert one.kinds().count("renew") >= 2
     assert one.claim().status == "done"
 
 
 def test_a_command_that_completed_its_task_itself_is_left_to_end(run):
     words = " ".join(map(shlex.quote, (sys.executable, "-m", "coordledger")))
-    one = run("t", "--ttl", "4s", *sh(f"{words} complete t > $SEEN/done; sleep 6; exit 4"))
+    one = run("t", "--ttl", "8s", *sh(f"{words} complete t > $SEEN/done; sleep 10; exit 4"))
     assert one.end() == (4, "", "")
     assert one.claim().status == "done"
 
@@ -179,11 +179,11 @@ def test_a_command_that_completed_its_task_itself_is_left_to_end(run):
 def test_an_offer_to_another_agent_is_not_withdrawn_by_a_renewal(run, fleet):
     words = " ".join(map(shlex.quote, (sys.executable, "-m", "coordledger")))
     beats = " ".join(map(shlex.quote, beat()))
-    one = run("t", "--ttl", "8s", *sh(f"{words} handoff t --to alice > $SEEN/offered; {beats}"))
+    one = run("t", "--ttl", "12s", *sh(f"{words} handoff t --to alice > $SEEN/offered; {beats}"))
     one.wait_for("beats")
     wait_until(lambda: one.claim().offered_to == "alice", "it was not offered")
     end = one.usable_until(SKEW)
-    wait_until(lambda: time.time() > end - 3.5, "half of the lease has not passed")
+    wait_until(lambda: time.time() > end - 5, "half of the lease has not passed")
     assert fleet.ledger("alice").claim("t").won
     code, _, err = one.end()
     assert code == 120
@@ -270,11 +270,11 @@ def test_a_command_is_dead_before_a_lease_that_cannot_be_renewed_can_be_taken(ru
 
 
 def test_a_remote_that_is_away_for_a_moment_ends_nothing(run, fleet):
-    one = run("t", "--ttl", "10s", "--complete", *sh("sleep 12"))
+    one = run("t", "--ttl", "20s", "--complete", *sh("sleep 22"))
     wait_until(lambda: one.claim().status == "claimed", "not claimed")
     ends = one.usable_until(SKEW)
     fleet.remote.rename(f"{fleet.remote}.away")
-    wait_until(lambda: time.time() > ends - 3.8, "half of the lease has not passed")
+    wait_until(lambda: time.time() > ends - 9, "half of the lease has not passed")
     fleet.remote.with_name(f"{fleet.remote.name}.away").rename(fleet.remote)
     code, _, _ = one.end()
     assert code == 0
@@ -347,7 +347,7 @@ def test_a_command_does_not_outlive_its_lease_while_run_is_stopped(run, ignored)
 
 
 def test_a_renewal_under_way_when_the_command_ends_leaves_nothing_open(run, fleet, push_gate):
-    one = run("t", "--ttl", "6s", *sh("while [ ! -e $SEEN/go ]; do sleep 0.05; done; exit 7"))
+    one = run("t", "--ttl", "20s", *sh("while [ ! -e $SEEN/go ]; do sleep 0.05; done; exit 7"))
     wait_until(lambda: one.kinds() == ["submit", "claim"], "not claimed")
     push_gate.set("hold")
     push_gate.wait_for("holding")

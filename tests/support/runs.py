@@ -105,10 +105,10 @@ class Running:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
-        self.process.communicate(timeout=PATIENCE)
         for path in self.seen.glob("*.pid"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(path.read_text()), signal.SIGKILL)
+        self.process.communicate(timeout=PATIENCE)
 
     # -- what the program has left
 
