@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from coordledger.integrations.running import Run
 
 _WORDS = "coordledger.command"  # in click's memory of one run
+_NO_COMMAND = "what is to be run comes after --"
 _FAILURES = 3  # commands in a row that fail, until --restart gives up
 
 
@@ -48,6 +49,9 @@ class RunCommand(Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         border = args.index("--") if "--" in args else len(args)
+        wants_help = {"-h", "--help"} & set(args[:border])
+        if border == len(args) and not wants_help and not ctx.resilient_parsing:
+            raise click.UsageError(_NO_COMMAND, ctx)
         ctx.meta[_WORDS] = tuple(args[border + 1 :])
         return super().parse_args(ctx, args[:border])
 
@@ -96,7 +100,7 @@ def run(
     """
     words: tuple[str, ...] = click.get_current_context().meta[_WORDS]
     if not words:
-        raise click.UsageError("what is to be run comes after --")
+        raise click.UsageError(_NO_COMMAND)
     chosen = {name: given.pop(name) for name in ("labels", "any_label", "max_attempts")}
     if next_ == bool(task):
         raise click.UsageError("either TASK or --next")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,7 +89,9 @@ def test_a_task_that_another_has_is_not_won_and_nothing_is_started(fleet, run):
 
 def test_what_fails_before_the_start_is_120_and_the_code_of_the_error(fleet, run):
     assert run("t", "u", "--", "true").end()[0] == 122
-    assert run("t").end()[0] == 122
+    for argv in (("t",), ("t", "true"), ("t", "--")):
+        code, _, err = run(*argv).end()
+        assert (code, "comes after --" in err) == (122, True)
     fleet.remote.rename(f"{fleet.remote}.away")
     code, _, err = run("t", "--", "true").end()
     assert code == 121
@@ -174,6 +177,23 @@ def test_a_command_that_completed_its_task_itself_is_left_to_end(run):
     one = run("t", "--ttl", "8s", *sh(f"{words} complete t > $SEEN/done; sleep 10; exit 4"))
     assert one.end() == (4, "", "")
     assert one.claim().status == "done"
+
+
+def test_run_waits_without_work(run):
+    words = " ".join(map(shlex.quote, (sys.executable, "-m", "coordledger")))
+    beats = " ".join(map(shlex.quote, beat("SIGTERM")))
+    one = run("t", "--ttl", "8s", *sh(f"{words} complete t > $SEEN/done; {beats}"))
+    one.wait_for("beats")
+    wait_until(lambda: len(one.kinds()) == 3, "not completed")
+    time.sleep(2)  # until a look has seen it
+    before = processor_time(one.process.pid)
+    time.sleep(3)
+    assert processor_time(one.process.pid) - before < 1.0
+
+
+def processor_time(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_an_offer_to_another_agent_is_not_withdrawn_by_a_renewal(run, fleet):
