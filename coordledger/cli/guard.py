@@ -42,9 +42,14 @@ _TOLD_BY_PRE_COMMIT = ("LOCAL_BRANCH", "TO_REF", "REMOTE_BRANCH", "FROM_REF")
 )
 @click.option("--staged", is_flag=True, help="What is staged, for a pre-commit hook.")
 @click.option("--push", is_flag=True, help="What is pushed, for a pre-push hook: see below.")
+@click.option(
+    "--any-session", is_flag=True, help="My other sessions' claims, and my delegates', are mine."
+)
 @click.option("--warn", "warns", is_flag=True, help="Only say it: exit 0.")
 @click.argument("paths", nargs=-1, type=click.UNPROCESSED, metavar="PATH...")
-def guard(app: App, staged: bool, push: bool, warns: bool, paths: tuple[str, ...]) -> int:
+def guard(
+    app: App, staged: bool, push: bool, any_session: bool, warns: bool, paths: tuple[str, ...]
+) -> int:
     """Refuse files that somebody else's live claim has reserved: exit 3.
 
     Asks the local copy, and says how old it is. Where no ledger is joined, and where the copy
@@ -56,7 +61,7 @@ def guard(app: App, staged: bool, push: bool, warns: bool, paths: tuple[str, ...
     updates = _updates() if push else []
     found, fault = None, None
     try:
-        found = _ask(app, staged, updates if push else None, paths)
+        found = _ask(app, staged, updates if push else None, paths, any_session=any_session)
     except (CoordledgerError, OSError) as failed:
         fault = disk_error(failed) if isinstance(failed, OSError) else failed
     if app.json:
@@ -71,7 +76,12 @@ def guard(app: App, staged: bool, push: bool, warns: bool, paths: tuple[str, ...
 
 
 def _ask(
-    app: App, staged: bool, updates: list[Update] | None, paths: tuple[str, ...]
+    app: App,
+    staged: bool,
+    updates: list[Update] | None,
+    paths: tuple[str, ...],
+    *,
+    any_session: bool,
 ) -> Guarded | None:
     """What is in the way; None where there is no ledger."""
     from coordledger.client import guarding  # noqa: PLC0415 - help needs none
@@ -81,10 +91,11 @@ def _ask(
         return None
     with connection:
         if staged:
-            return guarding.guard_staged(connection)
+            return guarding.guard_staged(connection, any_session=any_session)
         if updates is not None:
-            return guarding.guard_push(connection, updates, _pushed_to(paths))
-        return guarding.guard(connection, paths)
+            remote = _pushed_to(paths)
+            return guarding.guard_push(connection, updates, remote, any_session=any_session)
+        return guarding.guard(connection, paths, any_session=any_session)
 
 
 def _open(app: App) -> Connection | None:

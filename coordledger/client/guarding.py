@@ -25,6 +25,7 @@ from coordledger.client.claims import time_of
 from coordledger.client.copies import state_here
 from coordledger.errors import Failed, error
 from coordledger.format import timestamps
+from coordledger.format.names import is_below
 from coordledger.format.reservations import Area, of_others
 from coordledger.git import changes
 
@@ -39,22 +40,24 @@ if TYPE_CHECKING:
     Fold = Callable[[str], str]
 
 
-def guard_staged(connection: Connection) -> Guarded:
+def guard_staged(connection: Connection, *, any_session: bool = False) -> Guarded:
     """What is staged to be committed. Raises as `guard` does, and `Failed`: git-failed."""
     index = connection.settings.environ.get("GIT_INDEX_FILE")
-    return _guard_changes(connection, changes.staged(connection.repository, index))
+    names = changes.staged(connection.repository, index)
+    return guard_names(connection, zip(names, names, strict=True), any_session=any_session)
 
 
-def guard_push(connection: Connection, updates: list[Update], remote: str | None) -> Guarded:
+def guard_push(
+    connection: Connection, updates: list[Update], remote: str | None, *, any_session: bool = False
+) -> Guarded:
     """What a push to the remote of that name changes. Raises as `guard_staged` does."""
-    return _guard_changes(connection, changes.pushed(connection.repository, updates, remote))
+    names = changes.pushed(connection.repository, updates, remote)
+    return guard_names(connection, zip(names, names, strict=True), any_session=any_session)
 
 
-def _guard_changes(connection: Connection, names: list[str]) -> Guarded:
-    return guard_names(connection, [(name, name) for name in names])
-
-
-def guard(connection: Connection, paths: Iterable[str | Path]) -> Guarded:
+def guard(
+    connection: Connection, paths: Iterable[str | Path], *, any_session: bool = False
+) -> Guarded:
     """Paths of the machine; relative ones are seen from where the ledger was opened.
 
     Raises `Failed`: not-joined; `Integrity`: bad-copy.
@@ -64,16 +67,22 @@ def guard(connection: Connection, paths: Iterable[str | Path]) -> Guarded:
     return guard_names(
         connection,
         [(path, name) for path in given if root for name in names_in(root, base, path)],
+        any_session=any_session,
     )
 
 
-def guard_names(connection: Connection, names: Iterable[tuple[str, str]]) -> Guarded:
+def guard_names(
+    connection: Connection, names: Iterable[tuple[str, str]], *, any_session: bool = False
+) -> Guarded:
     """As `guard`, for paths with their names in the repository. A folder's ends in `/`; "" is the
-    whole of it.
+    whole of it. With `any_session`, what this agent's sessions and delegates have reserved is free.
     """
     now, local = connection.clock(), connection.local
     as_of = min(local.looked_at, now)
     seq, others = _others_here(connection, now)
+    me = connection.settings.agent
+    if any_session and me:
+        others = [one for one in others if one["agent"] != me and not is_below(one["agent"], me)]
     fold = _folded if connection.settings.folds_case else str
     return coordledger.Guarded(
         reserved=tuple(_in_the_way(others, [(path, fold(name)) for path, name in names], fold)),

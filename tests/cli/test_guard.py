@@ -68,6 +68,15 @@ def test_with_warn_nothing_is_refused(site: Fleet, inside: Callable[..., Any]) -
     assert ran.stdout == ""
 
 
+def test_ones_own_other_sessions_count_unless_it_is_said_that_they_do_not(
+    site: Fleet, inside: Callable[..., Any]
+) -> None:
+    mine = ("--as", "alice", "--session", "laptop")
+    inside(site, "guard", "README.md", *mine, agent="bob", check=3)
+    inside(site, "guard", "README.md", *mine, "--any-session", agent="bob", check=0)
+    inside(site, "guard", "README.md", "--any-session", agent="bob", check=3)
+
+
 def test_how_old_the_copy_is_is_said_when_it_is_more_than_a_minute(
     site: Fleet, inside: Callable[..., Any]
 ) -> None:
