@@ -8,6 +8,8 @@ Rules of this file:
   calls run side by side, and a configuration that was changed holds for the next call.
 - An error is a tool's result that says so, with the stable code of the command line, never a fault
   of the protocol. Losing a claim is an answer.
+- A call is its harness's session's, as commands in that harness's shells are. Claude Code says it
+  in the server's environment, Codex in each call's `_meta`, opencode's plugin in an argument.
 - A call that is cancelled ends its wait; what it wrote is answered to the same call, called again.
 - An answer leaves out what is null or empty. Texts of others are values of JSON, in ASCII.
 """
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 MOST_TASKS = 20  # that are listed
 TOLD_EVERY = 5.0  # seconds between two words of progress
+SESSION = "session"  # an argument of every tool that no model is told of
+_SAID_BY_META = {"threadId": "CODEX_THREAD_ID"}
 
 INSTRUCTIONS = (
     "Other agents work on the same backlog. A task is yours from a claim that was won until "
@@ -244,7 +248,11 @@ class Service(NamedTuple):
         async def call_tool(
             context: Context, asked: types.CallToolRequestParams
         ) -> types.CallToolResult:
-            answer, is_error = await self._call(context, asked.name, asked.arguments or {})
+            given = asked.arguments or {}
+            environ = dict(self.environ) | _said_of_session(asked.meta or {}, given)
+            service = self._replace(environ=environ)
+            given = {name: value for name, value in given.items() if name != SESSION}
+            answer, is_error = await service.call(context, asked.name, given)
             text = json.dumps(answer, separators=(",", ":"))
             content = [types.TextContent(type="text", text=text)]
             return types.CallToolResult(
@@ -259,7 +267,7 @@ class Service(NamedTuple):
             on_call_tool=call_tool,
         )
 
-    async def _call(
+    async def call(
         self, context: Context, name: str, given: Arguments
     ) -> tuple[dict[str, Any], bool]:
         """The answer as JSON's values, and whether it is an error."""
@@ -301,6 +309,13 @@ class Service(NamedTuple):
             return answer
         finally:
             journal.unheard()
+
+
+def _said_of_session(meta: Mapping[str, Any], given: Arguments) -> dict[str, str]:
+    """The variables that the harness's shells have for it."""
+    said = {variable: meta.get(name) for name, variable in _SAID_BY_META.items()}
+    said["OPENCODE_SESSION_ID"] = given.get(SESSION)
+    return {name: value for name, value in said.items() if value and isinstance(value, str)}
 
 
 async def _tell(context: Context, name: str) -> None:

@@ -73,6 +73,26 @@ def test_a_task_is_offered_claimed_kept_and_completed(
     )
 
 
+def test_a_call_is_of_the_session_that_its_harness_says_in_it(shared_fleet: Fleet) -> None:
+    options = Options(path=shared_fleet.clone("bob"), agent="bob")
+    server = Service(options, shared_fleet.env, span).server()
+
+    async def main() -> list[Any]:
+        async with Client(server) as client:
+            meta: Any = {"threadId": "01a227b5-271f-76f2-9076-7b912ab9f04a"}
+            of_codex = await client.call_tool("claim", {"task": "c"}, meta=meta)
+            of_opencode = await client.call_tool("claim", {"task": "o", "session": "ses_1"})
+            odd = await client.call_tool(
+                "claim", {"task": "p", "session": 7}, meta={"threadId": []}
+            )
+            return [of_codex, of_opencode, odd]
+
+    codex, opencode, odd = (one.structured_content["session"] for one in anyio.run(main))
+    assert codex == "codex-2ab9f04a"
+    assert opencode.startswith("opencode-")
+    assert "-" not in odd
+
+
 def test_a_lost_claim_is_an_answer_and_a_lost_lease_an_error_with_its_code(
     shared_fleet: Fleet, asked: Callable[..., list[Any]]
 ) -> None:

@@ -17,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -25,7 +25,7 @@ from support.harness_binaries import PACKAGES, fetch
 from support.model_mocks import ModelMock, Shell, Tool, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from support.model_mocks import Script, Turn
 
@@ -37,6 +37,7 @@ class Harness:
     """How one harness is started, and what it calls its tools."""
 
     name: ClassVar[str]
+    tools: ClassVar[str]  # before the names of the tools of an MCP server called coordledger
 
     def __init__(self) -> None:
         self.package = PACKAGES[self.name]
@@ -58,6 +59,7 @@ class Harness:
 
 class Claude(Harness):
     name = "claude"
+    tools = "mcp__coordledger__"
 
     def settings(self, home: Path, folder: Path, url: str) -> dict[Path, str]:
         known = {
@@ -85,6 +87,7 @@ class Claude(Harness):
             "Write",
             "Bash",
             "mcp__coordledger",
+            "mcp__plugin_coordledger_coordledger",
         ]
 
     def translate(self, folder: Path, turn: Shell | Write) -> Tool:
@@ -95,6 +98,7 @@ class Claude(Harness):
 
 class Codex(Harness):
     name = "codex"
+    tools = "mcp__coordledger/"
 
     def settings(self, home: Path, folder: Path, url: str) -> dict[Path, str]:
         config = f"""\
@@ -130,6 +134,7 @@ trust_level = "trusted"
 
 class Gemini(Harness):
     name = "gemini"
+    tools = "mcp_coordledger_"
 
     def settings(self, home: Path, folder: Path, url: str) -> dict[Path, str]:
         own = {
@@ -161,6 +166,7 @@ class Gemini(Harness):
 
 class Opencode(Harness):
     name = "opencode"
+    tools = "coordledger_"
 
     def settings(self, home: Path, folder: Path, url: str) -> dict[Path, str]:
         model = {"name": "m1", "tool_call": True, "limit": {"context": 100000, "output": 4000}}
@@ -225,15 +231,11 @@ class Session:
     mock: ModelMock
     transcripts: Path
     process: subprocess.Popen[bytes] | None = None
-    extra: dict[str, str] = field(default_factory=dict)
+    options: Sequence[str] = ()
 
     @property
     def env(self) -> dict[str, str]:
-        return (
-            bare_environment(self.home)
-            | self.harness.environment(self.home, self.mock.url)
-            | self.extra
-        )
+        return bare_environment(self.home) | self.harness.environment(self.home, self.mock.url)
 
     def start(self, prompt: str = "Go on.") -> None:
         with (
@@ -241,7 +243,7 @@ class Session:
             (self.transcripts / "stderr").open("ab") as err,
         ):
             self.process = subprocess.Popen(
-                self.harness.command(prompt), cwd=self.folder, env=self.env,
+                [*self.harness.command(prompt), *self.options], cwd=self.folder, env=self.env,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
             )  # fmt: skip
 

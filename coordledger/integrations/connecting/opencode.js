@@ -79,6 +79,8 @@ export const Coordledger = async ({ client, directory, worktree }) => {
       for (const context of [session?.start, session?.prompt]) if (context) output.system.push(context)
     },
     "tool.execute.before": async (input, output) => {
+      // One MCP server serves all sessions: a call of its tools says which one it is of.
+      if (input.tool.startsWith(`${PROGRAM}_`)) output.args.session = input.sessionID
       if (!["write", "edit", "multiedit", "patch", "apply_patch"].includes(input.tool)) return
       const { sessionID, tool } = input
       const answer = await ask("tool.execute.before", sessionID, { tool, args: output.args })
