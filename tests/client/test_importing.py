@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import coordination_db as coord
 
+from coordledger import Ledger
 from coordledger.client.importing import landing
 from coordledger.errors import Failed, Lost
 from coordledger.format import timestamps
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from support.fleet import Fleet
 
-    from coordledger import Claim, Imported, Ledger
+    from coordledger import Claim, Imported
 
 
 @pytest.fixture
@@ -178,6 +179,36 @@ class TestADatabase:
         with pytest.raises(Failed) as refused:
             alice.import_from(form, coord_db, **given)
         assert refused.value.code in ("bad-agent", "bad-value")
+
+    def test_is_gone_on_with_where_an_import_was_interrupted(
+        self, alice: Ledger, coord_db: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        land, lots = landing.batches.land, []
+
+        def interrupted(batch: Any, writer: Any) -> None:
+            lots.append(len(batch.operations))
+            if len(lots) == 2:
+                raise KeyboardInterrupt
+            land(batch, writer)
+
+        monkeypatch.setattr(landing, "_LOT", 3)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(landing.batches, "land", interrupted)
+            alice.import_from("gptme", coord_db)
+        again = alice.import_from("gptme", coord_db)
+        assert again.counts == {"exists": 3, "imported": 5, "skipped": 3}
+        assert len(alice.messages()) == 2
+
+    def test_needs_a_copy_that_has_all_earlier_imports(
+        self, alice: Ledger, fleet: Fleet, coord_db: Path
+    ) -> None:
+        alice.import_from("gptme", coord_db)
+        fleet.git("clone", "-q", str(fleet.remote), str(fleet.root / "shallow"))
+        shallow = Ledger.open(fleet.root / "shallow", "alice", remote="origin", environ=fleet.env)
+        with shallow:
+            shallow.join(depth=2)
+            with pytest.raises(Failed, match="shallow"):
+                shallow.import_from("gptme", coord_db)
 
 
 class TestWhatWasHeld:

@@ -29,10 +29,13 @@ from coordledger import (
     Founded,
     Guarded,
     Head,
+    Imported,
+    ImportedRow,
     Integrity,
     Joined,
     Key,
     Ledger,
+    Legacy,
     Listing,
     Lost,
     Message,
@@ -133,6 +136,18 @@ def claims(ledger: Ledger) -> None:
     ledger.wait("a", cancel=True)  # type: ignore[arg-type]
     ledger.claim(["a", "b"])  # type: ignore[arg-type]
     ledger.claim("a", ttl=30)  # type: ignore[arg-type]
+
+
+def imports(ledger: Ledger, path: Path) -> None:
+    found = ledger.import_from("gptme", path, agents={"b*": "bob"}, secrets="old", dry_run=True)
+    assert_type(found, Imported)
+    assert_type(found.rows, tuple[ImportedRow, ...])
+    assert_type(found.counts, dict[str, int])
+    ledger.import_from("github", "x", repository="o/r", source="s", before=lambda plan: None)
+    ledger.import_from("beads", path, agents=["bob"])  # type: ignore[arg-type]
+    assert_type(ledger.export("csv"), str)
+    assert_type(ledger.show("a").legacy, Legacy | None)
+    assert_type([message.legacy for message in ledger.messages()], list[Legacy | None])
 
 
 def batches(ledger: Ledger) -> None:

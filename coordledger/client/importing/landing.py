@@ -61,6 +61,9 @@ def bring(
     if not state.is_admin(connection.settings.need_agent):
         agent = connection.settings.need_agent
         raise error("not-permitted", agent=agent, what="import tasks: it takes an admin")
+    if connection.replica.trusted.first > 0:
+        why = "this copy is shallow, and what came before may lie below it: join without --depth"
+        raise error("bad-value", what="import", why=why)
     plans = fit(rows, _ground(connection, state), name, mapped)
     if not dry_run:
         if before is not None:
