@@ -247,17 +247,6 @@ class TestADatabase:
         assert [type(row) for row in rows] == [Unfit, TaskRow]
         assert "too big" in rows[0].why
 
-    def test_whose_tables_compute_gives_none_of_them(self, tmp_path: Path) -> None:
-        db = sqlite3.connect(tmp_path / "coord.db")
-        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT * FROM n"
-        db.execute(f"CREATE VIEW work AS {endless}")
-        db.execute("CREATE TABLE messages (id INTEGER PRIMARY KEY, body TEXT AS ('made up'))")
-        db.execute("INSERT INTO messages DEFAULT VALUES")
-        db.commit()
-        db.close()
-        (row,) = gptme.read(tmp_path / "coord.db", SECRETS, NOW)
-        assert isinstance(row, Unfit)
-
 
 class TestSecrets:
     def test_are_found_in_a_folder_before_the_environment(self, tmp_path: Path) -> None:
@@ -275,6 +264,8 @@ class TestSecrets:
         folder.mkdir()
         (tmp_path / "x.secret").write_text("s")
         (folder / ".hidden").write_text("s")
+        (folder / "a").mkdir()
+        (folder / "a" / "b.secret").write_text("s")
         assert Secrets({}, folder).of(agent) is None
 
     def test_need_their_folder(self, tmp_path: Path) -> None:
@@ -429,3 +420,15 @@ def test_a_text_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(b"x" * 101)
     with pytest.raises(Failed, match="more than 100"):
         sources.read(tmp_path / "big", 100)
+
+
+def test_tables_that_compute_give_no_row(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "coord.db")
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT * FROM n"
+    db.execute(f"CREATE VIEW work AS {endless}")
+    db.execute("CREATE TABLE messages (id INTEGER PRIMARY KEY, body TEXT AS ('made up'))")
+    db.execute("INSERT INTO messages DEFAULT VALUES")
+    db.commit()
+    db.close()
+    (row,) = gptme.read(tmp_path / "coord.db", SECRETS, NOW)
+    assert isinstance(row, Unfit)

@@ -225,15 +225,6 @@ class TestWhatWasHeld:
         assert won
         assert (won.epoch, won.handed_over_by, won.legacy) == (5, "alice", None)
 
-    def test_opens_no_gate_before_it_is_claimed(self, alice: Ledger, coord_db: Path) -> None:
-        alice.import_from("gptme", coord_db)
-        for task in ("held", "finished", "free%20one"):
-            with pytest.raises(Lost) as lost:
-                alice.require(task)
-            assert lost.value.code == "not-live"
-        alice.claim("held")
-        assert alice.require("held").epoch == 5
-
     def test_is_offered_for_no_longer_than_a_lease_may_last(
         self, alice: Ledger, coord_db: Path
     ) -> None:
@@ -269,22 +260,6 @@ class TestLooking:
         won = alice.claim("finished", reopen=True).claim
         assert won
         assert (won.epoch, won.legacy) == (5, None)
-
-    def test_messages_are_the_importers_and_say_who_wrote_them_there(
-        self, alice: Ledger, fleet: Fleet, coord_db: Path, secrets: Path
-    ) -> None:
-        alice.import_from("gptme", coord_db, secrets=secrets)
-        first, second = alice.messages()
-        assert (first.sender, first.to, first.body) == ("alice", None, "hello")
-        assert first.legacy
-        assert (first.legacy.agent, first.legacy.to, first.legacy.mac) == ("alice", "bob", "valid")
-        assert second.legacy
-        assert (second.sender, second.legacy.agent) == ("alice", "mallory")
-        assert second.legacy.mac == "unknown"
-        assert [m.seq for m in alice.messages(sender="mallory")] == [second.seq]
-        assert [m.seq for m in alice.messages(to="bob")] == [first.seq]
-        bob = fleet.ledger("bob")
-        assert [m for m in bob.inbox() if m.task is None] == []
 
     def test_a_body_is_shown_with_the_task(self, alice: Ledger, tmp_path: Path) -> None:
         line = {"id": "bd-1", "title": "T", "description": "D", "notes": "N"}
@@ -366,3 +341,30 @@ def test_an_export_in_no_known_form_is_refused(alice: Ledger) -> None:
     with pytest.raises(Failed) as refused:
         alice.export("xml")
     assert refused.value.code == "bad-value"
+
+
+def test_messages_are_the_importers_and_say_who_wrote_them_there(
+    alice: Ledger, fleet: Fleet, coord_db: Path, secrets: Path
+) -> None:
+    alice.import_from("gptme", coord_db, secrets=secrets)
+    first, second = alice.messages()
+    assert (first.sender, first.to, first.body) == ("alice", None, "hello")
+    assert first.legacy
+    assert (first.legacy.agent, first.legacy.to, first.legacy.mac) == ("alice", "bob", "valid")
+    assert second.legacy
+    assert (second.sender, second.legacy.agent) == ("alice", "mallory")
+    assert second.legacy.mac == "unknown"
+    assert [m.seq for m in alice.messages(sender="mallory")] == [second.seq]
+    assert [m.seq for m in alice.messages(to="bob")] == [first.seq]
+    bob = fleet.ledger("bob")
+    assert [m for m in bob.inbox() if m.task is None] == []
+
+
+def test_what_was_held_opens_no_gate_before_it_is_claimed(alice: Ledger, coord_db: Path) -> None:
+    alice.import_from("gptme", coord_db)
+    for task in ("held", "finished", "free%20one"):
+        with pytest.raises(Lost) as lost:
+            alice.require(task)
+        assert lost.value.code == "not-live"
+    alice.claim("held")
+    assert alice.require("held").epoch == 5

@@ -100,10 +100,9 @@ class _Database:
         """The columns of those that are read, of the tables that only keep values."""
         found: dict[str, list[str]] = {}
         for name in TABLES:
-            query = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
-            for (sql,) in self._all(query, name):
+            for (sql,) in self._all("SELECT sql FROM sqlite_master WHERE name = ?", name):
                 if not sql or not sql.upper().startswith(b"CREATE TABLE"):
-                    continue  # a virtual one computes
+                    continue  # a view, or a virtual table: it computes
                 columns = self._all(f"PRAGMA table_xinfo({name})")
                 found[name] = [str(row[1], "utf-8", "replace") for row in columns if not row[6]]
         return found
