@@ -9,7 +9,7 @@ from support.memory_ledger import LEASE, SECOND, SKEW, MemoryLedger, state_of
 from coordledger.errors import RuleBroken
 from coordledger.format import timestamps
 from coordledger.format.records import admit
-from coordledger.format.reservations import MAX_BYTES, Area, path_problem
+from coordledger.format.reservations import Area, path_problem
 from coordledger.format.rules.claims import KINDS
 from coordledger.format.state import RESERVATIONS, line_of, page_path
 
@@ -355,7 +355,7 @@ class TestPaths:
         assert fleet.refusal("bob", "claim", **full) == "paths-full"
         assert fleet.refusal("bob", "claim", tasks=["a4"]) == ""
         assert fleet.refusal("bob", "renew", task="a1") == ""
-        room = MAX_BYTES - len(fleet.state.tree.get(RESERVATIONS))
+        room = 131_072 - len(fleet.state.tree.get(RESERVATIONS))
         bare = {"agent": "bob", "session": "s1", "task": "a4", "until": line(fleet, "a1")["until"]}
         room -= len(line_of(bare | {"paths": [""]}))
         assert room > 1000
@@ -366,7 +366,7 @@ class TestPaths:
             "paths-full"
         )
         fleet.put("bob", "claim", **given, paths=last)
-        assert len(fleet.state.tree.get(RESERVATIONS)) == MAX_BYTES
+        assert len(fleet.state.tree.get(RESERVATIONS)) == 131_072
 
 
 class TestAnOfferOfWhatNobodyHolds:
