@@ -10,16 +10,17 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from support.fleet import Fleet
 
+ROOT = Path(__file__).resolve().parents[2]
 PROMPT = "next> "
 HOSTILE = (
     "x1$(touch${IFS}pwn)z",
@@ -127,6 +128,12 @@ class Terminal:
         """The arguments of each call."""
         path: Path = self.cwd / "called"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_readme_says_how_it_is_switched_on(shell: str) -> None:
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert f"`{SWITCH_ON[shell].rpartition(' && ')[2]}`" in readme
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -39,7 +39,7 @@ def site(founded: Callable[..., Fleet], tmp_path_factory: pytest.TempPathFactory
 def clone(site: Fleet) -> Iterator[Path]:
     """bob's, without hooks before and after."""
     yield site.clone("bob")
-    shutil.rmtree(site.clone("bob") / ".git" / "hooks")
+    shutil.rmtree(site.clone("bob") / ".git" / "hooks", ignore_errors=True)
     site.git("reset", "-q", "--hard", "origin/main", cwd=site.clone("bob"))
 
 
@@ -74,6 +74,37 @@ def test_a_commit_of_what_others_have_reserved_is_refused_and_says_who_has_it(
     code, said = git(site, "commit", "-qm", "renamed")
     assert code == 1
     assert LINE.findall(said) == ["README.md"]
+
+
+def test_the_pages_first_command_answers(site: Fleet, clone: Path) -> None:
+    [command] = re.findall(r"```sh\n(coordledger .*?)\n```", PAGE)
+    ran = subprocess.run(
+        ["bash", "-c", command],
+        cwd=clone,
+        env=site.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert LINE.findall(ran.stderr) == ["src/auth/login.py"]
+
+
+def test_in_a_linked_work_tree_git_names_the_repository_itself(site: Fleet, hooked: Path) -> None:
+    other = site.root / "linked"
+    site.git("worktree", "add", "-q", "-b", "linked", other, cwd=hooked)
+    try:
+        for name, expected in (("free.py", 0), ("src/auth/login.py", 1)):
+            change(other, name)
+            code, said = git(site, "-C", other, "commit", "-qam", "x")
+            assert code == expected, said
+        (other / "src" / "auth").mkdir(exist_ok=True)
+        assert git(site, "-C", other / "src/auth", "commit", "-qam", "x")[0] == 1
+        code, said = git(site, "-C", other, "push", "-q", "origin", "HEAD:refs/heads/linked")
+        assert code == 0, said
+    finally:
+        site.git("worktree", "remove", "--force", other, cwd=hooked)
+        site.git("branch", "-q", "-D", "linked", cwd=hooked)
 
 
 def test_a_push_of_what_others_have_reserved_is_refused(site: Fleet, hooked: Path) -> None:
