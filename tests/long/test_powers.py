@@ -90,8 +90,12 @@ class Walk:
         wanted = valid if valid and dice.random() < 0.9 else [1, *(key["id"] for key in keys)]
         given = {"session": dice.choice(["s1", "s1", "s2"]), "key": dice.choice(wanted)} | given
         given["at"] = timestamps.show(fleet.now + self._off(given.get("task")))
-        record = fleet.record(agent, kind, **given)
-        return fleet.sign(records.check(record))
+        unders = dict(fleet.unders)
+        record = records.check(fleet.record(agent, kind, **given))
+        after, fleet.unders = fleet.unders, unders  # what it enrols does not sign it
+        signed = fleet.sign(record)
+        fleet.unders = after
+        return signed
 
     def _off(self, task: str | None) -> int:
         line = self.fleet.state.task(task) if task else None
