@@ -19,42 +19,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from coordledger.client.config import Options
-    from coordledger.format.records import Record
     from coordledger.format.state import State
 
-    Names = Callable[[State, str | None], Iterable[str]]  # of a state, for an agent
+    # Of a state, those that begin so, at least; for an agent.
+    Names = Callable[[State, str, str | None], Iterable[str]]
 
 PATIENCE = 0.1  # seconds for reading names
 
 
 def _tasks(*statuses: str) -> Names:
-    return lambda state, me: (
-        task["task"] for task in _tasks_in(state) if not statuses or task["status"] in statuses
+    return lambda state, prefix, me: (
+        task["task"]
+        for task in state.tasks_named(prefix)
+        if task["status"] in statuses or (not statuses and task["status"] != "withdrawn")
     )
 
 
-def _mine(state: State, me: str | None) -> Iterator[str]:
-    for task in _tasks_in(state):
+def _mine(state: State, prefix: str, me: str | None) -> Iterator[str]:
+    for task in state.tasks_named(prefix):
         if task["status"] == "claimed" and me in (None, task["agent"]):
             yield task["task"]
 
 
-def _tasks_in(state: State) -> Iterator[Record]:
-    return (task for task in state.tasks() if task["status"] != "withdrawn")
-
-
-def _labels(state: State, me: str | None) -> Iterator[str]:
-    return (label for task in _tasks_in(state) for label in task["labels"])
+def _labels(state: State, prefix: str, me: str | None) -> Iterator[str]:
+    return (label for task in state.tasks() for label in task["labels"])
 
 
 NAMES: dict[str, tuple[Names, Callable[[object], bool]]] = {
     "task": (_tasks(), is_task),
     "task-to-claim": (_tasks("open", "claimed"), is_task),
     "task-held": (_mine, is_task),
-    "agent": (lambda state, me: state.agents(), is_agent),
-    "channel": (lambda state, me: state.channels(), is_identifier),
+    "agent": (lambda state, prefix, me: state.agents(), is_agent),
+    "channel": (lambda state, prefix, me: state.channels(), is_identifier),
     "label": (_labels, is_identifier),
-    "fact": (lambda state, me: (line["fact"] for line in state.facts()), is_task),
+    "fact": (lambda state, prefix, me: (line["fact"] for line in state.facts()), is_task),
 }
 
 
@@ -68,7 +66,7 @@ def names(kind: str, prefix: str, options: Options, environ: Mapping[str, str]) 
             return []
         with connection:
             end = monotonic() + PATIENCE
-            for name in find(state_here(connection), connection.settings.agent):
+            for name in find(state_here(connection), prefix, connection.settings.agent):
                 if is_good(name) and name.startswith(prefix):
                     found.add(name)
                 if monotonic() > end:

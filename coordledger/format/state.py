@@ -191,6 +191,12 @@ class State:
         other = None if parent is None else self.task(parent)
         return None if other and other["first_seq"] >= task["first_seq"] else parent
 
+    def tasks_named(self, prefix: str) -> Iterator[Record]:
+        """The tasks whose ids begin so."""
+        mark = line_of({"task": prefix})[1:-3]
+        for page in self._pages():
+            yield from (t for t in self._marked(page, mark) if t["task"].startswith(prefix))
+
     def parts_of(self, parent: str) -> Iterator[Record]:
         """The tasks that are parts of this one."""
         mark = line_of({"parent": parent})[1:-2]
