@@ -18,6 +18,7 @@ import json
 import os
 import select
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,12 +41,14 @@ class Watcher:
     def __init__(self, clocks: Callable[[], Reading]) -> None:
         self._clocks = clocks
         self._told: dict[str, object] = {}
-        self._pid, self._pipe = 0, -1
+        self._pid, self._pipe, self._is_alive, self._tried = 0, -1, False, 0.0
         self._start()
 
     def _start(self) -> None:
         """Call it from the main thread, while there is no other one."""
+        self._tried = time.monotonic()
         theirs, ours = os.pipe()
+        os.set_blocking(ours, False)  # somebody may have stopped the other side
         mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
         try:
             pid = os.fork()
@@ -54,10 +57,13 @@ class Watcher:
                     _become(theirs, self._clocks)
                 finally:
                     os._exit(0)
+        except OSError:
+            os.close(ours)
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(theirs)
-        self._pid, self._pipe = pid, ours
+        self._pid, self._pipe, self._is_alive = pid, ours, True
 
     def tell(self, lease: Lease) -> None:
         """The lease as it is now."""
@@ -75,41 +81,54 @@ class Watcher:
         self._send(self._told)
 
     def _send(self, what: dict[str, object]) -> None:
-        with contextlib.suppress(OSError):  # killed: `revive` comes
+        with contextlib.suppress(OSError):  # it was killed: `revive` comes
             os.write(self._pipe, json.dumps(what).encode() + b"\n")
 
     def revive(self) -> bool:
-        """Start another one if this one was killed. As `_start`. Whether it was."""
-        if not self._has_ended():
+        """Start another one if this one was killed, or try to, once in a while. As `_start`.
+        Whether there is another one.
+        """
+        if not self._has_ended() or time.monotonic() - self._tried < TICK:
             return False
-        os.close(self._pipe)
-        self._start()
-        self._send(self._told)
-        return True
+        self._forget()
+        with contextlib.suppress(OSError):  # short of processes
+            self._start()
+            self._send(self._told)
+        return self._pid != 0
 
     def _has_ended(self) -> bool:
-        try:
-            return os.waitpid(self._pid, os.WNOHANG)[0] != 0
-        except ChildProcessError:
-            return True
+        if self._pid and self._is_alive:
+            with contextlib.suppress(ChildProcessError):
+                self._is_alive = os.waitpid(self._pid, os.WNOHANG)[0] == 0
+                return not self._is_alive
+        return True
+
+    def _forget(self) -> None:
+        if self._pid:
+            os.close(self._pipe)
+        self._pid, self._pipe = 0, -1
 
     def close(self) -> None:
         """The program has ended; so does the watcher, even if somebody has stopped it."""
         self.guard(0)
-        os.close(self._pipe)
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        if not self._has_ended():
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
+        self._forget()
 
 
 def _become(pipe: int, clocks: Callable[[], Reading]) -> None:
     """In the new process."""
     os.setsid()  # all signals stay blocked
     os.chdir("/")
-    for entry in list(Path("/dev/fd").iterdir()):
+    try:
+        open_files = [int(entry.name) for entry in Path("/dev/fd").iterdir()]
+    except OSError:  # no such folder
+        open_files = list(range(1024))
+    for number in open_files:
         with contextlib.suppress(OSError):  # that of the listing itself
-            if int(entry.name) != pipe:
-                os.close(int(entry.name))
+            if number != pipe:
+                os.close(number)
     _watch(pipe, clocks)
 
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from support.fleet import Fleet
 
-SKEW = 1.0
+SKEW = 2.0
 
 
 @pytest.fixture
 def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
-    fleet = make_fleet(max_skew=1)
+    fleet = make_fleet(max_skew=2)
     fleet.enroll("bob")
     fleet.ledger("alice").submit("t")
     return fleet
@@ -87,6 +87,24 @@ def test_a_task_that_another_has_is_not_won_and_nothing_is_started(fleet, run):
     code, out, err = one.end()
     assert (code, out) == (123, "")
     assert "held by alice" in err
+    assert not (one.seen / "started").exists()
+
+
+def test_a_task_that_is_waited_for_is_run_with_its_whole_lease(fleet, run):
+    fleet.ledger("alice").claim("t")
+    one = run("t", "--wait", "2m", "--ttl", "30s", "--complete", *sh("sleep 2"))
+    time.sleep(3)
+    fleet.ledger("alice").release("t")
+    assert one.end() == (0, "", "")
+    assert one.kinds() == ["submit", "claim", "release", "claim", "complete"]
+
+
+def test_a_signal_ends_the_wait_for_a_claim(fleet, run):
+    fleet.ledger("alice").claim("t")
+    one = run("t", "--wait", "2m", *sh("touch $SEEN/started"))
+    time.sleep(3)
+    one.process.send_signal(signal.SIGINT)
+    assert one.end()[0] == 130
     assert not (one.seen / "started").exists()
 
 
@@ -211,7 +229,7 @@ def test_an_offer_to_another_agent_is_not_withdrawn_by_a_renewal(run, fleet):
     one.wait_for("beats")
     wait_until(lambda: one.claim().offered_to == "alice", "it was not offered")
     end = one.usable_until(SKEW)
-    wait_until(lambda: time.time() > end - 5, "half of the lease has not passed")
+    wait_until(lambda: time.time() > end - 4.5, "half of the lease has not passed")
     assert fleet.ledger("alice").claim("t").won
     code, _, err = one.end()
     assert code == 120
@@ -273,9 +291,9 @@ def test_what_is_left_of_the_group_ends_before_the_task_is_given_back(run):
 
 @pytest.mark.parametrize("ignored", [(), ("SIGTERM",)])
 def test_a_forced_release_ends_the_command(run, fleet, ignored):
-    one = run("t", "--ttl", "20s", "--", *beat(*ignored))
+    one = run("t", "--ttl", "3m", "--", *beat(*ignored))
     pid = one.pid("beats")
-    fleet.ledger("alice").release("t", force=True)
+    fleet.ledger("alice").release("t", force=True)  # half of the lease is longer than the test
     code, out, err = one.end()
     assert (code, out) == (120, "")
     assert "it was released by alice" in err
@@ -302,7 +320,7 @@ def test_a_remote_that_is_away_for_a_moment_ends_nothing(run, fleet):
     wait_until(lambda: one.claim().status == "claimed", "not claimed")
     ends = one.usable_until(SKEW)
     fleet.remote.rename(f"{fleet.remote}.away")
-    wait_until(lambda: time.time() > ends - 9, "half of the lease has not passed")
+    wait_until(lambda: time.time() > ends - 8.5, "half of the lease has not passed")
     fleet.remote.with_name(f"{fleet.remote.name}.away").rename(fleet.remote)
     code, _, _ = one.end()
     assert code == 0
