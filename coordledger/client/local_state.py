@@ -188,8 +188,12 @@ class LocalState:
         """
         with contextlib.suppress(OSError):  # a clone that cannot be written grows old
             fd = files.open_in(str(self.folder), "looked", os.O_WRONLY | os.O_NOFOLLOW)
-            os.utime(fd, ns=(at * 1_000_000, at * 1_000_000))
-            os.close(fd)
+            try:
+                os.utime(fd, ns=(at * 1_000_000, at * 1_000_000))
+            except PermissionError:  # another user's file, in a shared clone
+                os.utime(fd)  # who may write it may set it to this moment, and to no other
+            finally:
+                os.close(fd)
 
     @property
     def looked_at(self) -> int:
