@@ -10,13 +10,18 @@ process group that is killed with it; what it printed stays in its `transcripts`
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -53,6 +58,10 @@ class Harness:
     def command(self, prompt: str) -> list[str]:
         raise NotImplementedError
 
+    def terminal_command(self, prompt: str) -> list[str]:
+        """As `command`, for a session that goes on after the answer, at a terminal."""
+        raise NotImplementedError
+
     def translate(self, folder: Path, turn: Shell | Write) -> Tool:
         raise NotImplementedError
 
@@ -60,6 +69,9 @@ class Harness:
 class Claude(Harness):
     name = "claude"
     tools = "mcp__coordledger__"
+    _allowed = (
+        "--allowedTools", "Write", "Bash", "mcp__coordledger", "mcp__plugin_coordledger_coordledger"
+    )  # fmt: skip
 
     def settings(self, home: Path, folder: Path, url: str) -> dict[Path, str]:
         known = {
@@ -79,16 +91,11 @@ class Claude(Harness):
         }
 
     def command(self, prompt: str) -> list[str]:
-        return [
-            str(self.program),
-            "-p",
-            prompt,
-            "--allowedTools",
-            "Write",
-            "Bash",
-            "mcp__coordledger",
-            "mcp__plugin_coordledger_coordledger",
-        ]
+        return [str(self.program), "-p", prompt, *self._allowed]
+
+    def terminal_command(self, prompt: str) -> list[str]:
+        # Its default mode asks its maker's server about each command.
+        return [str(self.program), prompt, "--permission-mode", "default", *self._allowed]
 
     def translate(self, folder: Path, turn: Shell | Write) -> Tool:
         if isinstance(turn, Shell):
@@ -246,6 +253,25 @@ class Session:
                 [*self.harness.command(prompt), *self.options], cwd=self.folder, env=self.env,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
             )  # fmt: skip
+
+    def start_at_terminal(self, prompt: str) -> None:
+        """The same at a terminal, where nobody types anything; `kill` ends it."""
+        terminal, end = pty.openpty()
+        fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 150, 0, 0))
+        command = self.harness.terminal_command(prompt)
+        self.process = subprocess.Popen(
+            command, cwd=self.folder, env=self.env, stdin=end, stdout=end, stderr=end,
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(end)
+        threading.Thread(target=self._watch, args=(terminal,), daemon=True).start()
+
+    def _watch(self, terminal: int) -> None:
+        ended = contextlib.suppress(OSError)  # so a terminal ends whose program has
+        with (self.transcripts / "stdout").open("ab", buffering=0) as file, ended:
+            while some := os.read(terminal, 1 << 16):
+                file.write(some)
+        os.close(terminal)
 
     def wait(self, deadline: float = DEADLINE) -> int:
         """The exit code. Nothing of it runs any longer when this returns."""
