@@ -45,6 +45,7 @@ SMALL = {"inbox_messages": 5, "sender_messages": 3, "channels": 2, "channel_mess
 POLICIES = [
     *({"reopen": 0}, {"reopen": 1}, {"reopen": 2}, {"max_text": 4}, {"max_text": 4096}),
     *({"max_body": 4}, {"max_body": 65_536}, {"max_fact": 4}, {"max_fact": 4096}, SMALL),
+    *({"inbox_messages": 8, "inbox_reserve": 128, "sender_messages": 9}, {"inbox_reserve": 0}),
 ]
 KINDS = {
     "enroll": 8,
@@ -177,12 +178,13 @@ class Walk:
         return self._task() | {"to": self.dice.choice([*NAMES, "nobody"]), "note": self._text()}
 
     def _send(self) -> dict[str, Any]:
-        to = self.dice.choice([None, *NAMES])
+        to = self.dice.choice([None, *NAMES, "alice", "alice"])
         thread = self.dice.choice([None, None, 0, self.fleet.head.seq, self.fleet.head.seq + 1])
         return {
             "to": to,
             "channel": None if to else self.dice.choice(CHANNELS),
             "thread": thread,
+            "importance": self.dice.choice(["low", "normal", "high", "high"]),
             "body": self._text() or "x",
         }
 
@@ -271,6 +273,7 @@ def test_both_implementations_agree_on_who_may_do_what(seed: int) -> None:
     assert landed.keys() == KINDS.keys()
     assert {"not-permitted", "bad-key"} <= refused["enroll"] & refused["revoke"]
     assert {"not-holder", "unknown-agent"} <= refused["handoff"]
+    assert {"mailbox-full", "unknown-agent"} <= refused["send"]
     assert reader.authentic + reader.unverified == len(fleet.log)
     whole = fleet.fresh_verifier()
     assert {whole.judge(*item) for item in fleet.log} == {AUTHENTIC}
