@@ -165,7 +165,8 @@ class _Hook:
     def _start(self, event: Event, here: Here, memory: Memory) -> Answer:
         from coordledger.integrations.prime import prime  # noqa: PLC0415
 
-        memory.begin(here.now, here.unread())
+        with contextlib.suppress(OSError):  # a clone that cannot be written
+            memory.begin(here.now, here.unread())
         self._tell_shells(event, here)
         self._tend(event, here, _SOON)
         return Answer(context=prime(here).text)
@@ -206,22 +207,22 @@ class _Hook:
         if here.connection.settings.on_session_end == KEEP or not has_any:
             memory.end()
         else:
-            self._have_done(jobs.RELEASE, event, here)
+            self._have_done(jobs.RELEASE, event)
         return Answer()
 
     def _tend(self, event: Event, here: Here, rest: float | None) -> None:
         from coordledger.integrations import jobs  # noqa: PLC0415
 
         if jobs.is_due(here, time.time(), jobs.REST if rest is None else rest):
-            self._have_done(jobs.TEND, event, here)
+            with contextlib.suppress(OSError):
+                self._have_done(jobs.TEND, event)
 
-    def _have_done(self, job: str, event: Event, here: Here) -> None:
+    def _have_done(self, job: str, event: Event) -> None:
         from coordledger.integrations import jobs  # noqa: PLC0415
         from coordledger.integrations.here import environment  # noqa: PLC0415
 
-        repository = here.connection.repository
         environ = environment(self._environ, self._name, event.session)
-        jobs.start(job, self._name, event.session, environ, repository.root or repository.git_dir)
+        jobs.start(job, self._name, event.session, environ, _options(event).path)
 
     def _tell_shells(self, event: Event, here: Here) -> None:
         """Claude Code's shells read a file; newer versions tell them the session by themselves."""
@@ -292,12 +293,16 @@ def _stdin() -> bytes | None:
     return b"".join(chunks)
 
 
+class _TooLate(BaseException):
+    """Not an `OSError`, as TimeoutError is: what passes over those would pass over this one."""
+
+
 @contextlib.contextmanager
 def _patience(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError in what takes longer, where there are signals: in the main thread."""
+    """Raises `_TooLate` in what takes longer, where there are signals: in the main thread."""
 
     def too_late(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"not within {seconds:g} s")
+        raise _TooLate(f"not within {seconds:g} s")
 
     try:
         before = signal.signal(signal.SIGALRM, too_late)

@@ -32,16 +32,12 @@ _ABSENT = ("not-a-repository", "no-remote", "not-joined", "no-agent")
 
 
 class Here:
-    """A session at the copy of a ledger. `is_shared`: the session is the work tree's, which is all
-    that the harness's shells and a person's have.
-    """
+    """A session at the copy of a ledger."""
 
     def __init__(self, connection: Connection, agent: str) -> None:
-        settings = connection.settings
         self.connection, self.agent = connection, agent
         self.views = Views(connection.replica, connection.clock)
         self.session = connection.identity().session
-        self.is_shared = settings.session is None and settings.harness_session is None
         self.folder = connection.repository.git_dir / "coordledger" / FOLDER
         self._state: State | None = None
 
@@ -56,6 +52,12 @@ class Here:
 
     def close(self) -> None:
         self.connection.close()
+
+    def is_of(self, harness: str) -> bool:
+        """Whether the session is the harness's own. Else it has other users: it is what somebody
+        has given, or the work tree's, or that of another harness around this one.
+        """
+        return self.connection.settings.session is None and harness in HARNESSES
 
     @property
     def now(self) -> int:

@@ -84,7 +84,8 @@ def do(name: str, options: Options, environ: Mapping[str, str], remembered: str)
         _tend(place, options, environ)
     elif name == RELEASE:
         harness, _, session = remembered.partition(" ")
-        _release(place, options, environ, memory.Memory(place.folder, harness, session))
+        ended = memory.Memory(place.folder, harness, session)
+        _release(place, options, environ, ended, is_own=place.is_of(harness))
 
 
 def _tend(place: Here, options: Options, environ: Mapping[str, str]) -> None:
@@ -108,20 +109,25 @@ def _tend(place: Here, options: Options, environ: Mapping[str, str]) -> None:
 
 
 def _release(
-    place: Here, options: Options, environ: Mapping[str, str], session: memory.Memory
+    place: Here,
+    options: Options,
+    environ: Mapping[str, str],
+    session: memory.Memory,
+    *,
+    is_own: bool,
 ) -> None:
-    """What was claimed in a session that has ended is free again. A session that is the work tree's
-    has other users: then only what was claimed since the harness's session began is its own.
+    """What was claimed in a session that has ended is free again. One that is not the harness's own
+    has other users: then only what was claimed since the harness's began is released.
     """
     since = session.started
-    if place.is_shared and not session.is_alone():
+    if not is_own and not session.is_alone():
         session.end()
         return
     here = look(options, environ, offline=False)
     if here is None:
         return
     for claim in here.held():
-        is_others = place.is_shared and not _is_since(claim.claimed_at, since)
+        is_others = not is_own and not _is_since(claim.claimed_at, since)
         if is_others or claim.offered_to:
             continue
         with _logged(here, f"release {claim.task}"):

@@ -36,7 +36,9 @@ class Memory:
 
     def __init__(self, folder: Path, harness: str, session: str) -> None:
         self.folder = folder
-        self._key = digest("sha256", f"{harness}\n{session}".encode("utf-8", "replace")).hex()[:16]
+        self._harness = "".join(filter(str.isalnum, harness))
+        name = digest("sha256", session.encode("utf-8", "replace")).hex()[:16]
+        self._key = f"{self._harness}-{name}"
         self._file = folder / f"{self._key}.json"
 
     # -- what was told
@@ -82,9 +84,10 @@ class Memory:
         files.remove(str(self._file))
 
     def is_alone(self) -> bool:
-        """Whether no other session in this work tree has said anything for a day."""
+        """Whether no other session of the harness in this work tree has said anything for a day."""
         now = time.time()
-        others = (file for file in self.folder.glob("*.json") if file != self._file)
+        of_it = self.folder.glob(f"{self._harness}-*.json")
+        others = (file for file in of_it if file != self._file)
         return not any(now - file.stat().st_mtime < _LIVE for file in others)
 
     @contextlib.contextmanager

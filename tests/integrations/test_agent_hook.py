@@ -218,6 +218,44 @@ def run_job(session: Session, job: str, harness: str = "claude") -> None:
     assert session.log() == ""
 
 
+def test_a_session_that_was_given_outlives_the_harness_with_what_it_held_before(
+    session: Session,
+) -> None:
+    """A script claims a task, and has an agent work on it."""
+    session.env["COORDLEDGER_SESSION"] = "script"
+    session.fleet.ledger("bob", "script").claim("before")
+    session.says("SessionStart", source="startup")
+    session.fleet.ledger("bob", "script").claim("during")
+    run_job(session, jobs.RELEASE)
+    tasks = {one.task: one.status for one in session.fleet.ledger("alice").tasks()}
+    assert tasks == {"before": "claimed", "during": "open"}
+
+
+def test_a_harness_in_another_ones_shell_does_not_end_that_ones_session(session: Session) -> None:
+    session.env["CLAUDE_CODE_SESSION_ID"] = session.id
+    session.fleet.ledger("bob", MINE).claim("before")
+    gemini(session, "SessionStart")
+    run_job(session, jobs.RELEASE, "gemini")
+    assert session.fleet.ledger("alice").show("before").status == "claimed"
+
+
+def test_outside_of_any_repository_the_users_own_ledger_is_the_sessions(
+    session: Session, tmp_path: Path
+) -> None:
+    place = tmp_path / "plain"
+    place.mkdir()
+    session.fleet.run("join", session.fleet.remote, "--agent", "bob", cwd=place, check=0)
+    session.path = place
+    session.says("SessionStart", source="startup")
+    session.fleet.run("claim", "t", cwd=place, env={"CLAUDE_CODE_SESSION_ID": session.id}, check=0)
+    assert "It holds t until" in session.hears("SessionStart", source="compact")
+    session.says("SessionEnd", reason="other")
+    assert session.jobs == [jobs.RELEASE]
+    run_job(session, jobs.RELEASE)
+    assert session.fleet.ledger("alice").show("t").status == "open"
+    assert list(place.iterdir()) == []
+
+
 def gemini(session: Session, event: str) -> Any:
     said = {"session_id": session.id, "cwd": str(session.path), "hook_event_name": event}
     return json.loads(session.gives(json.dumps(said).encode(), "gemini").stdout)
@@ -421,13 +459,15 @@ def test_a_clone_that_is_broken_blocks_nothing(
     assert (output.stderr, output.code) == ("", 0)
     assert "deny" not in output.stdout
     assert "block" not in output.stdout
+    if (breaks, event) == (broken_memory, "SessionStart"):
+        assert "It holds t until" in output.stdout
 
 
 def test_what_takes_too_long_is_given_up(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_hook, "PATIENCE", 0.2)
     monkeypatch.setattr(here.Here, "read", lambda self: os.read(os.pipe()[0], 1))
     assert session.says("SessionStart") == ("", "", 0)
-    assert "TimeoutError" in session.log()
+    assert "not within 0.2 s" in session.log()
 
 
 def test_the_log_is_bounded_and_each_entry_is_one_line(session: Session) -> None:
