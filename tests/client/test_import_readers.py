@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import coordination_db as coord
+from support.memory_ledger import MemoryLedger
 
 from coordledger.client.importing import beads, exported, github, gptme, sources
+from coordledger.client.importing.fitting import Ground, fit
 from coordledger.client.importing.macs import Secrets
 from coordledger.client.importing.rows import FactRow, MessageRow, TaskRow, Unfit
 from coordledger.errors import Failed
-from coordledger.format import canonical, timestamps
+from coordledger.format import canonical, records, timestamps
 
 NOW = timestamps.parse("2026-11-21T03:10:00.000Z")
 SECRETS = Secrets({"COORDINATION_SECRET_ALICE": "alice-secret"}, None)
+FLEET = MemoryLedger()
+GROUND = Ground(
+    policy=FLEET.state.ledger["policy"],
+    is_active=FLEET.state.has_active_key,
+    task=FLEET.state.task,
+    fact=FLEET.state.fact,
+    earlier={},
+    now=NOW,
+)
 
 
 @pytest.fixture
@@ -200,19 +212,30 @@ class TestADatabase:
         os.mkfifo(tmp_path / "fifo")
         assert "no regular file" in self.refusal(tmp_path / "fifo")
 
-    def test_that_is_torn_gives_the_rows_that_can_be_read(self, db: Any, tmp_path: Path) -> None:
-        for n in range(200):
-            coord.work(db, f"t{n}", metadata="x" * 500)
+    def test_of_which_bytes_have_changed_gives_what_can_be_read_or_is_refused(
+        self, db: Any, tmp_path: Path
+    ) -> None:
+        for n in range(40):
+            coord.work(db, f"t{n}", metadata="x" * 300, claimer="alice", hmac="x")
+        coord.message(db, "hello")
         db.commit()
-        content = (tmp_path / "coord.db").read_bytes()
-        torn = tmp_path / "torn"
-        torn.write_bytes(content[: len(content) // 2 // 4096 * 4096])
-        try:
-            rows = gptme.read(torn, SECRETS, NOW)
-        except Failed as fault:
-            assert fault.code == "bad-import"
-        else:
-            assert rows
+        content, dice, read = (tmp_path / "coord.db").read_bytes(), random.Random(1), 0
+        for _ in range(100):
+            torn = bytearray(content[: dice.choice([len(content), dice.randrange(len(content))])])
+            for _ in range(dice.choice([1, 5, 100])):
+                torn[dice.randrange(dice.choice([1, len(torn), len(torn)]))] = dice.randrange(256)
+            (tmp_path / "torn").write_bytes(torn)
+            try:
+                plans = fit(gptme.read(tmp_path / "torn", SECRETS, NOW), GROUND, "there", [])
+            except Failed as fault:
+                assert fault.code == "bad-import"
+                continue
+            for plan in plans:
+                if plan.outcome == "new" and plan.kind == "task":
+                    made = FLEET.record("alice", "import", **plan.fields, rev=1, offer=None)
+                    records.check(made)
+            read += 1
+        assert read > 10
 
     def test_by_a_link_is_read_and_a_link_beside_it_is_not(self, db: Any, tmp_path: Path) -> None:
         coord.work(db, "t")
@@ -403,17 +426,16 @@ NAMES = st.sampled_from(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(NAMES, JSON, max_size=8))
 def test_no_json_makes_a_reader_fail(found: dict[str, Any]) -> None:
     line = json.dumps(found).encode()
     for rows in (beads.read(line), exported.read(line, NOW), github.read(line, Path("x"), "o/r")):
         assert [type(row) in (TaskRow, FactRow, MessageRow, Unfit) for row in rows] == [True]
-        for row in rows:
-            if isinstance(row, TaskRow):
-                texts = [row.name, row.title, row.body, row.result, row.parent, row.legacy.agent]
-                texts += [*row.labels, *row.after, *row.meta, *row.meta.values()]
-                canonical.decode(canonical.encode(texts), 10**9)
+        for plan in fit(rows, GROUND, "there", []):
+            if plan.outcome == "new" and plan.kind == "task":
+                made = FLEET.record("alice", "import", **plan.fields, rev=1, offer=None)
+                canonical.decode(canonical.encode(records.check(made)))
 
 
 def test_a_text_is_bounded(tmp_path: Path) -> None:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "github"
-FIELDS = (
-    "number,url,title,body,state,stateReason,labels,assignees,author,createdAt,closedAt,milestone"
-)
 _URL = re.compile(r"https?://[^/]+/([^/\s]+/[^/\s]+)/(?:issues|pull)/([0-9]{1,12})")
 
 

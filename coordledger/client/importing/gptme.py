@@ -1,8 +1,9 @@
 """A coordination database of gptme's: work, messages, events, facts and leases, as rows.
 
-Rules: columns are read by name, as older versions have fewer; a table that is not there has no
-rows. The file may be anybody's: only tables are read, no view, nothing that computes, one row after
-the other, so that one that cannot be read keeps no other back; values and times are bounded.
+Rules: columns are read by name, as older versions have fewer, and those that are not known are left
+behind; a table that is not there has no rows. The file may be anybody's: only tables are read, no
+view, nothing that computes, one row after the other, so that one that cannot be read keeps no other
+back; values and times are bounded.
 """
 
 from __future__ import annotations
@@ -31,7 +32,20 @@ if TYPE_CHECKING:
     Values = dict[str, Any]
 
 NAME = "gptme"
-TABLES = ("work", "messages", "events", "fact_bus", "leases")
+TABLES = {
+    "work": (
+        "task_id", "claimer", "epoch", "claimed_at", "expires_at", "status", "result", "metadata",
+        "completed_at", "hmac",
+    ),
+    "messages": ("id", "sender", "recipient", "channel", "body", "hmac", "created_at"),
+    "events": (
+        "id", "trigger_type", "source", "external_id", "thread_key", "repo", "number", "title",
+        "url", "payload_json", "state", "priority", "retry_count", "created_at", "claimed_at",
+        "completed_at", "claimed_by", "batch_id", "result", "result_detail",
+    ),
+    "fact_bus": ("fact_key", "value", "expires_at"),
+    "leases": ("path",),
+}  # fmt: skip
 MAX_VALUE = 16 * 1024 * 1024  # bytes of one row
 MAX_ROWS = 1_000_000  # of one table
 _SECONDS = 30.0  # for one statement
@@ -94,17 +108,21 @@ class _Database:
 
     def _all(self, statement: str, *given: object) -> list[tuple[Any, ...]]:
         self._until = time.monotonic() + _SECONDS
-        return self._db.execute(statement, given).fetchall()
+        try:
+            return self._db.execute(statement, given).fetchall()
+        except (UnicodeError, OverflowError, MemoryError) as fault:  # of a name, a number, a value
+            raise sqlite3.DataError(f"{type(fault).__name__}: {fault}") from None
 
     def _plain_tables(self) -> dict[str, list[str]]:
         """The columns of those that are read, of the tables that only keep values."""
         found: dict[str, list[str]] = {}
-        for name in TABLES:
+        for name, known in TABLES.items():
             for (sql,) in self._all("SELECT sql FROM sqlite_master WHERE name = ?", name):
                 if not sql or not sql.upper().startswith(b"CREATE TABLE"):
                     continue  # a view, or a virtual table: it computes
                 columns = self._all(f"PRAGMA table_xinfo({name})")
-                found[name] = [str(row[1], "utf-8", "replace") for row in columns if not row[6]]
+                plain = {row[1] for row in columns if not row[6]}
+                found[name] = [one for one in known if one.encode() in plain]
         return found
 
     def rows(self, table: str) -> Iterator[tuple[int, Values | str]]:
@@ -120,12 +138,12 @@ class _Database:
         if len(numbers) > MAX_ROWS:
             raise error("bad-import", path=self._path, why=f"{table}: more than {MAX_ROWS} rows")
         columns = self.tables[table]
-        names = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+        names = ", ".join(columns) or "NULL"
         for number in numbers:
             try:
-                values = self._all(f"SELECT {names} FROM {table} WHERE rowid = ?", number)  # noqa: S608 - quoted
-                yield number, dict(zip(columns, values[0], strict=True))
-            except (sqlite3.Error, OverflowError, MemoryError, LookupError) as fault:
+                values = self._all(f"SELECT {names} FROM {table} WHERE rowid = ?", number)  # noqa: S608 - ours
+                yield number, dict(zip(columns, values[0], strict=False))
+            except (sqlite3.Error, LookupError) as fault:
                 yield number, f"it cannot be read: {fault}"
 
 
