@@ -103,7 +103,8 @@ def test_what_a_harness_is_given_is_taken_from_the_table(machine, name):
     settings = row.settings("coordledger", user=False)
     if settings is None:
         text = (machine.project / row.project).read_text("utf-8")
-        assert 'PROGRAM = "coordledger"\nconst ARGUMENTS = ["agent-hook", "opencode"]' in text
+        assert 'PROGRAM = "coordledger"\n' in text
+        assert 'ARGUMENTS = ["agent-hook", "opencode"]' in text
         return
     there = machine.settings(settings.path)["hooks"]
     for entry in settings.entries:
@@ -245,7 +246,12 @@ def test_a_user_without_the_program_on_path_gets_its_whole_name(machine, monkeyp
     machine.run("codex", "--user")
     hooks = json.loads((machine.home / ".codex" / "hooks.json").read_text("utf-8"))["hooks"]
     assert hooks["Stop"][0]["hooks"][0]["command"] == "/opt/venv/bin/coordledger agent-hook codex"
-    machine.run("codex", "--user", "--remove")
+    machine.run("opencode", "--user")
+    plugin = machine.home / ".config" / "opencode" / "plugins" / "coordledger.js"
+    text = plugin.read_text("utf-8")
+    assert 'PROGRAM = "/opt/venv/bin/coordledger"\n' in text
+    assert 'SERVER = "coordledger"\n' in text
+    machine.run("--user", "--remove")
     assert machine.tree(machine.home) == {}
 
 
@@ -408,7 +414,12 @@ def test_a_setup_that_was_killed_is_mended_by_the_next(machine, moment):
     machine.run("--remove")
     command = [sys.executable, "-c", DIES, str(moment), "-C", str(machine.project)]
     assert subprocess.run(command, check=False).returncode == 9
-    assert machine.tree() != whole
+    half = machine.tree()
+    assert half != whole
+    machine.run("--remove")
+    assert machine.tree() == {}
+    subprocess.run(command, check=False)
+    assert machine.tree() == half
     machine.run("claude", "cursor", "--mcp")
     assert machine.tree() == whole
     machine.run("--remove")

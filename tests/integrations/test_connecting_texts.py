@@ -213,6 +213,12 @@ def test_a_file_that_was_made_goes_and_one_that_was_empty_stays():
     assert json.loads(edited(connected, connect=False)) == {}
 
 
+def test_a_made_file_that_somebody_has_written_anew_is_theirs():
+    made = edited(None, connect=True)
+    assert edited(b"\xef\xbb\xbf" + made, connect=False) == b"\xef\xbb\xbf{}\n"
+    assert edited(made + b"\n", connect=False) == b"{}\n\n"
+
+
 def test_a_made_file_that_its_user_has_added_to_keeps_that():
     made = edited(None, connect=True).decode()
     added = made.replace('{"hooks"', '{"mine": 1, "hooks"', 1).encode()

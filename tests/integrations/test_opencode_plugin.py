@@ -111,12 +111,16 @@ def test_an_edit_is_refused_by_what_is_thrown_and_other_tools_are_not_asked_abou
         await hooks["tool.execute.after"]({ sessionID: "s", tool: "read" }, output)
         const shell = { env: {} }
         await hooks["shell.env"]({ sessionID: "s" }, shell)
-        Object.assign(out, { after: output.output, env: shell.env })
+        const ofServer = { task: "t1" }
+        const claim = { sessionID: "s", tool: "coordledger_claim" }
+        await hooks["tool.execute.before"](claim, { args: ofServer })
+        Object.assign(out, { after: output.output, env: shell.env, ofServer })
     """)
     assert out["write"] == "held by carol"
     assert "read" not in out
     assert out["after"] == "said\na message"
     assert out["env"] == {"OPENCODE_SESSION_ID": "s"}
+    assert out["ofServer"] == {"task": "t1", "session": "s"}
     before, after = asked
     assert (before["tool"], before["args"]) == ("write", {"filePath": "src/held.py"})
     assert (after["event"], after["tool"]) == ("tool.execute.after", "bash")

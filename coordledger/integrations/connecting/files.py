@@ -91,6 +91,9 @@ def locked(top: Path) -> Iterator[None]:
 
 def apply(changes: Sequence[Change]) -> None:
     """Make all changes, or none. Raises Failed, OSError."""
+    left_over = [change for change in changes if is_left_over(change)]
+    for change in left_over:
+        files.remove(_beside(change))
     wanted = [change for change in changes if change.content != change.file.content]
     made: list[Path] = []
     done: list[Change] = []
@@ -110,9 +113,14 @@ def apply(changes: Sequence[Change]) -> None:
             files.remove(_beside(change))
         _remove_folders(reversed(made))
         raise
-    for change in wanted:
+    for change in (*wanted, *left_over):
         if change.content is None:
             _remove_empty(change.file.path.parent, Path(os.path.realpath(change.top)))
+
+
+def is_left_over(change: Change) -> bool:
+    """Whether a `setup` that was killed has left something beside the file."""
+    return os.path.lexists(_beside(change))
 
 
 def _beside(change: Change) -> str:
@@ -135,7 +143,7 @@ def _prepare(change: Change, made: list[Path]) -> None:
 
 
 def _write(beside: str, content: bytes, old: os.stat_result | None) -> None:
-    files.remove(beside)  # of a `setup` that was killed
+    files.remove(beside)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(beside, flags, 0o666)
     try:

@@ -3,6 +3,7 @@
 import { spawn, spawnSync } from "node:child_process"
 
 const PROGRAM = "coordledger"
+const SERVER = "coordledger"
 const ARGUMENTS = ["agent-hook", "opencode"]
 const MILLISECONDS = 10000
 
@@ -80,7 +81,7 @@ export const Coordledger = async ({ client, directory, worktree }) => {
     },
     "tool.execute.before": async (input, output) => {
       // One MCP server serves all sessions: a call of its tools says which one it is of.
-      if (input.tool.startsWith(`${PROGRAM}_`)) output.args.session = input.sessionID
+      if (input.tool.startsWith(SERVER + "_")) output.args.session = input.sessionID
       if (!["write", "edit", "multiedit", "patch", "apply_patch"].includes(input.tool)) return
       const { sessionID, tool } = input
       const answer = await ask("tool.execute.before", sessionID, { tool, args: output.args })

@@ -212,7 +212,7 @@ def is_connected(scope: Scope, harness: Harness) -> bool:
         steps = steps_of(scope, harness, connect=False, mcp=None)
     except (CoordledgerError, OSError):
         return False  # `setup` with its name says why
-    return any(step.action != "unchanged" for step in steps)
+    return any(step.action != "unchanged" or files.is_left_over(step.change) for step in steps)
 
 
 # -- several harnesses
