@@ -1,7 +1,8 @@
 """Texts that somebody else wrote, made harmless: for a terminal, and for a model.
 
 Rules of this file: what does not print, and what turns the direction of writing, is escaped. A
-model gets such a text in quotation marks, on one line and cut, so that it is seen where it ends.
+model gets such a text in quotation marks, on one line and cut, so that it is seen where it ends. What
+it may copy into a command is one word of a shell, whatever is in it.
 """
 
 from __future__ import annotations
@@ -29,3 +30,10 @@ def quoted(text: str, most: int) -> str:
     """`text` in quotation marks that nothing in it closes, on one line, at most so long inside."""
     one_line = " ".join(text.split()).replace("\\", "/").replace('"', "'")
     return f'"{cut(safe(one_line), most)}"'
+
+
+def word(text: str, most: int = 200) -> str:
+    """`text`, at most so long, as one word of a shell."""
+    from shlex import quote  # noqa: PLC0415 - for models only
+
+    return quote(cut(safe(text), most))

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from coordledger.client import guarding
-from coordledger.client.texts import quoted, safe
+from coordledger.client.texts import quoted, safe, word
 from coordledger.integrations.here import clock_time, span
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def refusal(here: Here, paths: Iterable[str], cwd: str) -> str:
     first, more = found.reserved[0], len(found.reserved) - 1
     root = here.connection.repository.root
     shown = os.path.relpath(first.path, root) if root else first.path
-    task, beside = safe(first.task), f" So are {more} more." if more else ""
+    task, beside = word(first.task), f" So are {more} more." if more else ""
     return (
         f"{quoted(shown, _SHOWN)} is reserved by {safe(f'{first.agent}/{first.session}')} for task"
         f" {task} until {clock_time(first.expires_at, here.now)} (as of {span(found.age)}"

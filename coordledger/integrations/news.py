@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coordledger.client.texts import quoted, safe
+from coordledger.client.texts import quoted, safe, word
 from coordledger.client.vouches import NOBODY
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _line(message: Message) -> str:
     who = safe(f"{message.sender}/{message.session}{doubt(message.verdict, message.checked)}")
     if message.task is not None:
         note = f": {quoted(message.body, MOST)}" if message.body else ""
-        return f"{who} offers task {safe(message.task)} (coordledger claim takes it over){note}"
+        return f"{who} offers task {word(message.task)} (coordledger claim takes it over){note}"
     where = f" in channel {safe(message.channel)}" if message.channel else ""
     urgent = ", importance high" if message.importance == "high" else ""
     return f"message {message.seq} from {who}{where}{urgent}: {quoted(message.body, MOST)}"

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger.client.choosing import is_free, urgency
-from coordledger.client.texts import cut, quoted, safe
+from coordledger.client.texts import cut, quoted, word
 from coordledger.client.vouches import NOBODY
 from coordledger.integrations.here import span, until
 from coordledger.integrations.news import UNVERIFIED
@@ -171,7 +171,7 @@ def _some(words: Sequence[str], most: int) -> str:
 
 
 def _held(said: Prime, now: int, room: _Room) -> str:
-    words = [f"{cut(safe(one.task), room.name)} until {until(one, now)}" for one in said.claims]
+    words = [f"{word(one.task or '', room.name)} until {until(one, now)}" for one in said.claims]
     beside = f" Other sessions of this agent hold {said.elsewhere}." if said.elsewhere else ""
     return f"It holds {_some(words, room.claims) or 'no task'}.{beside}"
 
@@ -182,7 +182,7 @@ def _mark(checked: str) -> str:
 
 def _offered(offers: Sequence[Message], room: _Room) -> str:
     words = [
-        f"{cut(safe(one.task), room.name)} by {cut(one.sender, room.name)}{_mark(one.checked)}"
+        f"{word(one.task or '', room.name)} by {cut(one.sender, room.name)}{_mark(one.checked)}"
         for one in offers
     ]
     return f"Offered to this agent: {_some(words, room.offers)}." if words else ""
@@ -210,7 +210,7 @@ def _free_line(free: Free, room: _Room) -> str:
         return "" if free.more else "No free tasks."
     title = f" {quoted(free.title, room.title)}" if free.title and room.title else ""
     more = "at least " if free.more else ""
-    return f"Free tasks: {more}{free.count}; first {cut(safe(free.task), room.name)}{title}."
+    return f"Free tasks: {more}{free.count}; first {word(free.task, room.name)}{title}."
 
 
 def _free(here: Here) -> Free:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coordledger.client.texts import safe
+from coordledger.client.texts import word
 from coordledger.integrations.here import until
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ _SHOWN = 5
 
 def reason(held: Sequence[Claim], now: int) -> str:
     """What this session holds, and what ends that."""
-    words = [f"task {safe(one.task)} until {until(one, now)}" for one in held[:_SHOWN]]
+    words = [f"task {word(one.task)} until {until(one, now)}" for one in held[:_SHOWN]]
     more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
-    task = safe(held[0].task) if len(held) == 1 else "TASK"
+    task = word(held[0].task) if len(held) == 1 else "TASK"
     return (
         f"This session still holds {', '.join(words)}{more}; nobody else can claim that."
         f" A finished task is completed (coordledger complete {task}), one that is given up is"

@@ -166,6 +166,29 @@ def test_hostile_words_stay_in_their_quotation_marks(session: Session) -> None:
     assert line.endswith('"')
 
 
+def test_a_tasks_name_that_is_copied_into_a_shell_is_one_word_there(session: Session) -> None:
+    hostile = "x;touch${IFS}pwned'$(id)"
+    alice, bob = session.fleet.ledger("alice"), session.fleet.ledger("bob", MINE)
+    alice.claim(hostile, paths=["a.py"])
+    bob.claim(f"mine-{hostile}")
+    alice.submit(f"free-{hostile}")
+    alice.claim(f"offered-{hostile}")
+    alice.handoff(f"offered-{hostile}", to="bob")
+    session.looks()
+    told = [
+        session.edits(str(session.path / "a.py")),
+        session.hears("SessionStart", source="startup"),
+        session.hears("PostToolUse"),
+        session.hears("Stop", stop_hook_active=False),
+    ]
+    for text in told:
+        assert "touch" in text
+        for line in text.splitlines():
+            bare = re.sub(r"'[^']*'(?:\"'\"'[^']*')?", "", line)  # all that shlex.quote has quoted
+            assert "touch" not in bare, line
+            assert "$(" not in bare, line
+
+
 # -- a turn's end, and a session's
 
 
