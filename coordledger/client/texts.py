@@ -1,8 +1,8 @@
 """Texts that somebody else wrote, made harmless: for a terminal, and for a model.
 
 Rules of this file: what does not print, and what turns the direction of writing, is escaped. A
-model gets such a text in quotation marks, on one line and cut, so that it is seen where it ends. What
-it may copy into a command is one word of a shell, whatever is in it.
+model gets such a text in quotation marks, on one line and cut, so that it is seen where it ends.
+What it may copy into a command is one word of a shell, whatever is in it.
 """
 
 from __future__ import annotations
