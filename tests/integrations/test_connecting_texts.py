@@ -213,6 +213,27 @@ def test_a_file_that_was_made_goes_and_one_that_was_empty_stays():
     assert json.loads(edited(connected, connect=False)) == {}
 
 
+def test_the_layout_of_a_made_file_stays_for_it_is_known_by_that():
+    long = {"hooks": [{"type": "command", "command": "coordledger", "args": ["a" * 50]}]}
+    entries = [(("hooks", "A"), {"b": 1}, True), (("hooks", "A"), long, True)]
+    entries += [(("servers", "c"), {"d": []}, False)]
+    assert (
+        json_text.made(entries, '"version": 1, ')
+        == f"""\
+{{"version": 1, "hooks": {{
+  "A": [
+    {{"b": 1}},
+    {{
+      "hooks": [
+        {{"type": "command", "command": "coordledger", "args": ["{"a" * 50}"]}}
+      ]
+    }}
+  ]
+}}, "servers": {{"c": {{"d": []}}}}}}
+"""
+    )
+
+
 def test_a_made_file_that_somebody_has_written_anew_is_theirs():
     made = edited(None, connect=True)
     assert edited(b"\xef\xbb\xbf" + made, connect=False) == b"\xef\xbb\xbf{}\n"

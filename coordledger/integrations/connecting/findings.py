@@ -76,7 +76,8 @@ def look(scope: Scope, harness: Harness) -> list[Finding]:
     home = Path(own or Path(scope.environ.get("HOME", "/"), harness.folder))
     project = None if scope.user else scope.top / harness.folder
     everywhere = scope._replace(top=Path(scope.environ.get("HOME", "")), user=True)
-    if not scope.user and everywhere.top.is_dir() and plan.is_connected(everywhere, harness):
+    is_apart = not scope.user and everywhere.top.is_dir() and everywhere.top != scope.top
+    if is_apart and plan.is_connected(everywhere, harness):
         what = "connected for all projects of the user, too: its hooks run twice"
         found.append(_bad(harness, what, f"coordledger setup {harness.name} --user --remove"))
     if not find_spec("mcp") and plan.has_server(scope, harness):

@@ -262,7 +262,8 @@ def _cut(parts: list[_Part], index: int) -> tuple[int, int]:
 
 def made(entries: Sequence[tuple[Path, Any, bool]], before: str = "") -> str:
     """The text of a file that is made for these entries: path, value, and whether it is an item of
-    a list. `before` is what else has to stand in it. No change of another file gives this layout.
+    a list. `before` is what else has to stand in it. No change of another file gives this layout:
+    by it `--remove` knows a file that was made, so that later versions have to keep it.
     """
     layout = _Layout("\n", "  ", ", ", ": ")
     (path, value, listed), *others = entries
