@@ -35,8 +35,10 @@ if TYPE_CHECKING:
         Imported,
         ImportedRow,
         Key,
+        Landing,
         Listing,
         Message,
+        MovedRef,
         Outcome,
         Purged,
         Reservation,
@@ -55,8 +57,8 @@ __version__ = "0.1.0"
 
 _REPORTS = (
     "Acked", "Agent", "Audit", "Channel", "Damage", "Delegate", "Description", "Event", "Fact",
-    "Guarded", "Head", "Imported", "ImportedRow", "Key", "Listing", "Message", "Outcome", "Purged",
-    "Reservation", "Reserved", "Settled", "Status", "Vouched",
+    "Guarded", "Head", "Imported", "ImportedRow", "Key", "Landing", "Listing", "Message",
+    "MovedRef", "Outcome", "Purged", "Reservation", "Reserved", "Settled", "Status", "Vouched",
 )  # fmt: skip
 _HOMES = (
     {
@@ -99,12 +101,14 @@ __all__ = [
     "Integrity",
     "Joined",
     "Key",
+    "Landing",
     "Last",
     "Ledger",
     "Legacy",
     "Listing",
     "Lost",
     "Message",
+    "MovedRef",
     "Outcome",
     "OutcomeUnknown",
     "Purged",

@@ -249,8 +249,32 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     ),
     "fenced": (
         FAILED,
-        "{ref} is fenced: it moves from {old} to {new} only with a land record of ledger {ledger}",
-        "coordledger push origin {new}:{ref} --task TASK, under a claim on TASK",
+        (
+            "{ref} is fenced by ledger {ledger}, and moves from {old} to {new} under a claim only:"
+            " coordledger push origin {new}:{ref} --task TASK"
+        ),
+        "",
+    ),
+    "code-moved": (
+        FAILED,
+        "{why}: the remote has other code there by now",
+        "git pull --rebase, and the same command again",
+    ),
+    "code-refused": (FAILED, "{why}", ""),
+    "nothing-to-land": (
+        FAILED,
+        "the remote has all of it already: nothing is to be landed",
+        "if the work is done: coordledger complete {task}",
+    ),
+    "outside-paths": (
+        FAILED,
+        "the claim on {task} has not reserved {paths}",
+        "coordledger claim {task} --path PATH, or push without --require-paths",
+    ),
+    "which-task": (
+        USAGE,
+        "{why}",
+        "name it: --task TASK",
     ),
     "land-alone": (
         FAILED,
@@ -265,7 +289,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "not-together": (
         FAILED,
         "{refs}: neither moves without the other",
-        "git push --atomic, or: coordledger push",
+        "git push --atomic",
     ),
     "not-fenced": (
         FAILED,

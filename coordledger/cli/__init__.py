@@ -29,6 +29,7 @@ from . import (  # noqa: F401 - they enter their commands
     harnesses,
     importing,
     keys,
+    landing,
     looking,
     mcp,
     messages,

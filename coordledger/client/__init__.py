@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         gate,
         guarding,
         heads,
+        landing,
         mailbox,
     )
 
@@ -31,6 +32,7 @@ __all__ = [
     "gate",
     "guarding",
     "heads",
+    "landing",
     "mailbox",
 ]
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from coordledger.client.combining.looks import Look
     from coordledger.client.config import Options, Settings
     from coordledger.client.operations import Operation
-    from coordledger.client.publish import Published
+    from coordledger.client.publish import Published, Publisher
     from coordledger.client.replica import Progress
     from coordledger.client.ssh_keys import Ask
     from coordledger.client.writer import Stands
@@ -211,13 +211,16 @@ class Connection:
         except OSError as fault:
             raise disk_error(fault) from None
 
-    def writer(self) -> Writer:
-        """A writer for this agent, which pushes by itself or in line with other processes.
+    def writer(self, *, direct: bool = False) -> Writer:
+        """A writer for this agent, which pushes by itself or in line with other processes; if
+        `direct` by itself, to the ledger's own ref.
 
         Raises `Failed`: two-addresses, no-agent, bad-ssh-key, secret-exposed.
         """
         self.settings.remote.need_one_place()
-        publisher = self.line() if self.settings.queue else self._alone
+        publisher: Publisher = DirectPublisher()
+        if not direct:
+            publisher = self.line() if self.settings.queue else self._alone
         me = self.identity()
         if self.ssh_keys.unlock(me.agent):  # somebody typed, and nothing is locked yet
             self.git.work_until(Deadline(self.settings.timeout))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from coordledger.errors import Lost
     from coordledger.format.records import Record
     from coordledger.format.state import State
+    from coordledger.git.outcome import Move
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DEFAULT_TTL = timedelta(minutes=60)
@@ -247,6 +248,15 @@ def handoff(task: str, *, to: str, note: str | None = None) -> Operation:
     return Operation(
         f"handoff {task}",
         lambda state, at: ("handoff", _held(state, task) | {"to": to, "note": note}),
+    )
+
+
+def land(task: str, move: Move, *, complete: bool, result: str | None) -> Operation:
+    """Say that a ref of the code moves under the claim on a task, which may be complete then."""
+    end = {"complete": complete, "result": result if complete else None}
+    return Operation(
+        f"land {move.ref} for {task}",
+        lambda state, at: ("land", _held(state, task) | move._asdict() | end),
     )
 
 

@@ -11,8 +11,9 @@ Rules of this file:
   afterwards.
 
 `DirectPublisher` moves the ledger's ref from the head that the run was proposed on, or loses
-to another push. Other ways to the remote are publishers in `combining`; nothing here knows
-them. No outcome of a write is decided here: `writer` does that.
+to another push; and with it the code's refs that land records in the run name. Other ways to the
+remote are publishers in `combining`; nothing here knows them. No outcome of a write is decided
+here: `writer` does that.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from coordledger.deadline import Deadline
 from coordledger.errors import ERRORS, CoordledgerError, Failed, Integrity, Lost, error, printable
 from coordledger.errors import LOST as EXIT_LOST
-from coordledger.git.outcome import LOST, UNKNOWN, UNSENT, WON, PushPayload
+from coordledger.git.outcome import LOST, UNKNOWN, UNSENT, WON, Move, PushPayload
 from coordledger.git.process import untrusted
 
+# What is said of a ref of the code by git, and by no hook of ours.
+OF_THE_CODE = ("code-moved", "code-refused")
 # What a server says of its own chain, rather than of the record that it refuses.
 _OF_THE_CHAIN = {"invalid-below": Integrity}
 
@@ -115,6 +118,7 @@ class DirectPublisher:
             run[0].commit.parent,  # the copy may have moved meanwhile
             run[-1].commit.oid,
             PushPayload(pack, ready, store, meanwhile),
+            moves_of(run),
         )
         if push.sequenced:
             note_sequenced(replica, says=True)
@@ -133,6 +137,12 @@ def _looked_at(push: Push, replica: Replica, oid: str) -> Push:
     if head == oid:
         return push
     return push._replace(outcome=UNKNOWN, why="the remote said yes, and has another head")
+
+
+def moves_of(run: list[Proposal]) -> list[Move]:
+    """What the code's refs do, of which land records in the run say that they do it with them."""
+    said = (proposal.commit.record for proposal in run)
+    return [Move(r["ref"], r["old"], r["new"]) for r in said if r["kind"] == "land"]
 
 
 def new_objects(run: list[Proposal]) -> Objects:
@@ -232,6 +242,8 @@ def push_error(push: Push, shown_remote: str) -> CoordledgerError:
         return untrusted(push.why) or error("remote-unreachable", remote=shown_remote, why=push.why)
     if push.outcome == LOST and push.locked:
         return error("stale-lock", why=push.why)
+    if push.code in OF_THE_CODE:
+        return error(push.code, why=push.why)
     if push.code and push.outcome != LOST:
         kind = _OF_THE_CHAIN.get(push.code, Lost if ERRORS[push.code][0] == EXIT_LOST else Failed)
         why = f"the server refused: {printable(push.why)}"

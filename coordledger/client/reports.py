@@ -327,6 +327,30 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
+class MovedRef:
+    """A ref of the code that has moved from the object `old` to `new` (zeros: there is none), and
+    the record that says so: its `seq` and `commit`.
+    """
+
+    ref: str
+    old: str
+    new: str
+    seq: int
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """Code that has landed under a `claim`: the `refs` that have moved. `resumed`: an earlier call
+    had landed it, and its process ended before it said so.
+    """
+
+    claim: Claim
+    refs: tuple[MovedRef, ...]
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one operation of a batch ended. `outcome`: landed, kept (a lease that lasts as long
     already: nothing was written), lost, failed or unknown.

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
     from coordledger.client.claims import Changes, Claim, ClaimResult
     from coordledger.client.opening import Connection
-    from coordledger.client.reports import Description, Event, Guarded, Listing, Reservation
+    from coordledger.client.reports import (
+        Description,
+        Event,
+        Guarded,
+        Landing,
+        Listing,
+        Reservation,
+    )
     from coordledger.client.views import Views
 
 
@@ -179,6 +186,32 @@ class Tasks:
         operation = operations.release(task, reason=reason, force=force, not_before=not_before)
         published = self.connection.write(operation)
         return self._views.claim(published.state, task, published)
+
+    def push(
+        self,
+        *refspecs: str,
+        task: str | None = None,
+        complete: bool = False,
+        result: str | None = None,
+        require_paths: bool = False,
+    ) -> Landing:
+        """Push code to fenced refs of the ledger's remote, together with the records that say under
+        whose claim: all of it or nothing.
+
+        `refspecs` are git's (`HEAD:main`); `task` is one that this session holds, by default its
+        only one, and is completed with it if `complete`, with a `result`. `require_paths`: all that
+        is changed has to lie within the paths of the claim. Raises `Lost`: not-holder, …;
+        `Failed`: code-moved, code-refused, nothing-to-land, not-fenced, outside-paths, which-task.
+        """
+        return client.landing.push(
+            self.connection,
+            self._views,
+            refspecs,
+            task,
+            complete=complete,
+            result=result,
+            require_paths=require_paths,
+        )
 
     def handoff(self, task: str, *, to: str, note: str | None = None) -> Claim:
         """Offer a task that this session holds to the agent `to`, who takes it by claiming it.

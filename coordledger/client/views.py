@@ -497,7 +497,8 @@ def _tasks_of(r: Record) -> list[str]:
 
 def _text_of(r: Record) -> str | None:
     """What the signer says to people."""
-    return r.get("note") or r.get("result") or r.get("reason")
+    moved = f"{r['ref']} {r['old'][:12]}..{r['new'][:12]}" if r["kind"] == "land" else None
+    return r.get("note") or r.get("result") or r.get("reason") or moved
 
 
 def _claims(r: Record, task: Record) -> bool:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import answers
 from coordledger.answers import SEQUENCED, Landed, Refused, Vouch
+from coordledger.errors import error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from coordledger.answers import Answer
     from coordledger.git.process import Ran
@@ -70,6 +71,14 @@ class Push(NamedTuple):
     vouches: tuple[Vouch, ...] | None = None
 
 
+class Move(NamedTuple):
+    """What a push does to one more ref; an id of zeros: there is none."""
+
+    ref: str
+    old: str
+    new: str
+
+
 class PushPayload(NamedTuple):
     """The objects that a push brings, and what is to be done here on its way.
 
@@ -102,10 +111,12 @@ def from_report(report: Report, ref: str, errors: str = "") -> Push:
     return _won(printed)
 
 
-def from_porcelain(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
+def from_porcelain(
+    ran: Ran, ref: str, new: str | None, moves: Sequence[Move] = (), *, sent: bool
+) -> Push:
     """How the push of `new` to `ref` ended that `git push --porcelain` made.
 
-    `sent`: git may have begun to send it.
+    `sent`: git may have begun to send it; `moves` went with it, all or nothing.
     """
     errors = [line.strip() for line in ran.err.split("\n")]
     printed = [line.removeprefix("remote:").strip() for line in errors if line[:7] == "remote:"]
@@ -122,9 +133,47 @@ def from_porcelain(ran: Ran, ref: str, new: str | None, *, sent: bool) -> Push:
             return _won(printed)
         reason = summary.partition("(")[2].rpartition(")")[0] or summary
         push = _refusal(reason, printed, ran.err)
+        push = _for_the_others(push, ran, moves) if "atomic" in reason else push
         if push.outcome == LOST or summary.startswith(_COMPLETE):
             return push
     return _without_report(ran, sent=sent)
+
+
+def planned(ran: Ran) -> dict[str, str]:
+    """What `git push --dry-run --porcelain` would move: ref -> what it would get, "" for nothing.
+
+    Raises `Failed`: code-moved, code-refused.
+    """
+    wanted = {}
+    for line in ran.out.splitlines():
+        flag, tab, rest = line.partition("\t")
+        names, _, summary = rest.partition("\t")
+        source, _, ref = names.rpartition(":")
+        if flag == "!":
+            reason = summary.partition("(")[2].rpartition(")")[0] or summary
+            code = "code-moved" if any(text in reason for text in _RACES) else "code-refused"
+            raise error(code, why=f"{ref}: {reason}")
+        if tab and flag != "=":
+            wanted[ref] = source
+    if ran.code:
+        raise error("code-refused", why=ran.why())
+    return wanted
+
+
+def _for_the_others(push: Push, ran: Ran, moves: Sequence[Move]) -> Push:
+    """A push that git refused as a whole: for which of the other refs, if it says so. Else
+    somebody was faster, with one of them.
+    """
+    for line in ran.out.splitlines():
+        flag, _, rest = line.partition("\t")
+        names, _, summary = rest.partition("\t")
+        ref = names.rpartition(":")[2]
+        if flag != "!" or "atomic" in summary or ref not in {move.ref for move in moves}:
+            continue
+        reason = summary.partition("(")[2].rpartition(")")[0] or summary
+        code = "code-moved" if any(text in reason for text in _RACES) else "code-refused"
+        return push._replace(outcome=REFUSED, code=code, why=f"{ref}: {reason}")
+    return push if push.code else push._replace(outcome=LOST)
 
 
 def _without_report(ran: Ran, *, sent: bool) -> Push:

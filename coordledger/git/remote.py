@@ -24,14 +24,18 @@ from coordledger.git.outcome import (
     REFUSED,
     UNKNOWN,
     UNSENT,
+    Move,
     Push,
     from_porcelain,
     from_report,
+    planned,
 )
 from coordledger.git.pktline import ProtocolError
 from coordledger.git.process import Ran, untrusted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coordledger.errors import CoordledgerError
     from coordledger.git.address import Address
     from coordledger.git.http import SmartHttp
@@ -44,6 +48,11 @@ _ABSENT = ("couldn't find remote ref", "could not find remote ref")
 # git says so, too, where another process of this clone moves the refs that a fetch checks against.
 _INCOMPLETE = "did not send all necessary objects"
 _TRIES_AMONG_OTHERS = 3
+
+
+def _id_or_none(oid: str) -> str:
+    """An id as git's options have it: none is empty, and not all zeros."""
+    return oid if oid.strip("0") else ""
 
 
 class Remote:
@@ -172,15 +181,24 @@ class Remote:
         return untrusting or error("remote-unreachable", remote=self.shown, why=ran.why())
 
     def push(
-        self, ref: str, old: str | None, new: str | None, payload: PushPayload | None = None
+        self,
+        ref: str,
+        old: str | None,
+        new: str | None,
+        payload: PushPayload | None = None,
+        moves: Sequence[Move] = (),
     ) -> Push:
         """Move `ref` there from `old` to `new`; None means that it does not exist.
 
-        Without `payload` git finds out what is new there, in this repository. An OSError of our
-        own disk is raised before anything is sent, and never afterwards; as is `Failed`:
-        two-addresses.
+        Without `payload` git finds out what is new there, in this repository. The `moves` of other
+        refs happen with it, all or nothing. An OSError of our own disk is raised before anything
+        is sent, and never afterwards; as is `Failed`: two-addresses.
         """
         self.address.need_one_place()
+        if moves and payload:  # git knows what of the code is new there
+            payload.ready()
+            payload.store()
+            return self._push_by_git(ref, old, new, moves)
         if payload and self.folder:
             return receive_pack.push(self._git, self.folder, ref, old, new, payload)
         if payload:
@@ -190,6 +208,31 @@ class Remote:
                 return done
             payload.store()
         return self._push_by_git(ref, old, new)
+
+    def plan(self, refspecs: Sequence[str]) -> list[Move]:
+        """What `git push` would do with these refspecs now; the user's pre-push hook has its say.
+
+        Raises `Failed`: code-moved, code-refused, remote-unreachable.
+        """
+        flags = "--dry-run --porcelain --no-follow-tags --recurse-submodules=no"
+        given = ("push", *flags.split(), "--", self.address.argument, *refspecs)
+        ran = self._run(*_NO_OPTIONS, *self._no_mirror, *given, hooks=None)
+        wanted = planned(ran)
+        if not wanted:
+            return []
+        asked = ("ls-remote", "--quiet", "--", self.address.argument, *wanted)
+        listed = self._run(*asked)
+        if listed.code:
+            raise self._unreachable(listed)
+        there = {
+            ref: oid for oid, _, ref in (one.partition("\t") for one in listed.out.split("\n"))
+        }
+        moves = []
+        for ref, source in wanted.items():
+            new = self._git.output("rev-parse", "--verify", source).strip() if source else ""
+            none = "0" * len(new or there.get(ref, ""))
+            moves.append(Move(ref, there.get(ref, none), new or none))
+        return [move for move in moves if move.old != move.new]
 
     @property
     def speaks_http(self) -> bool:
@@ -211,7 +254,9 @@ class Remote:
             return False
         return report is not None and report.refs.get(ref, "no") is None
 
-    def _push_by_git(self, ref: str, old: str | None, new: str | None) -> Push:
+    def _push_by_git(
+        self, ref: str, old: str | None, new: str | None, moves: Sequence[Move] = ()
+    ) -> Push:
         """Its pre-push hook, which it runs before it sends anything, tells whether it began to."""
         import tempfile  # noqa: PLC0415 - which imports much, and is not always needed
 
@@ -223,22 +268,26 @@ class Remote:
             hook.write_text(f'#!/bin/sh\n: > "{sent}"\n')
             hook.chmod(0o700)
             flags = "--porcelain --no-follow-tags --recurse-submodules=no"
+            flags += " --atomic" if moves else ""
+            whole = [(ref, old or "", new or "")]
+            whole += [(one.ref, _id_or_none(one.old), _id_or_none(one.new)) for one in moves]
             try:
                 ran = self._run(
                     *_NO_OPTIONS,
                     *self._no_mirror,
                     "push",
                     *flags.split(),
-                    f"--force-with-lease={ref}:{old or ''}",
+                    *(f"--force-with-lease={ref}:{old}" for ref, old, _ in whole),
                     "--",
                     self.address.argument,
-                    f"{new or ''}:{ref}",
+                    *(f"{new}:{ref}" for ref, _, new in whole),
                     hooks=folder,
                 )
             except Failed as fault:  # our deadline ended git in the middle of it
                 ran = Ran(-1, "", fault.message)
             # Where git could not run the hook (a noexec mount), its silence proves nothing.
-            return from_porcelain(ran, ref, new, sent=sent.exists() or not os.access(hook, os.X_OK))
+            was_sent = sent.exists() or not os.access(hook, os.X_OK)
+            return from_porcelain(ran, ref, new, moves, sent=was_sent)
 
     def _push_http(
         self,

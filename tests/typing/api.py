@@ -34,6 +34,7 @@ from coordledger import (
     Integrity,
     Joined,
     Key,
+    Landing,
     Ledger,
     Legacy,
     Listing,
@@ -121,6 +122,7 @@ def claims(ledger: Ledger) -> None:
     assert_type(ledger.guard("src").reserved, tuple[Reserved, ...])
     assert_type(ledger.guard([]).age, timedelta)
     assert_type(ledger.history("a"), list[Event])
+    assert_type(ledger.push("HEAD:main", task="a", complete=True, result="merged"), Landing)
     claim = ledger.show("a")
     assert_type(claim, Claim)
     assert_type(claim.epoch, int)
