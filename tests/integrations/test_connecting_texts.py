@@ -214,7 +214,7 @@ def test_a_file_that_was_made_goes_and_one_that_was_empty_stays():
 
 
 def test_the_layout_of_a_made_file_stays_for_it_is_known_by_that():
-    long = {"hooks": [{"type": "command", "command": "coordledger", "args": ["a" * 50]}]}
+    long = {"hooks": [{"type": "command", "command": "coordledger", "args": ["a" * 46]}]}
     entries = [(("hooks", "A"), {"b": 1}, True), (("hooks", "A"), long, True)]
     entries += [(("servers", "c"), {"d": []}, False)]
     assert (
@@ -224,9 +224,7 @@ def test_the_layout_of_a_made_file_stays_for_it_is_known_by_that():
   "A": [
     {{"b": 1}},
     {{
-      "hooks": [
-        {{"type": "command", "command": "coordledger", "args": ["{"a" * 50}"]}}
-      ]
+      "hooks": [{{"type": "command", "command": "coordledger", "args": ["{"a" * 46}"]}}]
     }}
   ]
 }}, "servers": {{"c": {{"d": []}}}}}}
