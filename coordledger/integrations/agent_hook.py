@@ -150,6 +150,9 @@ class _Hook:
             here.close()
 
     def _look(self, event: Event) -> tuple[Here, Memory] | None:
+        place = os.path.join(event.cwd, event.paths[0]) if event.kind == EDIT else event.cwd  # noqa: PTH118
+        if "GIT_DIR" not in self._environ and _is_elsewhere(place or os.curdir):
+            return None
         from coordledger.integrations import here  # noqa: PLC0415 - not for what says nothing
 
         environ = here.environment(self._environ, self._name, event.session)
@@ -233,6 +236,20 @@ class _Hook:
             variable = HARNESSES[self._name][0]
             with contextlib.suppress(OSError), open(file, "a", encoding="ascii") as shells:  # noqa: PTH123
                 shells.write(f"export {variable}={event.session}\n")
+
+
+def _is_elsewhere(place: str) -> bool:
+    """Whether the clone around a place has no copy of any ledger, as far as that is plain to see: a
+    user's hooks are called in every project.
+    """
+    at = os.path.realpath(place)
+    while True:
+        git = f"{at}/.git"
+        if os.path.exists(f"{git}/HEAD"):  # noqa: PTH110
+            return not os.path.lexists(f"{git}/coordledger")
+        if os.path.lexists(git) or at == (above := os.path.dirname(at)):  # noqa: PTH120
+            return False
+        at = above
 
 
 def _options(event: Event) -> Options:

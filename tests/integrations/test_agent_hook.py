@@ -440,6 +440,24 @@ def test_where_there_is_no_ledger_nothing_is_said_and_nothing_written(
     assert not list((tmp_path / "home").rglob("agent-hook"))
 
 
+def test_in_a_clone_without_a_ledger_not_even_git_is_asked(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hooks that are a user's are called in every project, and at each tool."""
+    plain = tmp_path / "plain"
+    session.fleet.git("clone", "--quiet", session.fleet.remote, plain)
+    (plain / "below").mkdir()
+    session.fleet.ledger("alice").claim("t", paths=["a.py"])
+    session.looks()
+    file = str(session.path / "a.py")
+    session.path = plain / "below"
+    assert "reserved by alice" in session.edits(file)  # that clone is asked, wherever one is
+    monkeypatch.setattr(here, "look", lambda *_: pytest.fail("looked"))
+    assert session.hears("SessionStart", source="startup") == ""
+    assert session.edits("new/file.py") == ""
+    assert session.edits(str(plain / "a.py")) == ""
+
+
 def broken_head(path: Path) -> None:
     (path / ".git/coordledger/main/trusted.json").write_text("{")
 
