@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Acked,
         Agent,
         Audit,
+        Blame,
         Channel,
         Damage,
         Delegate,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         ImportedRow,
         Key,
         Landing,
+        LandRecord,
         Listing,
         Message,
         MovedRef,
@@ -56,9 +58,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _REPORTS = (
-    "Acked", "Agent", "Audit", "Channel", "Damage", "Delegate", "Description", "Event", "Fact",
-    "Guarded", "Head", "Imported", "ImportedRow", "Key", "Landing", "Listing", "Message",
-    "MovedRef", "Outcome", "Purged", "Reservation", "Reserved", "Settled", "Status", "Vouched",
+    "Acked", "Agent", "Audit", "Blame", "Channel", "Damage", "Delegate", "Description", "Event",
+    "Fact", "Guarded", "Head", "Imported", "ImportedRow", "Key", "LandRecord", "Landing", "Listing",
+    "Message", "MovedRef", "Outcome", "Purged", "Reservation", "Reserved", "Settled", "Status",
+    "Vouched",
 )  # fmt: skip
 _HOMES = (
     {
@@ -81,6 +84,7 @@ __all__ = [
     "Agent",
     "Audit",
     "Batch",
+    "Blame",
     "Changes",
     "Channel",
     "Claim",
@@ -101,6 +105,7 @@ __all__ = [
     "Integrity",
     "Joined",
     "Key",
+    "LandRecord",
     "Landing",
     "Last",
     "Ledger",

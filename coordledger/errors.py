@@ -329,6 +329,13 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "the server's owner mends that, or runs: coordledger hook install REPO.git",
     ),
     "try-ok": (FAILED, "a try: it would be admitted", ""),
+    # -- code and claims
+    "unknown-commit": (FAILED, "{commit} names no commit of the code here", "git fetch"),
+    "never-landed": (
+        FAILED,
+        "no land record says that {commit} came to a ref{left}",
+        "only what goes to a fenced ref has one: coordledger push origin REF --task TASK",
+    ),
     # -- set-up and surroundings
     "no-agent": (
         FAILED,

@@ -108,6 +108,8 @@ GROUPS = (
             "Landing",
             "Listing",
             "MovedRef",
+            "Blame",
+            "LandRecord",
             "Description",
             "Reservation",
             "Guarded",

@@ -33,6 +33,7 @@ from . import (  # noqa: F401 - they enter their commands
     looking,
     mcp,
     messages,
+    proofs,
     repair,
     running,
     tasks,

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from coordledger.client.reports import (
         Agent,
         Audit,
+        Blame,
         Damage,
         Delegate,
         Head,
@@ -170,6 +171,14 @@ class Ledger(Tasks, Mail):
         if batch.operations:
             self.connection.begin()
             client.batch.land(batch, self.connection.writer())
+
+    # -- code
+
+    def blame(self, commit: str) -> Blame:
+        """Under whose claim a `commit` of the code (any name that git takes) came to which ref: the
+        oldest land record of each. Raises `Failed`: unknown-commit, never-landed.
+        """
+        return client.blaming.blame(self.connection, commit)
 
     # -- to and from other systems
 

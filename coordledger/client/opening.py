@@ -103,6 +103,7 @@ class Connection:
         `passphrase(file)` gives that of a private key, or None if nobody can be asked.
         """
         self.settings, self.repository, self.git, self.clock = settings, repository, git, clock
+        self.code = repository  # where the code's commits are
         self.hexadecimal, self.jitter = _random_hex, _random_fraction
         self._keyrings: dict[str | None, Keyring] = {}
         self._alone = SequencedPublisher(DirectPublisher())
@@ -365,6 +366,7 @@ def connect(
     Raises `Failed`: not-a-repository, no-remote, bad-agent, …
     """
     settings, repository, git = around or surroundings(options, environ)
+    code = repository
     if settings.remote.kind == NOWHERE and not (settings.offline and repository):
         typed = options.remote or environ.get("COORDLEDGER_REMOTE")
         advice = _advice(settings.remote, typed=bool(typed))
@@ -381,9 +383,11 @@ def connect(
     elif not (settings.offline or _can_be_kept_in(repository)):
         repository = _writable_copy(Surroundings(settings, repository, git), repository)
         git, settings = repository.git, settings._replace(queue=False)
-    return Connection(
+    connection = Connection(
         settings, repository, git, clock=clock, progress=progress, warn=warn, passphrase=passphrase
     )
+    connection.code = code or repository
+    return connection
 
 
 def _advice(missing: Address, *, typed: bool) -> str:

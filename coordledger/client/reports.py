@@ -232,6 +232,37 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
+class LandRecord:
+    """A land record: `ref` moved from `old` to `new` (all 0: it did not exist, or does no more)
+    under `agent`'s claim on `task`, in this `epoch`. `seq` and `commit` are the record's.
+    """
+
+    ref: str
+    old: str
+    new: str
+    task: str
+    epoch: int
+    agent: str
+    session: str
+    at: datetime
+    seq: int
+    commit: str
+    verdict: str
+    checked: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """By which `landings` a `commit` of the code came to each ref, the oldest first. `unseen`: how
+    many land records name commits that this clone has not got, and may have brought it before.
+    """
+
+    commit: str
+    landings: tuple[LandRecord, ...]
+    unseen: int
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     ledger: str
     seq: int

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from support.attack_batch import Batch
 from support.fleet import LEDGER_REF
+from support.pusher import MAIN, NOWHERE, Pusher
 from support.sequencing import FOR_REF, switch
 from support.serve_process import serving
 from support.ways_in import DIRECT
@@ -19,37 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.attacker import Pushed
     from support.fleet import Fleet
     from support.ways_in import WayIn
 
-MAIN, RELEASE, FREE = "refs/heads/main", "refs/heads/release/1", "refs/heads/free"
-NOWHERE = "0" * 40
-
-
-class Pusher(Batch):
-    """Bob, who has claimed `work`; carol has claimed `hers`."""
-
-    def code(self, text: str, parent: str | None = None) -> str:
-        """A commit of the code."""
-        tree = self.tree(("100644", self.add("blob", text.encode()), "file"))
-        above = f"parent {parent}\n" if parent else ""
-        who = "Bob <bob@example.com> 1790000000 +0000"
-        content = f"tree {tree}\n{above}author {who}\ncommitter {who}\n\n{text}\n"
-        return self.add("commit", content.encode())
-
-    def lands(
-        self, new: str, old: str, ref: str = MAIN, agent: str = "bob", **given: object
-    ) -> str:
-        """A land record on what was put before; the ledger's commit."""
-        return self.put(agent, "land", **{"task": "work"} | given, ref=ref, old=old, new=new)
-
-    def there(self, ref: str) -> str:
-        ran = self.fleet.git("for-each-ref", "--format=%(objectname)", ref).strip()
-        return ran or NOWHERE
-
-    def atomic(self, *refspecs: str) -> Pushed:
-        return self.push("--atomic", *refspecs)
+RELEASE, FREE = "refs/heads/release/1", "refs/heads/free"
 
 
 @pytest.fixture(scope="module")

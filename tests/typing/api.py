@@ -16,6 +16,7 @@ from coordledger import (
     Agent,
     Audit,
     Batch,
+    Blame,
     Claim,
     ClaimResult,
     CoordledgerError,
@@ -35,6 +36,7 @@ from coordledger import (
     Joined,
     Key,
     Landing,
+    LandRecord,
     Ledger,
     Legacy,
     Listing,
@@ -228,6 +230,12 @@ def care(ledger: Ledger) -> None:
         assert_type(damage.fault, Integrity)
         assert_type(damage.last, Head)
         assert_type(ledger.repair(damage), Head)
+
+
+def code(ledger: Ledger) -> None:
+    found = ledger.blame("HEAD")
+    assert_type(found, Blame)
+    assert_type(found.landings, tuple[LandRecord, ...])
 
 
 def errors(ledger: Ledger) -> None:
