@@ -52,7 +52,7 @@ def parse(argv: list[str]) -> None:
     """Parse a command line as the program does, up to calling anything."""
     command: click.Command = cli.root
     context, words = None, [word for word in argv if word != "--help"]  # which looks at no other
-    while True:
+    while words or "--help" not in argv:
         context = command.make_context(str(command.name), words, parent=context, obj=App())
         if not isinstance(command, click.Group):
             return
