@@ -194,6 +194,7 @@ class Connection:
         """Land one record; or answer with the one that an earlier process has landed for the same
         operation without telling anybody. Raises as `Writer.write`.
         """
+        self.begin()
         earlier = self.recall(operation.stands) if operation.stands else None
         return earlier or self.writer().write(
             operation.what,
