@@ -200,6 +200,9 @@ class Opencode(Harness):
     def command(self, prompt: str) -> list[str]:
         return [str(self.program), "run", prompt]
 
+    def terminal_command(self, prompt: str) -> list[str]:
+        return [str(self.program), "--prompt", prompt]
+
     def translate(self, folder: Path, turn: Shell | Write) -> Tool:
         if isinstance(turn, Shell):
             return Tool("bash", {"command": turn.command, "description": "a command"})
@@ -239,6 +242,8 @@ class Session:
     transcripts: Path
     process: subprocess.Popen[bytes] | None = None
     options: Sequence[str] = ()
+    terminal: int = -1
+    watcher: threading.Thread | None = None
 
     @property
     def env(self) -> dict[str, str]:
@@ -255,8 +260,8 @@ class Session:
             )  # fmt: skip
 
     def start_at_terminal(self, prompt: str) -> None:
-        """The same at a terminal, where nobody types anything; `kill` ends it."""
-        terminal, end = pty.openpty()
+        """The same at a terminal, where `type` types; `kill` ends it."""
+        self.terminal, end = pty.openpty()
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 150, 0, 0))
         command = self.harness.terminal_command(prompt)
         self.process = subprocess.Popen(
@@ -264,14 +269,18 @@ class Session:
             start_new_session=True,
         )  # fmt: skip
         os.close(end)
-        threading.Thread(target=self._watch, args=(terminal,), daemon=True).start()
+        self.watcher = threading.Thread(target=self._watch, args=(self.terminal,), daemon=True)
+        self.watcher.start()
+
+    def type(self, keys: bytes) -> None:
+        with contextlib.suppress(OSError):  # the program has ended
+            os.write(self.terminal, keys)
 
     def _watch(self, terminal: int) -> None:
         ended = contextlib.suppress(OSError)  # so a terminal ends whose program has
         with (self.transcripts / "stdout").open("ab", buffering=0) as file, ended:
             while some := os.read(terminal, 1 << 16):
                 file.write(some)
-        os.close(terminal)
 
     def wait(self, deadline: float = DEADLINE) -> int:
         """The exit code. Nothing of it runs any longer when this returns."""
@@ -295,6 +304,10 @@ class Session:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        if self.watcher:
+            self.watcher.join(5)  # a terminal ends when all have closed it
+            os.close(self.terminal)
+            self.watcher = None
 
     def printed(self) -> str:
         """The ends of what it printed."""

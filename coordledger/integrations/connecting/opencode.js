@@ -15,13 +15,16 @@ export const Coordledger = async ({ client, directory, worktree }) => {
   const said = (event, sessionID, more = {}) =>
     JSON.stringify({ event, sessionID, directory: worktree || directory, ...more })
 
-  // With the process all its sessions end; nothing but this can be done then.
-  process.on("exit", () => {
+  // With the process all its sessions end; nothing but this can be done then. Where opencode closes in
+  // good order, at a terminal, it says so; elsewhere it only exits.
+  const end = () => {
     for (const sessionID of told.keys()) {
       const input = said("session.end", sessionID)
       spawnSync(PROGRAM, ARGUMENTS, { cwd: directory, input, timeout: MILLISECONDS, stdio: ["pipe", "ignore", "ignore"] })
     }
-  })
+    told.clear()
+  }
+  process.on("exit", end)
 
   const ask = (event, sessionID, more = {}) =>
     new Promise((resolve) => {
@@ -61,6 +64,7 @@ export const Coordledger = async ({ client, directory, worktree }) => {
   }
 
   return {
+    dispose: async () => end(),
     event: async ({ event }) => {
       const { sessionID, info } = event.properties ?? {}
       if (event.type === "session.created" && info?.parentID) children.add(info.id)
