@@ -1,7 +1,9 @@
 """Where a session is: the clone around it, its ledger's local copy, and whose session that is.
 
 Rules of this file: the remote is not asked, so that an answer comes at once, and says how old the
-copy is that it is from. Where there is no ledger, no copy or no agent, nothing is said.
+copy is that it is from. Where there is no ledger, no copy or no agent, nothing is said. A bare
+repository is one only to who names it: a project may bring such a folder as files of its own, with
+settings that name programs, and git goes by them wherever a session happens to look.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from coordledger.client.claims import Claim
-    from coordledger.client.opening import Connection
+    from coordledger.client.opening import Connection, Surroundings
     from coordledger.client.reports import Message
     from coordledger.format.state import State
 
@@ -107,7 +109,7 @@ def look(options: Options, environ: Mapping[str, str], *, offline: bool = True) 
     try:
         around = surroundings(options, environ)
         agent = around.settings.agent
-        if agent is None:
+        if agent is None or _is_among_files(around, options.path, environ):
             return None
         connection = connect(options, environ, around=around)
         if connection.local.trusted is None:
@@ -120,6 +122,13 @@ def look(options: Options, environ: Mapping[str, str], *, offline: bool = True) 
             return None
         raise
     return here
+
+
+def _is_among_files(around: Surroundings, path: Path, environ: Mapping[str, str]) -> bool:
+    """Whether git has taken a folder around the path for a repository, not a `.git` in one."""
+    if around.repository is None or "GIT_DIR" in environ:
+        return False
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(around.repository.git_dir))
 
 
 def folder_of(path: str, cwd: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coordledger.client.config import Options
 from coordledger.integrations import agent_hook, here, jobs, memory
 from coordledger.integrations.harnesses import HARNESSES
 
@@ -456,6 +458,34 @@ def test_in_a_clone_without_a_ledger_not_even_git_is_asked(
     assert session.hears("SessionStart", source="startup") == ""
     assert session.edits("new/file.py") == ""
     assert session.edits(str(plain / "a.py")) == ""
+
+
+def test_a_bare_repository_among_a_projects_files_is_none(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the author's of those files, with its configuration: nothing is run by that."""
+    planted = session.path / "vendor/planted"
+    shutil.copytree(session.path / ".git", planted)
+    git = session.fleet.git
+    marker = session.fleet.root / "marker"
+    git("config", "core.bare", "true", cwd=planted)
+    git("config", "core.sshCommand", f"touch {marker};", cwd=planted)
+    git("config", "coordledger.remote", "ssh://host/ledger", cwd=planted)
+    monkeypatch.setattr(jobs, "is_due", lambda *_: True)
+    below = planted / "refs"
+    for place in (planted, below):
+        for event in ("SessionStart", "PostToolUse", "Stop", "SessionEnd"):
+            assert session.hears(event, cwd=str(place)) == ""
+            jobs.do(jobs.TEND, Options(path=place), session.env, "claude x")
+        assert session.edits(str(place / "file")) == ""
+    assert session.jobs == []
+    assert not marker.exists()
+    assert not (planted / "coordledger/.hooks").exists()
+    git("config", "core.bare", "false", cwd=planted)
+    git("config", "core.worktree", str(session.path), cwd=planted)
+    assert session.hears("SessionStart", cwd=str(below)) == ""
+    session.env["GIT_DIR"] = str(session.path / ".git")
+    assert session.hears("SessionStart", cwd=str(session.path)) != ""  # it was named
 
 
 def broken_head(path: Path) -> None:
