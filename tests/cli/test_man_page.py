@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +18,6 @@ from coordledger.cli.man import pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 PAGE = pages()["coordledger.1"]
 MACROS = {".TH", ".SH", ".SS", ".TP", ".PP", ".br", ".nf", ".fi", ".RS", ".RE"}
@@ -70,7 +71,7 @@ def test_man_shows_it_without_a_warning(tmp_path: Path) -> None:
     for name, text in pages().items():
         (tmp_path / "man1" / name).write_text(text)
     env = {
-        "PATH": os.environ["PATH"],
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "MANPATH": str(tmp_path),
         "MANWIDTH": "90",
         "LC_ALL": "C.UTF-8",

@@ -37,14 +37,14 @@ from coordledger.git.tree import object_id
 from coordledger.hashes import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from coordledger.client.journal import Intent
     from coordledger.client.publish import Publisher
     from coordledger.format.commit import Commit
     from coordledger.format.signing import Secret
-    from coordledger.git.outcome import PushPayload
+    from coordledger.git.outcome import Move, PushPayload
     from coordledger.git.tree import Objects
 
 REF = LEDGERS + "main"
@@ -305,8 +305,14 @@ class MemoryRemote:
         return True
 
     def push(
-        self, ref: str, old: str | None, new: str | None, payload: PushPayload | None = None
+        self,
+        ref: str,
+        old: str | None,
+        new: str | None,
+        payload: PushPayload | None = None,
+        moves: Sequence[Move] = (),
     ) -> Push:
+        assert not moves, "it has no code"
         return self.server.take(ref, old, new, payload)
 
 
