@@ -8,6 +8,8 @@ Rules of this file:
   ledger. So code lands with its record or not at all, as far as git keeps a push together; the hook
   `reference-transaction` sees to that.
 - No other ref has land records: nobody would see to it that it moves with them.
+- A push names the ledger before the code. git writes refs in that order, and removes some after
+  that: if it is killed in between, a record may stand without its move, and no move without it.
 - What cannot be read is no fence that is missing: it raises.
 """
 
@@ -16,11 +18,11 @@ from __future__ import annotations
 import posix
 
 from coordledger.errors import RuleBroken
-from coordledger.format.names import is_code_ref, is_identifier
+from coordledger.format.names import LEDGERS, is_code_ref, is_identifier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from coordledger.format.commit import Commit
 
@@ -30,9 +32,14 @@ _NO_PATTERN = frozenset("\\'\"`$;&|<>()#!{}")  # what no shell may have to read
 
 
 def is_pattern(value: str) -> bool:
-    """A ref that code may have, or the beginning of one and a `*`; harmless in a shell."""
-    return is_code_ref(value[:-1] + "x" if value.endswith("*") else value) and (
-        _NO_PATTERN.isdisjoint(value)
+    """A ref that code may have, or the beginning of one and a `*`; harmless in a shell.
+
+    It comes after the ledgers in the alphabet, in which `git push` sends refs: see `need_pairs`.
+    """
+    return (
+        is_code_ref(value[:-1] + "x" if value.endswith("*") else value)
+        and _NO_PATTERN.isdisjoint(value)
+        and value > LEDGERS
     )
 
 
@@ -53,17 +60,30 @@ class Fences:
         )
 
     def need_pairs(
-        self, moves: Iterable[tuple[str, str, str]], landings: dict[str, list[Commit]]
+        self,
+        moves: Iterable[tuple[str, str, str]],
+        landings: dict[str, list[Commit]],
+        ahead: int,
+        value: Callable[[str], str],
     ) -> None:
         """Each of the `moves` (old, new, ref) of a fenced ref has its land record, and each record
-        its move. `landings`: by ledger, the commits of a push with these records.
+        its move. `landings`: by ledger, the commits of a push with these records. The first
+        `ahead` of the moves come before the last ledger that the push names. `value`: what a ref
+        has there.
 
-        Raises `RuleBroken`: fenced, not-fenced, land-alone.
+        Raises `RuleBroken`: bad-push, code-moved, fenced, not-fenced, land-alone.
         """
         left: dict[tuple[str, str], tuple[str, str]] = {}
-        for old, new, ref in moves:
+        for place, (old, new, ref) in enumerate(moves):
             for ledger in self.ledgers_of(ref):
+                if (ledger, ref) in left:
+                    raise RuleBroken("bad-push", why="a ref stands twice in the list")
+                if place < ahead:
+                    raise RuleBroken("bad-push", why=f"{ref} comes before a ledger")
                 left[ledger, ref] = old, new
+                # git compares the values of other moves itself, under the ref's lock.
+                if not new.strip("0") and value(ref) != old:
+                    raise RuleBroken("code-moved", why=ref, commit="")
         for ledger, commits in landings.items():
             for commit in commits:
                 r = commit.record
@@ -90,8 +110,9 @@ def _read(path: str) -> list[str]:
     with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes a hook three milliseconds
         content = file.read(MAX_BYTES + 1)
     lines = content.decode("ascii", "replace").split("\n")
+    cut = lines.pop() or not lines  # who fences nothing has no such file
     name = path.rpartition("/")[2].removesuffix(SUFFIX)
-    if len(content) > MAX_BYTES or lines.pop() or not is_identifier(name):
+    if len(content) > MAX_BYTES or cut or not is_identifier(name):
         raise RuleBroken("hook-broken", why=f"{path} is no fence")
     for line in lines:
         if not is_pattern(line):

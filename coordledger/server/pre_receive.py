@@ -82,6 +82,7 @@ def judge_updates(
     """
     commit, seen, others = "", set(), False
     moves: list[tuple[str, str, str]] = []  # of the code's refs
+    ahead = 0  # so many of these come before a ledger
     arrivals: list[Arrival] = []
     tried: list[Answer] = []
     moved: list[Moved] = []
@@ -94,7 +95,7 @@ def judge_updates(
                 others = others or bool(new.strip("0"))
                 moves.append((old, new, ref))
                 continue
-            commit = new
+            commit, ahead = new, len(moves)
             if ref in seen:  # no client of git's does that; each would cost a full check
                 raise RuleBroken("bad-push", why="a ref stands twice in the list")
             seen.add(ref)
@@ -108,7 +109,8 @@ def judge_updates(
                 moved.append(_judge_ref(old, new, ref, context, marks))
         if arrivals and not (others or moved):
             _check_brought(arrivals, context)
-        fences.need_pairs(moves, {one.name: one.landings for one in moved})
+        landings = {one.name: one.landings for one in moved}
+        fences.need_pairs(moves, landings, ahead, lambda ref: _value(ref, context))
         for one in moved:
             marks.keep(one.name, one.old, one.new)
     except RuleBroken as broken:
@@ -184,6 +186,12 @@ def _head(name: str, context: AdmissionContext, marks: Marks) -> Commit:
         raise RuleBroken("no-create")
     marks.need(name, found[0])
     return parse_commit(found[0], found[2])
+
+
+def _value(ref: str, context: AdmissionContext) -> str:
+    """The id that a ref has, or ""."""
+    found = context.objects.find(ref)
+    return found[0] if found else ""
 
 
 def _judge_commits(new: str, head: Commit, context: AdmissionContext) -> list[Commit]:

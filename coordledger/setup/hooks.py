@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import files
 from coordledger.errors import RuleBroken, error
-from coordledger.format.names import FOR
+from coordledger.format.names import FOR, LEDGERS
 from coordledger.git.repository import open_bare
 from coordledger.server.fence import SUFFIX, is_pattern, read_fences
 
@@ -215,7 +215,7 @@ def _need_fencing(path: Path, git: Git, fence: Fence) -> None:
         raise error("no-git", why=f"{printed} knows no reference-transaction hook, 2.28 does")
     for pattern in fence.patterns:
         if not is_pattern(pattern):
-            why = f"{pattern!a} is no ref, nor the beginning of one and a *"
+            why = f"{pattern!a} is no ref after {LEDGERS}, nor the beginning of one and a *"
             raise error("bad-value", what="--fence", why=why)
     for name, value, why in (
         ("core.ignoreCase", "true", "a ref in other letters would be the same file"),
@@ -251,7 +251,7 @@ def _switch_fence(path: Path, git: Git, python: str, fence: Fence | None) -> lis
     if fence is not None and after != before:
         if after:
             content = "".join(f"{pattern}\n" for pattern in after).encode("ascii")
-            files.replace(str(file), content, f"{file}.{os.getpid()}.new", mode=0o600)
+            files.replace(str(file), content, f"{file}.{os.getpid()}.new", mode=0o600, durable=True)
         else:
             file.unlink()
         done += [f"no longer fenced: {ref}" for ref in before if ref not in after]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.fleet import LEDGER_REF
-from support.pusher import MAIN, NOWHERE, Pusher
+from support.pusher import FREE, MAIN, NOWHERE, RELEASE, Pusher, fence
 from support.sequencing import FOR_REF, switch
 from support.serve_process import serving
 from support.ways_in import DIRECT
@@ -22,15 +22,11 @@ if TYPE_CHECKING:
     from support.fleet import Fleet
     from support.ways_in import WayIn
 
-RELEASE, FREE = "refs/heads/release/1", "refs/heads/free"
-
 
 @pytest.fixture(scope="module")
 def shared_fleet(founded: Callable[..., Fleet]) -> Iterator[Fleet]:
     fleet = founded("bob", "carol")
-    fleet.run(
-        "hook", "install", fleet.remote, "--fence", MAIN, "--fence", "refs/heads/release/*", check=0
-    )
+    fence(fleet)
     switch(fleet, sequence=True)
     for agent, task in (("bob", "work"), ("carol", "hers")):
         with fleet.ledger(agent, session="s1") as ledger:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from support.attack_batch import Batch
+from support.attacker import Pushed, packet, plain
 
 if TYPE_CHECKING:
-    from support.attacker import Pushed
+    from support.fleet import Fleet
 
-MAIN = "refs/heads/main"
+MAIN, RELEASE, FREE = "refs/heads/main", "refs/heads/release/1", "refs/heads/free"
+FENCED = (MAIN, "refs/heads/release/*")
 NOWHERE = "0" * 40
+
+
+def fence(fleet: Fleet, *patterns: str) -> None:
+    """Fence refs of the fleet's remote."""
+    given = [word for pattern in patterns or FENCED for word in ("--fence", pattern)]
+    fleet.run("hook", "install", fleet.remote, *given, check=0)
 
 
 class Pusher(Batch):
@@ -36,3 +44,21 @@ class Pusher(Batch):
 
     def atomic(self, *refspecs: str) -> Pushed:
         return self.push("--atomic", *refspecs)
+
+    def by_hand(self, *commands: tuple[str, str, str], atomic: bool = False) -> Pushed:
+        """A push in git's protocol by hand: each command has the old value that it likes."""
+        wanted = [new for _, new, _ in commands if new.strip("0")]
+        there = self.fleet.git("for-each-ref", "--format=^%(objectname)").split()
+        revisions = "\n".join([*wanted, *there, ""]).encode()
+        packed = ("git", "pack-objects", "--stdout", "--revs", "-q")
+        pack = plain(*packed, cwd=self.folder, env=self.fleet.env, data=revisions).stdout
+        features = f"report-status object-format={self.algo}{' atomic' if atomic else ''}"
+        lines = [" ".join(command).encode() for command in commands]
+        lines[0] += b"\0" + features.encode()
+        asked = b"".join(map(packet, lines)) + b"0000" + pack
+        program = ("git", "receive-pack", self.fleet.remote)
+        ran = plain(*program, cwd=self.folder, env=self.fleet.env, data=asked)
+        landed = b"\nng " not in ran.stdout[4:].replace(b"ng refs", b"\nng refs")
+        return Pushed(
+            0 if landed else 1, ran.stdout.decode("utf-8", "replace"), ran.stderr.decode()
+        )
