@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from coordledger.client.claims import Changes, Claim, ClaimResult, Last, Legacy
     from coordledger.client.facts import Facts
     from coordledger.client.ledger import Ledger
+    from coordledger.client.proving import verify_proof
     from coordledger.client.reports import (
         Acked,
         Agent,
         Audit,
+        Authority,
         Blame,
         Channel,
         Damage,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         Message,
         MovedRef,
         Outcome,
+        Proof,
         Purged,
         Reservation,
         Reserved,
@@ -58,10 +61,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _REPORTS = (
-    "Acked", "Agent", "Audit", "Blame", "Channel", "Damage", "Delegate", "Description", "Event",
-    "Fact", "Guarded", "Head", "Imported", "ImportedRow", "Key", "LandRecord", "Landing", "Listing",
-    "Message", "MovedRef", "Outcome", "Purged", "Reservation", "Reserved", "Settled", "Status",
-    "Vouched",
+    "Acked", "Agent", "Audit", "Authority", "Blame", "Channel", "Damage", "Delegate", "Description",
+    "Event", "Fact", "Guarded", "Head", "Imported", "ImportedRow", "Key", "LandRecord", "Landing",
+    "Listing", "Message", "MovedRef", "Outcome", "Proof", "Purged", "Reservation", "Reserved",
+    "Settled", "Status", "Vouched",
 )  # fmt: skip
 _HOMES = (
     {
@@ -73,6 +76,7 @@ _HOMES = (
         "Secret": "format.signing",
         "init": "setup.interface",
         "join": "setup.interface",
+        "verify_proof": "client.proving",
     }
     | dict.fromkeys(("CoordledgerError", "Failed", "Integrity", "Lost", "OutcomeUnknown"), "errors")
     | dict.fromkeys(("Changes", "Claim", "ClaimResult", "Last", "Legacy"), "client.claims")
@@ -83,6 +87,7 @@ __all__ = [
     "Acked",
     "Agent",
     "Audit",
+    "Authority",
     "Batch",
     "Blame",
     "Changes",
@@ -116,6 +121,7 @@ __all__ = [
     "MovedRef",
     "Outcome",
     "OutcomeUnknown",
+    "Proof",
     "Purged",
     "Reservation",
     "Reserved",
@@ -125,6 +131,7 @@ __all__ = [
     "Vouched",
     "init",
     "join",
+    "verify_proof",
 ]
 
 

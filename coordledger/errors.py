@@ -336,6 +336,22 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "no land record says that {commit} came to a ref{left}",
         "only what goes to a fenced ref has one: coordledger push origin REF --task TASK",
     ),
+    "proof-too-large": (
+        FAILED,
+        "the proof would have more than {limit} bytes",
+        "audit the ledger in a clone instead: coordledger audit --full",
+    ),
+    "proof-unchecked": (
+        FAILED,
+        "no secret here for {count} of {records} records: the first is record {seq}, {agent}/{key}",
+        "--secret-file FILE has it; --chain-only does without",
+    ),
+    "bad-proof": (INTEGRITY, "the proof does not hold: {why}", ""),
+    "proof-differs": (
+        INTEGRITY,
+        "the proof is not of what is trusted: {why}",
+        "ask who made it for: coordledger prove COMMIT --whole",
+    ),
     # -- set-up and surroundings
     "no-agent": (
         FAILED,

@@ -96,7 +96,7 @@ class InThread:
 
 """
 GROUPS = (
-    ("Set-up", ("init", "join")),
+    ("Set-up and proofs", ("init", "join", "verify_proof")),
     ("A ledger", ("Ledger", "Facts", "Batch", "Changes", "Secret")),
     (
         "What comes back",
@@ -110,6 +110,8 @@ GROUPS = (
             "MovedRef",
             "Blame",
             "LandRecord",
+            "Proof",
+            "Authority",
             "Description",
             "Reservation",
             "Guarded",

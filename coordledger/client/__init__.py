@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         heads,
         landing,
         mailbox,
+        proving,
     )
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "heads",
     "landing",
     "mailbox",
+    "proving",
 ]
 
 

@@ -180,7 +180,7 @@ def judge_again(
         count(UNVERIFIED, start)
     chain = Chain(repository.read, replica.keyring(), below, repository.algo)
     many = trusted.seq - (below.seq if below else -1)
-    for done, judged in enumerate(replica.judge(chain, _commits_above(replica, below)), 1):
+    for done, judged in enumerate(replica.judge(chain, commits_above(replica, below)), 1):
         verdict = judged.verdict
         if verdict == AUTHENTIC and chain.head and not replica.is_rooted(chain.head):
             verdict = UNVERIFIED
@@ -198,7 +198,7 @@ def _problem(seq: int, oid: str, broken: RuleBroken) -> dict[str, Any]:
     return {"seq": seq, "commit": oid, "code": broken.code, "message": str(broken)}
 
 
-def _commits_above(replica: Replica, below: Commit | None) -> Iterator[tuple[str, bytes]]:
+def commits_above(replica: Replica, below: Commit | None) -> Iterator[tuple[str, bytes]]:
     """A copy's commits, up to its head: as the index has them for as long as each names the
     one before as its parent, and from there on as the commits themselves have it.
 

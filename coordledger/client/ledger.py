@@ -180,6 +180,14 @@ class Ledger(Tasks, Mail):
         """
         return client.blaming.blame(self.connection, commit)
 
+    def prove(self, commit: str, *, ref: str | None = None, whole: bool = False) -> bytes:
+        """A file that proves under whose claim a `commit` of the code came to a `ref` (by default
+        where it came to first): what `verify_proof` takes. It has all records up to that landing;
+        with `whole` all up to the newest. Raises `Failed`: unknown-commit, never-landed, gone,
+        proof-too-large.
+        """
+        return client.proving.prove(self.connection, commit, ref, whole=whole)
+
     # -- to and from other systems
 
     def import_from(

@@ -263,6 +263,51 @@ class Blame:
 
 
 @dataclass(frozen=True, slots=True)
+class Authority:
+    """A key that a proof rests on, and the `seq` of the record that brought it into the ledger."""
+
+    agent: str
+    key: int
+    alg: str
+    verifier: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a proof has shown: `commit` came to `ref` when that moved from `old` to `new`, of which
+    it is the parent `distance` times over, under `agent`'s claim on `task`.
+
+    The land record is `seq`, the one that claimed the task `claim_seq`. `keys`: the one that has
+    signed the landing, then each time the one that has enrolled the one before, down to the owner's
+    first. Of the `records` in the proof `unchecked` were signed with secrets that were not given.
+    `head` is the newest one. `compared`: what of it was compared with what is trusted: owner,
+    ledger, head, or older-head, which is from before the landing.
+    """
+
+    commit: str
+    ref: str
+    old: str
+    new: str
+    distance: int
+    task: str
+    epoch: int
+    agent: str
+    session: str
+    at: datetime
+    seq: int
+    claim_seq: int
+    claimed_at: datetime
+    expires_at: datetime
+    owner: str
+    keys: tuple[Authority, ...]
+    records: int
+    unchecked: int
+    head: Head
+    compared: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     ledger: str
     seq: int

@@ -15,7 +15,7 @@ from coordledger.hashes import LENGTHS, digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Read = Callable[[str], bytes]  # the content of an object; KeyError if it is not there
@@ -63,6 +63,19 @@ def _parse(content: bytes, algo: str) -> Entries:
             raise ValueError("cut off")
         entries[name.decode("ascii")] = content[start:at]
     return dict(sorted(entries.items(), key=_order))
+
+
+def reachable(read: Read, root: str, algo: str) -> Iterator[str]:
+    """The ids of a tree and of all that is in it. ValueError if the tree is none of ours."""
+    folders, width = [root], LENGTHS[algo] // 2
+    while folders:
+        oid = folders.pop()
+        yield oid
+        for raw in _parse(read(oid), algo).values():
+            if _is_folder(raw):
+                folders.append(raw[-width:].hex())
+            else:
+                yield raw[-width:].hex()
 
 
 def _raw(folder: bool, name: str, oid: str) -> bytes:

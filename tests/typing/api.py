@@ -15,6 +15,7 @@ from coordledger import (
     Acked,
     Agent,
     Audit,
+    Authority,
     Batch,
     Blame,
     Claim,
@@ -44,6 +45,7 @@ from coordledger import (
     Message,
     Outcome,
     OutcomeUnknown,
+    Proof,
     Purged,
     Reservation,
     Reserved,
@@ -236,6 +238,11 @@ def code(ledger: Ledger) -> None:
     found = ledger.blame("HEAD")
     assert_type(found, Blame)
     assert_type(found.landings, tuple[LandRecord, ...])
+    made = ledger.prove("HEAD", ref="refs/heads/main", whole=True)
+    assert_type(made, bytes)
+    proof = coordledger.verify_proof(made, trust=["x"], secrets=[], chain_only=True)
+    assert_type(proof, Proof)
+    assert_type(proof.keys, tuple[Authority, ...])
 
 
 def errors(ledger: Ledger) -> None:
