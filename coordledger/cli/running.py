@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coordledger.errors import own_code
+from coordledger.errors import disk_error, own_code
 
 from . import params
 from .claims import lost, ttl_option
@@ -197,5 +197,9 @@ def _report(app: App, path: str, ran: Run, begun: datetime) -> None:
     }
     import json  # noqa: PLC0415 - claims need none
 
-    with app.file(path).open("a", encoding="ascii") as file:
-        file.write(json.dumps(to_json(row)) + "\n")
+    try:
+        with app.file(path).open("a", encoding="ascii") as file:
+            file.write(json.dumps(to_json(row)) + "\n")
+    except OSError as fault:  # what has become of the command is the answer all the same
+        task, why = task_name(ran.claim.task), disk_error(fault).message
+        app.screen.warn(f"no line for {task} is in the report: {why}")

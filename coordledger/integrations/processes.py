@@ -7,7 +7,8 @@ Rules of this file:
 - All signals and the terminal are the group's. Dispositions are those that this process was
   started with.
 - What leaves the group (setsid) is found by a token in its environment where there is a /proc. It
-  is not found elsewhere, nor if it has cleared its environment.
+  is not found elsewhere, nor if it has cleared its environment. Where one `run` runs another, what
+  the inner one starts has both tokens: the inner one may be killed before it has ended anything.
 
 It knows no ledger and no lease.
 """
@@ -129,7 +130,8 @@ def start(
     Raises `CoordledgerError`: command-not-found, command-not-executable, no-process.
     """
     token = os.urandom(8).hex()
-    env = dict(environ) | {TOKEN: token}
+    around = environ.get(TOKEN)
+    env = dict(environ) | {TOKEN: f"{around}:{token}" if around else token}
     die_with = _dying_with(os.getpid())
     go, told = os.pipe(), os.pipe()
     sys.stdout.flush()
@@ -255,14 +257,18 @@ def _group_of(pid: int) -> int | None:
 
 def strays(token: str) -> Iterator[int]:
     """The processes whose environment, when they were started, had the token."""
-    marker = f"\0{TOKEN}={token}\0".encode()
+    name, wanted = f"{TOKEN}=".encode(), token.encode()
     try:
         found = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     except OSError:
         return
     for entry in found:
         with contextlib.suppress(OSError):  # somebody else's, or gone
-            if marker in b"\0" + (entry / "environ").read_bytes():
+            content = (entry / "environ").read_bytes()
+            if wanted not in content:
+                continue
+            said = [one for one in content.split(b"\0") if one.startswith(name)]
+            if any(wanted in one.removeprefix(name).split(b":") for one in said):
                 yield int(entry.name)
 
 

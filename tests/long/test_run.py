@@ -163,6 +163,12 @@ def test_the_report_has_a_line_for_each_command(run, fleet):
     assert second["error"] is None
 
 
+def test_a_report_that_cannot_be_written_hides_no_exit_code(run):
+    code, _, err = run("t", "--report", "/dev/full", *sh("exit 7")).end()
+    assert code == 7
+    assert "no line for t is in the report: No space left" in err
+
+
 # -- while it runs
 
 
@@ -332,6 +338,22 @@ def test_what_has_left_the_group_ends_with_a_lost_lease(run, fleet):
     outer = " ".join(map(shlex.quote, beat()))
     one = run("t", "--ttl", "20s", *sh(f"({inner} &); {outer}"))
     pids = one.pid("away"), one.pid("beats")
+    fleet.ledger("alice").release("t", force=True)
+    assert one.end()[0] == 120
+    assert [is_alive(pid) for pid in pids] == [False, False]
+
+
+def test_a_run_in_a_run_leaves_nothing_behind_when_the_outer_lease_is_lost(run, fleet):
+    """Both of the inner one's processes are killed before they have ended anything."""
+    grand = " ".join(map(shlex.quote, beat("SIGTERM", name="grand")))
+    away = " ".join(map(shlex.quote, (*beat("SIGTERM", name="away"), "setsid")))
+    script = f"trap '' TERM; echo $$ $PPID > $SEEN/shell; {grand} & ({away} &); wait"
+    words = (sys.executable, "-m", "coordledger", "run", "inner", "--session", "inner")
+    one = run("t", "--ttl", "20s", "--", *words, "--", "sh", "-c", script)
+    pids = one.pid("grand"), one.pid("away")
+    shell, inner = map(int, one.wait_for("shell").split())
+    [watcher] = children(inner) - {shell}
+    os.kill(watcher, signal.SIGSTOP)  # it would win by chance
     fleet.ledger("alice").release("t", force=True)
     assert one.end()[0] == 120
     assert [is_alive(pid) for pid in pids] == [False, False]
