@@ -6,6 +6,7 @@ sessions of a failed test printed stands in its report.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,12 +33,20 @@ def pytest_runtest_makereport(
     return report
 
 
-def had(name: str) -> Harness:
-    """The harness of this name, or the test is left out."""
+@cache
+def _tried(name: str) -> Harness | UnavailableError:
     try:
         return HARNESSES[name]()
     except UnavailableError as reason:
-        pytest.skip(f"LEFT OUT: {name}: {reason}")
+        return reason
+
+
+def had(name: str) -> Harness:
+    """The harness of this name, or the test is left out."""
+    found = _tried(name)
+    if isinstance(found, UnavailableError):
+        pytest.skip(f"LEFT OUT: {name}: {found}")
+    return found
 
 
 @pytest.fixture(scope="module", params=HARNESSES)

@@ -49,6 +49,14 @@ def test_a_registry_that_cannot_be_reached_leaves_the_harness_out(tmp_path: Path
         fetch(PACKAGE, env)
 
 
+def test_where_npm_is_missing_a_machine_leaves_it_out_and_the_gate_fails(tmp_path: Path) -> None:
+    env = {"PATH": str(tmp_path), "COORDLEDGER_HARNESSES": str(tmp_path)}
+    with pytest.raises(UnavailableError, match="npm is not installed"):
+        fetch(PACKAGE, env)
+    with pytest.raises(FileNotFoundError, match="npm is not installed"):
+        fetch(PACKAGE, env | {"CI": "true"})
+
+
 def test_a_version_that_is_gone_is_a_fault(npm: Callable[[str], dict[str, str]]) -> None:
     with pytest.raises(RuntimeError, match="E404"):
         fetch(PACKAGE, npm('echo "npm error code E404" >&2; exit 1'))
@@ -68,12 +76,14 @@ def test_a_package_with_another_hash_is_not_unpacked(
     assert not list((tmp_path / "cache").rglob("claude"))
 
 
-def test_the_cache_is_asked_before_the_registry(npm: Callable[[str], dict[str, str]]) -> None:
+def test_the_cache_is_asked_before_the_registry(
+    npm: Callable[[str], dict[str, str]], harness_named: Callable[[str], Harness]
+) -> None:
+    had = harness_named("claude").program
     env = npm("exit 1")
     package = dataclasses.replace(PACKAGE, version="0")
     with pytest.raises(RuntimeError):
         fetch(package, env)
-    had = fetch(PACKAGE, os.environ)
     assert fetch(PACKAGE, env | {"COORDLEDGER_HARNESSES": str(had.parents[1])}) == had
 
 

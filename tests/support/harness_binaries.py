@@ -12,6 +12,7 @@ harness is started.
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 MACHINE = ("Linux", "x86_64")
 TIMEOUT = 300
+AGAIN = 600  # seconds after which a registry that could not be reached is asked again
 # What npm calls the ends of a connection that is no connection to its registry.
 UNREACHABLE = re.compile(
     "E(AI_AGAIN|CONNREFUSED|CONNRESET|HOSTUNREACH|NETUNREACH|NOTFOUND|PIPE|RR_SOCKET_TIMEOUT"
@@ -111,6 +113,7 @@ def fetch(package: Package, environ: Mapping[str, str]) -> Path:
     folder = root / f"{package.name}-{package.version}-{digest}"
     with _locked(root / f"{package.name}.lock"):
         if not folder.exists():
+            _leave_out_again(root / "unreachable")
             with tempfile.TemporaryDirectory(dir=root, prefix="incoming-") as scratch:
                 tarball = _pack(package, Path(scratch), environ)
                 _check(package, tarball)
@@ -123,11 +126,14 @@ def fetch(package: Package, environ: Mapping[str, str]) -> Path:
 def _pack(package: Package, folder: Path, environ: Mapping[str, str]) -> Path:
     """npm downloads the package, as it is published."""
     if not shutil.which("npm", path=environ.get("PATH")):
-        raise FileNotFoundError("npm is not installed, which fetches the harnesses")
+        missing = "npm is not installed, which fetches the harnesses"
+        raise (
+            FileNotFoundError(missing) if environ.get("CI") == "true" else UnavailableError(missing)
+        )
     ran = subprocess.run(
         ["npm", "pack", "--silent", "--no-update-notifier", "--loglevel=error", package.spec],
         cwd=folder,
-        env=dict(environ),
+        env={"npm_config_fetch_retries": "1"} | dict(environ),
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
@@ -137,9 +143,17 @@ def _pack(package: Package, folder: Path, environ: Mapping[str, str]) -> Path:
         found = re.search(r"npm (?:error|ERR!) code (\w+)", ran.stderr)
         code = found[1] if found else f"exit code {ran.returncode}"
         if UNREACHABLE.fullmatch(code):
+            (folder.parent / "unreachable").write_text(code)
             raise UnavailableError(f"npm's registry cannot be reached: {code}")
         raise RuntimeError(f"npm pack {package.spec}: {code}\n{ran.stderr}")
     return next(folder.glob("*.tgz"))
+
+
+def _leave_out_again(memory: Path) -> None:
+    """npm tries for a minute: it need not for each package in each process."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - memory.stat().st_mtime < AGAIN:
+            raise UnavailableError(f"npm's registry cannot be reached: {memory.read_text()}")
 
 
 def _check(package: Package, tarball: Path) -> None:
@@ -150,7 +164,7 @@ def _check(package: Package, tarball: Path) -> None:
         raise RuntimeError(f"{package.spec} is {got}, not {package.integrity}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process fetches, the others wait for it."""
     with path.open("w") as file:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from support.harness_binaries import PACKAGES, fetch
+from support.harness_binaries import PACKAGES, UnavailableError, fetch
 from support.model_mocks import ModelMock, Shell, Tool, Write
 
 if TYPE_CHECKING:
@@ -142,6 +142,12 @@ trust_level = "trusted"
 class Gemini(Harness):
     name = "gemini"
     tools = "mcp_coordledger_"
+
+    def __init__(self) -> None:
+        super().__init__()
+        node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
+        if int(node.stdout.lstrip("v").partition(".")[0]) < 20:
+            raise UnavailableError(f"it needs Node.js 20, and here is {node.stdout.strip()}")
 
     def settings(self, home: Path, folder: Path, url: str) -> dict[Path, str]:
         own = {
