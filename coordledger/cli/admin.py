@@ -453,6 +453,11 @@ def install(
         }
     )
     app.screen.line("tried: it refuses what is no record")
+    for one in trying.try_fences(path, git):
+        if one.why:
+            do = "look at core.hooksPath, and at hooks that run first"
+            raise error("hook-not-run", path=path, why=one.why, do=do)
+        app.screen.line(f"tried: none moves without a record: {' '.join(one.patterns)}")
     _verify(app, path, None, full=False)
 
 

@@ -7,6 +7,7 @@ each after everything that is known has been printed.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -36,6 +37,7 @@ def status(app: App) -> None:
     """Where the ledger stands, what I hold, what is unread."""
     with app.ledger() as ledger:
         found = ledger.status()
+        fenced = "" if app.screen.json else _fenced(app, ledger)
     app.screen.value_of(found)
     vouched = found.vouched
     at = when(vouched.at, datetime.now(UTC)) if vouched else ""
@@ -47,6 +49,7 @@ def status(app: App) -> None:
         ("agent", f"{found.agent}/{found.session}" if found.agent else "none configured"),
         ("enforcement", _ENFORCEMENT.get(found.enforcement, found.enforcement)),
         ("vouched", f"up to record {vouched.seq}, {at}, by {safe(vouched.url)}" if vouched else ""),
+        ("fenced", fenced),
         ("unread", str(found.unread)),
         ("offers", str(len(found.offers) or "")),
         ("claims", "" if found.claims else "none"),
@@ -58,6 +61,23 @@ def status(app: App) -> None:
         app.screen.line()
         app.screen.line("offered to me; coordledger claim takes one over:")
     claims_table(app.screen, found.offers)
+
+
+def _fenced(app: App, ledger: Ledger) -> str:
+    """What the ledger fences where it lives, if that is a folder of this machine, and whether a
+    try shows that this is in force.
+    """
+    folder = ledger.connection.settings.remote.folder
+    if not (folder and next(Path(folder, "coordledger").glob("*.fence"), None)):
+        return ""
+    from coordledger.setup import trying  # noqa: PLC0415 - others need none
+
+    name = ledger.connection.local.name
+    for one in trying.try_fences(Path(folder), app.git()):
+        if one.ledger == name:
+            refs = safe(" ".join(one.patterns))
+            return f"{refs}: NOT IN FORCE: {safe(one.why)}" if one.why else refs
+    return ""
 
 
 @command("audit", parent=root, section="Trust", example="coordledger audit --full --json")

@@ -123,6 +123,7 @@ def _examine_ledger(ledger: Ledger, git: Git) -> Iterator[Check]:
     path = connection.settings.remote.folder
     if path and Path(path, "HEAD").exists():
         yield _attempt("server's files", lambda: _server_files(Path(path), connection, git))
+        yield from _fences(Path(path), git)
 
 
 def _secret(connection: Connection) -> Check:
@@ -303,6 +304,21 @@ def _server_files(path: Path, connection: Connection, git: Git) -> Check:
         if fault:
             return fault
     return _good("server's files", f"hook at {hook}, no stale lock, master private")
+
+
+def _fences(path: Path, git: Git) -> Iterator[Check]:
+    """What is fenced in a repository on this machine, and whether that is in force."""
+    try:
+        tried = trying.try_fences(path, git)
+    except CoordledgerError as fault:
+        yield _failed("fence", fault)
+        return
+    for one in tried:
+        refs = f"ledger {one.ledger}: {' '.join(one.patterns)}"
+        if one.why:
+            yield _bad("fence", one.why, f"coordledger hook install {shlex.quote(str(path))}")
+        else:
+            yield _good("fence", f"{refs}; tried: none moves without a record")
 
 
 def _stale_lock(lock: Path) -> Check | None:

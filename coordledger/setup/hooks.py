@@ -232,6 +232,8 @@ def fences(path: Path) -> Fences:
         return read_fences(str(path / "coordledger"))
     except RuleBroken as broken:
         raise broken.own() from None
+    except OSError as fault:
+        raise error("hook-broken", why=fault) from None
 
 
 def _switch_fence(path: Path, git: Git, python: str, fence: Fence | None) -> list[str]:

@@ -12,8 +12,8 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger.client import tries
-from coordledger.format.names import TRIES
-from coordledger.git import receive_pack
+from coordledger.format.names import LEDGERS, TRIES
+from coordledger.git import pktline, receive_pack
 from coordledger.git.outcome import WON
 from coordledger.git.repository import open_bare
 from coordledger.git.tree import object_id
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.git.process import Git
+    from coordledger.git.repository import Repository
 
 BROKEN = "hook-broken"  # the words of a hook whose Python does not start
 
@@ -35,6 +36,14 @@ class Tried(NamedTuple):
     enforcement: str
     why: str = ""
     do: str = ""
+
+
+class TriedFence(NamedTuple):
+    """What a ledger fences, and, where that is not in force, `why`."""
+
+    ledger: str
+    patterns: tuple[str, ...]
+    why: str = ""
 
 
 def try_hook(path: Path, git: Git) -> Tried:
@@ -57,6 +66,40 @@ def try_hook(path: Path, git: Git) -> Tried:
     chained = hook.with_name(hooks.CHAINED)
     do = f"look at {chained}, which runs first" if chained.exists() else "push to it by hand to see"
     return Tried("unknown", f"the hook was not heard: {why}", do)
+
+
+def try_fences(path: Path, git: Git) -> list[TriedFence]:
+    """Try to move a fenced ref of each ledger in the repository at `path`, once by a push and once
+    in a transaction of git's own: both have to be refused. None can happen: the push says a value
+    that the ref has not, and git takes the transaction back. Raises `Failed`: hook-broken, …
+    """
+    repository = open_bare(path, git)
+    fenced = hooks.fences(path).patterns
+    return [
+        TriedFence(ledger, tuple(patterns), _gap(path, git, repository, ledger, patterns[0]))
+        for ledger, patterns in fenced.items()
+    ]
+
+
+def _gap(path: Path, git: Git, repository: Repository, ledger: str, pattern: str) -> str:
+    """Why a fenced ref could move without a record; "" if it cannot."""
+    ref = f"{pattern[:-1]}coordledger-try" if pattern.endswith("*") else pattern
+    made_up, oid = (object_id("blob", text, repository.algo) for text in (b"was\n", b"try\n"))
+    command = f"{made_up} {oid} {ref}\0report-status object-format={repository.algo}"
+    pack = repository.pack({oid: ("blob", b"try\n")})
+    pushed = pktline.encode(command.encode()) + pktline.FLUSH + pack
+    ran = git.run("receive-pack", str(path), hooks=None, stdin=pushed)
+    if "coordledger: refused -: fenced: " not in ran.err:
+        return f"a push of {ref} was not refused for the fence: {ran.why() or 'it was let in'}"
+    head, now = repository.ref(LEDGERS + ledger), repository.ref(ref)
+    if head is None:
+        return f"there is no ledger {ledger}: nothing can move {ref}"
+    words = f"start\nupdate {ref} {head} {now or '0' * len(head)}\nprepare\nabort\n"
+    where = ("-C", str(path), "--git-dir=.")
+    ran = git.run(*where, "update-ref", "--stdin", hooks=None, stdin=words)
+    if "coordledger: refused -: not-together: " in ran.err:
+        return ""
+    return f"git does not run the hook {hooks.hook_path(path, git, hooks.TRANSACTION)}: {ran.why()}"
 
 
 def _why_idle(path: Path, hook: Path) -> tuple[str, str]:
