@@ -60,7 +60,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     ),
     # -- the rules of claims (section 9)
     "stale-rev": (LOST, "{what} is at revision {rev}, the record makes {got}", "look again"),
-    "wrong-epoch": (LOST, "{task} is at epoch {epoch}, the record names {got}", "look again"),
+    "wrong-epoch": (
+        LOST,
+        "{task} is at epoch {epoch}, not at {got}",
+        "look again: coordledger show {task}",
+    ),
     "held": (
         LOST,
         "{task} is held by {agent}/{session} until {until}",
@@ -71,7 +75,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "{task} is held by this very session until {until}",
         "to go on with it: coordledger renew {task}; --session tells runs in one worktree apart",
     ),
-    "not-holder": (LOST, "{task} is held by {agent}/{session}, epoch {epoch}", ""),
+    "not-holder": (
+        LOST,
+        "{task} is held by {agent}/{session}, epoch {epoch}",
+        "it is not yours to work on; what has happened: coordledger history {task}",
+    ),
     "expired": (
         LOST,
         "the lease on {task} ran out at {until}",
@@ -98,7 +106,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "nothing-to-claim": (
         LOST,
         "no open, unblocked task{beside}",
-        "--wait waits for one; to see what was tried in vain: coordledger list --stuck",
+        "--wait 10m waits for one; to see what was tried in vain: coordledger list --stuck",
     ),
     "offer-unchecked": (
         FAILED,
@@ -177,7 +185,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "unknown-agent": (
         FAILED,
         "no active agent {who} in this ledger",
-        "the agents: coordledger agent list",
+        "the agents: coordledger agent list; an admin enrols one: coordledger agent add NAME",
     ),
     "text-too-long": (
         FAILED,
@@ -274,7 +282,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "which-task": (
         USAGE,
         "{why}",
-        "name it: --task TASK",
+        "name one that it holds: --task TASK",
     ),
     "land-alone": (
         FAILED,
@@ -356,7 +364,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "no-agent": (
         FAILED,
         "no agent is configured",
-        "--agent NAME or --as NAME, or COORDLEDGER_AGENT, or git config coordledger.agent NAME",
+        "--as NAME; for good: coordledger join --agent NAME, or git config coordledger.agent NAME",
     ),
     "bad-agent": (
         FAILED,
@@ -498,7 +506,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "{remote} is read at {reads} and written at {pushes}: two places have two winners",
         "name the ledger's one address: git config coordledger.remote {single}",
     ),
-    "remote-unreachable": (FAILED, "cannot reach {remote}: {why}", "check the URL and the network"),
+    "remote-unreachable": (
+        FAILED,
+        "cannot reach {remote}: {why}",
+        "check the URL and the network; what is here already can be read with --offline",
+    ),
     "timeout": (FAILED, "no answer within {seconds} s", "a longer --timeout may help"),
     "not-a-ledger": (
         FAILED,

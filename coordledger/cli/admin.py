@@ -169,14 +169,14 @@ def join(
     )
     by = f" --ssh-key {shlex.quote(joined.public)}" if joined.public else ""
     enrols = f"an admin runs `{NAME} agent add {joined.agent}{by}`"
+    makes = f"make one: `{NAME} key new --agent {joined.agent}`; or {enrols}, and brings its secret"
     rotates = f"an admin runs `{NAME} agent rotate {joined.agent}{by}`"
     key = {
         "ready": "ready",
         "no-secret": f"none: join again with --secret-file and what `{NAME} agent add` wrote",
         "unknown-key": f"not one of the ledger's: {rotates}",
         "revoked": f"revoked: {enrols}",
-        "not-enrolled": f"none: {enrols}"
-        + ("" if by else f"; with --ssh-key and the line of `{NAME} key new` nothing is carried"),
+        "not-enrolled": f"none: {enrols if by else makes}",
     }
     app.screen.value_of(joined)
     app.screen.fields(
@@ -295,7 +295,7 @@ def _wrote(app: App, done: str, who: str, path: Path, *, brought: bool) -> None:
 @secret_option
 @public_option
 def add(app: App, who: str, admin: bool, secret_file: str | None, ssh_key: str | None) -> None:
-    """Enrol AGENT: by its public SSH key, or by a secret that is written to a file."""
+    """Enrol AGENT, by its public SSH key or by a secret. The secret is written to a file."""
     _enroll(app, who, admin=admin, secret_file=secret_file, ssh_key=ssh_key, new=True)
 
 
@@ -312,9 +312,10 @@ def rotate(app: App, who: str, secret_file: str | None, ssh_key: str | None) -> 
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--ssh", is_flag=True, help="By an SSH key, also if mine is a secret.")
 def delegate(app: App, name: str | None, ssh: bool) -> None:
-    """Make a key for a delegate of mine, and enrol it: ME.NAME, or a random name.
+    """Enrol a delegate of mine, ME.NAME, with a key of its own.
 
-    It signs as itself and as nobody else. I can revoke it, and it ends with my key.
+    Without NAME it gets a random one. It signs as itself and as nobody else. I can revoke it, and
+    it ends with my key.
     """
     with app.ledger(writes=True) as ledger:
         made = ledger.delegate(name, ssh=ssh)
@@ -407,7 +408,7 @@ def policy(app: App, changes: tuple[tuple[str, int], ...]) -> None:
 hooks = group(
     "hook",
     parent=root,
-    section="Set-up",
+    section="Server",
     example="coordledger hook install /srv/git/project.git",
     doc="The server's side: what verifies every push.",
 )
@@ -465,7 +466,7 @@ def install(
 @click.argument("repository", metavar="REPO.git")
 @click.option("--full", is_flag=True, help="From the first record on, whatever was verified.")
 def verify(app: App, repository: str, full: bool) -> None:
-    """Verify what came into a repository's ledgers while no hook was there.
+    """Verify what came in while no hook was there.
 
     Run it as the account that receives the pushes. The hook does the same by itself for up to
     1,024 records, and refuses all pushes where there are more, or a bad one.
@@ -505,16 +506,16 @@ def pre_receive(app: App) -> int:
     example="coordledger hook proc-receive    # git runs it and talks to it",
 )
 def proc_receive(app: App) -> int:
-    """Land what is pushed to refs/for/coordledger, as git's proc-receive hook."""
+    """Land records in sequence, as git's proc-receive hook."""
     from coordledger.server import proc_receive  # noqa: PLC0415 - help needs none
 
     return proc_receive.main(dict(os.environ))
 
 
-@command("serve", parent=root, section="Set-up", example="coordledger serve /srv/git/project.git")
+@command("serve", parent=root, section="Server", example="coordledger serve /srv/git/project.git")
 @click.argument("repositories", metavar="REPO.git...", nargs=-1, required=True)
 def serve(app: App, repositories: tuple[str, ...]) -> None:
-    """Stay and answer for the hook of bare repositories, which makes pushes cheaper.
+    """Answer for the hooks of repositories: cheaper pushes.
 
     Run it as the account that receives the pushes, until a signal ends it. The hook asks it
     where it is there and does the same work by itself where it is not.
@@ -538,7 +539,7 @@ def serve(app: App, repositories: tuple[str, ...]) -> None:
 
 @command("doctor", parent=root, section="Set-up", example="coordledger doctor")
 def doctor(app: App) -> int:
-    """Check the set-up by doing, with tries that the server has to refuse."""
+    """Check the set-up by trying it out. The server has to refuse the tries."""
     from coordledger.client.claims import to_json  # noqa: PLC0415
     from coordledger.setup import doctor as examiner  # noqa: PLC0415 - help needs none
 
@@ -561,7 +562,7 @@ def doctor(app: App) -> int:
 
 @command("demo", parent=root, section="Set-up", example="coordledger demo")
 def demo(app: App) -> None:
-    """Watch agents race, talk and forge, on a remote of its own."""
+    """Watch agents race, talk and forge, on its own remote."""
     from coordledger.cli import demo as stage  # noqa: PLC0415 - help needs none
 
     stage.run(app.screen.line, colour=app.screen.colourful)
@@ -572,7 +573,7 @@ def demo(app: App) -> None:
 @click.argument("suites", type=click.Choice(benches.SUITES), nargs=-1, metavar="[SUITE]...")
 @click.option("--rounds", type=click.IntRange(min=1), metavar="N", help="How often; by suite.")
 def bench(app: App, suites: tuple[str, ...], rounds: int | None) -> None:
-    """Measure what claims cost on this machine, beside plain git.
+    """Measure what claims cost here, beside plain git.
 
     Suites: write, http, contention, batch, pages, scale, ledgers, keys, tasks, parts; without any:
     write, contention and batch, about a minute.

@@ -32,7 +32,7 @@ _ENFORCEMENT = {
 }
 
 
-@command("status", parent=root, section="Trust", example="coordledger status")
+@command("status", parent=root, section="Tasks", example="coordledger status")
 def status(app: App) -> None:
     """Where the ledger stands, what I hold, what is unread."""
     with app.ledger() as ledger:
@@ -85,7 +85,7 @@ def _fenced(app: App, ledger: Ledger) -> str:
 @click.option("--resume", is_flag=True, help="With --full: go on where one was interrupted.")
 @click.option("--since", type=click.IntRange(min=0), metavar="SEQ", help="From this record on.")
 def audit(app: App, full: bool, resume: bool, since: int | None) -> int:
-    """Verify what this clone has not audited yet, or everything."""
+    """Verify what was not audited here yet, or everything."""
     if full and since is not None:
         raise click.UsageError("either --full or --since")
     if resume and not full:

@@ -38,7 +38,7 @@ ttl_option = click.option(
 @command(
     "claim",
     parent=root,
-    section="Tasks",
+    section="Work",
     example="coordledger claim task-1 --ttl 30m --note 'on branch fix-7' --path src/auth/\n"
     "coordledger claim --next --label backend --wait 10m",
 )
@@ -121,7 +121,7 @@ def lost(screen: Screen, result: ClaimResult, *, several: bool) -> None:
         screen.error(Lost(result.code, result.message, result.hint))
 
 
-@command("renew", parent=root, section="Tasks", example="coordledger renew task-1 --ttl 2h")
+@command("renew", parent=root, section="Work", example="coordledger renew task-1 --ttl 2h")
 @task_argument
 @ttl_option
 @click.option("--note", type=params.TEXT, metavar="TEXT", help="How it goes.")
@@ -137,7 +137,7 @@ def renew(app: App, task: str, ttl: timedelta | None, note: str | None) -> None:
 @command(
     "complete",
     parent=root,
-    section="Tasks",
+    section="Work",
     example="coordledger complete task-1 --result 'merged as 3f2c1a'",
 )
 @task_argument
@@ -153,7 +153,7 @@ def complete(app: App, task: str, result: str | None) -> None:
 @command(
     "release",
     parent=root,
-    section="Tasks",
+    section="Work",
     example="coordledger release task-1 --reason 'needs a GPU'",
 )
 @task_argument
@@ -175,16 +175,17 @@ def release(
 @command(
     "handoff",
     parent=root,
-    section="Tasks",
+    section="Work",
     example="coordledger handoff task-1 --to bob --note 'the tests are red'",
 )
 @task_argument
 @click.option("--to", type=params.AGENT, required=True, metavar="AGENT", help="Who takes it.")
 @click.option("--note", type=params.TEXT, metavar="TEXT", help="What they should know.")
 def handoff(app: App, task: str, to: str, note: str | None) -> None:
-    """Offer a task that this session holds to AGENT, who takes it over by claiming it.
+    """Pass a task on: AGENT takes it over by claiming it.
 
-    Nobody else can, until the lease ends; renewing, completing or releasing it withdraws the offer.
+    This session holds it. Nobody else can claim it until the lease ends; renewing, completing or
+    releasing it withdraws the offer.
     """
     with app.ledger(writes=True) as ledger:
         claim = ledger.handoff(task, to=to, note=note)

@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from coordledger.git.process import Git
 
 NAME = "coordledger"
-SECTIONS = ("Tasks", "Messages", "Set-up", "Trust")
+SECTIONS = (
+    "Work",
+    "Tasks",
+    "Code",
+    "Messages and facts",
+    "Set-up",
+    "Harnesses",
+    "Server",
+    "Trust",
+)
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 96}
 
 

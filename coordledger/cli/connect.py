@@ -32,7 +32,7 @@ NAMES = ("claude", "codex", "gemini", "opencode", "cursor", "copilot")
 @command(
     "setup",
     parent=root,
-    section="Set-up",
+    section="Harnesses",
     example="coordledger setup claude codex --dry-run",
 )
 @click.argument("names", type=click.Choice(NAMES), nargs=-1, metavar="[HARNESS]...")
@@ -50,10 +50,11 @@ def setup(
     user: bool | None,
     mcp: bool | None,
 ) -> int:
-    """Connect harnesses with the ledger: hooks in their settings, a block in AGENTS.md.
+    """Connect Claude Code, Codex and others with the ledger.
 
-    HARNESS is claude, codex, gemini, opencode, cursor or copilot; without one: those that are found
-    here. Everything else in their settings stays as it is, and --remove takes out the rest.
+    Writes hooks into their settings, and a block into AGENTS.md. HARNESS is claude, codex, gemini,
+    opencode, cursor or copilot; without one: those that are found here. Everything else in their
+    settings stays as it is, and --remove takes out the rest.
     """
     from coordledger.integrations.connecting import plan  # noqa: PLC0415 - help needs none
 

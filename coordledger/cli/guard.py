@@ -35,7 +35,7 @@ _TOLD_BY_PRE_COMMIT = ("LOCAL_BRANCH", "TO_REF", "REMOTE_BRANCH", "FROM_REF")
 @command(
     "guard",
     parent=root,
-    section="Tasks",
+    section="Code",
     example="coordledger guard src/login.py\n"
     "coordledger guard --staged          # in .git/hooks/pre-commit\n"
     'coordledger guard --push "$@"       # in .git/hooks/pre-push',
@@ -50,11 +50,11 @@ _TOLD_BY_PRE_COMMIT = ("LOCAL_BRANCH", "TO_REF", "REMOTE_BRANCH", "FROM_REF")
 def guard(
     app: App, staged: bool, push: bool, any_session: bool, warns: bool, paths: tuple[str, ...]
 ) -> int:
-    """Refuse files that somebody else's live claim has reserved: exit 3.
+    """Refuse files that somebody else has reserved: exit 3.
 
-    Asks the local copy, and says how old it is. Where no ledger is joined, and where the copy
-    cannot be read, nothing is refused. With --push, give it the hook's arguments (REMOTE URL)
-    and its standard input.
+    What live claims reserve is shown by `paths`. Asks the local copy, and says how old it is. Where
+    no ledger is joined, and where the copy cannot be read, nothing is refused. With --push, give it
+    the hook's arguments (REMOTE URL) and its standard input.
     """
     if staged + push + bool(paths and not push) != 1:
         raise click.UsageError("give paths, or --staged, or --push")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -11,9 +12,9 @@ from coordledger.errors import CoordledgerError
 from .common import App, command, root
 
 
-@command("prime", parent=root, section="Set-up", example="coordledger prime")
+@command("prime", parent=root, section="Harnesses", example="coordledger prime")
 def prime(app: App) -> None:
-    """What a session has to know of the ledger, in a few lines.
+    """What a session has to know, in a few lines.
 
     From the local copy, at once. Where there is no ledger, or anything is wrong: nothing, exit 0.
     """
@@ -29,6 +30,8 @@ def prime(app: App) -> None:
     except (CoordledgerError, OSError):
         said = None
     if said is None:
+        if sys.stdout.isatty():  # somebody has typed it, and would guess
+            app.screen.warn("no ledger can be read here: coordledger status says why")
         app.screen.value(None)
         return
     app.screen.value_of(said)
@@ -39,13 +42,13 @@ def prime(app: App) -> None:
 @command(
     "agent-hook",
     parent=root,
-    section="Set-up",
+    section="Harnesses",
     example="coordledger agent-hook claude < event.json",
 )
 @click.argument("harness", metavar="HARNESS")
 @click.option("--listen", is_flag=True, help="Wait, and end with 2 when there is news.")
 def agent_hook(app: App, harness: str, listen: bool) -> int:
-    """Answer an event of a harness's session, which is given as JSON on stdin.
+    """Answer a harness's hook: the event as JSON on stdin.
 
     HARNESS is claude, codex, gemini, opencode, cursor or copilot; `coordledger setup` enters this
     in their hooks. Whatever goes wrong is logged, and blocks nothing.

@@ -32,7 +32,7 @@ imports = group(
     parent=root,
     section="Set-up",
     example="coordledger import gptme state/coordination/coord.db --dry-run",
-    doc="Bring in tasks, messages and facts from another system, as an admin.",
+    doc="Bring in tasks, messages and facts. From another system, as an admin.",
 )
 
 
@@ -139,9 +139,10 @@ def beads(app: App, **given: Any) -> int:
 @_common
 @click.option("--repo", "repository", type=params.TEXT, metavar="OWNER/REPO", help="Without URLs.")
 def github(app: App, repository: str | None, **given: Any) -> int:
-    """Import issues of GitHub from FILE, as `gh issue list --json ...` prints them.
+    """Import issues of GitHub from FILE: what `gh` lists.
 
-    Their tasks are github:OWNER/REPO#N; closed ones are done.
+    As `gh issue list --json FIELDS` prints them: see the example. Their tasks are
+    github:OWNER/REPO#N; closed ones are done.
     """
     return _bring(app, "github", repository=repository, **given)
 
@@ -149,7 +150,7 @@ def github(app: App, repository: str | None, **given: Any) -> int:
 @command("coordledger", parent=imports, example="coordledger import coordledger tasks.jsonl")
 @_common
 def coordledger(app: App, **given: Any) -> int:
-    """Import tasks from FILE, which `coordledger export` has written (jsonl)."""
+    """Import tasks from FILE, an export. `coordledger export` has written it (jsonl)."""
     return _bring(app, "coordledger", **given)
 
 
@@ -165,7 +166,7 @@ def coordledger(app: App, **given: Any) -> int:
 )
 @click.option("-o", "--output", type=params.TEXT, metavar="FILE", help="Into FILE.")
 def export(app: App, form: str, output: str | None) -> None:
-    """All tasks as text: JSON lines, CSV for spreadsheets, or issues of beads.
+    """Print all tasks: JSON lines, CSV, or issues of beads.
 
     `import coordledger` and `import beads` read the first and the last again.
     """

@@ -32,7 +32,7 @@ keys = group(
     parent=root,
     section="Set-up",
     example="coordledger key new --agent bob",
-    doc="Make an SSH key to sign records with, or show the one that signs.",
+    doc="Make an SSH key to sign records with, or show it.",
 )
 
 
@@ -51,7 +51,9 @@ def _show(app: App, agent: str, key: SshKey) -> None:
     line = line_of(key.public, agent)
     app.screen.value({"agent": agent, "public": line, "where": key.where})
     app.screen.line(safe(line))
-    app.screen.note(f"an admin runs: {NAME} agent add {agent} --ssh-key {shlex.quote(line)}")
+    app.screen.note(
+        f"to enrol it, an admin runs: {NAME} agent add {agent} --ssh-key {shlex.quote(line)}"
+    )
 
 
 @command("new", parent=keys, example="coordledger key new --agent bob")
@@ -75,7 +77,7 @@ def new(app: App, me: str | None, another: bool) -> None:
 @command("show", parent=keys, example="coordledger key show")
 @agent_option
 def show(app: App, me: str | None) -> None:
-    """Print the public line of AGENT's SSH key: the one that is named, else the newest."""
+    """Print the public line of AGENT's SSH key. Of the one that is named, else the newest."""
     agent, finder = _finder(app, me)
     found = finder.find(agent)
     if not found:
@@ -90,7 +92,7 @@ def show(app: App, me: str | None) -> None:
     example="coordledger allowed-signers > signers    # for ssh-keygen -Y verify",
 )
 def allowed_signers(app: App) -> None:
-    """Print the ledger's SSH keys as OpenSSH's allowed_signers file, with the time of each."""
+    """Print the SSH keys as OpenSSH's allowed_signers file. Each with its time."""
     from coordledger.client import openssh  # noqa: PLC0415 - help needs none
 
     with app.ledger() as ledger:

@@ -25,7 +25,7 @@ PATIENCE = timedelta(minutes=10)  # code may be large
 @command(
     "push",
     parent=root,
-    section="Tasks",
+    section="Code",
     example="coordledger push origin HEAD:main --task task-1 --complete",
 )
 @click.argument("words", nargs=-1, required=True, metavar="[REMOTE] REFSPEC...")
@@ -43,9 +43,10 @@ def push(
     result: str | None,
     require_paths: bool,
 ) -> None:
-    """Push code to fenced refs, with the record that says under whose claim: all or nothing.
+    """Push code to fenced refs under a claim: both or neither.
 
-    REMOTE is the ledger's own. It may take ten minutes, unless --timeout says more.
+    A record says under whose claim it landed. REMOTE is the ledger's own. It may take ten minutes,
+    unless --timeout says more.
     """
     app.timeout = max(app.timeout, PATIENCE)
     with app.ledger(writes=True) as ledger:

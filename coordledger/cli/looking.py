@@ -86,19 +86,22 @@ def _total(found: Listing) -> str:
     return f"{found.count} {'task' if found.count == 1 else 'tasks'}: {', '.join(counted)}{shown}"
 
 
-@command("paths", parent=root, section="Tasks", example="coordledger paths")
+@command("paths", parent=root, section="Code", example="coordledger paths")
 def paths(app: App) -> None:
-    """The paths that live claims reserve: claim TASK --path PATH."""
+    """The paths that live claims have reserved.
+
+    They are reserved by `claim TASK --path PATH`, and kept by `guard`.
+    """
     with app.ledger() as ledger:
         found = ledger.paths()
     app.screen.value_of(found)
-    now = datetime.now(UTC)
+    now, tell = datetime.now(UTC), about if app.screen.is_narrow else when
     rows = [
         [
             path,
             task_name(one.task),
             safe(f"{one.agent}/{one.session}"),
-            when(one.expires_at, now),
+            tell(one.expires_at, now),
         ]
         for one in found
         for path in one.paths
@@ -155,7 +158,10 @@ def _note_of(event: Event) -> str:
 @command("history", parent=root, section="Tasks", example="coordledger history task-1")
 @task_argument
 def history(app: App, task: str) -> None:
-    """Every record about a task that this copy has, oldest first."""
+    """Every record about a task, oldest first.
+
+    Those that this copy has: a shallow one has the newest.
+    """
     with app.ledger() as ledger:
         events = ledger.history(task)
     app.screen.value_of(events)
@@ -202,7 +208,7 @@ def wait(app: App, tasks: tuple[str, ...], until: str, timeout: timedelta | None
 @command(
     "require",
     parent=root,
-    section="Trust",
+    section="Work",
     example="coordledger require task-1 --by alice && ./deploy",
 )
 @task_argument
@@ -212,9 +218,10 @@ def wait(app: App, tasks: tuple[str, ...], until: str, timeout: timedelta | None
     "--check", type=click.Choice(["here"]), help="Checked with a key here: the hook is not enough."
 )
 def require(app: App, task: str, by: str | None, epoch: int | None, check: str | None) -> None:
-    """A gate: exit 0 only if the claim is live by the server's time, and checked.
+    """A gate: exit 0 only if the claim is live, and checked.
 
-    Checked here, where there is a key for it, or by the server's hook, which is asked to vouch.
+    Live by the server's time; checked here, where there is a key for it, or by the server's hook,
+    which is asked to vouch.
     """
     with app.ledger() as ledger:
         claim = ledger.require(task, by=by, epoch=epoch, check=check)

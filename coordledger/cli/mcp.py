@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 @command(
     "mcp",
     parent=root,
-    section="Set-up",
+    section="Harnesses",
     example="claude mcp add coordledger -- coordledger mcp",
 )
 def mcp(app: App) -> None:
-    """Serve the ledger's tools over the Model Context Protocol on stdin and stdout.
+    """Serve the ledger's tools by MCP, on stdin and stdout.
 
     Harnesses start it. Needs the extra: pip install 'coordledger[mcp]'.
     """

@@ -63,7 +63,7 @@ def print_messages(screen: Screen, messages: Sequence[Message], *, sent: bool = 
         thread = safe(f"  re {message.thread}") if answers else ""
         importance = ""
         if message.task is not None:
-            importance = f"  offers {task_name(message.task)}: coordledger claim takes it over"
+            importance = f"  offers it: coordledger claim {task_name(message.task)}"
         elif message.importance != "normal":
             importance = f"  {screen.styled(message.importance)}"
         doubt = screen.doubt(message.verdict, message.checked)
@@ -93,7 +93,7 @@ def _acked(screen: Screen, message: Message, now: datetime) -> str:
 @command(
     "send",
     parent=root,
-    section="Messages",
+    section="Messages and facts",
     example="coordledger send --to bob 'the tests of task-1 are red'\n"
     "git log -3 | coordledger send --channel general -",
 )
@@ -120,12 +120,14 @@ def send(
     app.screen.line(f"sent {sent.seq} to {_where(sent)}")
 
 
-@command("inbox", parent=root, section="Messages", example="coordledger inbox --wait 5m --json")
+@command(
+    "inbox", parent=root, section="Messages and facts", example="coordledger inbox --wait 5m --json"
+)
 @click.option("--all", "everything", is_flag=True, help="Read ones of the channels too.")
 @channel_option
 @click.option("--wait", type=params.SPAN, metavar="DURATION", help="Wait for a message.")
 def inbox(app: App, everything: bool, channel: str | None, wait: timedelta | None) -> None:
-    """Messages to this agent, and what is unread in the channels.
+    """Messages to me, and what is unread in the channels.
 
     In all of them, or in those that git config coordledger.channels names.
     """
@@ -135,11 +137,11 @@ def inbox(app: App, everything: bool, channel: str | None, wait: timedelta | Non
     print_messages(app.screen, found)
 
 
-@command("ack", parent=root, section="Messages", example="coordledger ack 17 18")
+@command("ack", parent=root, section="Messages and facts", example="coordledger ack 17 18")
 @click.argument("seqs", type=int, nargs=-1, metavar="[N]...")
 @click.option("--all", "everything", is_flag=True, help="All that `inbox` shows.")
 def ack(app: App, seqs: tuple[int, ...], everything: bool) -> None:
-    """Acknowledge messages: they leave the inbox, and their senders can see that."""
+    """Acknowledge messages. They leave the inbox, and their senders can see that."""
     if everything == bool(seqs):
         raise click.UsageError("either N... or --all")
     with app.ledger(writes=True) as ledger:
@@ -151,7 +153,7 @@ def ack(app: App, seqs: tuple[int, ...], everything: bool) -> None:
 @command(
     "messages",
     parent=root,
-    section="Messages",
+    section="Messages and facts",
     example="coordledger messages --channel general --limit 20\n"
     "coordledger messages --from alice --to bob",
 )
@@ -172,9 +174,10 @@ def messages(
     since: int | None,
     limit: int | None,
 ) -> None:
-    """Messages that were sent, oldest first: acknowledged ones, too.
+    """All messages that were sent, oldest first.
 
-    They are read from the records of this copy. With --channel alone: what that channel keeps.
+    Acknowledged ones, too. They are read from the records of this copy. With --channel alone: what
+    that channel keeps.
     """
     with app.ledger() as ledger:
         found = ledger.messages(channel, limit, sender=sender, to=to, thread=thread, since=since)
@@ -187,7 +190,7 @@ def messages(
 channels = group(
     "channel",
     parent=root,
-    section="Messages",
+    section="Messages and facts",
     example="coordledger channel list",
     doc="The channels that there are, and dropping one.",
 )

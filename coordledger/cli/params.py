@@ -203,7 +203,9 @@ class Pair(Text):
         try:
             return key, self._read(given)
         except ValueError:
-            raise error("bad-value", what=key, why=f"not a whole number: {given!a}") from None
+            raise error(
+                "bad-value", what=key, why=f"not a whole number: {given!a}; times are seconds"
+            ) from None
 
 
 LEASE, SPAN, TEXT = Lease(), Span(), Text()

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from .output import Screen
 
 
-@command("blame-claim", parent=root, section="Trust", example="coordledger blame-claim HEAD")
+@command("blame-claim", parent=root, section="Code", example="coordledger blame-claim HEAD")
 @click.argument("commit", type=params.TEXT)
 def blame_claim(app: App, commit: str) -> None:
-    """Under whose claim COMMIT of the code came to which fenced ref.
+    """Under whose claim a commit came to a fenced ref.
 
     COMMIT is whatever git takes for one: an id, a branch, HEAD~3.
     """

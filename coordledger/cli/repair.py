@@ -29,14 +29,14 @@ _SHOWN = 20  # records that are cut, in the text; JSON has all of them
 @command(
     "repair",
     parent=root,
-    section="Trust",
+    section="Server",
     example="coordledger repair /srv/git/project.git --dry-run",
 )
 @click.argument("repository", metavar="[REPO.git]", required=False)
 @click.option("--dry-run", is_flag=True, help="Show what would be cut off, and change nothing.")
 @click.option("--yes", is_flag=True, help="Answer yes to what it asks.")
 def repair(app: App, repository: str | None, dry_run: bool, yes: bool) -> None:
-    """Cut a ledger back to the last record that is valid here and now.
+    """Cut a ledger back to its last valid record.
 
     With REPO.git, or inside of it: where the repository lives, as the account that owns it.
     Without: from a clone, on a remote without a hook. What is cut is the first record that is

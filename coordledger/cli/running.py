@@ -58,7 +58,7 @@ class RunCommand(Command):
 @command(
     "run",
     parent=root,
-    section="Tasks",
+    section="Work",
     cls=RunCommand,
     example="coordledger run task-1 --complete -- make test\n"
     "coordledger run --next --restart --complete -- sh -c 'work-on \"$COORDLEDGER_TASK\"'",
@@ -92,8 +92,10 @@ def run(
     report: str | None,
     **given: Any,
 ) -> int:
-    """Run COMMAND with a claim that lasts as long as it does: the lease is renewed, and COMMAND
-    is ended in time if it is lost. Then the task is completed, or given back.
+    """Run COMMAND under a claim that lasts as long as it does.
+
+    The lease is renewed, and COMMAND is ended in time if it is lost. Then the task is completed, or
+    given back.
 
     The exit code is COMMAND's; 120: the lease was lost; 121 to 125: 120 and that of `claim`.
     """
@@ -146,8 +148,8 @@ def _environ(app: App) -> dict[str, str]:
 def _started(app: App, won: Claim, *, tell: bool) -> None:
     app.screen.json = False
     if tell:
-        words = (task_name(won.task), epoch_of(won), lease_of(won))
-        app.screen.note("  ".join(("coordledger:", *words)))
+        words = (f"coordledger: running {task_name(won.task)}", epoch_of(won), lease_of(won))
+        app.screen.note("  ".join(words))
 
 
 def _answer(app: App, ran: Run) -> int:

@@ -109,9 +109,10 @@ _EMPTY: dict[str, Any] = {
 @attributes
 @click.option("--clear", type=click.Choice(list(_EMPTY)), multiple=True, help="Empty it.")
 def edit(app: App, task: str, clear: tuple[str, ...], **options: Any) -> None:
-    """Change what a task was offered with, as who offered it, its holder or an admin.
+    """Change a task's title, priority, labels, and so on.
 
-    What is given replaces what was there: all labels, all of --meta, all of --after.
+    Who has offered it, who holds it and admins may do so. What is given replaces what was there:
+    all labels, all of --meta, all of --after.
     """
     changes = _given(**options)
     emptied: dict[str, Any] = {name.replace("-", "_"): _EMPTY[name] for name in clear}
@@ -165,7 +166,7 @@ def withdraw(app: App, task: str, reason: str | None) -> None:
   '{"do": "claim", "task": "task-1", "ttl": "30m"}' | coordledger batch""",
 )
 def batch(app: App) -> int:
-    """Land many operations with one push: a JSON object a line, on stdin.
+    """Land many operations with one push: JSON lines on stdin.
 
     {"do": "submit", "task", "title", "priority", "labels", "meta", "after", "parent", "body",
     "not_before"}, {"do": "claim", "task" or "tasks", "ttl", "note", "reopen", "paths"}, and so

@@ -62,7 +62,7 @@ def _words(claim: Claim) -> str:
     if claim.status in ("open", "expired") and claim.attempts > 1:
         words = f"{claim.attempts} attempts{'; ' if words else ''}{words or ''}"
     if claim.offered_to:
-        words = f"offered to {claim.offered_to}: {words or ''}"
+        words = ": ".join(filter(None, (f"offered to {claim.offered_to}", words)))
     if claim.status == "open" and not_before_of(claim):
         words = not_before_of(claim)
     if claim.waits_for:

@@ -107,7 +107,7 @@ def _only_claim(connection: Connection, state: State) -> str:
         and standing(line, now, state.skew) == "held"
     ]
     if len(held) != 1:
-        what = f"{len(held)} tasks" if held else "no task"
+        what = f"{len(held)} tasks: {', '.join(sorted(held)[:5])}" if held else "no task"
         raise error("which-task", why=f"session {me.session} holds {what}")
     return str(held[0])
 

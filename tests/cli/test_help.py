@@ -38,6 +38,17 @@ def test_help_ends_with_an_example(argv, capsys):
     assert max(map(len, said.splitlines())) <= 96
 
 
+GROUPS = ("", *(name for name, one in root.commands.items() if isinstance(one, click.Group)))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_each_line_of_a_groups_help_is_whole_at_80_columns(group, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main([*group.split(), "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines[1:] if line.endswith("...")] == []
+
+
 def test_every_command_stands_in_a_section_of_the_first_help():
     assert {command.section for command in root.commands.values()} == set(SECTIONS)
 
