@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -51,6 +53,26 @@ def test_each_line_of_a_groups_help_is_whole_at_80_columns(group, capsys, monkey
 
 def test_every_command_stands_in_a_section_of_the_first_help():
     assert {command.section for command in root.commands.values()} == set(SECTIONS)
+
+
+def test_the_page_of_json_names_every_command():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "json.md").read_text("utf-8")
+    leaves = [argv for argv in commands() if argv and argv[0] != "import"]
+    named = {word for quoted in re.findall(r"`([^`]+)`|\*\*(\w+)\*\*", page) for word in quoted}
+    missing = {
+        " ".join(argv)
+        for argv in leaves
+        if " ".join(argv) not in named and not isinstance(found(argv), click.Group)
+    }
+    assert missing == set()
+
+
+def found(argv: tuple[str, ...]) -> click.Command:
+    one: click.Command = root
+    for name in argv:
+        assert isinstance(one, click.Group)
+        one = one.commands[name]
+    return one
 
 
 def test_the_common_options_are_everywhere(capsys):

@@ -522,7 +522,7 @@ def test_restart_takes_one_task_after_the_other_until_there_is_none(run, fleet):
     code, out, err = one.end()
     assert code == 0
     assert out.split() == ["u", "t", "v"]
-    assert [line.split()[1] for line in err.splitlines()] == ["u", "t", "v"]
+    assert [line.split()[2] for line in err.splitlines()] == ["u", "t", "v"]
     assert {claim.status for claim in fleet.ledger("alice").tasks()} == {"done"}
 
 
