@@ -77,10 +77,10 @@ def moved(old: str, new: str) -> str:
 @click.option("--ref", type=params.TEXT, metavar="REF", help="Where it came; else where first.")
 @click.option("--whole", is_flag=True, help="With all records up to the newest.")
 def prove(app: App, commit: str, output: str | None, ref: str | None, whole: bool) -> None:
-    """Prove to others under whose claim COMMIT came to a fenced ref.
+    """Prove to others under whose claim a commit landed.
 
-    The file has the ledger's records up to that landing, tasks, messages and facts, for everybody
-    to read.
+    COMMIT came to a fenced ref. The file has the ledger's records up to that landing, tasks,
+    messages and facts, for everybody to read.
     """
     path = None if output is None else app.file(output)
     if path is not None and path.exists() and not path.is_file():
@@ -125,9 +125,10 @@ def verify_proof(
     chain_only: bool,
     timeout: timedelta | None,
 ) -> None:
-    """Verify FILE, which `coordledger prove` has made (- is stdin); no network, no repository.
+    """Verify FILE, a proof, with no network and no repository.
 
-    Exit 0: it holds. 1: it was not checked. 4: it does not hold.
+    `coordledger prove` has made it; - is stdin. Exit 0: it holds. 1: it was not checked. 4: it does
+    not hold.
     """
     from coordledger.client import proving  # noqa: PLC0415 - help needs none
     from coordledger.deadline import Deadline  # noqa: PLC0415
