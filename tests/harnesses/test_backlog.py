@@ -7,41 +7,21 @@ woken by a message when the dead session's lease has ended: it takes that task o
 from __future__ import annotations
 
 import json
-import re
 import threading
 from typing import TYPE_CHECKING, Any
 
-from support.model_mocks import Say, Shell, Write
+from support.harness_team import work_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.harness_team import Team
     from support.harnesses import Harness
-    from support.model_mocks import Script
 
 TASKS = [f"task-{number:02}" for number in range(1, 11)]
 TTL = "40s"
 PATIENCE = 180  # seconds for each step; on an idle machine all take 60
 MESSAGE = "dave is gone, and what it held is free"
-
-
-def work(hold: Callable[[int], None] = lambda number: None) -> Script:
-    """Claim the next task, do it, complete it; where nothing is free, stop and wait to be woken.
-
-    `hold` is called with the number of each task that was claimed.
-    """
-    number = 0
-    while True:
-        answer = yield Shell(f"coordledger claim --next --ttl {TTL} --json")
-        won = re.search(r'"task": "([^"]+)"', answer.result)
-        if not (won and '"outcome": "won"' in answer.result):
-            yield Say("Nothing is free.")
-            continue
-        number += 1
-        hold(number)
-        yield Write(f"done/{won[1]}.txt", f"{won[1]}\n")
-        yield Shell(f"coordledger complete {won[1]} --result 'see done/{won[1]}.txt'")
 
 
 def asked(team: Team, *argv: str) -> Any:
@@ -65,8 +45,8 @@ def test_two_harnesses_do_ten_tasks_though_one_is_killed_and_one_sleeps(
             third.set()
             forever.wait(PATIENCE)
 
-    dave = team.session("dave", codex, work(dave_holds))
-    bob = team.session("bob", claude, work())
+    dave = team.session("dave", codex, work_off(TTL, dave_holds))
+    bob = team.session("bob", claude, work_off(TTL))
     dave.start("Work off the backlog.")
     bob.start_at_terminal("Work off the backlog.")
     assert third.wait(PATIENCE)

@@ -7,14 +7,16 @@ key and settings.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 from support.harnesses import Session, bare_environment, prepared
+from support.model_mocks import Say, Shell, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from support.harnesses import Harness
@@ -87,3 +89,21 @@ class Team:
         session = prepared(harness, self.home(agent), self.clone(agent), script, transcripts)
         self.sessions.append(session)
         return session
+
+
+def work_off(ttl: str, hold: Callable[[int], None] = lambda number: None) -> Script:
+    """Claim the next task, do it, complete it; where nothing is free, stop and wait to be woken.
+
+    `hold` is called with the number of each task that was claimed.
+    """
+    number = 0
+    while True:
+        answer = yield Shell(f"coordledger claim --next --ttl {ttl} --json")
+        won = re.search(r'"task": "([^"]+)"', answer.result)
+        if not (won and '"outcome": "won"' in answer.result):
+            yield Say("Nothing is free.")
+            continue
+        number += 1
+        hold(number)
+        yield Write(f"done/{won[1]}.txt", f"{won[1]}\n")
+        yield Shell(f"coordledger complete {won[1]} --result 'see done/{won[1]}.txt'")
