@@ -17,6 +17,7 @@ Rules of this file:
 from __future__ import annotations
 
 import json
+import re
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,10 +29,11 @@ from coordledger.client.opening import connect
 from coordledger.errors import CoordledgerError, disk_error, error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from datetime import timedelta
     from typing import Any
 
+    from anyio import AsyncFile
     from mcp import types
     from mcp.server.context import ServerRequestContext
     from mcp.server.lowlevel import Server
@@ -232,7 +234,7 @@ class Service(NamedTuple):
         server = self.server()
 
         async def serve() -> None:
-            async with stdio_server() as (read, write):
+            async with stdio_server(stdin=_messages()) as (read, write):
                 await server.run(read, write, server.create_initialization_options())
 
         anyio.run(serve)
@@ -309,6 +311,39 @@ class Service(NamedTuple):
             return answer
         finally:
             journal.unheard()
+
+
+class _Messages:
+    """The lines of stdin, as the SDK reads them. A surrogate without its other half, which is left
+    of a sign that a model was cut off in, is replaced: the SDK would pass over the whole call, and
+    the model would wait for its answer.
+    """
+
+    def __init__(self) -> None:
+        import anyio  # noqa: PLC0415 - half a second
+
+        self._file = anyio.wrap_file(
+            open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115 - to the end
+        )
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        async for line in self._file:
+            yield _ESCAPES.sub(_whole, line)
+
+
+def _messages() -> AsyncFile[str]:
+    lines: Any = _Messages()  # the SDK does nothing but iterate
+    return lines  # type: ignore[no-any-return]
+
+
+# In JSON: a backslash that is escaped, a pair of surrogates, one alone.
+_ESCAPES = re.compile(
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+
+
+def _whole(found: re.Match[str]) -> str:
+    return "\\ufffd" if len(found[0]) == len("\\ud800") else found[0]
 
 
 def _said_of_session(meta: Mapping[str, Any], given: Arguments) -> dict[str, str]:

@@ -97,6 +97,16 @@ class TestTexts:
         assert canonical.size(short) <= limit
         assert (short == text) == (not notes) == (canonical.size(text) <= limit)
 
+    def test_are_cut_without_a_look_at_each_character(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes: list[str] = []
+        size = canonical.size
+        monkeypatch.setattr(canonical, "size", lambda text: sizes.append(text) or size(text))
+        short = cut("\u20ac" * 100_000, 60_000, [], "it")
+        assert 60_000 - 6 < size(short) <= 60_000
+        assert len(sizes) < 30
+
     @given(st.text(max_size=80))
     def test_as_identifiers_are_some_or_none(self, text: str) -> None:
         name = identifier(text)

@@ -63,12 +63,11 @@ def cut(text: str, limit: int, notes: list[str], what: str) -> str:
     mark = f" [cut: {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}]"
     if len(mark) > limit:
         mark = ""
-    room, kept = limit - len(mark), 0
-    for char in text[:room]:
-        room -= canonical.size(char)
-        if room < 0:
-            break
-        kept += 1
+    room = limit - len(mark)
+    kept, most = 0, min(room, len(text))
+    while kept < most:  # by halves: a database may have thousands of long texts
+        middle = (kept + most + 1) // 2
+        kept, most = (middle, most) if canonical.size(text[:middle]) <= room else (kept, middle - 1)
     notes.append(f"{what}: cut, it has {canonical.size(text)} bytes and may have {limit}")
     return text[:kept] + mark
 
