@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 
 README = Path(__file__).resolve().parents[2] / "README.md"
+AUDITING = README.parent / "docs" / "auditing.md"
 
 
-def section(title: str) -> str:
-    text = README.read_text("utf-8")
+def section(title: str, page: Path) -> str:
+    text = page.read_text("utf-8")
     return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
 
 
-def blocks(title: str, language: str) -> str:
-    found = re.findall(rf"```{language}\n(.*?)```", section(title), re.DOTALL)
+def blocks(title: str, language: str, page: Path = README) -> str:
+    found = re.findall(rf"```{language}\n(.*?)```", section(title, page), re.DOTALL)
     assert found, title
     return "".join(found)
 
@@ -55,7 +56,7 @@ def test_the_five_minutes_and_plain_git_work_as_written(tmp_path, env):
 
     root = tmp_path / "two-agents"
     env |= {"PATH": f"{clone}/.venv/bin:{env['PATH']}"}  # what the first block has done
-    script = blocks("Two agents on one remote, in five minutes", "python")
+    script = blocks("What an agent needs", "python")
     play("", root, env, sys.executable, "-c", script)
 
     read = play(blocks("Read it with plain git", "sh"), root, env)
@@ -71,7 +72,7 @@ def test_the_five_minutes_and_plain_git_work_as_written(tmp_path, env):
     ):
         assert words in read
 
-    checked = play(blocks("Check a record with OpenSSH alone", "sh"), root, env)
+    checked = play(blocks("Check a record with OpenSSH alone", "sh", AUDITING), root, env)
     assert 'Good "coordledger.record.v1" signature for bob' in checked
 
     page = play("cd alice && coordledger show fix-login", root, env)
@@ -93,10 +94,16 @@ def test_a_harness_is_connected_as_written(tmp_path, env):
     assert {".claude/settings.json", ".opencode/plugins/coordledger.js", "AGENTS.md"} <= {*files}
 
 
-def test_each_promise_names_what_is_there():
+def test_each_link_of_the_pages_leads_somewhere():
+    for page in (README, *sorted((README.parent / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#:`]+)[^):]*\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_names_every_page():
     text = README.read_text("utf-8")
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
-        assert (README.parent / target).exists(), target
+    for page in (README.parent / "docs").glob("*.md"):
+        assert f"(docs/{page.name})" in text, page.name
 
 
 def test_the_two_commands_are_one_line_each_and_complete():
