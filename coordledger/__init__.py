@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from coordledger.client.proving import verify_proof
     from coordledger.client.reports import (
         Acked,
+        Activity,
         Agent,
+        AgentStats,
         Audit,
         Authority,
+        Before,
         Blame,
         Channel,
         Damage,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
         Landing,
         LandRecord,
         Listing,
+        LogEntry,
         Message,
         MovedRef,
         Outcome,
@@ -49,6 +53,8 @@ if TYPE_CHECKING:
         Reservation,
         Reserved,
         Settled,
+        Spread,
+        Stats,
         Status,
         Vouched,
     )
@@ -61,10 +67,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _REPORTS = (
-    "Acked", "Agent", "Audit", "Authority", "Blame", "Channel", "Damage", "Delegate", "Description",
-    "Event", "Fact", "Guarded", "Head", "Imported", "ImportedRow", "Key", "LandRecord", "Landing",
-    "Listing", "Message", "MovedRef", "Outcome", "Proof", "Purged", "Reservation", "Reserved",
-    "Settled", "Status", "Vouched",
+    "Acked", "Activity", "Agent", "AgentStats", "Audit", "Authority", "Before", "Blame", "Channel",
+    "Damage", "Delegate", "Description", "Event", "Fact", "Guarded", "Head", "Imported",
+    "ImportedRow", "Key", "LandRecord", "Landing", "Listing", "LogEntry", "Message", "MovedRef",
+    "Outcome", "Proof", "Purged", "Reservation", "Reserved", "Settled", "Spread", "Stats", "Status",
+    "Vouched",
 )  # fmt: skip
 _HOMES = (
     {
@@ -85,10 +92,13 @@ _HOMES = (
 
 __all__ = [
     "Acked",
+    "Activity",
     "Agent",
+    "AgentStats",
     "Audit",
     "Authority",
     "Batch",
+    "Before",
     "Blame",
     "Changes",
     "Channel",
@@ -116,6 +126,7 @@ __all__ = [
     "Ledger",
     "Legacy",
     "Listing",
+    "LogEntry",
     "Lost",
     "Message",
     "MovedRef",
@@ -127,6 +138,8 @@ __all__ = [
     "Reserved",
     "Secret",
     "Settled",
+    "Spread",
+    "Stats",
     "Status",
     "Vouched",
     "init",

@@ -391,6 +391,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "{value}s for seconds, {value}m for minutes",
     ),
     "bad-value": (FAILED, "{what}: {why}", ""),
+    "no-sqlite": (
+        FAILED,
+        "this Python has no SQLite, which the records are counted and looked up by",
+        "a Python that was built with the module sqlite3; status, list and history need none",
+    ),
     "no-extra": (
         FAILED,
         "{what} needs packages that are not installed",

@@ -30,6 +30,7 @@ from . import (  # noqa: F401 - they enter their commands
     importing,
     keys,
     landing,
+    log,
     looking,
     mcp,
     messages,

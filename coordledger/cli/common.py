@@ -37,6 +37,7 @@ SECTIONS = (
     "Tasks",
     "Code",
     "Messages and facts",
+    "Looking",
     "Set-up",
     "Harnesses",
     "Server",

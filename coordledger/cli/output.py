@@ -196,6 +196,15 @@ class Screen:
         values = [item | more | extra for item, extra in zip(value, own, strict=True)]
         self.value(values if several else values[0])
 
+    def value_in_line(self, result: object) -> None:
+        """One of many results that come one by one: a JSON value in a line of its own."""
+        if self.json:
+            import json  # noqa: PLC0415 - other output needs none
+
+            from coordledger.client.claims import to_json  # noqa: PLC0415 - help needs none
+
+            self._write(sys.stdout, json.dumps(to_json(result), ensure_ascii=True) + "\n")
+
     def raw(self, text: str) -> None:
         """A text as it is: help, or a script for the shell."""
         self._write(sys.stdout, text)

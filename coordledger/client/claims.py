@@ -34,6 +34,8 @@ def to_json(value: Any) -> Any:
     """A result as JSON's values."""
     if isinstance(value, datetime):
         return timestamps.show((value - _EPOCH) // timedelta(milliseconds=1))
+    if isinstance(value, timedelta):
+        return value / timedelta(seconds=1)
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
     if isinstance(value, dict):

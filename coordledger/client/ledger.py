@@ -23,6 +23,7 @@ import coordledger  # what is made of its names is imported when it is made
 from coordledger import client
 from coordledger.client import operations
 from coordledger.client.config import Options
+from coordledger.client.looking import Looking
 from coordledger.client.mailbox import Mail
 from coordledger.client.opening import connect, silent
 from coordledger.client.tasks import Tasks
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from coordledger.format.signing import Secret
 
 
-class Ledger(Tasks, Mail):
+class Ledger(Tasks, Mail, Looking):
     """One ledger as one agent's session sees it. Not for use by several threads at once.
 
     `task` and `tasks` are tasks' ids, `ttl` is how long a lease lasts (by default an hour, or as

@@ -14,6 +14,7 @@ Rules of this file:
   `vouches` what its hook says that it has verified: see `vouches`.
 - `index` maps seq (from the copy's oldest one on) to commit id, fixed width: a cache, checked
   wherever it is used.
+- `records.db` is what records are looked up by: a cache with a lock of its own, see `index.store`.
 - One lock per clone and ledger is held to change these files, and for no longer: never while the
   remote or another program is waited for, or records are judged. So the head that a change
   begins from is compared under the lock (`Replica.adopt`).

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import coordledger  # what is made of its names is imported when it is made
-from coordledger.client import operations, scan, waiting
+from coordledger.client import index, operations, scan, waiting
 from coordledger.client.legacies import archived
 from coordledger.client.operations import need_channel
 from coordledger.errors import Failed, error
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
 
+    from coordledger.client.index.store import Index
     from coordledger.client.opening import Connection
     from coordledger.client.replica import Replica
     from coordledger.client.reports import Channel, Message
@@ -115,6 +116,17 @@ class Mail:
         if channel is not None and (sender, to, thread, since) == (None,) * 4:
             return [self._views.message(m, channel=channel) for m in state.channel(channel)[-most:]]
         replica = self.connection.replica
+        looked_up = index.ask_if_there(
+            replica,
+            lambda one: _found(
+                one,
+                one.messages(
+                    most, first=since or 0, sender=sender, to=to, channel=channel, thread=thread
+                ),
+            ),
+        )
+        if looked_up is not None:
+            return [self._message_of(*both) for both in looked_up]
         asked = {"agent": sender, "to": to, "channel": channel}
         wanted = {name: value for name, value in asked.items() if value is not None}
         kinds = ("send", "ack", "archive") if thread is None else ("send", "ack")
@@ -128,12 +140,12 @@ class Mail:
                 found.append((send, ack))
                 if len(found) == most:
                     break
-        return [
-            self._views.sent(send, ack)
-            if send.record["kind"] == "send"
-            else archived(replica, send)
-            for send, ack in reversed(found)
-        ]
+        return [self._message_of(send, ack) for send, ack in reversed(found)]
+
+    def _message_of(self, send: Commit, ack: Commit | None) -> Message:
+        if send.record["kind"] == "send":
+            return self._views.sent(send, ack)
+        return archived(self.connection.replica, send)
 
     def ack(self, *seqs: int, everything: bool = False) -> list[int]:
         """Acknowledge the messages `seqs`, or with `everything` all that `inbox` shows: direct
@@ -175,6 +187,13 @@ class Mail:
         Raises `Failed`: unknown-channel, not-permitted, bad-channel.
         """
         self.connection.write(operations.drop(channel))
+
+
+def _found(index: Index, places: list[tuple[int, str, int | None]]) -> list[Sent]:
+    """The messages at these places. Raises `Stale`."""
+    sends = index.read([(seq, oid) for seq, oid, _ in places])
+    acks = {seq: index.record_at(ack) for seq, _, ack in places if ack is not None}
+    return [(send, acks.get(send.seq)) for send in sends]
 
 
 def _facts_of(record: Record) -> Record:

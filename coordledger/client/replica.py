@@ -434,7 +434,7 @@ class Replica:
         """The verified commit at `seq`, or None if this copy does not have it."""
         commit, trusted = self.local.commit_at(seq), self.local.trusted
         if commit is None and trusted and trusted.first <= seq <= trusted.seq:
-            _rebuild_index(self)  # the cache was lost or damaged; the chain was not
+            rebuild_ids(self)  # the cache was lost or damaged; the chain was not
             commit = self.local.commit_at(seq)
         return commit
 
@@ -476,7 +476,8 @@ class Replica:
         return self._checked
 
 
-def _rebuild_index(replica: Replica) -> None:
+def rebuild_ids(replica: Replica) -> None:
+    """Write the copy's seq -> commit anew, from the chain of the verified head."""
     trusted = replica.trusted
     path = replica.ancestors(trusted.commit, set())
     numbered = enumerate(path.ids(), trusted.seq + 1 - len(path))

@@ -213,6 +213,112 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """How a `task` stood before a record that has moved it: claimed by `agent`, at `claimed_at`,
+    until `expires_at`. `what` the record did: took over (that lease had ended), was handed (it was
+    offered), done, gave back, forced (an admin has released it), withdrawn.
+    """
+
+    task: str
+    what: str
+    agent: str
+    claimed_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One record, as `log` tells it. `tasks` are those that it is about; `before` says how those of
+    them stood that somebody had claimed and that it has moved. `text` is what its signer says to
+    people; `to` and `channel` are a message's, `ref`, `old` and `new` a land record's, `legacy` is
+    an import's.
+    """
+
+    seq: int
+    at: datetime
+    kind: str
+    agent: str
+    session: str
+    tasks: tuple[str, ...]
+    epoch: int | None
+    text: str | None
+    to: str | None
+    channel: str | None
+    ref: str | None
+    old: str | None
+    new: str | None
+    before: tuple[Before, ...]
+    subject: str
+    commit: str
+    verdict: str
+    checked: str
+    legacy: Legacy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How long something has taken, `count` times: the `median`, the 95th percentile (each the time
+    that so many of a hundred did not exceed), and all together. JSON has seconds.
+    """
+
+    count: int
+    median: timedelta | None
+    p95: timedelta | None
+    total: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStats:
+    """What an `agent` did, or None all of them.
+
+    `claimed` counts all claims that it won; `taken_over` those that began when another's lease had
+    ended. `lost`: claims of its own whose lease ended so; `forced`: those that an admin released.
+    `duration` is from a claim to its completion, `waiting` from a task's submission to its first
+    claim. `per_hour` and `per_day`: how much was done.
+    """
+
+    agent: str | None
+    claimed: int
+    taken_over: int
+    done: int
+    given_back: int
+    lost: int
+    forced: int
+    duration: Spread
+    waiting: Spread
+    per_hour: float
+    per_day: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What was done from `since` until `until`, by each of the `agents` and in all."""
+
+    since: datetime
+    until: datetime
+    agents: tuple[AgentStats, ...]
+    total: AgentStats
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """An agent, and what is seen of it: when its newest record was signed, what it holds, what it
+    has done since midnight (UTC), how many messages to it are not acknowledged, the algorithms of
+    its valid keys, and its delegates. `active`: it has a valid key.
+    """
+
+    agent: str
+    role: str
+    active: bool
+    last_seen: datetime | None
+    holds: tuple[str, ...]
+    done_today: int
+    unread: int
+    keys: tuple[str, ...]
+    delegates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """`verdicts` counts the records from `since` on, and `checked` who has checked them: here, the
     server, nobody. `problems` is empty if all is well.

@@ -1,4 +1,4 @@
-"""The records of a verified copy, the newest first.
+"""The records of a verified copy, the newest first; and those of one task.
 
 Rules of this file: it reads no further than its caller takes, a lot at a time, and by the index
 of the copy. Only records of the kinds that are asked for are taken apart. Whether what they say
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from coordledger.client import index
 from coordledger.errors import RuleBroken
 from coordledger.format.commit import recall_commit
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from coordledger.format.commit import Commit
 
 _LOT = 500
+_MANY = 200  # records that are looked through sooner than an index is opened
 
 
 def newest_first(replica: Replica, kinds: tuple[str, ...], first: int = 0) -> Iterator[Commit]:
@@ -44,3 +46,19 @@ def newest_first(replica: Replica, kinds: tuple[str, ...], first: int = 0) -> It
                     commit = recall_commit(oid, content)
                     if commit.seq == seq and commit.record["kind"] in kinds:
                         yield commit
+
+
+def of_task(replica: Replica, task: str, first: int, last: int) -> Iterator[Commit]:
+    """The records that may be about a task, oldest first: from `first` to `last`, or by the index,
+    if it is there and these are many.
+    """
+    seqs = range(first, last + 1)
+    if len(seqs) > _MANY:
+        found = index.ask_if_there(replica, lambda one: one.read(one.places_of(task)))
+        if found is not None:
+            yield from found
+            return
+    for seq in seqs:
+        commit = replica.commit_at(seq)
+        if commit:
+            yield commit

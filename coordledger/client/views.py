@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import coordledger  # what is made of its names is imported when it is made
-from coordledger.client import stops
+from coordledger.client import scan, stops
 from coordledger.client.choosing import Wanted, status_of, urgency
 from coordledger.client.claims import Claim, Last, moment, time_of
 from coordledger.client.journal import LANDED
@@ -263,7 +263,7 @@ class Views:
             newest = (
                 claim if task["status"] in ("claimed", "done") else self._given_back(task) or newest
             )
-        if newest is None or task["task"] not in _tasks_of(newest.record):
+        if newest is None or task["task"] not in tasks_of(newest.record):
             return None
         r = newest.record
         bare = r["kind"] == "renew" and r["note"] is None
@@ -271,7 +271,7 @@ class Views:
         said = [newest, claim] if renews and claim else [newest]
         verdict = self._worst_of(said)
         checked = self._who_checked(verdict, *(commit.seq for commit in said))
-        at, text = time_of(r["at"]), _text_of(said[-1].record)
+        at, text = time_of(r["at"]), text_of(said[-1].record)
         return Last(r["kind"], r["agent"], at, text, verdict, checked)
 
     def _given_back(self, task: Record) -> Commit | None:
@@ -308,11 +308,11 @@ class Views:
             raise error("unknown-task", task=task)
         trusted = self._replica.trusted  # a shallow copy's state may say anything
         first, last = max(line["first_seq"], trusted.first), min(line["last_seq"], trusted.seq)
-        commits = map(self._replica.commit_at, range(first, last + 1))
+        commits = scan.of_task(self._replica, task, first, last)
         return [
             self._event(commit, task)
             for commit in commits
-            if commit and task in _tasks_of(commit.record)
+            if commit and task in tasks_of(commit.record)
         ]
 
     def _event(self, commit: Commit, task: str) -> Event:
@@ -326,7 +326,7 @@ class Views:
             agent=r["agent"],
             session=r["session"],
             epoch=epochs[0] if epochs else r.get("epoch"),
-            text=_text_of(r),
+            text=text_of(r),
             subject=records.subject(r),
             commit=commit.oid,
             verdict=verdict,
@@ -491,11 +491,11 @@ def agent_of(state: State, name: str) -> Agent:
     return coordledger.Agent(name, role, entry["rev"], active, keys)
 
 
-def _tasks_of(r: Record) -> list[str]:
+def tasks_of(r: Record) -> list[str]:
     return [item["task"] for item in r["tasks"]] if "tasks" in r else [r.get("task", "")]
 
 
-def _text_of(r: Record) -> str | None:
+def text_of(r: Record) -> str | None:
     """What the signer says to people."""
     moved = f"{r['ref']} {r['old'][:12]}..{r['new'][:12]}" if r["kind"] == "land" else None
     return r.get("note") or r.get("result") or r.get("reason") or moved

@@ -1,0 +1,214 @@
+"""What people look at: the log, the figures, the agents.
+
+Rules of this file: which records are shown, and how a task stood before one, is the index's to say;
+what a record says, and the verdict on it, is read from the record at its place in the copy.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import coordledger  # what is made of its names is imported when it is made
+from coordledger.client import waiting
+from coordledger.client.claims import moment, time_of
+from coordledger.client.index import Asked, ask
+from coordledger.client.operations import need_task
+from coordledger.client.views import Views, agents_of, tasks_of, text_of
+from coordledger.errors import error
+from coordledger.format import records
+from coordledger.format.names import is_below
+from coordledger.format.rules import MODULES
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Collection, Iterator
+
+    from coordledger.client.index.rows import Turn
+    from coordledger.client.index.store import Index
+    from coordledger.client.opening import Connection
+    from coordledger.client.replica import Replica
+    from coordledger.client.reports import Activity, Before, LogEntry, Stats
+    from coordledger.format.commit import Commit
+
+    Found = list[tuple[Commit, list[Turn]]]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Looking:
+    """What a `Ledger` tells of all that has happened."""
+
+    if TYPE_CHECKING:  # `Ledger` has them
+        connection: Connection
+        _views: Views
+
+    def log(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        task: str | None = None,
+        agent: str | None = None,
+        kinds: Collection[str] = (),
+        after: int | None = None,
+        limit: int | None = None,
+    ) -> list[LogEntry]:
+        """The newest `limit` records (None: all), oldest first: signed at `since` or later and
+        before `until`, about the `task`, by the `agent`, of one of the `kinds`, `after` the record
+        with that seq. Raises `Failed`: bad-task, bad-value.
+        """
+        asked = _asked(since, until, task, agent, kinds, after)
+        self.connection.read()
+        return self._entries(asked, limit)
+
+    def follow(
+        self,
+        *,
+        task: str | None = None,
+        agent: str | None = None,
+        kinds: Collection[str] = (),
+        after: int | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[LogEntry]:
+        """As `log` (`task`, `agent`, `kinds`): each record `after` that seq, by default after the
+        newest one of this copy, as it comes; until `cancel` is set. Raises `Failed`: bad-task,
+        bad-value.
+        """
+        connection, replica = self.connection, self.connection.replica
+        asked = _asked(None, None, task, agent, kinds, after)
+        while True:
+            seen = waiting.newest(connection)
+            connection.read()
+            last = replica.trusted.seq
+            if asked.after is not None:
+                found = self._entries(asked, None)
+                yield from found
+                last = max(last, *(entry.seq for entry in found[-1:]), asked.after)
+            asked = asked._replace(after=last)
+            if cancel is not None and cancel.is_set():
+                return
+            end = connection.clock() + waiting.MOST_WAIT
+            waiting.until_changed(connection, end, seen, *waiting.stopped_by(cancel))
+
+    def stats(self, *, since: datetime | None = None, until: datetime | None = None) -> Stats:
+        """What was done from `since` (by default the first record) until `until` (now)."""
+        from coordledger.client import stats  # noqa: PLC0415 - with the index, see below
+
+        self.connection.read()
+        begin, end, now = _ms(since), _ms(until), self.connection.clock()
+
+        def question(index: Index) -> Stats:
+            earliest, latest = index.span()
+            first = earliest if begin is None else begin
+            last = max(now, latest + 1) if end is None else end
+            agents, total = stats.summed(index.turns(begin, end), max(0, last - first))
+            return coordledger.Stats(_time(first), _time(last), agents, total)
+
+        return ask(self.connection.replica, question)
+
+    def activity(self) -> list[Activity]:
+        """What is seen of each agent, delegates after the name above them."""
+        from coordledger.client import stats  # noqa: PLC0415 - as above
+
+        state, now = self.connection.read(), self.connection.clock()
+        midnight = now - now % 86_400_000
+
+        def question(index: Index) -> tuple[dict[str, int], dict[str | None, int]]:
+            today, _ = stats.summed(index.turns(midnight, None), 0)
+            return index.last_seen(), {one.agent: one.done for one in today}
+
+        seen, done = ask(self.connection.replica, question)
+        holds: dict[str, list[str]] = {}
+        for line in self._views.lines(state):
+            if line["status"] == "claimed":
+                holds.setdefault(line["agent"], []).append(line["task"])
+        agents = agents_of(state)
+        return [
+            coordledger.Activity(
+                agent=one.agent,
+                role=one.role,
+                active=one.active,
+                last_seen=moment(seen.get(one.agent)),
+                holds=tuple(sorted(holds.get(one.agent, ()))),
+                done_today=done.get(one.agent, 0),
+                unread=len(state.inbox(one.agent)),
+                keys=tuple(sorted({key.alg for key in one.keys if key.until_seq is None})),
+                delegates=tuple(o.agent for o in agents if is_below(o.agent, one.agent)),
+            )
+            for one in agents
+        ]
+
+    def _entries(self, asked: Asked, limit: int | None) -> list[LogEntry]:
+        replica = self.connection.replica
+
+        def question(index: Index) -> Found:
+            rows = index.newest(asked, limit)
+            commits = index.read([(row.seq, row.oid) for row in rows])
+            return [(commit, index.turns_at(commit.seq)) for commit in commits]
+
+        return [_entry(replica, commit, turns) for commit, turns in ask(replica, question)]
+
+
+def _asked(
+    since: datetime | None,
+    until: datetime | None,
+    task: str | None,
+    agent: str | None,
+    kinds: Collection[str],
+    after: int | None,
+) -> Asked:
+    if task is not None:
+        need_task(task)
+    for kind in kinds:
+        if kind not in MODULES:
+            raise error("bad-value", what="kind", why=f"{kind!a} is none of {', '.join(MODULES)}")
+    return Asked(_ms(since), _ms(until), task, agent, tuple(kinds), after)
+
+
+def _ms(at: datetime | None) -> int | None:
+    return None if at is None else (at - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _time(at: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=at)
+
+
+def _entry(replica: Replica, commit: Commit, turns: list[Turn]) -> LogEntry:
+    from coordledger.client.legacies import legacy_of  # noqa: PLC0415 - a claim needs none
+
+    r, verdict = commit.record, replica.verdict_of(commit)
+    names = [task for task in tasks_of(r) if task]
+    items = r.get("tasks") or [r]
+    return coordledger.LogEntry(
+        seq=commit.seq,
+        at=time_of(r["at"]),
+        kind=r["kind"],
+        agent=r["agent"],
+        session=r["session"],
+        tasks=tuple(names),
+        epoch=items[0].get("epoch") if len(names) == 1 else None,
+        text=r["body"] if r["kind"] in ("send", "archive") else text_of(r),
+        to=r.get("to"),
+        channel=r.get("channel"),
+        ref=r.get("ref"),
+        old=r.get("old"),
+        new=r.get("new"),
+        before=tuple(_before(turn) for turn in turns if turn.what and turn.before.agent),
+        subject=records.subject(r),
+        commit=commit.oid,
+        verdict=verdict,
+        checked=replica.vouches.who_checked(verdict, commit.seq),
+        legacy=legacy_of(commit) if r["kind"] in ("import", "archive") else None,
+    )
+
+
+def _before(turn: Turn) -> Before:
+    stood = turn.before
+    return coordledger.Before(
+        task=turn.task,
+        what=turn.what,
+        agent=stood.agent or "",
+        claimed_at=_time(stood.since or 0),
+        expires_at=_time(stood.until or 0),
+    )
