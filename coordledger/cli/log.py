@@ -83,9 +83,9 @@ def log(
     limit: int,
     follow: bool,
 ) -> None:
-    """What has happened, a line for each record, the newest last.
+    """What has happened, a line for each record.
 
-    Who took over from whom, and when that lease had ended; what was released by force; what landed.
+    The newest stands last. Who took over from whom, and when that lease had ended; what was released by force; what landed.
     """
     if follow and until:
         raise click.UsageError("either --follow or --until")
@@ -263,9 +263,10 @@ def _shown(spread: Spread) -> tuple[str, str]:
 
 @command("agents", parent=root, section="Looking", example="coordledger agents")
 def agents(app: App) -> None:
-    """The agents: when each was last seen, what it holds, what it has done today (UTC).
+    """Who was last seen when, and holds and has done what.
 
-    KEYS: what it signs with, hmac-sha256 (a secret) or ssh-ed25519; each key: agent list.
+    TODAY is since midnight, UTC.
+    KEYS: what each signs with, hmac-sha256 (a secret) or ssh-ed25519; each key: agent list.
     """
     with app.ledger() as ledger:
         found = ledger.activity()
