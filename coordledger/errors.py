@@ -640,6 +640,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "it has landed, and the answer could not be printed: {why}",
         "the same command again tells it, and so does: coordledger resolve",
     ),
+    "not-moved": (
+        UNKNOWN,
+        "record {seq} of {task} has landed, but {ref} is not at {new}: the server stopped between",
+        "look at {ref}; the same command moves it, or one under another claim if the task is done",
+    ),
     "unknown-outcome": (
         UNKNOWN,
         "the push may or may not have landed: {why}",

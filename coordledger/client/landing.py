@@ -65,6 +65,8 @@ def push(
         if isinstance(outcome, CoordledgerError):
             raise outcome
         published.append(outcome)
+    if not connection.remote.told:
+        _need_moves(connection, name, published)
     return _landing(views, name, published)
 
 
@@ -86,7 +88,20 @@ def _landed_before(connection: Connection, views: Views, name: str, *, complete:
     earlier = connection.recall(functools.partial(_is_landing, name, complete))
     if earlier is None:
         raise error("nothing-to-land", task=name)
+    _need_moves(connection, name, [earlier])
     return _landing(views, name, [earlier])
+
+
+def _need_moves(connection: Connection, name: str, published: list[Published]) -> None:
+    """Records that were found, and of which the server has not said that their refs moved, too: it
+    may have been stopped between the two. Raises `OutcomeUnknown`: not-moved.
+    """
+    records = {one.here.record["ref"]: one for one in published}
+    values = connection.remote.values(list(records))
+    for ref, one in records.items():
+        new = one.here.record["new"]
+        if values.get(ref, "0" * len(new)) != new:
+            raise error("not-moved", ref=ref, new=new[:12], seq=one.seq, task=name)
 
 
 def _is_landing(

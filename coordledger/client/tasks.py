@@ -201,7 +201,8 @@ class Tasks:
         `refspecs` are git's (`HEAD:main`); `task` is one that this session holds, by default its
         only one, and is completed with it if `complete`, with a `result`. `require_paths`: all that
         is changed has to lie within the paths of the claim. Raises `Lost`: not-holder, …;
-        `Failed`: code-moved, code-refused, nothing-to-land, not-fenced, outside-paths, which-task.
+        `Failed`: code-moved, code-refused, nothing-to-land, not-fenced, outside-paths, which-task;
+        `OutcomeUnknown`: not-moved.
         """
         return client.landing.push(
             self.connection,

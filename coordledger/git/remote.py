@@ -24,6 +24,7 @@ from coordledger.git.outcome import (
     REFUSED,
     UNKNOWN,
     UNSENT,
+    WON,
     Move,
     Push,
     from_porcelain,
@@ -66,6 +67,7 @@ class Remote:
         self.folder = address.folder if address.plain else None
         self._http_at = http
         self._http: SmartHttp | None = None
+        self.told = False  # whether the newest push of more refs than one was said to have won
 
     def close(self) -> None:
         if self._http:
@@ -198,7 +200,9 @@ class Remote:
         if moves and payload:  # git knows what of the code is new there
             payload.ready()
             payload.store()
-            return self._push_by_git(ref, old, new, moves)
+            push = self._push_by_git(ref, old, new, moves)
+            self.told = push.outcome == WON
+            return push
         if payload and self.folder:
             return receive_pack.push(self._git, self.folder, ref, old, new, payload)
         if payload:
@@ -220,19 +224,21 @@ class Remote:
         wanted = planned(ran)
         if not wanted:
             return []
-        asked = ("ls-remote", "--quiet", "--", self.address.argument, *wanted)
-        listed = self._run(*asked)
-        if listed.code:
-            raise self._unreachable(listed)
-        there = {
-            ref: oid for oid, _, ref in (one.partition("\t") for one in listed.out.split("\n"))
-        }
+        there = self.values(list(wanted))
         moves = []
         for ref, source in wanted.items():
             new = self._git.output("rev-parse", "--verify", source).strip() if source else ""
             none = "0" * len(new or there.get(ref, ""))
             moves.append(Move(ref, there.get(ref, none), new or none))
         return [move for move in moves if move.old != move.new]
+
+    def values(self, refs: Sequence[str]) -> dict[str, str]:
+        """The ids that refs have there, those that exist. Raises `Failed`: remote-unreachable."""
+        listed = self._run("ls-remote", "--quiet", "--", self.address.argument, *refs)
+        if listed.code:
+            raise self._unreachable(listed)
+        lines = (line.partition("\t") for line in listed.out.splitlines())
+        return {ref: oid for oid, _, ref in lines if ref in refs}
 
     @property
     def speaks_http(self) -> bool:
