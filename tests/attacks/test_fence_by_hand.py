@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.fleet import LEDGER_REF
+from support.attacker import plain
+from support.fleet import LEDGER_REF, Fleet
 from support.pusher import FREE, MAIN, NOWHERE, RELEASE, Pusher, fence
 
 from coordledger.deadline import Deadline
@@ -19,14 +20,19 @@ from coordledger.git.process import Git
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support.fleet import Fleet
 
-TOGETHER = Git({"PATH": os.environ["PATH"]}, Path("/"), Deadline(10)).version()[0] >= (2, 50)
+VERSION = Git({"PATH": os.environ["PATH"]}, Path("/"), Deadline(10)).version()[0]
+TOGETHER = VERSION >= (2, 50)  # git keeps a push together that is not atomic
 
 
-@pytest.fixture(scope="module")
-def shared_fleet(founded: Callable[..., Fleet]) -> Fleet:
+@pytest.fixture(scope="module", params=["files", "tables"])
+def shared_fleet(founded: Callable[..., Fleet], request: pytest.FixtureRequest) -> Fleet:
+    """Whose remote keeps its refs so."""
     fleet = founded("bob", "carol")
+    if request.param == "tables":
+        if VERSION < (2, 46):
+            pytest.skip("this git has no reftable")
+        fleet.git("refs", "migrate", "--ref-format=reftable")
     fence(fleet, MAIN, "refs/heads/release/*", "refs/tags/v*")
     with fleet.ledger("bob", session="s1") as ledger:
         assert ledger.claim("work", ttl=timedelta(hours=2)).won
@@ -75,9 +81,9 @@ def test_a_ref_that_stands_twice_in_a_push_moves_nothing(
     record = pusher.lands(new, old)
     twice = [(old, new, MAIN), (old, other, MAIN)]
     commands = [(pusher.tip, record, LEDGER_REF), *(twice if first else twice[::-1])]
-    before = pusher.refs()
+    before = pusher.fleet.git("for-each-ref")
     assert pusher.by_hand(*commands, atomic=atomic).slug == "bad-push"
-    assert pusher.refs() == before
+    assert pusher.fleet.git("for-each-ref") == before
 
 
 @pytest.mark.parametrize("atomic", [True, False])
@@ -248,3 +254,28 @@ def test_a_removal_is_not_taken_for_packing(pusher: Pusher) -> None:
         ran.write_text(whole)
     assert "not-together" in pushed.err
     assert pusher.fleet.git("for-each-ref") == before
+
+
+def test_it_holds_where_ids_are_longer(tmp_path: Path, env: dict[str, str]) -> None:
+    server = tmp_path / "fleet/ledger.git"
+    server.parent.mkdir()
+    made = ("git", "init", "--quiet", "--bare", "--object-format=sha256", server)
+    assert plain(*made, cwd=tmp_path, env=env).returncode == 0
+    fleet = Fleet(tmp_path / "fleet", env | {"GIT_DEFAULT_HASH": "sha256"})
+    fence(fleet)
+    clone = fleet.clone("alice")
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.com")
+    for number in range(2):
+        fleet.git(*who, "commit", "--quiet", "--allow-empty", "-m", f"{number}", cwd=clone)
+        alone = plain("git", "push", "origin", f"HEAD:{MAIN}", cwd=clone, env=fleet.env)
+        assert b"coordledger: refused -: fenced: " in alone.stderr
+        with fleet.ledger("alice", session="s1") as ledger:
+            ledger.claim(f"task-{number}", ttl=timedelta(hours=1))
+            ledger.push("HEAD:main", complete=True)
+        assert fleet.git("rev-parse", MAIN) == fleet.git("rev-parse", "HEAD", cwd=clone)
+        fleet.git("gc", "--quiet")
+    with fleet.ledger("alice", session="s1") as ledger:
+        ledger.claim("last", ttl=timedelta(hours=1))
+        ledger.push(f":{MAIN}", complete=True)
+    assert not fleet.git("for-each-ref", MAIN)
+    fleet.close()

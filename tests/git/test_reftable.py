@@ -172,3 +172,30 @@ def test_worktrees_and_doctor_work_too(mixed: Fleet) -> None:
     mixed.run("--as", "bob", "claim", "task-1", cwd=mixed.root / "second", check=0)
     mixed.run("doctor", agent="bob", check=0)
     mixed.run("doctor", cwd=mixed.remote, check=0)
+
+
+def test_a_fence_holds_where_refs_are_in_tables(mixed: Fleet) -> None:
+    """There git moves all refs of a transaction at once."""
+    bob, main = mixed.clone("bob"), "refs/heads/main"
+    mixed.run("hook", "install", mixed.remote, "--fence", main, check=0)
+    who = ("-c", "user.name=bob", "-c", "user.email=bob")
+    for number in range(2):
+        mixed.git(*who, "commit", "--quiet", "--allow-empty", "-m", f"{number}", cwd=bob)
+        ran = subprocess.run(
+            ["git", "push", "origin", f"HEAD:{main}"],
+            check=False,
+            cwd=bob,
+            env=mixed.env,
+            capture_output=True,
+            text=True,
+        )
+        assert "fenced: refs/heads/main is fenced" in ran.stderr
+        mixed.run("claim", f"task-{number}", agent="bob", check=0)
+        mixed.run("push", "origin", f"HEAD:{main}", "--complete", agent="bob", check=0)
+        new = mixed.git("rev-parse", "HEAD", cwd=bob)
+        assert mixed.git("rev-parse", main, cwd=mixed.remote) == new
+        mixed.git("pack-refs", "--all", cwd=mixed.remote)
+    mixed.run("claim", "task-2", agent="bob", check=0)
+    mixed.run("push", "origin", f":{main}", "--complete", agent="bob", check=0)
+    assert not mixed.git("for-each-ref", main, cwd=mixed.remote)
+    mixed.run("doctor", cwd=mixed.remote, check=0)

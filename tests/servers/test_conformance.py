@@ -23,10 +23,11 @@ from support.sites import SECONDS, Site, on_a_terminal, survivors, wait_until
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
+from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError, Failed, Lost, OutcomeUnknown
 from coordledger.format.signing import Signed
-from coordledger.git.process import ENDING
-from coordledger.setup import doctor, genesis, joining
+from coordledger.git.process import ENDING, Git
+from coordledger.setup import doctor, genesis, hooks, joining
 
 from .conftest import absent
 
@@ -427,3 +428,33 @@ def test_a_missing_server_is_skipped_but_fails_in_ci() -> None:
         absent("ssh", hosts.Absent("sshd"), {})
     with pytest.raises(pytest.fail.Exception, match="needs sshd"):
         absent("ssh", hosts.Absent("sshd"), {"CI": "true"})
+
+
+# -- code under a claim
+
+
+def test_code_lands_under_a_claim_and_not_without_one(site: Site) -> None:
+    main = f"refs/heads/{site.new('fenced')}"
+    git = Git(site.server_env, site.root, Deadline(SECONDS))
+    hooks.install_hook(site.host.path, git, fence=hooks.Fence("main", (main,)))
+    try:
+        new = site.code_commit(site.bob.connection.repository.root)
+        before = site.refs()
+        alone = push(site, f"{site.code_commit()}:{main}")
+        assert alone.returncode != 0
+        assert f"coordledger: refused -: fenced: {main} is fenced" in alone.stderr
+        task = site.new("land")
+        with pytest.raises(Failed):
+            site.bob.push(f"{new}:{main}", task=task)
+        assert site.refs() == before
+        assert site.bob.claim(task).outcome == "won"
+        done = site.bob.push(f"{new}:{main}", task=task, complete=True)
+        assert [(one.ref, one.new) for one in done.refs] == [(main, new)]
+        assert site.refs()[main] == new
+        assert site.alice.show(task).status == "done"
+        other = site.code_commit(site.bob.connection.repository.root)
+        with pytest.raises(Lost):
+            site.bob.push(f"+{other}:{main}", task=task)
+        assert site.refs()[main] == new
+    finally:
+        hooks.install_hook(site.host.path, git, fence=hooks.Fence("main", (), anew=True))
