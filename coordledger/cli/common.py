@@ -296,8 +296,12 @@ def confirm(yes: bool, option: str, question: str) -> None:
 
 root = Group(
     NAME,
-    help="Claim tasks without colliding: a ledger of signed records in git.",
-    example=f"{NAME} claim task-1 --ttl 30m && {NAME} complete task-1",
+    help="Claim tasks without colliding: a ledger of signed records in git.\n\n"
+    "Exit codes: 0 done; 1 failed, nothing was written; 2 wrong usage; 3 lost: somebody else has "
+    "it, or it is done, expired, blocked; 4 integrity; 5 outcome unknown: the same command again "
+    "tells it.",
+    example=f"{NAME} claim --next --ttl 30m --json    # the most urgent free task\n"
+    f"{NAME} claim task-1 --ttl 30m && {NAME} complete task-1",
     no_args_is_help=False,
     context_settings=_HELP,
 )

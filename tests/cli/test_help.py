@@ -75,6 +75,13 @@ def found(argv: tuple[str, ...]) -> click.Command:
     return one
 
 
+def test_the_first_help_says_what_an_exit_code_means(capsys):
+    assert cli.main(["--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for meaning in ("0 done", "3 lost", "5 outcome unknown"):
+        assert meaning in said
+
+
 def test_the_common_options_are_everywhere(capsys):
     for argv in commands():
         assert cli.main([*argv, "--json", "-C", "/", "--as", "x", "--offline", "--help"]) == 0, argv
