@@ -85,7 +85,8 @@ def log(
 ) -> None:
     """What has happened, a line for each record.
 
-    The newest stands last. Who took over from whom, and when that lease had ended; what was released by force; what landed.
+    The newest stands last. Who took over from whom, and when that lease had ended; what was
+    released by force; what landed.
     """
     if follow and until:
         raise click.UsageError("either --follow or --until")
