@@ -59,6 +59,11 @@ def test_the_five_minutes_and_plain_git_work_as_written(tmp_path, env):
     script = blocks("What an agent needs", "python")
     play("", root, env, sys.executable, "-c", script)
 
+    who = {"GIT_AUTHOR_EMAIL": "bob@example.org", "GIT_COMMITTER_EMAIL": "bob@example.org"}
+    landed = play(blocks("Push code under a claim", "sh"), root, env | who)
+    assert "tried: none moves without a record: refs/heads/main" in landed
+    assert "landed refs/heads/main  000000000000.." in landed
+
     read = play(blocks("Read it with plain git", "sh"), root, env)
     for words in (
         "complete write-docs epoch 1",

@@ -241,29 +241,3 @@ def test_a_broken_fence_is_no_fence_that_is_missing(fleet: Fleet, how: str, insi
     checks = json.loads(inside(fleet, "doctor", "--json", agent="alice").stdout)["checks"]
     [found] = [check for check in checks if check["name"] == "fence"]
     assert not found["ok"]
-
-
-def test_doctor_and_status_say_what_is_fenced_and_whether_that_is_in_force(
-    fleet: Fleet, inside: Inside
-) -> None:
-    assert "fence " not in inside(fleet, "doctor", agent="alice", check=0).stdout
-    assert "fenced" not in inside(fleet, "status", agent="alice", check=0).stdout
-    ran = inside(fleet, "hook", "install", fleet.remote, "--fence", MAIN, check=0)
-    assert f"tried: none moves without a record: {MAIN}" in ran.stdout
-    assert f"ledger main: {MAIN}; tried" in inside(fleet, "doctor", agent="alice", check=0).stdout
-    before = fleet.git("for-each-ref")
-    for ran in (
-        inside(fleet, "status", agent="alice", check=0),
-        fleet.run("status", cwd=fleet.remote, check=0),
-    ):
-        assert [line.split() for line in ran.stdout.splitlines() if "fenced" in line] == [
-            ["fenced", MAIN]
-        ]
-    for gone in ("pre-receive", "reference-transaction"):
-        hook = fleet.remote / "hooks" / gone
-        hook.chmod(0o644)
-        assert inside(fleet, "doctor", agent="alice", check=1).stdout.count("fence") >= 1
-        assert "NOT IN FORCE" in inside(fleet, "status", agent="alice", check=0).stdout
-        hook.chmod(0o755)
-    assert fleet.git("for-each-ref") == before
-    inside(fleet, "doctor", agent="alice", check=0)
