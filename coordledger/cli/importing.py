@@ -163,6 +163,7 @@ def coordledger(app: App, **given: Any) -> int:
     type=click.Choice(["jsonl", "csv", "beads"]),
     default="jsonl",
     show_default=True,
+    help="csv: for spreadsheets.",
 )
 @click.option("-o", "--output", type=params.TEXT, metavar="FILE", help="Into FILE.")
 def export(app: App, form: str, output: str | None) -> None:

@@ -43,8 +43,10 @@ STATUSES = ("open", "claimed", "expired", "done", "withdrawn")
 @click.option("--withdrawn", is_flag=True, help="Not offered any more.")
 @click.option("--mine", is_flag=True, help="Claimed or completed by this agent.")
 @click.option("--agent", type=params.AGENT, metavar="AGENT", help="Claimed or completed by AGENT.")
-@click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True)
-@click.option("--label", "labels", type=params.LABEL, multiple=True, metavar="L", help="It has L.")
+@click.option(
+    "--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="Its status."
+)
+@click.option("--label", "labels", type=params.LABEL, multiple=True, help="It has LABEL.")
 @click.option("--any-label", is_flag=True, help="One of the labels is enough.")
 @click.option("--parent", type=params.TASK, metavar="TASK", help="A part of TASK.")
 @click.option("--blocked", is_flag=True, help="It waits for another.")

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from .common import App
     from .output import Screen
 
-channel_option = click.option("--channel", type=params.CHANNEL, metavar="CHANNEL")
+channel_option = click.option(
+    "--channel", type=params.CHANNEL, metavar="CHANNEL", help="Of this channel, or to it."
+)
 
 
 def _where(message: Message) -> str:
@@ -106,6 +108,7 @@ def _acked(screen: Screen, message: Message, now: datetime) -> str:
     type=click.Choice(["low", "normal", "high"]),
     default="normal",
     show_default=True,
+    help="high: there is room in a full inbox.",
 )
 def send(
     app: App, body: str, to: str | None, channel: str | None, thread: int | None, importance: str

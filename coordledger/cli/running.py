@@ -65,7 +65,9 @@ class RunCommand(Command):
 )
 @click.argument("task", type=params.TASK, required=False, metavar="[TASK] -- COMMAND...")
 @click.option("--next", "next_", is_flag=True, help="The most urgent claimable task.")
-@click.option("--label", "labels", type=params.LABEL, multiple=True, help="With --next: it has L.")
+@click.option(
+    "--label", "labels", type=params.LABEL, multiple=True, help="With --next: it has LABEL."
+)
 @click.option("--any-label", is_flag=True, help="One of the labels is enough.")
 @click.option(
     "--max-attempts",

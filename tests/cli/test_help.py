@@ -40,6 +40,12 @@ def test_help_ends_with_an_example(argv, capsys):
     assert max(map(len, said.splitlines())) <= 96
 
 
+@pytest.mark.parametrize("argv", list(commands()), ids=" ".join)
+def test_each_option_says_what_it_is_for(argv):
+    options = [param for param in found(argv).params if isinstance(param, click.Option)]
+    assert [option.name for option in options if not option.help and not option.hidden] == []
+
+
 GROUPS = ("", *(name for name, one in root.commands.items() if isinstance(one, click.Group)))
 
 
