@@ -6,6 +6,7 @@ what a record says, and the verdict on it, is read from the record at its place 
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import coordledger  # what is made of its names is imported when it is made
 from coordledger.client import waiting
 from coordledger.client.claims import moment, time_of
 from coordledger.client.index import Asked, ask
+from coordledger.client.index.rows import DONE
 from coordledger.client.operations import need_task
 from coordledger.client.views import Views, agents_of, tasks_of, text_of
 from coordledger.errors import error
@@ -102,21 +104,22 @@ class Looking:
             earliest, latest = index.span()
             first = earliest if begin is None else begin
             last = max(now, latest + 1) if end is None else end
-            agents, total = stats.summed(index.turns(begin, end), max(0, last - first))
+            times = index.durations(begin, end), index.waits(begin, end)
+            agents, total = stats.summed(index.counts(begin, end), *times, max(0, last - first))
             return coordledger.Stats(_time(first), _time(last), agents, total)
 
         return ask(self.connection.replica, question)
 
     def activity(self) -> list[Activity]:
         """What is seen of each agent, delegates after the name above them."""
-        from coordledger.client import stats  # noqa: PLC0415 - as above
-
         state, now = self.connection.read(), self.connection.clock()
         midnight = now - now % 86_400_000
 
-        def question(index: Index) -> tuple[dict[str, int], dict[str | None, int]]:
-            today, _ = stats.summed(index.turns(midnight, None), 0)
-            return index.last_seen(), {one.agent: one.done for one in today}
+        def question(index: Index) -> tuple[dict[str, int], Counter[str]]:
+            done: Counter[str] = Counter()
+            for agent, what, _, count in index.counts(midnight, None):
+                done[agent] += count if what == DONE else 0
+            return index.last_seen(), done
 
         seen, done = ask(self.connection.replica, question)
         holds: dict[str, list[str]] = {}
@@ -131,7 +134,7 @@ class Looking:
                 active=one.active,
                 last_seen=moment(seen.get(one.agent)),
                 holds=tuple(sorted(holds.get(one.agent, ()))),
-                done_today=done.get(one.agent, 0),
+                done_today=done[one.agent],
                 unread=len(state.inbox(one.agent)),
                 keys=tuple(sorted({key.alg for key in one.keys if key.until_seq is None})),
                 delegates=tuple(o.agent for o in agents if is_below(o.agent, one.agent)),
@@ -145,7 +148,7 @@ class Looking:
         def question(index: Index) -> Found:
             rows = index.newest(asked, limit)
             commits = index.read([(row.seq, row.oid) for row in rows])
-            return [(commit, index.turns_at(commit.seq)) for commit in commits]
+            return [(commit, index.turns_of(commit)) for commit in commits]
 
         return [_entry(replica, commit, turns) for commit, turns in ask(replica, question)]
 

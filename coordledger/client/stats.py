@@ -8,6 +8,7 @@ it only as what began then: a task that is done in it counts with all its time.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,6 @@ from coordledger.client.index.rows import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from coordledger.client.index.rows import Turn
     from coordledger.client.reports import AgentStats, Spread
 
 _HOUR = 3_600_000
@@ -71,38 +71,38 @@ def spread(times: list[int]) -> Spread:
 
 
 def summed(
-    turns: Iterable[tuple[str, int, Turn]], span: int
+    counts: Iterable[tuple[str, str, str | None, int]],
+    durations: Iterable[tuple[str, int]],
+    waits: Iterable[tuple[str, int]],
+    span: int,
 ) -> tuple[tuple[AgentStats, ...], AgentStats]:
-    """By agent, and in all; `turns` as `Index.turns` has them, in a window of `span` ms."""
-    tallies: dict[str | None, _Tally] = {None: _Tally()}
-    for agent, at, turn in turns:
+    """By agent, and in all, of a window of `span` ms: what `Index` has counted, and how long things
+    took.
+    """
+    tallies: defaultdict[str | None, _Tally] = defaultdict(_Tally)
+    for agent, what, holder, count in counts:
         for name in (agent, None):
-            _signed(tallies.setdefault(name, _Tally()), agent, at, turn)
-        holder = turn.before.agent
+            _signed(tallies[name], agent, what, holder, count)
         for name in (holder, None) if holder is not None else ():
-            _suffered(tallies.setdefault(name, _Tally()), turn)
-    total = tallies.pop(None).shown(None, span)
+            tallies[name].lost += count if what in (TOOK_OVER, WITHDRAWN) else 0
+            tallies[name].forced += count if what == FORCED else 0
+    for agent, time in durations:
+        tallies[agent].durations.append(time)
+    for agent, time in waits:
+        tallies[agent].waits.append(time)
+    total = tallies.pop(None, _Tally())
+    total.durations = [time for tally in tallies.values() for time in tally.durations]
+    total.waits = [time for tally in tallies.values() for time in tally.waits]
     agents = sorted(name for name in tallies if name is not None)
-    return tuple(tallies[name].shown(name, span) for name in agents), total
+    return tuple(tallies[name].shown(name, span) for name in agents), total.shown(None, span)
 
 
-def _signed(tally: _Tally, agent: str, at: int, turn: Turn) -> None:
-    """What the signer of a record did."""
-    what, before = turn.what, turn.before
+def _signed(tally: _Tally, agent: str, what: str, holder: str | None, count: int) -> None:
+    """What the signer of records did."""
     if what in (CLAIMED, TOOK_OVER, WAS_HANDED):
-        tally.claimed += 1
-        tally.taken_over += what == TOOK_OVER and before.agent != agent
-        if before.submitted is not None:
-            tally.waits.append(max(0, at - before.submitted))
+        tally.claimed += count
+        tally.taken_over += count if what == TOOK_OVER and holder != agent else 0
     elif what == DONE:
-        tally.done += 1
-        if before.since is not None:
-            tally.durations.append(max(0, at - before.since))
+        tally.done += count
     elif what == GAVE_BACK:
-        tally.given_back += 1
-
-
-def _suffered(tally: _Tally, turn: Turn) -> None:
-    """What became of the claim that was there before."""
-    tally.lost += turn.what in (TOOK_OVER, WITHDRAWN)
-    tally.forced += turn.what == FORCED
+        tally.given_back += count

@@ -51,6 +51,11 @@ def _parse(text: str) -> int:
     return moment
 
 
+def recall(text: str) -> int:
+    """As `parse`, of a text that was parsed before: that of a record in a verified chain."""
+    return (datetime.fromisoformat(text[:-1]) - _1970) // _MILLISECOND
+
+
 def show(moment: int) -> str:
     """`moment` (milliseconds since 1970, up to the year 9999) in the one form."""
     return _in_form(_1970 + timedelta(milliseconds=moment))

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 def everything(index: Index) -> list[Any]:
     """All that the index can be asked."""
-    seqs = [row.seq for row in index.newest(Asked())]
+    places = [(row.seq, row.oid) for row in index.newest(Asked())]
     return [
         index.newest(Asked()),
-        [index.turns_at(seq) for seq in seqs],
+        [index.turns_of(one) for one in index.read(places)],
         [index.places_of(task) for task in TASKS],
-        list(index.turns(None, None)),
+        index.counts(None, None),
         index.last_seen(),
         index.messages(1000),
     ]

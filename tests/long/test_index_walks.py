@@ -30,12 +30,14 @@ def stood(line: dict[str, Any] | None) -> tuple[Any, ...]:
 
 def everything(index: Index) -> list[Any]:
     """All that the index can be asked."""
-    seqs = [row.seq for row in index.newest(Asked())]
+    places = [(row.seq, row.oid) for row in index.newest(Asked())]
     return [
         index.newest(Asked()),
-        [index.turns_at(seq) for seq in seqs],
+        [index.turns_of(one) for one in index.read(places)],
         [index.places_of(task) for task in TASKS],
-        list(index.turns(None, None)),
+        sorted(map(str, index.counts(None, None))),
+        sorted(index.durations(None, None)),
+        sorted(index.waits(None, None)),
         index.last_seen(),
         index.messages(1000),
     ]
@@ -67,7 +69,7 @@ def test_however_it_is_filled_it_tells_what_the_state_of_the_chain_was(
         assert [seq for seq, _ in places] == [seq for seq in before if task in before[seq]]
     sent = [one for one in commits if one.record["kind"] in ("send", "archive")]
     acked = {n: one.seq for one in commits for n in one.record.get("messages", ())}
-    assert found[5] == [(one.seq, one.oid, acked.get(one.seq)) for one in sent]
+    assert found[-1] == [(one.seq, one.oid, acked.get(one.seq)) for one in sent]
 
 
 def _became(r: dict[str, Any], lines: list[dict[str, Any] | None]) -> set[str]:

@@ -13,9 +13,8 @@ from coordledger.format import timestamps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-    from coordledger.format.commit import Commit
+    from coordledger.format.records import Record
 
 CLAIMED, TOOK_OVER, WAS_HANDED, DONE, GAVE_BACK, FORCED, WITHDRAWN, OTHER = (
     "claimed", "took over", "was handed", "done", "gave back", "forced", "withdrawn", "",
@@ -59,9 +58,8 @@ class Turn(NamedTuple):
     before: Standing
 
 
-def row_of(commit: Commit, thread_of: Callable[[int], int | None]) -> Row:
+def row_of(seq: int, oid: str, r: Record, thread_of: Callable[[int], int | None]) -> Row:
     """`thread_of(seq)` is the `thread` of an earlier row."""
-    r = commit.record
     kind, sender = r["kind"], None
     where: tuple[str | None, str | None] = (None, None)
     thread = None
@@ -70,24 +68,24 @@ def row_of(commit: Commit, thread_of: Callable[[int], int | None]) -> Row:
         where = (r["to"], r["channel"])
     if kind == "send":
         above = r["thread"]
-        thread = commit.seq if above is None or above >= commit.seq else thread_of(above) or above
-    at = timestamps.parse(r["at"])
-    return Row(commit.seq, commit.oid, at, kind, r["agent"], sender, *where, thread)
+        thread = seq if above is None or above >= seq else thread_of(above) or above
+    at = timestamps.recall(r["at"])
+    return Row(seq, oid, at, kind, r["agent"], sender, *where, thread)
 
 
-def tasks_of(r: dict[str, Any]) -> list[str]:
+def tasks_of(r: Record) -> list[str]:
     """The tasks that a record is about."""
     if r["kind"] == "claim":
         return [item["task"] for item in r["tasks"]]
     return [r["task"]] if "task" in r else []
 
 
-def step(r: dict[str, Any], before: Standing) -> tuple[str, Standing]:
+def step(r: Record, before: Standing) -> tuple[str, Standing]:
     """What a record does to one of its tasks, which stood so `before`; and how it stands then."""
-    kind, at = r["kind"], timestamps.parse(r["at"])
+    kind, at = r["kind"], timestamps.recall(r["at"])
     if kind == "claim":
         took = _took(before, r["agent"], at)
-        return took, Standing(r["agent"], timestamps.parse(r["until"]), at)
+        return took, Standing(r["agent"], timestamps.recall(r["until"]), at)
     if kind in ("submit", "import"):
         waits = kind == "submit" or r["status"] == "open"
         return OTHER, Standing(submitted=at if waits else None)
@@ -98,7 +96,7 @@ def step(r: dict[str, Any], before: Standing) -> tuple[str, Standing]:
     if kind == "withdraw":
         return WITHDRAWN, Standing()
     if kind == "renew":
-        return OTHER, before._replace(until=timestamps.parse(r["until"]), offered=None)
+        return OTHER, before._replace(until=timestamps.recall(r["until"]), offered=None)
     if kind in ("handoff", "land"):
         return OTHER, before._replace(offered=r.get("to"))
     return OTHER, before

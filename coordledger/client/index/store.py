@@ -28,19 +28,23 @@ from coordledger import files
 from coordledger.client.index import Asked, rows
 from coordledger.client.replica import rebuild_ids
 from coordledger.errors import RuleBroken, error
-from coordledger.format.commit import recall_commit
+from coordledger.format.commit import recall_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from coordledger.client.replica import Replica
     from coordledger.format.commit import Commit
+    from coordledger.format.records import Record
+
+    Told = tuple[int, str, Record]  # seq, id, and what it says
 
 T = TypeVar("T")
 
 VERSION = 1
 NAME, LOCK = "records.db", "records.lock"
 LOT = 2000  # records of a transaction
+_CACHE = 16_384  # KiB: tasks come in no order
 _READ = 500  # records that are read together
 _PATIENCE = 2.0  # seconds that another process's transaction is waited for
 _SPOILT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
@@ -52,14 +56,11 @@ CREATE TABLE records (
     seq INTEGER PRIMARY KEY, oid TEXT NOT NULL, at INTEGER NOT NULL, kind TEXT NOT NULL,
     agent TEXT NOT NULL, sender TEXT, recipient TEXT, channel TEXT, thread INTEGER
 );
-CREATE INDEX by_agent ON records (agent, at);
-CREATE INDEX by_kind ON records (kind);
 CREATE TABLE turns (
     task TEXT NOT NULL, seq INTEGER NOT NULL, what TEXT NOT NULL,
     agent TEXT, until INTEGER, since INTEGER, submitted INTEGER, offered TEXT,
     PRIMARY KEY (task, seq)
 ) WITHOUT ROWID;
-CREATE INDEX by_seq ON turns (seq);
 CREATE TABLE standing (
     task TEXT PRIMARY KEY, agent TEXT, until INTEGER, since INTEGER, submitted INTEGER, offered TEXT
 ) WITHOUT ROWID;
@@ -116,23 +117,36 @@ class Index:
             raise Stale
         return next(iter(self.read(found)), None)
 
-    def turns_at(self, seq: int) -> list[rows.Turn]:
-        """What the record at `seq` did to its tasks, by their names."""
-        found = self._all("SELECT * FROM turns WHERE seq = ? ORDER BY task", seq)
-        return [_turn(row) for row in found]
+    def turns_of(self, commit: Commit) -> list[rows.Turn]:
+        """What a record did to its tasks, in its order."""
+        sql = "SELECT * FROM turns WHERE task = ? AND seq = ?"
+        return [
+            _turn(row)
+            for task in rows.tasks_of(commit.record)
+            for row in self._all(sql, task, commit.seq)
+        ]
 
     def places_of(self, task: str) -> list[tuple[int, str]]:
         """Seq and id of each record about a task, oldest first."""
         sql = "SELECT seq, oid FROM turns JOIN records USING (seq) WHERE task = ? ORDER BY seq"
         return self._all(sql, task)
 
-    def turns(self, since: int | None, until: int | None) -> Iterator[tuple[str, int, rows.Turn]]:
-        """What was done to tasks in that time, each with its signer and moment, oldest first."""
-        where, values = _where(Asked(since, until))
-        sql = f"SELECT records.agent, at, turns.* FROM records JOIN turns USING (seq){where}"  # noqa: S608
-        more = " AND" if where else " WHERE"
-        for agent, at, *turn in self._db.execute(f"{sql}{more} what != '' ORDER BY seq", values):
-            yield agent, at, _turn(turn)
+    def counts(
+        self, since: int | None, until: int | None
+    ) -> list[tuple[str, str, str | None, int]]:
+        """How often an agent did something to a task in that time, and who had that claimed."""
+        sql, values = _of_turns("records.agent, what, turns.agent, count(*)", since, until)
+        return self._all(f"{sql} AND what != '' GROUP BY records.agent, what, turns.agent", *values)
+
+    def durations(self, since: int | None, until: int | None) -> list[tuple[str, int]]:
+        """Of what was done in that time: by whom, and how long after its claim."""
+        sql, values = _of_turns("records.agent, max(0, at - since)", since, until)
+        return self._all(f"{sql} AND what = ? AND since IS NOT NULL", *values, rows.DONE)
+
+    def waits(self, since: int | None, until: int | None) -> list[tuple[str, int]]:
+        """Of what was claimed first in that time: by whom, and how long after its submission."""
+        sql, values = _of_turns("records.agent, max(0, at - submitted)", since, until)
+        return self._all(f"{sql} AND what = ? AND submitted IS NOT NULL", *values, rows.CLAIMED)
 
     def last_seen(self) -> dict[str, int]:
         """When each agent has signed its newest record."""
@@ -190,13 +204,13 @@ class Index:
                     raise Stale
                 return
             replica.git.deadline.left()
-            commits = self._next(begun)
-            if not commits:  # what this process has landed, and the disk has not taken
+            lot = self._next(begun)
+            if not lot:  # what this process has landed, and the disk has not taken
                 return
             with self._transaction():
                 if self._covered() == begun:
-                    self._add(commits)
-            done = commits[-1].seq - trusted.first + 1
+                    self._add(lot)
+            done = lot[-1][0] - trusted.first + 1
             if trusted.seq - begun.seq > LOT:
                 replica.progress("indexing", done, trusted.seq - trusted.first + 1)
 
@@ -207,7 +221,7 @@ class Index:
             raise Stale
         return Place(*found[0][3:])
 
-    def _next(self, begun: Place) -> list[Commit]:
+    def _next(self, begun: Place) -> list[Told]:
         """The records after that place, a lot; each names the one before it. Raises `Stale`."""
         replica = self._replica
         trusted, local, repository = replica.trusted, replica.local, replica.local.repository
@@ -218,15 +232,15 @@ class Index:
         before, found = begun.oid, []
         for seq, oid in zip(seqs, oids, strict=False):
             try:
-                commit = recall_commit(oid, repository.read(oid))
+                parent, number, record = recall_record(oid, repository.read(oid))
             except KeyError:
                 break
             except RuleBroken:
                 raise Stale from None
-            follows = commit.parent == before if before else seq == trusted.first
-            if commit.seq != seq or not follows:
+            follows = parent == before if before else seq == trusted.first
+            if number != seq or not follows:
                 raise Stale
-            found.append(commit)
+            found.append((seq, oid, record))
             before = oid
         if len(found) == len(seqs) and seqs[-1] == trusted.seq and before != trusted.commit:
             raise Stale
@@ -242,7 +256,7 @@ class Index:
             raise
         self._db.execute("COMMIT")
 
-    def _add(self, commits: list[Commit]) -> None:
+    def _add(self, lot: list[Told]) -> None:
         threads: dict[int, int | None] = {}
         standing: dict[str, rows.Standing] = {}
         turns: list[tuple[Any, ...]] = []
@@ -252,9 +266,8 @@ class Index:
         def thread_of(seq: int) -> int | None:
             return threads[seq] if seq in threads else self.thread_of(seq)
 
-        for commit in commits:
-            r, seq = commit.record, commit.seq
-            row = rows.row_of(commit, thread_of)
+        for seq, oid, r in lot:
+            row = rows.row_of(seq, oid, r, thread_of)
             made.append(row)
             threads[seq] = row.thread
             for task in rows.tasks_of(r):
@@ -269,8 +282,9 @@ class Index:
         add("INSERT OR REPLACE INTO acks VALUES (?, ?)", acks)
         stands = [(task, *one) for task, one in standing.items()]
         add("INSERT OR REPLACE INTO standing VALUES (?, ?, ?, ?, ?, ?)", stands)
-        last = commits[-1]
-        place = (last.seq, last.oid, last.digest)
+        last, oid, _ = lot[-1]
+        commit = self._replica.commit_at(last)
+        place = (last, oid, commit.digest if commit else "")
         self._db.execute("UPDATE covered SET seq = ?, oid = ?, digest = ?", place)
 
     def _standing(self, task: str) -> rows.Standing:
@@ -305,6 +319,12 @@ def _where(asked: Asked) -> tuple[str, list[Any]]:
         words.append(f"kind IN ({', '.join('?' * len(asked.kinds))})")
         values += asked.kinds
     return (f" WHERE {' AND '.join(words)}" if words else ""), values
+
+
+def _of_turns(columns: str, since: int | None, until: int | None) -> tuple[str, list[Any]]:
+    where, values = _where(Asked(since, until))
+    joined = f"SELECT {columns} FROM turns JOIN records USING (seq)"  # noqa: S608 - no values
+    return f"{joined}{where or ' WHERE TRUE'}", values
 
 
 def _turn(row: Any) -> rows.Turn:
@@ -367,6 +387,7 @@ def _file(replica: Replica, *, make: bool) -> Iterator[Index]:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(f"PRAGMA cache_size = -{_CACHE}")
             yield _filled(Index(replica, db))
         finally:
             db.close()
