@@ -16,7 +16,9 @@ Rules of this file:
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import threading
 from functools import partial
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any
 
-    from anyio import AsyncFile
+    from anyio import AsyncFile, CapacityLimiter
     from mcp import types
     from mcp.server.context import ServerRequestContext
     from mcp.server.lowlevel import Server
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     Context = ServerRequestContext[Any, Any]
 
 MOST_TASKS = 20  # that are listed
+MOST_CALLS = 200  # at the same time: most of them wait
 TOLD_EVERY = 5.0  # seconds between two words of progress
 SESSION = "session"  # an argument of every tool that no model is told of
 _SAID_BY_META = {"threadId": "CODEX_THREAD_ID"}
@@ -237,12 +240,18 @@ class Service(NamedTuple):
             async with stdio_server(stdin=_messages()) as (read, write):
                 await server.run(read, write, server.create_initialization_options())
 
-        anyio.run(serve)
+        try:
+            anyio.run(serve)
+        except* OSError:  # the client has gone, without a last word
+            pass
 
     def server(self) -> Server[Any]:
         """The server, for any transport of the SDK."""
+        import anyio  # noqa: PLC0415 - half a second
         from mcp import types  # noqa: PLC0415
         from mcp.server.lowlevel import Server  # noqa: PLC0415
+
+        calls = anyio.CapacityLimiter(MOST_CALLS)  # the transport has threads of its own
 
         async def list_tools(_: Context, __: object) -> types.ListToolsResult:
             return types.ListToolsResult(tools=[_described(*tool) for tool in TOOLS.items()])
@@ -254,7 +263,7 @@ class Service(NamedTuple):
             environ = dict(self.environ) | _said_of_session(asked.meta or {}, given)
             service = self._replace(environ=environ)
             given = {name: value for name, value in given.items() if name != SESSION}
-            answer, is_error = await service.call(context, asked.name, given)
+            answer, is_error = await service.call(context, asked.name, given, calls)
             text = json.dumps(answer, separators=(",", ":"))
             content = [types.TextContent(type="text", text=text)]
             return types.CallToolResult(
@@ -270,7 +279,7 @@ class Service(NamedTuple):
         )
 
     async def call(
-        self, context: Context, name: str, given: Arguments
+        self, context: Context, name: str, given: Arguments, calls: CapacityLimiter
     ) -> tuple[dict[str, Any], bool]:
         """The answer as JSON's values, and whether it is an error."""
         import anyio  # noqa: PLC0415
@@ -280,7 +289,7 @@ class Service(NamedTuple):
         async with anyio.create_task_group() as group:
             group.start_soon(_tell, context, name)
             try:
-                answer = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+                answer = await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=calls)
             finally:
                 cancel.set()
                 group.cancel_scope.cancel()
@@ -314,21 +323,32 @@ class Service(NamedTuple):
 
 
 class _Messages:
-    """The lines of stdin, as the SDK reads them. A surrogate without its other half, which is left
-    of a sign that a model was cut off in, is replaced: the SDK would pass over the whole call, and
-    the model would wait for its answer.
+    """The lines of stdin, as the SDK reads them, without a thread that waits for them: a signal
+    ends the server at once, and no number of calls under way keeps it from hearing of more.
+
+    A surrogate without its other half, which is left of a sign that a model was cut off in, is
+    replaced: the SDK would pass over the whole call, and the model would wait for its answer.
     """
 
-    def __init__(self) -> None:
-        import anyio  # noqa: PLC0415 - half a second
-
-        self._file = anyio.wrap_file(
-            open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115 - to the end
-        )
-
     async def __aiter__(self) -> AsyncIterator[str]:
-        async for line in self._file:
-            yield _ESCAPES.sub(_whole, line)
+        rest = bytearray()
+        while data := await _some(0):
+            rest += data
+            if b"\n" in data:
+                *lines, last = bytes(rest).split(b"\n")
+                rest = bytearray(last)
+                for line in lines:
+                    yield _ESCAPES.sub(_whole, line.decode("utf-8", "replace"))
+
+
+async def _some(fd: int) -> bytes:
+    import anyio  # noqa: PLC0415 - half a second
+
+    while True:
+        with contextlib.suppress(PermissionError):  # a file is always ready, and is not waited for
+            await anyio.wait_readable(fd)
+        with contextlib.suppress(BlockingIOError):
+            return os.read(fd, 65_536)
 
 
 def _messages() -> AsyncFile[str]:
