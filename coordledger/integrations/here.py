@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from coordledger.format.state import State
 
 TIMEOUT = 2.0  # seconds for what is read locally
+_SLACK = 60_000  # milliseconds by which another host's file system may be ahead
 _ABSENT = ("not-a-repository", "no-remote", "not-joined", "no-agent")
 
 
@@ -69,6 +70,11 @@ class Here:
     def age(self) -> timedelta:
         """How long ago the copy stood at the remote's head, as far as is known here."""
         return timedelta(milliseconds=max(0, self.now - self.connection.local.looked_at))
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether nobody knows how old the copy is: the clock was set back since."""
+        return self.connection.local.looked_at - self.now > _SLACK
 
     def mine(self) -> list[Claim]:
         """What this agent holds."""

@@ -61,7 +61,7 @@ def is_due(here: Here, now: float, rest: float = REST) -> bool:
     """Whether somebody has to look at the remote again, or a lease is past its half."""
     if age_of(here.folder / _BEGAN, now) < rest:
         return False
-    if here.age.total_seconds() >= rest:
+    if here.age.total_seconds() >= rest or here.is_ahead:
         return True
     return any(is_past_half(one, here.now) for one in here.held())
 

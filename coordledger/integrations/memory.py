@@ -133,6 +133,7 @@ def take(folder: Path, name: str) -> int | None:
     files.make_folders(str(folder), 0o700)
     fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if files.try_lock(fd):
+        os.utime(fd)  # it is in use: `_prune` goes by that
         return fd
     os.close(fd)
     return None

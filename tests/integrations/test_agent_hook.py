@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,13 @@ def test_a_session_begins_with_what_it_has_to_know(session: Session, source: str
 
 def test_an_old_copy_is_looked_at_in_the_background(session: Session) -> None:
     os.utime(session.path / ".git/coordledger/main/looked", (1, 1))
+    session.says("SessionStart", source="startup")
+    assert session.jobs == [jobs.TEND]
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_from_looking(session: Session) -> None:
+    later = time.time() + 86_400
+    os.utime(session.path / ".git/coordledger/main/looked", (later, later))
     session.says("SessionStart", source="startup")
     assert session.jobs == [jobs.TEND]
 
@@ -549,6 +557,21 @@ def test_a_clone_that_is_broken_blocks_nothing(
     assert "block" not in output.stdout
     if (breaks, event) == (broken_memory, "SessionStart"):
         assert "It holds t until" in output.stdout
+
+
+def test_a_listeners_lock_is_not_removed_while_it_listens(session: Session) -> None:
+    """Of a session that is resumed after a week."""
+    mine = memory.Memory(session.folder, "claude", "resumed")
+    lock = mine.alone("listener")
+    assert lock is not None
+    os.close(lock)
+    [file] = session.folder.glob("*.listener")
+    os.utime(file, (1, 1))
+    lock = mine.alone("listener")
+    assert lock is not None
+    session.says("SessionStart", source="startup")
+    assert mine.alone("listener") is None
+    os.close(lock)
 
 
 def test_what_takes_too_long_is_given_up(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
