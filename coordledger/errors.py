@@ -354,12 +354,13 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "no secret here for {count} of {records} records: the first is record {seq}, {agent}/{key}",
         "--secret-file FILE has it; --chain-only does without",
     ),
-    "bad-proof": (INTEGRITY, "the proof does not hold: {why}", ""),
-    "proof-differs": (
-        INTEGRITY,
-        "the proof is not of what is trusted: {why}",
+    "proof-shorter": (
+        FAILED,
+        "the proof ends at record {last}: record {seq}, which is trusted, was not compared",
         "ask who made it for: coordledger prove COMMIT --whole",
     ),
+    "bad-proof": (INTEGRITY, "the proof does not hold: {why}", ""),
+    "proof-differs": (INTEGRITY, "the proof is not of what is trusted: {why}", ""),
     # -- set-up and surroundings
     "no-agent": (
         FAILED,

@@ -44,8 +44,8 @@ def blame_claim(app: App, commit: str) -> None:
         _show(app.screen, one)
     if found.unseen:
         app.screen.warn(
-            f"{found.unseen} land records name commits that are not in this clone, and may have"
-            " brought it before"
+            f"{found.unseen} older land records name commits that are not in this clone, and may"
+            " have brought it"
         )
     app.screen.footer(one.checked for one in found.landings)
 

@@ -50,7 +50,7 @@ def blame(connection: Connection, name: str) -> Blame:
 
 
 def landings_of(connection: Connection, oid: str) -> tuple[list[Commit], int]:
-    """The records by which the commit came to each ref, the oldest first; and how many records
+    """The records by which the commit came to each ref, the oldest first; and how many older ones
     name a commit that is not here.
     """
     records = [*newest_first(connection.replica, ("land",))][::-1]
@@ -63,13 +63,20 @@ def landings_of(connection: Connection, oid: str) -> tuple[list[Commit], int]:
         came = named.get(record["new"]) in tips and named.get(record["old"]) not in tips
         if came and record["ref"] not in found:
             found[record["ref"]] = one
-    unseen = [one for one in records if one.record["new"] not in named and _exists(one)]
+    unseen = [one for one in records if _may_contain(one, named) and _is_before(one, found)]
     return list(found.values()), len(unseen)
 
 
-def _exists(landing: Commit) -> bool:
-    """Whether the ref was anywhere after it: not deleted."""
-    return bool(landing.record["new"].strip("0"))
+def _may_contain(landing: Commit, named: dict[str, str]) -> bool:
+    """Whether it moved a ref to what is not here; it may have removed the ref."""
+    new = landing.record["new"]
+    return new not in named and bool(new.strip("0"))
+
+
+def _is_before(landing: Commit, found: dict[str, Commit]) -> bool:
+    """Whether it is older than what is known to have brought the commit to that ref."""
+    known = found.get(landing.record["ref"])
+    return known is None or landing.seq < known.seq
 
 
 def _landed(connection: Connection, landing: Commit) -> LandRecord:

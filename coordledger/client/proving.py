@@ -159,7 +159,7 @@ def judge(
     progress: Progress = lambda what, done, of: None,
 ) -> Proof:
     """What the proof in a file's bytes shows. Raises `Integrity`: bad-proof, proof-differs,
-    newer-version; `Failed`: proof-unchecked (not with `chain_only`), timeout.
+    newer-version; `Failed`: proof-unchecked (not with `chain_only`), proof-shorter, timeout.
     """
     known, given = list(trust), list(secrets)
 
@@ -177,8 +177,7 @@ def judge(
         judged = proof.judge(found, Keyring(given, lambda agent: given), seen)
         for one in known:
             if one.seq > judged.last.seq:
-                why = f"it ends at record {judged.last.seq}, before record {one.seq}"
-                raise RuleBroken("proof-differs", why=why)
+                raise RuleBroken("proof-shorter", last=judged.last.seq, seq=one.seq)
     except RuleBroken as broken:
         raise broken.own() from None
     if judged.first and not chain_only:
@@ -233,8 +232,8 @@ def verify_proof(
     `trust`: what is known of the ledger from elsewhere, each the owner's public SSH key (OpenSSH's
     line, or a file), the ledger's id, or `Head.line()`. `secrets` verify what secrets have signed;
     `chain_only` is content where some are missing. It ends within the `timeout`. Raises
-    `Integrity`: bad-proof, proof-differs, newer-version; `Failed`: proof-unchecked, bad-value,
-    bad-ssh-key, timeout.
+    `Integrity`: bad-proof, proof-differs, newer-version; `Failed`: proof-unchecked, proof-shorter,
+    bad-value, bad-ssh-key, timeout.
     """
     known = [one for word in trust for one in trusted(word, Path())]
     deadline = Deadline(timeout.total_seconds())

@@ -360,7 +360,7 @@ class LandRecord:
 @dataclass(frozen=True, slots=True)
 class Blame:
     """By which `landings` a `commit` of the code came to each ref, the oldest first. `unseen`: how
-    many land records name commits that this clone has not got, and may have brought it before.
+    many older land records name commits that this clone has not got, and may have brought it.
     """
 
     commit: str

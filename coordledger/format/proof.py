@@ -305,13 +305,19 @@ def _follow(new: str, path: Iterable[bytes], commit: str) -> int:
 
 
 def _named(kind: str, content: bytes) -> set[str]:
-    """What an object builds on: a commit's parents, or what a tag is of."""
+    """What an object builds on, where git looks for it: a commit's parents, what a tag is of."""
     first, *lines = content.partition(b"\n\n")[0].split(b"\n")
     if kind == "tag":
-        return {first.removeprefix(b"object ").decode("ascii", "replace")}
-    named = set()
-    for line in lines:
+        good = first.startswith(b"object ") and lines[:1] in ([b"type commit"], [b"type tag"])
+        return {_text(first)} if good else set()
+    parents: set[str] = set()
+    for line in lines if first.startswith(b"tree ") else ():
         if not line.startswith(b"parent "):
             break
-        named.add(line[7:].decode("ascii", "replace"))
-    return named
+        parents.add(_text(line))
+    return parents
+
+
+def _text(line: bytes) -> str:
+    """The id in a line of an object."""
+    return line.partition(b" ")[2].decode("ascii", "replace")

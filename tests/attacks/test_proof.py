@@ -138,6 +138,21 @@ def test_ids_of_one_kind_are_no_ids_of_the_other() -> None:
     assert refusal(resealed(good, commit=code.tip[:39])) == "bad-proof"
 
 
+@pytest.mark.parametrize(
+    "head", ["tag x\nobject {}\ntype commit", "object {}\ntype tree", "object {}", "parent {}\n"]
+)
+@pytest.mark.parametrize("kind", ["tag", "commit"])
+def test_what_git_does_not_read_as_a_tag_or_a_commit_leads_nowhere(kind: str, head: str) -> None:
+    code = Code("sha1")
+    odd = (head.format(code.tip) + "\n\nx\n").encode()
+    new = object_id(kind, odd, "sha1")
+    ledger = MemoryLedger("bob", ssh=ALL_SSH)
+    ledger.put("bob", "claim", tasks=["work"])
+    ledger.put("bob", "land", task="work", ref="refs/tags/v1", old=code.none, new=new)
+    assert refusal(proof_of(ledger, new, new, land=3)) == ""
+    assert refusal(proof_of(ledger, code.tip, new, [odd], land=3)) == "bad-proof"
+
+
 # -- other records
 
 
@@ -254,7 +269,7 @@ def test_a_key_proves_nothing_after_it_was_revoked_nor_one_below_it() -> None:
     assert code_of(data, f"{ledger.head.seq}:{ledger.head.digest}") == "proof-differs"
     found = verify_proof(data, trust=[f"{then.seq}:{then.digest}"])
     assert found.compared == ("older-head",)
-    assert code_of(data, f"{ledger.head.seq + 5}:{'a' * 64}") == "proof-differs"
+    assert code_of(data, f"{ledger.head.seq + 5}:{'a' * 64}") == "proof-shorter"
 
 
 def test_a_claim_that_has_ended_or_is_anothers_lands_nothing_in_a_proof() -> None:

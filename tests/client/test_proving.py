@@ -179,10 +179,14 @@ def test_a_heads_line_is_compared(site: Site) -> None:
     with site.fleet.ledger("bob") as ledger:
         line = ledger.head().line()
     assert verify_proof(made, trust=[line], secrets=secrets).compared == ("ledger", "head")
-    for wrong in (line[:-1] + "0", "0" * 32 + line[32:], f"9999:{'0' * 64}"):
+    other = "0" if line[-1] != "0" else "1"
+    for wrong in (line[:-1] + other, "0" * 32 + line[32:]):
         with pytest.raises(Integrity) as refused:
             verify_proof(made, trust=[wrong], secrets=secrets)
         assert refused.value.code == "proof-differs"
+    with pytest.raises(Failed) as later:
+        verify_proof(made, trust=[f"9999:{'0' * 64}"], secrets=secrets)
+    assert later.value.code == "proof-shorter"
 
 
 def test_time_is_bounded(site: Site) -> None:

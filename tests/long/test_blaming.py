@@ -11,6 +11,7 @@ from support.fleet import LEDGER_REF
 from support.pusher import MAIN, NOWHERE, Pusher
 
 from coordledger import Failed
+from coordledger.git import ancestry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from support.fleet import Fleet
 
     from coordledger import Blame
+    from coordledger.git.process import Git
 
 RELEASE, TAG = "refs/heads/release", "refs/tags/v1"
 FENCED = ("--fence", MAIN, "--fence", RELEASE, "--fence", "refs/tags/*")
@@ -139,7 +141,7 @@ def test_commits_that_are_not_here_are_counted(site: Site, tmp_path: Path) -> No
     site.fleet.git("clone", "-q", "--depth=1", "-b", "main", f"file://{site.fleet.remote}", shallow)
     argv = ("blame-claim", "HEAD", "--json", "--as", "bob")
     ran = site.fleet.run(*argv, cwd=shallow, check=0)
-    assert json.loads(ran.stdout)["unseen"] == 3
+    assert json.loads(ran.stdout)["unseen"] == 2
 
 
 def test_in_the_repository_itself(site: Site) -> None:
@@ -152,3 +154,18 @@ def test_people_are_shown_ref_move_holder_and_record(site: Site) -> None:
     assert f"{MAIN}  {NOWHERE[:12]}..{site.b[:12]}" in ran.stdout
     assert "bob/s1" in ran.stdout
     assert "work, epoch 1" in ran.stdout
+
+
+def test_git_is_asked_as_often_for_many_records_as_for_few(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = ancestry._run
+
+    def run(git: Git, *args: str, stdin: str) -> str:
+        asked.append(args[0])
+        return real(git, *args, stdin=stdin)
+
+    monkeypatch.setattr(ancestry, "_run", run)
+    site.blame(site.a)
+    assert asked == ["cat-file", "rev-list"]
