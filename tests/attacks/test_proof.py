@@ -139,7 +139,14 @@ def test_ids_of_one_kind_are_no_ids_of_the_other() -> None:
 
 
 @pytest.mark.parametrize(
-    "head", ["tag x\nobject {}\ntype commit", "object {}\ntype tree", "object {}", "parent {}\n"]
+    "head",
+    [
+        "tag x\nobject {}\ntype commit",
+        "object {}\ntype tree",
+        "object {}",
+        "parent {}",
+        "blob x\nparent {}",
+    ],
 )
 @pytest.mark.parametrize("kind", ["tag", "commit"])
 def test_what_git_does_not_read_as_a_tag_or_a_commit_leads_nowhere(kind: str, head: str) -> None:
@@ -321,6 +328,33 @@ def test_a_tag_of_another_length_is_no_tag_even_without_the_secret() -> None:
     records = records_in(good)
     records[4] += b"x"
     assert refusal(with_records(good, records)) == "bad-proof"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b",", b", "),
+        (b'{"agent":"bob"', b'{"agent":"bob","agent":"bob"'),
+        (b'"result":null', b'"result":"' + b"x" * 140_000 + b'"'),
+        (b'"complete":false', b'"complete":[[[[[[[[[false]]]]]]]]]'),
+        (b'"complete":false', b'"complete":0.5'),
+    ],
+)
+def test_a_payload_that_is_not_canonical_is_no_record_though_its_key_has_signed_it(
+    old: bytes, new: bytes
+) -> None:
+    ledger, code = ledger_with("sha1")
+    good = proof_of(ledger, code.tip, code.tip)
+    records = records_in(good)
+    payload = records[4].partition(b"\n")[0].replace(old, new, 1)
+    records[4] = payload + b"\n" + SshKey.of("bob/1").sign(payload)
+    assert refusal(with_records(good, records)) == "bad-proof"
+
+
+def test_the_removal_of_a_ref_brings_no_commit() -> None:
+    ledger, code = ledger_with("sha1")
+    ledger.put("bob", "land", task="work", ref=REF, old=code.tip, new=code.none)
+    assert refusal(proof_of(ledger, code.none, code.none, land=5)) == "bad-proof"
 
 
 def test_a_line_end_in_a_payload_moves_no_byte_into_the_tag() -> None:

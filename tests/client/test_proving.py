@@ -15,6 +15,7 @@ from support.pusher import MAIN, NOWHERE, Pusher
 
 import coordledger
 from coordledger import Failed, Integrity, Ledger, verify_proof
+from coordledger.client import proving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -205,3 +206,19 @@ def test_a_copy_whose_records_were_changed_makes_none(site: Site, tmp_path: Path
         lines = index.read_bytes().splitlines(keepends=True)
         index.write_bytes(lines[0] + lines[2] + lines[1] + b"".join(lines[3:]))
         assert ledger.prove(site.a) == good
+
+
+def test_records_of_another_history_are_not_given_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a disk may have it whose packs nobody has checked."""
+
+    def changed(*given: Any) -> Iterator[tuple[str, bytes]]:
+        for oid, content in real(*given):
+            yield oid, content.replace(b'"session":"init"', b'"session":"xxxx"')
+
+    real = proving.commits_above
+    monkeypatch.setattr(proving, "commits_above", changed)
+    with pytest.raises(Integrity) as refused:
+        site.prove(site.a)
+    assert refused.value.code == "bad-copy"

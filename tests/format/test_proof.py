@@ -12,8 +12,10 @@ import pytest
 from support.memory_ledger import MASTER, MemoryLedger
 from support.proofs import ALL_SSH, Code, changed, ledger_with, proof_of, refusal, resealed
 
+from coordledger.errors import RuleBroken
 from coordledger.format import proof
 from coordledger.format.chain import Chain
+from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Keyring
 from coordledger.git.scratch import Scratch
 from coordledger.git.tree import Tree, object_id
@@ -84,6 +86,7 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
     "cut off": lambda data: data[:-20],
     "without its end": lambda data: data[:-1],
     "with another end": lambda data: data[:-1] + b"\r\n",
+    "with another last byte": lambda data: data[:-1] + b"x",
     "twice": lambda data: data + data,
     "with spaces": lambda data: data.replace(b",", b", ", 1),
     "foreign": lambda data: b'{"name":"x"}\n',
@@ -186,11 +189,26 @@ def test_a_proof_that_would_be_too_large_is_not_made(monkeypatch: pytest.MonkeyP
     for bound in ("MAX_BYTES", "MAX_RECORDS", "MAX_PATH"):
         with monkeypatch.context() as patch:
             patch.setattr(proof, bound, 200)
-            from coordledger.errors import RuleBroken
-
             with pytest.raises(RuleBroken) as broken:
                 proof_of(ledger, code.line[0], code.tip, [b"x" * 300])
             assert broken.value.code == "proof-too-large"
+
+
+def test_the_sum_of_the_parts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, code = ledger_with("sha1")
+    path = [code.contents[oid] for oid in reversed(code.line[1:])]
+    data = proof_of(ledger, code.line[0], code.tip, path)
+    assert refusal(data) == ""
+    for bound, size in (("MAX_PATH", len(path[0]) + 10), ("MAX_RECORDS", 2000)):
+        with monkeypatch.context() as patch:
+            patch.setattr(proof, bound, size)
+            assert refusal(data) == "bad-proof"
+
+
+def test_a_part_is_not_waited_for_that_says_it_is_too_large() -> None:
+    told = b64encode(zlib.compress(b"\0\0\0\x0b")).decode()
+    with pytest.raises(RuleBroken, match="too large"):
+        list(proof._items(told, 10, 100))
 
 
 def test_a_state_that_is_too_large_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,8 +239,6 @@ def test_a_chain_in_scratch_is_the_chain_of_the_repository() -> None:
         ledger.put("bob", "claim", tasks=[f"t{number}"])
     scratch = Scratch("sha1", slack=0)
     chain = Chain(scratch.read, Keyring(), None, "sha1")
-    from coordledger.format.commit import parse_commit
-
     for oid, content in ledger.log:
         _, proposal = chain.check(parse_commit(oid, content).signed)
         chain.advance(proposal)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from coordledger import Blame
     from coordledger.git.process import Git
 
-RELEASE, TAG = "refs/heads/release", "refs/tags/v1"
-FENCED = ("--fence", MAIN, "--fence", RELEASE, "--fence", "refs/tags/*")
+RELEASE, TAG, LEGACY = "refs/heads/release", "refs/tags/v1", "refs/heads/legacy"
+FENCED = ("--fence", LEGACY, "--fence", MAIN, "--fence", RELEASE, "--fence", "refs/tags/*")
 
 
 class Site:
@@ -49,6 +49,10 @@ class Site:
         self.land(self.c, NOWHERE, RELEASE)
         self.land(self.d, self.c, RELEASE)
         self.land(self.tag, NOWHERE, TAG, agent="carol", task="hers")
+        self.o = push.code("there before the fence")
+        assert push.push(f"{self.o}:refs/heads/free").code == 0
+        fleet.git("-c", "core.hooksPath=/dev/null", "update-ref", LEGACY, self.o)
+        self.land(push.code("more", self.o), self.o, LEGACY)
         self.land(self.a, self.d)  # back
         self.land(self.d, self.a)  # and there again
         fleet.git("fetch", "--quiet", "--tags", "origin", cwd=fleet.clone("bob"))
@@ -128,6 +132,12 @@ def test_a_commit_that_no_record_brought_is_told_so(site: Site) -> None:
     assert refused.value.code == "never-landed"
 
 
+def test_what_was_there_before_the_fence_was_brought_by_no_record(site: Site) -> None:
+    with pytest.raises(Failed) as refused:
+        site.blame(site.o)
+    assert refused.value.code == "never-landed"
+
+
 def test_replace_refs_and_grafts_change_nothing(site: Site) -> None:
     clone = site.fleet.clone("bob")
     before = site.blame(site.x)
@@ -141,7 +151,7 @@ def test_commits_that_are_not_here_are_counted(site: Site, tmp_path: Path) -> No
     site.fleet.git("clone", "-q", "--depth=1", "-b", "main", f"file://{site.fleet.remote}", shallow)
     argv = ("blame-claim", "HEAD", "--json", "--as", "bob")
     ran = site.fleet.run(*argv, cwd=shallow, check=0)
-    assert json.loads(ran.stdout)["unseen"] == 2
+    assert json.loads(ran.stdout)["unseen"] == 3  # b on main, c on release, and on the old one
 
 
 def test_in_the_repository_itself(site: Site) -> None:

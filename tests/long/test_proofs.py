@@ -165,6 +165,8 @@ HOSTILE: dict[str, Callable[[bytes], bytes]] = {
     "33 MiB of nothing": lambda good: b"\0" * 34_600_000,
     "33 MiB of brackets": lambda good: b"[" * 33_554_431 + b"\n",
     "32 MiB of objects": lambda good: b'{"a":' * 6_000_000 + b"}\n",
+    "32 MiB of lists": lambda good: b'{"a":[' + b"[]," * 11_000_000 + b"[]]}\n",
+    "32 MiB of empty objects": lambda good: b'{"a":[' + b"{}," * 11_000_000 + b"{}]}\n",
     "32 MiB of texts": lambda good: b'{"a":"' + b'","' * 11_000_000 + b'"}\n',
     "32 MiB in one text": lambda good: b'{"proof":"' + b"a" * 33_000_000 + b'"}\n',
     "32 MiB of digits": lambda good: b'{"proof":' + b"1" * 33_000_000 + b"}\n",
