@@ -149,6 +149,8 @@ def _note_of(one: LogEntry) -> str:
         words.append(f"{one.ref} {(one.old or '')[:12]}..{(one.new or '')[:12]}")
     if one.legacy:
         words.append(legacy_of(one.legacy))
+    if one.kind == "handoff":
+        words.append(f"to {one.to}")
     if one.kind in ("send", "archive"):
         words.append(f"to {one.to}" if one.to else f"to #{one.channel}" if one.channel else "")
     elif not one.tasks:

@@ -191,7 +191,7 @@ def _entry(replica: Replica, commit: Commit, turns: list[Turn]) -> LogEntry:
         session=r["session"],
         tasks=tuple(names),
         epoch=items[0].get("epoch") if len(names) == 1 else None,
-        text=r["body"] if r["kind"] in ("send", "archive") else text_of(r),
+        text=r["body"] if r["kind"] in ("send", "archive") else text_of(r) or r.get("title"),
         to=r.get("to"),
         channel=r.get("channel"),
         ref=r.get("ref"),

@@ -230,8 +230,8 @@ class Before:
 class LogEntry:
     """One record, as `log` tells it. `tasks` are those that it is about; `before` says how those of
     them stood that somebody had claimed and that it has moved. `text` is what its signer says to
-    people; `to` and `channel` are a message's, `ref`, `old` and `new` a land record's, `legacy` is
-    an import's.
+    people: a note, result, reason, title or body. `to` and `channel` are a message's (`to` a
+    handoff's, too), `ref`, `old` and `new` a land record's, `legacy` is an import's.
     """
 
     seq: int

@@ -1,7 +1,7 @@
 """Times in people's words, as git reads them: `yesterday`, `2 hours ago`, `2026-05-04 10:00`.
 
 Rules: git's own parser decides, the one that refuses what is none; a day without a time is that day
-at this time, as everywhere in git.
+at this time, as everywhere in git, and parts of a second are dropped.
 """
 
 from __future__ import annotations

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import math
+import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,12 +18,14 @@ from coordledger import CoordledgerError, Failed
 from coordledger.client.index import store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from support.fleet import Fleet
 
     from coordledger import AgentStats, Ledger
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -151,8 +159,6 @@ def test_history_and_messages_are_the_same_with_an_index_and_without(
 def test_a_python_without_sqlite_says_so_and_walks(
     busy: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     carol = busy.ledger("carol")
     monkeypatch.setitem(sys.modules, "coordledger.client.index.store", None)
     monkeypatch.delattr("coordledger.client.index.store", raising=False)
@@ -164,9 +170,6 @@ def test_a_python_without_sqlite_says_so_and_walks(
 
 
 def test_a_claim_does_not_load_sqlite(busy: Fleet) -> None:
-    import subprocess
-    import sys
-
     program = (
         "import sys; from coordledger import cli; code = cli.main(['claim', 'fresh']);"
         "print(code, 'sqlite3' in sys.modules)"
@@ -180,3 +183,143 @@ def test_a_claim_does_not_load_sqlite(busy: Fleet) -> None:
         check=True,
     )
     assert ran.stdout.splitlines()[-1] == "0 False"
+
+
+# -- the commands
+
+
+_LABEL = re.compile(r'([a-zA-Z_]\w*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
+_SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)")
+
+
+def exposed(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """The samples of a text in Prometheus' format, by name and labels; each after its type, each
+    family in one piece.
+    """
+    assert text.endswith("\n")
+    types: dict[str, str] = {}
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for line in text.splitlines():
+        if line.startswith("# "):
+            _, what, name, rest = line.split(" ", 3)
+            assert what in ("HELP", "TYPE")
+            if what == "TYPE":
+                assert name not in types
+                assert rest in ("counter", "gauge", "summary")
+                types[name] = rest
+            continue
+        sample = _SAMPLE.fullmatch(line)
+        assert sample, line
+        name, labels, value = sample.groups()
+        family = re.sub("_(sum|count)$", "", name) if name not in types else name
+        assert family == [*types][-1]
+        pairs = tuple(_LABEL.findall(labels))
+        assert "".join(f'{key}="{text}",' for key, text in pairs).rstrip(",") == labels
+        assert pairs not in found.setdefault(name, {})
+        found[name][pairs] = float(value)
+    return found
+
+
+def test_metrics_are_in_the_form_that_prometheus_reads(busy: Fleet, inside: Run) -> None:
+    found = exposed(inside(busy, "stats", "--metrics", agent="alice", check=0).stdout)
+    ledger = ("ledger", busy.ledger("alice").head().ledger)
+    assert found["coordledger_takeovers_total"][ledger, ("agent", "bob")] == 1
+    assert found["coordledger_completed_total"][ledger, ("agent", "carol")] == 1
+    assert found["coordledger_tasks"][ledger, ("status", "expired")] == 1
+    assert found["coordledger_records_total"][ledger,] == busy.ledger("alice").head().seq + 1
+    assert found["coordledger_task_duration_seconds_count"][ledger,] == 1
+    half = found["coordledger_task_duration_seconds"][ledger, ("quantile", "0.5")]
+    assert half == found["coordledger_task_duration_seconds_sum"][ledger,] > 900
+
+
+def test_labels_are_escaped() -> None:
+    from coordledger.cli.metrics import _family
+
+    lines = _family("x", "gauge", "X.", [("", {"a": 'q"\\\n', "b": "é"}, float("nan"))])
+    ((labels, value),) = exposed("\n".join(lines) + "\n")["coordledger_x"].items()
+    assert labels == (("a", 'q\\"\\\\\\n'), ("b", "é"))
+    assert math.isnan(value)
+
+
+def test_a_spreadsheet_and_json_have_the_same_figures(busy: Fleet, inside: Run) -> None:
+    rows = [*csv.DictReader(inside(busy, "stats", "--csv", agent="bob").stdout.splitlines())]
+    told = json.loads(inside(busy, "stats", "--json", agent="bob").stdout)
+    lines = [*told["agents"], told["total"]]
+    assert [row["agent"] for row in rows] == ["alice", "bob", "carol", ""]
+    for row, one in zip(rows, lines, strict=True):
+        names = ("claimed", "taken_over", "done", "given_back", "lost", "forced")
+        assert [int(row[name]) for name in names] == [one[name] for name in names]
+        median = one["duration"]["median"]
+        assert row["duration_median"] == ("" if median is None else f"{median:.3f}")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("log", "--since", "the day after"), "--since: git reads no time in 'the day after'"),
+        (("stats", "--until", "x\ny"), "--until: git reads no time in"),
+        (("log", "--kind", "clam"), "clam"),
+        (("log", "--follow", "--until", "now"), "either --follow or --until"),
+        (("stats", "--metrics", "--csv"), "--metrics"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    busy: Fleet, inside: Run, argv: tuple[str, ...], words: str
+) -> None:
+    ran = inside(busy, *argv, agent="bob")
+    assert ran.returncode in (1, 2)
+    assert words in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_now_and_a_moment_in_iso_form_are_times(busy: Fleet, inside: Run) -> None:
+    assert "no records" in inside(busy, "log", "--since", "now", agent="bob", check=0).stdout
+    everything = json.loads(inside(busy, "log", "--json", agent="bob").stdout)
+    ran = inside(busy, "log", "--json", "--until", everything[5]["at"], agent="bob", check=0)
+    before = everything[5]["at"][:19]  # git has no parts of a second
+    assert json.loads(ran.stdout) == [one for one in everything if one["at"][:19] < before]
+
+
+def test_a_limit_says_that_there_is_more(busy: Fleet, inside: Run) -> None:
+    ran = inside(busy, "log", "--limit", "2", agent="bob", check=0)
+    assert len(ran.stdout.splitlines()) == 3
+    assert "these are the newest 2" in ran.stderr
+    assert "these are" not in inside(busy, "log", "--limit", "0", agent="bob", check=0).stderr
+
+
+def test_a_log_that_follows_prints_each_record_when_it_comes(busy: Fleet) -> None:
+    command = [sys.executable, "-m", "coordledger", "log", "--follow", "--json", "--limit", "1"]
+    with subprocess.Popen(
+        command, cwd=busy.clone("bob"), env=busy.env, stdout=subprocess.PIPE, text=True
+    ) as follower:
+        assert follower.stdout
+        try:
+            assert json.loads(follower.stdout.readline())["kind"] == "send"
+            busy.ledger("carol").claim("new")
+            told = json.loads(follower.stdout.readline())
+            assert (told["kind"], told["tasks"], told["checked"]) == ("claim", ["new"], "here")
+        finally:
+            follower.terminate()
+
+
+def test_whatever_others_have_written_is_shown_harmless(busy: Fleet, inside: Run) -> None:
+    busy.ledger("carol").claim("odd-one", note="\x1b[2J\nalice claim all \u202e")
+    shown = inside(busy, "log", "--kind", "claim", agent="bob", check=0).stdout
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert shown.count("\n") == 7
+
+
+def test_two_processes_that_fill_at_once_tell_the_same(busy: Fleet) -> None:
+    command = [sys.executable, "-m", "coordledger", "stats", "--json"]
+    started = [
+        subprocess.Popen(
+            command, cwd=busy.clone("bob"), env=busy.env, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    told = [json.loads(one.communicate(timeout=60)[0])["agents"] for one in started]
+    rates = ("per_hour", "per_day")
+    told = [[{k: v for k, v in a.items() if k not in rates} for a in one] for one in told]
+    assert told == [told[0]] * 4
+    assert len(told[0]) == 3
