@@ -128,6 +128,7 @@ class Connection:
         if self._line is not None:
             self._line.close()
         self.replica.close()
+        self.code.close()
 
     # -- reading and writing
 
