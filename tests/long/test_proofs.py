@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import zlib
@@ -52,10 +53,15 @@ def verified(home: Path, file: Path, *argv: str, memory: int = 0) -> tuple[int, 
     return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
 
 
-def ssh_ledger(root: Path) -> tuple[Host, Host, Path]:
+def ssh_ledger(root: Path, algo: str = "sha1") -> tuple[Host, Host, Path]:
     """alice and bob with SSH keys on two hosts; bob's third commit landed with two others."""
     alice, bob = Host(root, "alice"), Host(root, "bob")
     remote = root / "ledger.git"
+    made = ("git", "init", "--quiet", f"--object-format={algo}")
+    for host in (alice, bob):
+        shutil.rmtree(host.root / ".git")
+        host.run(*made, ".")
+    alice.run(*made, "--bare", remote)
 
     def say(host: Host, *argv: str | Path) -> str:
         return host.run(sys.executable, "-m", "coordledger", *argv)
@@ -75,8 +81,9 @@ def ssh_ledger(root: Path) -> tuple[Host, Host, Path]:
     return alice, bob, remote
 
 
-def test_the_pages_commands_work_as_they_stand(tmp_path: Path) -> None:
-    alice, bob, _ = ssh_ledger(tmp_path)
+@pytest.mark.parametrize("algo", ["sha1", "sha256"])
+def test_the_pages_commands_work_as_they_stand(tmp_path: Path, algo: str) -> None:
+    alice, bob, _ = ssh_ledger(tmp_path, algo)
     key = alice.run(sys.executable, "-m", "coordledger", "key", "show", "--as", "alice")
     (bob.root / "alice.pub").write_text(key)
     blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -88,6 +95,11 @@ def test_the_pages_commands_work_as_they_stand(tmp_path: Path) -> None:
     code, out, err = verified(tmp_path / "reader", file, "--trust", key.strip())
     assert (code, err) == (0, "")
     assert "all checked" in out
+    oldest = bob.root / "oldest.proof"
+    bob.run(sys.executable, "-m", "coordledger", "prove", "HEAD~2", "-o", oldest)
+    code, out, err = verified(tmp_path / "reader", oldest, "--trust", key.strip())
+    assert (code, err) == (0, "")
+    assert "2 parents above it" in out
     bobs = bob.run(sys.executable, "-m", "coordledger", "key", "show", "--as", "bob").strip()
     code, out, err = verified(tmp_path / "reader", file, "--trust", bobs)
     assert (code, out) == (4, "")
