@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import coordledger  # what is made of its names is imported when it is made
+from coordledger import client
 from coordledger.client import waiting
 from coordledger.client.claims import moment, time_of
-from coordledger.client.index import Asked, ask
-from coordledger.client.index.rows import DONE
 from coordledger.client.operations import need_task
+from coordledger.client.quiet_pages import busy_lines
 from coordledger.client.views import Views, agents_of, tasks_of, text_of
 from coordledger.errors import error
 from coordledger.format import records
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Collection, Iterator
 
+    from coordledger.client.index import Asked
     from coordledger.client.index.rows import Turn
     from coordledger.client.index.store import Index
     from coordledger.client.opening import Connection
@@ -108,10 +109,12 @@ class Looking:
             agents, total = stats.summed(index.counts(begin, end), *times, max(0, last - first))
             return coordledger.Stats(_time(first), _time(last), agents, total)
 
-        return ask(self.connection.replica, question)
+        return client.index.ask(self.connection.replica, question)
 
     def activity(self) -> list[Activity]:
         """What is seen of each agent, delegates after the name above them."""
+        from coordledger.client.index.rows import DONE  # noqa: PLC0415 - as above
+
         state, now = self.connection.read(), self.connection.clock()
         midnight = now - now % 86_400_000
 
@@ -121,9 +124,9 @@ class Looking:
                 done[agent] += count if what == DONE else 0
             return index.last_seen(), done
 
-        seen, done = ask(self.connection.replica, question)
+        seen, done = client.index.ask(self.connection.replica, question)
         holds: dict[str, list[str]] = {}
-        for line in self._views.lines(state):
+        for line in busy_lines(self.connection.local, state):
             if line["status"] == "claimed":
                 holds.setdefault(line["agent"], []).append(line["task"])
         agents = agents_of(state)
@@ -150,7 +153,9 @@ class Looking:
             commits = index.read([(row.seq, row.oid) for row in rows])
             return [(commit, index.turns_of(commit)) for commit in commits]
 
-        return [_entry(replica, commit, turns) for commit, turns in ask(replica, question)]
+        return [
+            _entry(replica, commit, turns) for commit, turns in client.index.ask(replica, question)
+        ]
 
 
 def _asked(
@@ -166,7 +171,7 @@ def _asked(
     for kind in kinds:
         if kind not in MODULES:
             raise error("bad-value", what="kind", why=f"{kind!a} is none of {', '.join(MODULES)}")
-    return Asked(_ms(since), _ms(until), task, agent, tuple(kinds), after)
+    return client.index.Asked(_ms(since), _ms(until), task, agent, tuple(kinds), after)
 
 
 def _ms(at: datetime | None) -> int | None:

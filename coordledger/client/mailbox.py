@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import coordledger  # what is made of its names is imported when it is made
-from coordledger.client import index, operations, scan, waiting
+from coordledger import client
+from coordledger.client import operations, scan, waiting
 from coordledger.client.legacies import archived
 from coordledger.client.operations import need_channel
 from coordledger.errors import Failed, error
@@ -116,7 +117,7 @@ class Mail:
         if channel is not None and (sender, to, thread, since) == (None,) * 4:
             return [self._views.message(m, channel=channel) for m in state.channel(channel)[-most:]]
         replica = self.connection.replica
-        looked_up = index.ask_if_there(
+        looked_up = client.index.ask_if_there(
             replica,
             lambda one: _found(
                 one,

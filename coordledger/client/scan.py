@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from coordledger.client import index
+from coordledger import client
 from coordledger.errors import RuleBroken
 from coordledger.format.commit import recall_commit
 
@@ -54,7 +54,7 @@ def of_task(replica: Replica, task: str, first: int, last: int) -> Iterator[Comm
     """
     seqs = range(first, last + 1)
     if len(seqs) > _MANY:
-        found = index.ask_if_there(replica, lambda one: one.read(one.places_of(task)))
+        found = client.index.ask_if_there(replica, lambda one: one.read(one.places_of(task)))
         if found is not None:
             yield from found
             return

@@ -248,6 +248,36 @@ def test_a_read_only_clone_reads_and_writes_through_a_copy_of_the_users(
     assert len(claims_of(records_of(fleet.remote), "t")) == 1
 
 
+@pytest.mark.parametrize("left", [0, 1, 4, 12])
+def test_where_an_index_finds_no_room_what_is_asked_of_it_is_answered_all_the_same(
+    fleet: Fleet, make_disk: Callable[..., Disk], left: int
+) -> None:
+    disk = make_disk()
+    clone = on_disk(fleet, disk, "alice")
+    fleet.run("claim", "t", cwd=clone, check=0)
+    disk.fill(left)
+    ran = fleet.run("log", "--offline", "--kind", "claim", "--json", cwd=clone, check=0)
+    assert [one["tasks"] for one in json.loads(ran.stdout)] == [["t"]]
+    disk.clear()
+    again = fleet.run("log", "--offline", "--kind", "claim", "--json", cwd=clone, check=0)
+    assert again.stdout == ran.stdout
+    assert (clone / ".git" / "coordledger" / "main" / "records.db").stat().st_size
+
+
+def test_a_clone_that_cannot_be_written_is_looked_at_offline(
+    fleet: Fleet, make_disk: Callable[..., Disk]
+) -> None:
+    disk = make_disk()
+    clone = on_disk(fleet, disk, "alice")
+    fleet.run("claim", "t", cwd=clone, check=0)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk.path)], check=True, timeout=20)
+    walked = fleet.run("log", "--offline", "--json", cwd=clone, check=0).stdout
+    told = json.loads(fleet.run("stats", "--offline", "--json", cwd=clone, check=0).stdout)
+    assert told["total"]["claimed"] == 1
+    subprocess.run(["mount", "-o", "remount,rw", str(disk.path)], check=True, timeout=20)
+    assert fleet.run("log", "--offline", "--json", cwd=clone, check=0).stdout == walked
+
+
 # -- the server's
 
 

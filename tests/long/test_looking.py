@@ -172,7 +172,7 @@ def test_a_python_without_sqlite_says_so_and_walks(
 def test_a_claim_does_not_load_sqlite(busy: Fleet) -> None:
     program = (
         "import sys; from coordledger import cli; code = cli.main(['claim', 'fresh']);"
-        "print(code, 'sqlite3' in sys.modules)"
+        "print(code, 'sqlite3' in sys.modules, 'coordledger.client.index' in sys.modules)"
     )
     ran = subprocess.run(
         [sys.executable, "-c", program],
@@ -182,7 +182,7 @@ def test_a_claim_does_not_load_sqlite(busy: Fleet) -> None:
         text=True,
         check=True,
     )
-    assert ran.stdout.splitlines()[-1] == "0 False"
+    assert ran.stdout.splitlines()[-1] == "0 False False"
 
 
 # -- the commands

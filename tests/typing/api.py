@@ -13,10 +13,13 @@ from typing import assert_type
 import coordledger
 from coordledger import (
     Acked,
+    Activity,
     Agent,
+    AgentStats,
     Audit,
     Authority,
     Batch,
+    Before,
     Blame,
     Claim,
     ClaimResult,
@@ -41,6 +44,7 @@ from coordledger import (
     Ledger,
     Legacy,
     Listing,
+    LogEntry,
     Lost,
     Message,
     Outcome,
@@ -51,6 +55,8 @@ from coordledger import (
     Reserved,
     Secret,
     Settled,
+    Spread,
+    Stats,
     Status,
     init,
     join,
@@ -92,6 +98,24 @@ def founds(path: Path) -> None:
     assert_type(joined.public, str | None)
     join(path, "bob", new_key=True, progress=lambda what, done, of: None, warn=print)
     join(timeout=5)  # type: ignore[arg-type]
+
+
+def looks(ledger: Ledger, at: datetime) -> None:
+    log = ledger.log(since=at, until=at, task="a", agent="b", kinds=["claim"], after=5, limit=10)
+    assert_type(log, list[LogEntry])
+    assert_type(log[0].before, tuple[Before, ...])
+    assert_type(
+        (log[0].at, log[0].tasks, log[0].epoch), tuple[datetime, tuple[str, ...], int | None]
+    )
+    for entry in ledger.follow(task="a", after=5, cancel=threading.Event()):
+        assert_type(entry, LogEntry)
+    stats = ledger.stats(since=at)
+    assert_type(stats, Stats)
+    assert_type((stats.agents, stats.total), tuple[tuple[AgentStats, ...], AgentStats])
+    assert_type(stats.total.duration, Spread)
+    assert_type(stats.total.waiting.median, timedelta | None)
+    assert_type(ledger.activity(), list[Activity])
+    ledger.log(since="yesterday")  # type: ignore[arg-type]
 
 
 def claims(ledger: Ledger) -> None:
