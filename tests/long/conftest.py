@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.fleet import hermetic
+from support.hook_session import session
 from support.hookless_host import HooklessHost
 from support.server_fixtures import crashing, own_attacker, sequenced_fleet, served
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["crashing", "own_attacker", "sequenced_fleet", "served"]
+__all__ = ["crashing", "own_attacker", "sequenced_fleet", "served", "session"]
 
 
 @pytest.fixture

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.fleet import Fleet
-
-    from .conftest import Session
+    from support.hook_session import Session
 
 MINE = "claude-567890ab"
 
