@@ -310,6 +310,20 @@ def test_whatever_others_have_written_is_shown_harmless(busy: Fleet, inside: Run
     assert shown.count("\n") == 7
 
 
+def test_who_has_checked_a_record_is_told_where_that_is_not_this_reader(
+    busy: Fleet, inside: Run, tmp_path: Path
+) -> None:
+    here = inside(busy, "log", "--task", "slow", agent="bob", check=0).stdout
+    assert "CHECKED" not in here
+    stranger = {"XDG_CONFIG_HOME": str(tmp_path / "nothing")}
+    (busy.remote / "coordledger" / "master").unlink()
+    there = inside(busy, "log", "--task", "slow", agent="bob", env=stranger, check=0).stdout
+    assert there.splitlines()[0].split() == ["AT", "WHO", "WHAT", "TASK", "CHECKED", "NOTE"]
+    assert there.count("nobody") == 7  # six records, and what that means
+    told = json.loads(inside(busy, "log", "--json", agent="bob", env=stranger).stdout)
+    assert {(one["verdict"], one["checked"]) for one in told} == {("unverified", "nobody")}
+
+
 def test_two_processes_that_fill_at_once_tell_the_same(busy: Fleet) -> None:
     command = [sys.executable, "-m", "coordledger", "stats", "--json"]
     started = [

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 VERSION = 1
-NAME, LOCK = "records.db", "records.lock"
+NAME, LOCK = "records.db", "records.use"
 LOT = 2000  # records of a transaction
 _CACHE = 16_384  # KiB: tasks come in no order
 _READ = 500  # records that are read together
