@@ -139,12 +139,13 @@ def from_porcelain(
     return _without_report(ran, sent=sent)
 
 
-def planned(ran: Ran) -> dict[str, str]:
-    """What `git push --dry-run --porcelain` would move: ref -> what it would get, "" for nothing.
+def planned(ran: Ran) -> dict[str, tuple[str, str | None]]:
+    """What `git push --dry-run --porcelain` would move: ref -> what it would get, "" for nothing;
+    and what git has seen there, the beginning of an id, "" for nothing; None: it does not say.
 
     Raises `Failed`: code-moved, code-refused.
     """
-    wanted = {}
+    wanted: dict[str, tuple[str, str | None]] = {}
     for line in ran.out.splitlines():
         flag, tab, rest = line.partition("\t")
         names, _, summary = rest.partition("\t")
@@ -154,7 +155,8 @@ def planned(ran: Ran) -> dict[str, str]:
             code = "code-moved" if any(text in reason for text in _RACES) else "code-refused"
             raise error(code, why=f"{ref}: {reason}")
         if tab and flag != "=":
-            wanted[ref] = source
+            seen = summary.partition(" ")[0].partition("..")[0]
+            wanted[ref] = source, {"*": "", "-": None}.get(flag, seen)
     if ran.code:
         raise error("code-refused", why=ran.why())
     return wanted

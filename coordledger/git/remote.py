@@ -56,6 +56,11 @@ def _id_or_none(oid: str) -> str:
     return oid if oid.strip("0") else ""
 
 
+def _is_seen(value: str, seen: str | None) -> bool:
+    """Whether a ref's value begins as git has shown it; "" is none."""
+    return seen is None or (value.startswith(seen) if seen else not value)
+
+
 class Remote:
     """One remote as seen from one repository (or from none)."""
 
@@ -220,13 +225,16 @@ class Remote:
         """
         flags = "--dry-run --porcelain --no-follow-tags --recurse-submodules=no"
         given = ("push", *flags.split(), "--", self.address.argument, *refspecs)
-        ran = self._run(*_NO_OPTIONS, *self._no_mirror, *given, hooks=None)
-        wanted = planned(ran)
-        if not wanted:
-            return []
-        there = self.values(list(wanted))
+        for _ in range(_TRIES_AMONG_OTHERS):
+            wanted = planned(self._run(*_NO_OPTIONS, *self._no_mirror, *given, hooks=None))
+            there = self.values(list(wanted)) if wanted else {}
+            # Else git has let it pass for another value than the one that it would be forced on.
+            if all(_is_seen(there.get(ref, ""), seen) for ref, (_, seen) in wanted.items()):
+                break
+        else:
+            raise error("code-moved", why=", ".join(wanted))
         moves = []
-        for ref, source in wanted.items():
+        for ref, (source, _) in wanted.items():
             new = self._git.output("rev-parse", "--verify", source).strip() if source else ""
             none = "0" * len(new or there.get(ref, ""))
             moves.append(Move(ref, there.get(ref, none), new or none))

@@ -117,12 +117,12 @@ def test_code_that_has_moved_is_told_in_gits_words(
                 patch.setattr(bob.connection.remote, "plan", planned)
                 with pytest.raises(CoordledgerError, match="stale info") as caught:
                     bob.push("HEAD:main")
-            assert caught.value.code == "code-moved"
+            assert caught.value.code == "code-moved", caught.value.message
         assert there(shared_fleet) == theirs
         assert bob.show("mine").status == "claimed"
         with pytest.raises(CoordledgerError, match=r"fetch first|non-fast-forward") as caught:
             bob.push(f"{mine}:main")
-        assert caught.value.code == "code-moved"
+        assert caught.value.code == "code-moved", caught.value.message
         bob.push(f"+{mine}:main", complete=True)  # who says so moves it back
     assert there(shared_fleet) == mine
 
@@ -209,3 +209,33 @@ def test_another_remote_is_no_place_for_it(shared_fleet: Fleet, tmp_path: Path) 
     shared_fleet.git("remote", "add", "fork", str(tmp_path), cwd=shared_fleet.clone("carol"))
     ran = shared_fleet.run("push", "fork", "HEAD:main", agent="carol", check=1)
     assert "the ledger is at" in ran.stderr
+
+
+def test_nobodys_code_is_lost_that_lands_while_git_plans_a_push(
+    shared_fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What git has let pass as a fast-forward is never forced on another commit."""
+    commit(shared_fleet, "bob", "base")
+    with shared_fleet.ledger("bob", session="base") as bob:
+        bob.claim("base", ttl=HOUR)
+        bob.push("HEAD:main", complete=True)
+    mine, theirs = commit(shared_fleet, "bob", "late"), commit(shared_fleet, "carol", "early")
+    with (
+        shared_fleet.ledger("bob", session="late") as bob,
+        shared_fleet.ledger("carol", session="early") as carol,
+    ):
+        assert bob.claim("late", ttl=HOUR).won
+        assert carol.claim("early", ttl=HOUR).won
+        remote = bob.connection.remote
+        values = remote.values
+
+        def moved_before(refs: list[str]) -> dict[str, str]:
+            if there(shared_fleet) != theirs:
+                carol.push("HEAD:main", complete=True)
+            return values(refs)
+
+        monkeypatch.setattr(remote, "values", moved_before)
+        with pytest.raises(CoordledgerError) as caught:
+            bob.push(f"{mine}:main", complete=True)
+        assert caught.value.code == "code-moved", caught.value.message
+    assert there(shared_fleet) == theirs
