@@ -34,6 +34,7 @@ with atheris.instrument_imports(include=["coordledger", "json"]):
     from coordledger.git.cat_file import CatFile
     from coordledger.git.tree import object_id
     from coordledger.server.admission import AdmissionContext
+    from coordledger.server.fence import Fences
     from coordledger.server.pre_receive import judge_updates, refusal
 
 from support import hostile  # noqa: E402 - it has to come after the path and the instrumentation
@@ -73,7 +74,7 @@ def commit_target(data: bytes) -> None:
 
 def push_target(data: bytes) -> None:
     context = AdmissionContext(STORE["objects"], Keyring(), 0, lambda: 0)
-    refused = refusal(judge_updates(data, context, hostile.NoMarks()))
+    refused = refusal(judge_updates(data, context, hostile.NoMarks(), Fences({})))
     line = r"coordledger: refused ([0-9a-f]{12}|-): [a-z-]+: [ -~]+"
     assert refused is None or re.fullmatch(line, str(refused))
 

@@ -25,6 +25,7 @@ from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON, from_po
 from coordledger.git.process import Ran
 from coordledger.git.tree import object_id
 from coordledger.server.admission import AdmissionContext
+from coordledger.server.fence import Fences
 from coordledger.server.pre_receive import judge_updates, refusal
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ REFS = st.sampled_from(
 
 def judged(pushed: bytes, objects: CatFile) -> Refused | None:
     context = AdmissionContext(objects, Keyring(), 0, lambda: 0)
-    return refusal(judge_updates(pushed, context, hostile.NoMarks()))
+    return refusal(judge_updates(pushed, context, hostile.NoMarks(), Fences({})))
 
 
 @settings(bounded, max_examples=200)

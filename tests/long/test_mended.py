@@ -236,13 +236,13 @@ def test_a_missing_object_is_named_even_by_an_audit_that_outlasts_the_timeout(
         assert middle
         objects = alice.connection.local.repository.git_dir / "objects"
         (objects / middle.oid[:2] / middle.oid[2:]).unlink()
-    commits_above = audit._commits_above
+    commits_above = audit.commits_above
 
     def after_the_timeout(replica: Replica, below: Commit | None) -> Iterator[tuple[str, bytes]]:
         replica.git.work_until(Deadline(0))
         yield from commits_above(replica, below)
 
     monkeypatch.setattr(audit, "STEP", 1)
-    monkeypatch.setattr(audit, "_commits_above", after_the_timeout)
+    monkeypatch.setattr(audit, "commits_above", after_the_timeout)
     with host.ledger("alice") as again:
         assert refusal(lambda: again.audit(full=True)) == "bad-copy"
