@@ -63,6 +63,7 @@ PATIENCE = 8  # losses for the longest pause; and attempts to land a void
 STUCK_LOSSES = 6  # on one and the same head: nobody won these races
 # The server's word that fewer records at once may land. What is "busy" may be so for that, too.
 TOO_MANY = ("busy", "too-much", "too-many-records")
+OVERTAKEN = "stale-rev"  # by another record, on a server's head that is ahead: as a lost race
 FAR_BEHIND = MAX_BASE_DISTANCE // 4  # the server reads back as far for each push
 
 # How to look at the remote before an attempt: not at all; the copy may be the newest state, or
@@ -496,6 +497,9 @@ class Writer:
             losses.add(attempt)
             losses.most = max(1, records // 2)
             self._try_again(attempt, attempt.run, losses)
+            return
+        if push.code == OVERTAKEN:
+            self._after_lost(attempt, losses)
             return
         if not attempt.is_final:
             return  # it is decided again, here

@@ -157,6 +157,7 @@ def test_a_task_that_is_handed_on_has_one_holder_at_a_time(
             giver, gave = won[task, epoch - 1]
             assert (giver, gave["given"]) == (line["by"], agent)
         if line["done"] not in ("complete", "release"):  # then who it was given to has taken it
+            assert (task, epoch + 1) in won, (agent, line)
             assert won[task, epoch + 1][1]["by"] == agent
     assert any(line["by"] for _, line in won.values())
     check_soundness(fleet, "alice")

@@ -101,6 +101,7 @@ def juggle(ledger: Ledger, seed: str, end: str, *names: str) -> None:
                 ledger.edit(task, title=f"{me} has it")
             if dice.random() < 0.6:
                 given = ledger.handoff(task, to=dice.choice(others)).offered_to or ""
+                time.sleep(dice.random() / 4)  # some of the offers are taken
             done = dice.choice(("complete", "release"))
             (ledger.complete if done == "complete" else ledger.release)(task)
         except Lost as lost:

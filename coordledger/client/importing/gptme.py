@@ -90,15 +90,23 @@ class _Database:
         self._path, self._until = path, 0.0
         try:
             self._db = sqlite3.connect(copy, isolation_level=None)
+            self.tables = self._opened()
+        except sqlite3.Error as fault:
+            raise error("bad-import", path=path, why=f"SQLite: {fault}") from None
+
+    def _opened(self) -> dict[str, list[str]]:
+        """The tables, once the connection can do no more than read."""
+        try:
             self._db.text_factory = bytes
             self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
             self._db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
             self._db.set_progress_handler(self._is_late, _STEPS)
             self._db.execute("PRAGMA trusted_schema = OFF")
             self._db.execute("PRAGMA query_only = ON")
-            self.tables = self._plain_tables()
-        except sqlite3.Error as fault:
-            raise error("bad-import", path=path, why=f"SQLite: {fault}") from None
+            return self._plain_tables()
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         self._db.close()
