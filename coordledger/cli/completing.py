@@ -46,7 +46,7 @@ class Bash(BashComplete):
 
     @staticmethod
     def _check_version() -> None:
-        """Whoever asks for the script may be anywhere."""
+        """A shell may ask for the script anywhere."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         self._quote, self._broken = "", ""

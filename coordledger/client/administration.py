@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from coordledger.client.reports import Delegate, Purged
     from coordledger.client.signer import Fields
     from coordledger.client.writer import Stands
-    from coordledger.errors import Lost
     from coordledger.format.records import Record
     from coordledger.format.state import State
 
@@ -180,11 +179,7 @@ def _enrolment(
         newest = entry is not None and entry["rev"] == record["rev"]
         return newest and fits(record) and (record["role"] == "admin" or not admin)
 
-    def overtaken(lost: Lost) -> bool:  # another delegate has got the number
-        return lost.code == "stale-rev"
-
-    choose_again = overtaken if name_above(who) else None
-    return Operation(f"enroll {who}", build, choose_again=choose_again, stands=stands)
+    return Operation(f"enroll {who}", build, stands=stands)
 
 
 def _next_number(state: State, who: str) -> int:

@@ -196,8 +196,9 @@ class Connection:
         operation without telling anybody. Raises as `Writer.write`.
         """
         self.begin()
-        earlier = self.recall(operation.stands) if operation.stands else None
-        return earlier or self.writer().write(
+        writer = self.writer()
+        earlier = _recall(writer, operation.stands) if operation.stands else None
+        return earlier or writer.write(
             operation.what,
             operation.build,
             look=operation.choose_again is not None,
@@ -209,10 +210,7 @@ class Connection:
         that is asked for. Raises as `Writer.recall`.
         """
         self.begin()
-        try:
-            return self.writer().recall(stands)
-        except OSError as fault:
-            raise disk_error(fault) from None
+        return _recall(self.writer(), stands)
 
     def writer(self, *, direct: bool = False) -> Writer:
         """A writer for this agent, which pushes by itself or in line with other processes; if
@@ -390,6 +388,13 @@ def connect(
     )
     connection.code = code or repository
     return connection
+
+
+def _recall(writer: Writer, stands: Stands) -> Published | None:
+    try:
+        return writer.recall(stands)
+    except OSError as fault:
+        raise disk_error(fault) from None
 
 
 def _advice(missing: Address, *, typed: bool) -> str:

@@ -1,6 +1,6 @@
 """Fenced refs: code lands with a record under a live claim, and neither without the other.
 
-Whoever pushes here uses plain git, atomic or not, and may be enrolled.
+All pushes here are plain git's, atomic or not; the one who pushes may be enrolled.
 """
 
 from __future__ import annotations

@@ -136,6 +136,9 @@ FIRST: dict[str, Row] = {
         lambda s: [STILL_UNDER_WAY], "landed", 2, ["claim"]
     ),
     "refused by the hook as lost": Row(lambda s: [refused("too-early")], "too-early", 1, []),
+    "overtaken on the server's head, again and again": Row(
+        lambda s: [refused("stale-rev")] * 3, "landed", 4, ["claim"]
+    ),
     "refused by the hook": Row(lambda s: [refused("clock-skew")], "clock-skew", 1, []),
     "refused without a slug": Row(lambda s: [refused()], "push-refused", 1, []),
     "refused because of somebody else's record": Row(

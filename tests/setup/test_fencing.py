@@ -174,7 +174,7 @@ def test_where_a_fence_would_have_a_gap_none_is_put(
 def test_the_hook_is_there_before_the_fence_and_goes_after_it(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever is killed between leaves a hook that has nothing to do, or a fence that holds."""
+    """Killed between the two, it leaves a hook that has nothing to do, or a fence that holds."""
 
     class Killed(BaseException):
         pass

@@ -43,7 +43,7 @@ CREATE TABLE leases (
 
 
 def create(path: Path, schema: str = _SCHEMA) -> sqlite3.Connection:
-    """An empty one. Whoever fills it commits and closes it."""
+    """An empty one. The caller fills, commits and closes it."""
     made = sqlite3.connect(path)
     made.executescript(schema)
     return made

@@ -9,7 +9,7 @@ The plugin gives one JSON object on stdin, and reads one from stdout:
               "session.idle"         the end of a turn; "continued": true if the last one was
                                      held up
               "session.end",
-     "sessionID": "ses_...", "directory": "/the/work/tree"}
+     "sessionID": "ses_...", "directory": "/home/bob/project"}
 
     {"context": "..."}   to be given to the model: appended to the system prompt, or to the output
     {"refuse": "..."}    to be thrown as an Error by tool.execute.before
