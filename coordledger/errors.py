@@ -618,6 +618,14 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "{remote} is an older copy: it ends at record {seq}, verified was {head}",
         "a replica that lags catches up: try again; if it stays so, ask the server's owner",
     ),
+    "audit-unchecked": (
+        FAILED,
+        "{count} of {records} records were checked by nobody",
+        (
+            "with their signers' keys, or a word of the server's hook (coordledger doctor), they"
+            " are; --allow-unverified does without"
+        ),
+    ),
     "pin-mismatch": (INTEGRITY, "the remote's ledger is not the pinned one: {why}", ""),
     "head-differs": (INTEGRITY, "the other copy has another history: {why}", ""),
     "from-future": (

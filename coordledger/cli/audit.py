@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coordledger.errors import INTEGRITY, LOST, UNKNOWN, error
+from coordledger.errors import LOST, UNKNOWN, error
 
 from .common import command, root
-from .output import BAD, CHECKED_BY, NOT_ENFORCED, safe, when
+from .output import CHECKED_BY, NOT_ENFORCED, safe, when
 from .wording import claims_table
 
 if TYPE_CHECKING:
     from coordledger.client.ledger import Ledger
     from coordledger.client.reports import Audit
+    from coordledger.errors import CoordledgerError
 
     from .common import App
     from .output import Screen
@@ -84,8 +85,13 @@ def _fenced(app: App, ledger: Ledger) -> str:
 @click.option("--full", is_flag=True, help="From the first record on.")
 @click.option("--resume", is_flag=True, help="With --full: go on where one was interrupted.")
 @click.option("--since", type=click.IntRange(min=0), metavar="SEQ", help="From this record on.")
-def audit(app: App, full: bool, resume: bool, since: int | None) -> int:
-    """Verify what was not audited here yet, or everything."""
+@click.option("--allow-unverified", is_flag=True, help="Exit 0 though nobody has checked some.")
+def audit(app: App, full: bool, resume: bool, since: int | None, allow_unverified: bool) -> int:
+    """Verify what was not audited here yet, or everything.
+
+    Exit 0: every record was checked, here or by the server's hook. 1: some by nobody. 4: one is
+    bad, or history was rewritten.
+    """
     if full and since is not None:
         raise click.UsageError("either --full or --since")
     if resume and not full:
@@ -114,11 +120,19 @@ def audit(app: App, full: bool, resume: bool, since: int | None) -> int:
     if oldest:
         screen.line(f"records before {oldest} are not in this copy (a shallow join)")
     screen.footer(found.checked)
-    if not found.problems:
-        return 0
-    if not screen.json:
-        screen.error(error("bad-chain", count=len(found.problems)))
-    return INTEGRITY
+    fault = _fault(found, allow_unverified=allow_unverified)
+    if fault and not screen.json:
+        screen.error(fault)
+    return fault.exit_code if fault else 0
+
+
+def _fault(found: Audit, *, allow_unverified: bool) -> CoordledgerError | None:
+    """Why an audit does not end well, if it does not."""
+    if found.problems:
+        return error("bad-chain", count=len(found.problems))
+    if found.unchecked and not allow_unverified:
+        return error("audit-unchecked", count=found.unchecked, records=found.records)
+    return None
 
 
 def _counts(screen: Screen, found: Audit) -> str:
@@ -128,9 +142,7 @@ def _counts(screen: Screen, found: Audit) -> str:
         for name, count in found.verdicts.items()
         if name != "unverified"
     ]
-    bad = sum(found.verdicts.get(name, 0) for name in BAD)
-    for who in ("server", "nobody"):
-        count = found.checked.get(who, 0) - (bad if who == "nobody" else 0)
+    for who, count in (("server", found.checked.get("server", 0)), ("nobody", found.unchecked)):
         if count:
             counts.append(f"{count} {screen.styled(who, CHECKED_BY[who])}")
     return ", ".join(counts)

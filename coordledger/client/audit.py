@@ -3,7 +3,7 @@
 Rules of this file:
 - An audit judges with the keys that are at hand now, and reports instead of raising; it ends
   at the first bad record, as nothing that follows has a place. A record that was audited without
-  a key for it is judged again once there are other keys.
+  a key for it is judged again once there are other keys, and for as long as nobody has checked it.
 - Its progress is saved now and then, so that an interrupted audit can be resumed. A record
   that has not been judged is never counted.
 - A history is cut back only to a record that is valid, only where somebody wrote one that is not
@@ -50,7 +50,8 @@ class Findings(NamedTuple):
 
 
 def audit(connection: Connection, *, full: bool, since: int | None, resume: bool) -> Audit:
-    """Judge what this clone has not audited yet, or from `since` on, or (`full`) everything.
+    """Judge what this clone has not audited yet and what nobody has checked, or from `since` on, or
+    (`full`) everything.
 
     Only bringing the copy up to date is under the timeout. Raises `Failed`: bad-value, and as
     `Replica.refresh` does.
@@ -61,10 +62,7 @@ def audit(connection: Connection, *, full: bool, since: int | None, resume: bool
     if since is not None and since > trusted.seq:
         raise error("bad-value", what="--since", why=f"the newest record is {trusted.seq}")
     keys = _keys_at_hand(replica)
-    unaudited = trusted.audited + 1
-    if keys != trusted.keys and trusted.unverified >= 0:
-        unaudited = min(unaudited, trusted.unverified)
-    start = since if since is not None else (0 if full else unaudited)
+    start = since if since is not None else (0 if full else _unaudited(replica, keys))
     start = max(start, trusted.first)
     interrupted = interrupted_at(replica) if full and resume else None
     begin = interrupted["seq"] + 1 if interrupted else start
@@ -91,6 +89,19 @@ def audit(connection: Connection, *, full: bool, since: int | None, resume: bool
         since=start,
         resumed=resumed,
     )
+
+
+def _unaudited(replica: Replica, keys: str) -> int:
+    """The oldest record that has to be judged by an audit of what is new: above the newest one that
+    was audited; or the oldest that was left without a verdict, where other keys are here now, or
+    the server has not vouched for it since.
+    """
+    trusted, newest = replica.trusted, replica.vouches.newest
+    unaudited = trusted.audited + 1
+    if trusted.unverified < 0:
+        return unaudited
+    vouched = newest.seq if newest and keys == trusted.keys else -1
+    return min(unaudited, max(trusted.unverified, vouched + 1))
 
 
 def _keys_at_hand(replica: Replica) -> str:

@@ -336,6 +336,14 @@ class Audit:
     since: int
     resumed: int | None = None
 
+    @property
+    def unchecked(self) -> int:
+        """How many records nobody has checked: there is no key here, and the server's hook has not
+        vouched for them. Bad ones were checked.
+        """
+        bad = sum(self.verdicts.get(name, 0) for name in ("invalid", "unknown-key"))
+        return self.checked.get("nobody", 0) - bad
+
 
 @dataclass(frozen=True, slots=True)
 class LandRecord:
