@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 
     Ran = subprocess.CompletedProcess[str]
 
+ROOM = 4 << 30  # bytes that must be free in memory
+
+
+def pytest_configure() -> None:
+    """Temporary folders are in memory where it has room: tests wait for the disk most of all."""
+    memory = Path("/dev/shm")
+    if "PYTEST_DEBUG_TEMPROOT" in os.environ or not os.access(memory, os.W_OK):
+        return
+    here = os.statvfs(memory)
+    if here.f_bavail * here.f_frsize > ROOM and not here.f_flag & os.ST_NOEXEC:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(memory)
+
 
 def pytest_xdist_auto_num_workers() -> int:
     """Half as many again as cores: tests wait for locks, leases and processes of their own."""
