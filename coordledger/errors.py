@@ -523,6 +523,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "{remote} has no ledger {name}{others}",
         "its owner creates one: coordledger init PATH --agent NAME",
     ),
+    "several-ledgers": (
+        FAILED,
+        "{remote} has several ledgers: {names}",
+        "to say which one: --ledger NAME",
+    ),
     "other-ledger": (
         INTEGRITY,
         "this clone follows ledger {ours}, and {remote} has {theirs}",
@@ -622,8 +627,8 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         FAILED,
         "{count} of {records} records were checked by nobody",
         (
-            "with their signers' keys, or a word of the server's hook (coordledger doctor), they"
-            " are; --allow-unverified does without"
+            "their signers' keys check them, or a vouch of the server's hook; --allow-unverified"
+            " does without"
         ),
     ),
     "pin-mismatch": (INTEGRITY, "the remote's ledger is not the pinned one: {why}", ""),

@@ -19,7 +19,7 @@ from coordledger.format.names import is_below
 from coordledger.format.signing import SSH
 
 from . import params
-from .common import NAME, ask_passphrase, command, confirm, group, need_somebody, root
+from .common import NAME, ask_passphrase, command, group, leave_history, root
 from .output import NOT_ENFORCED, safe
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.client.ledger import Ledger
-    from coordledger.client.reports import Agent, Head, Purged
+    from coordledger.client.reports import Agent, Purged
     from coordledger.format.signing import Secret
     from coordledger.setup.verifying import VerifiedLedger
 
@@ -192,20 +192,8 @@ def join(
 
 
 def _reset(app: App, remote: str, *, yes: bool) -> None:
-    """Show both heads, ask, and forget the old one."""
-    from coordledger.setup import joining  # noqa: PLC0415 - help needs none
-
-    need_somebody(yes, "--reset")
     with app.ledger(remote=remote) as ledger:
-        old, new = joining.peek(ledger)
-        app.screen.note(f"verified here: {_line(old)}")
-        app.screen.note(f"remote's head: {_line(new)}")
-        confirm(yes, "--reset", "Give up the verified history for the remote's?")
-        joining.reset(ledger, old, new)
-
-
-def _line(head: Head | None) -> str:
-    return head.line() if head else "nothing readable"
+        leave_history(app, ledger, yes=yes)
 
 
 # -- agents

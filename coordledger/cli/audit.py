@@ -6,6 +6,9 @@ each after everything that is known has been printed.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +17,14 @@ import click
 
 from coordledger.errors import LOST, UNKNOWN, error
 
-from .common import command, root
+from .common import command, leave_history, root
 from .output import CHECKED_BY, NOT_ENFORCED, safe, when
+from .proofs import read_secrets, trust_option
 from .wording import claims_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from coordledger.client.ledger import Ledger
     from coordledger.client.reports import Audit
     from coordledger.errors import CoordledgerError
@@ -81,31 +87,97 @@ def _fenced(app: App, ledger: Ledger) -> str:
     return ""
 
 
-@command("audit", parent=root, section="Trust", example="coordledger audit --full --json")
+@command(
+    "audit",
+    parent=root,
+    section="Trust",
+    example="coordledger audit --full --json\n"
+    "coordledger audit https://host/project.git --trust alice.pub",
+)
+@click.argument("remote", required=False)
 @click.option("--full", is_flag=True, help="From the first record on.")
 @click.option("--resume", is_flag=True, help="With --full: go on where one was interrupted.")
 @click.option("--since", type=click.IntRange(min=0), metavar="SEQ", help="From this record on.")
+@trust_option
+@click.option("--secret-file", metavar="FILE", help="The master, or agents' secrets.")
+@click.option("--branch", metavar="NAME", help="With REMOTE: the branch that has the ledger.")
 @click.option("--allow-unverified", is_flag=True, help="Exit 0 though nobody has checked some.")
-def audit(app: App, full: bool, resume: bool, since: int | None, allow_unverified: bool) -> int:
+@click.option("--reset", is_flag=True, help="With REMOTE: forget what was verified of it before.")
+@click.option("--yes", is_flag=True, help="Answer yes to what --reset asks.")
+def audit(
+    app: App,
+    remote: str | None,
+    full: bool,
+    resume: bool,
+    since: int | None,
+    trust: tuple[str, ...],
+    secret_file: str | None,
+    branch: str | None,
+    allow_unverified: bool,
+    reset: bool,
+    yes: bool,
+) -> int:
     """Verify what was not audited here yet, or everything.
 
-    Exit 0: every record was checked, here or by the server's hook. 1: some by nobody. 4: one is
-    bad, or history was rewritten.
+    REMOTE, a remote's name, a path or a URL, is fetched into a copy apart, and audited from the
+    first record on; so is the clone's own remote, where it has joined no ledger. Exit 0: every
+    record was checked, here or by the server's hook. 1: some by nobody. 4: one is bad, or history
+    was rewritten.
     """
     if full and since is not None:
         raise click.UsageError("either --full or --since")
-    if resume and not full:
-        raise click.UsageError("--resume goes with --full; without it audit begins there anyway")
-    screen = app.screen
-    with app.ledger() as ledger:
+    app.branch = branch
+    secrets = read_secrets(app.file(secret_file)) if secret_file else []
+    with _to_audit(app, remote, reset=reset, yes=yes) as ledger:
+        apart = ledger.connection.is_apart
+        full = full or (apart and since is None)
+        if resume and not full:
+            raise click.UsageError(
+                "--resume goes with --full; without it audit begins there anyway"
+            )
         try:
-            found = ledger.audit(full=full, since=since, resume=resume)
+            found = ledger.audit(
+                full=full, since=since, resume=resume, trust=trust, secrets=secrets
+            )
         except KeyboardInterrupt:
             if since is None:
                 _say_how_to_go_on(app, ledger, full=full)
             raise
         oldest = ledger.connection.oldest
-    screen.value_of(found)
+    app.screen.value_of(found)
+    _tell(app.screen, found, oldest)
+    if apart and not found.compared:
+        app.screen.line("not compared with anything that you trust: --trust KEY, the owner's")
+    fault = _fault(found, allow_unverified=allow_unverified)
+    if fault and not app.screen.json:
+        app.screen.error(fault)
+    return fault.exit_code if fault else 0
+
+
+@contextlib.contextmanager
+def _to_audit(app: App, remote: str | None, *, reset: bool, yes: bool) -> Iterator[Ledger]:
+    """The ledger, by the clone's own copy or by one apart."""
+    from coordledger.client import auditing  # noqa: PLC0415 - help needs none
+
+    if reset and remote is None:
+        raise click.UsageError(
+            "--reset goes with REMOTE; a clone's own copy: coordledger join --reset"
+        )
+    if remote is None and not auditing.is_unjoined(app.options(), os.environ):
+        with app.ledger() as ledger:
+            yield ledger
+        return
+    if app.offline:
+        raise error("bad-value", what="--offline", why="it has to be fetched")
+    if remote is None:
+        app.screen.note("no ledger is joined here: the remote's is audited, in a copy apart")
+    with app.ledger_apart(remote) as ledger:
+        if reset:
+            leave_history(app, ledger, yes=yes)
+        yield ledger
+
+
+def _tell(screen: Screen, found: Audit, oldest: int) -> None:
     for problem in found.problems:
         place = f"{problem['seq']} {problem['commit'][:12]}"
         screen.line(f"{screen.styled('invalid')}  {place}  {safe(problem['message'])}")
@@ -120,10 +192,8 @@ def audit(app: App, full: bool, resume: bool, since: int | None, allow_unverifie
     if oldest:
         screen.line(f"records before {oldest} are not in this copy (a shallow join)")
     screen.footer(found.checked)
-    fault = _fault(found, allow_unverified=allow_unverified)
-    if fault and not screen.json:
-        screen.error(fault)
-    return fault.exit_code if fault else 0
+    if found.records and found.unchecked == found.records:
+        screen.line("only the chain was checked: that each record follows from the one before it")
 
 
 def _fault(found: Audit, *, allow_unverified: bool) -> CoordledgerError | None:
@@ -155,7 +225,11 @@ def _say_how_to_go_on(app: App, ledger: Ledger, *, full: bool) -> None:
     place = verified_up_to(ledger.connection, full=full)
     if place:
         seq, resume = place
-        how = "coordledger audit --full --resume" if resume else "coordledger audit"
+        words = ["coordledger", "audit"]
+        if ledger.connection.is_apart:
+            words.append(ledger.connection.settings.remote.shown)
+        words += ["--full", "--resume"] if resume else []
+        how = shlex.join(words)
         app.screen.note(f"verified up to record {seq}; {how} goes on")
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from coordledger.client.config import Options
     from coordledger.client.ledger import Ledger
     from coordledger.client.local_state import LocalState
+    from coordledger.client.opening import Connection
     from coordledger.git.process import Git
 
 NAME = "coordledger"
@@ -89,7 +90,6 @@ class App:
     @contextlib.contextmanager
     def ledger(self, *, writes: bool = False, remote: str | None = None) -> Iterator[Ledger]:
         """The ledger that the options, the environment and the configuration name."""
-        from coordledger.client.ledger import Ledger  # noqa: PLC0415
         from coordledger.client.opening import connect  # noqa: PLC0415
 
         if writes and self.offline:
@@ -97,14 +97,27 @@ class App:
         options = self.options()
         if remote is not None:
             options = options._replace(remote=remote)
+        with self._opened(connect(options, os.environ, **self._told())) as ledger:
+            yield ledger
+
+    @contextlib.contextmanager
+    def ledger_apart(self, remote: str | None) -> Iterator[Ledger]:
+        """The ledger at `remote`, or at the configured one, by a copy apart from every clone."""
+        from coordledger.client.auditing import open_apart  # noqa: PLC0415
+
+        apart = open_apart(self.options(), os.environ, remote, **self._told())
+        with self._opened(apart) as ledger:
+            yield ledger
+
+    def _told(self) -> dict[str, Any]:
+        """Who hears what a connection has to say."""
         screen = self.screen
-        connection = connect(
-            options,
-            os.environ,
-            progress=screen.progress,
-            warn=screen.warn,
-            passphrase=ask_passphrase,
-        )
+        return {"progress": screen.progress, "warn": screen.warn, "passphrase": ask_passphrase}
+
+    @contextlib.contextmanager
+    def _opened(self, connection: Connection) -> Iterator[Ledger]:
+        from coordledger.client.ledger import Ledger  # noqa: PLC0415
+
         connection.local.journal.waits_for_report = True
         self._copies.append(connection.local)
         with Ledger(connection) as ledger:
@@ -292,6 +305,18 @@ def need_somebody(yes: bool, option: str) -> None:
 def confirm(yes: bool, option: str, question: str) -> None:
     if not yes and not click.confirm(question, err=True):
         raise error("bad-value", what=option, why="not confirmed")
+
+
+def leave_history(app: App, ledger: Ledger, *, yes: bool) -> None:
+    """Show the head that was verified and the remote's, ask, and forget the old one."""
+    from coordledger.setup import joining  # noqa: PLC0415 - help needs none
+
+    need_somebody(yes, "--reset")
+    old, new = joining.peek(ledger)
+    app.screen.note(f"verified here: {old.line() if old else 'nothing readable'}")
+    app.screen.note(f"remote's head: {new.line()}")
+    confirm(yes, "--reset", "Give up the verified history for the remote's?")
+    joining.reset(ledger, old, new)
 
 
 root = Group(

@@ -30,6 +30,15 @@ if TYPE_CHECKING:
     from .output import Screen
 
 
+trust_option = click.option(
+    "--trust",
+    type=params.TEXT,
+    multiple=True,
+    metavar="KNOWN",
+    help="The owner's SSH key (a line or a file), the ledger's id, what `coordledger head` prints.",
+)
+
+
 @command("blame-claim", parent=root, section="Code", example="coordledger blame-claim HEAD")
 @click.argument("commit", type=params.TEXT)
 def blame_claim(app: App, commit: str) -> None:
@@ -104,14 +113,7 @@ def prove(app: App, commit: str, output: str | None, ref: str | None, whole: boo
     example="coordledger verify-proof landed.proof --trust alice.pub",
 )
 @click.argument("file", type=params.TEXT)
-@click.option(
-    "--trust",
-    "trust",
-    type=params.TEXT,
-    multiple=True,
-    metavar="KNOWN",
-    help="The owner's SSH key (a line or a file), the ledger's id, what `coordledger head` prints.",
-)
+@trust_option
 @click.option("--secret-file", metavar="FILE", help="The master, or agents' secrets.")
 @click.option("--chain-only", is_flag=True, help="Do without the secrets that are not given.")
 @click.option(
@@ -131,11 +133,12 @@ def verify_proof(
     not hold.
     """
     from coordledger.client import proving  # noqa: PLC0415 - help needs none
+    from coordledger.client.heads import trusted  # noqa: PLC0415
     from coordledger.deadline import Deadline  # noqa: PLC0415
 
     folder = app.options().path
-    known = [one for word in trust for one in proving.trusted(word, folder)]
-    secrets = _secrets(app.file(secret_file)) if secret_file else []
+    known = [one for word in trust for one in trusted(word, folder)]
+    secrets = read_secrets(app.file(secret_file)) if secret_file else []
     found = proving.judge(
         _content(app, file),
         known,
@@ -148,7 +151,8 @@ def verify_proof(
     _tell(app.screen, found)
 
 
-def _secrets(path: Path) -> list[Secret]:
+def read_secrets(path: Path) -> list[Secret]:
+    """What a file that was named has. Raises `Failed`: bad-secret, secret-exposed."""
     from coordledger import keyfiles  # noqa: PLC0415 - as above
 
     found = keyfiles.read(str(path), os.environ.get(keyfiles.TRUSTED) or None)

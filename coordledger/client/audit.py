@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger.client import stops
+from coordledger.client.heads import need_trusted
 from coordledger.client.publish import push_error
 from coordledger.client.replica import STEP, TOLD
 from coordledger.deadline import Deadline
-from coordledger.errors import Integrity, RuleBroken, error
+from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
 from coordledger.format.chain import AUTHENTIC, UNVERIFIED, Chain
 from coordledger.git.history import raw_parent
 from coordledger.git.outcome import WON
 from coordledger.hashes import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from coordledger.client.heads import Trusted
     from coordledger.client.opening import Connection
     from coordledger.client.replica import Replica
     from coordledger.client.reports import Audit, Damage
@@ -49,15 +51,22 @@ class Findings(NamedTuple):
 # -- an audit
 
 
-def audit(connection: Connection, *, full: bool, since: int | None, resume: bool) -> Audit:
+def audit(
+    connection: Connection,
+    *,
+    full: bool,
+    since: int | None,
+    resume: bool,
+    trust: Iterable[Trusted] = (),
+) -> Audit:
     """Judge what this clone has not audited yet and what nobody has checked, or from `since` on, or
-    (`full`) everything.
+    (`full`) everything; of a history that has what its reader does `trust`, and of no other.
 
     Only bringing the copy up to date is under the timeout. Raises `Failed`: bad-value, and as
-    `Replica.refresh` does.
+    `Replica.refresh` does; `Integrity`: pin-mismatch.
     """
-    connection.read()
-    replica = connection.replica
+    known, replica = list(trust), connection.replica
+    _read(connection, known)
     trusted = replica.trusted
     if since is not None and since > trusted.seq:
         raise error("bad-value", what="--since", why=f"the newest record is {trusted.seq}")
@@ -88,7 +97,22 @@ def audit(connection: Connection, *, full: bool, since: int | None, resume: bool
         problems=tuple(problems),
         since=start,
         resumed=resumed,
+        compared=tuple(dict.fromkeys(one.what for one in known)),
     )
+
+
+def _read(connection: Connection, known: list[Trusted]) -> None:
+    """Bring the copy up to date. What is not of what is trusted is not remembered, where it is the
+    first that was seen.
+    """
+    is_first = connection.local.trusted is None
+    connection.read()
+    try:
+        need_trusted(connection.replica, known)
+    except CoordledgerError:
+        if is_first:
+            connection.reset()
+        raise
 
 
 def _unaudited(replica: Replica, keys: str) -> int:

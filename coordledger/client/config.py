@@ -54,6 +54,7 @@ class Settings(NamedTuple):
     harness_session: str | None  # of the harness around this process; `session` wins
     remote: Address
     ledger: str
+    names_ledger: bool  # whether somebody has named the ledger
     ssh_key: str | None
     branch: str | None
     channels: tuple[str, ...] | None  # those that the inbox shows, or all
@@ -132,12 +133,13 @@ def _at_end(text: str) -> str:
     return text
 
 
+LEDGER = Setting("ledger", "COORDLEDGER_LEDGER", "main", _name("bad-ledger"))
 DEFAULT_REMOTE = "origin"
 REMOTE = Setting("remote", "COORDLEDGER_REMOTE", DEFAULT_REMOTE, str)
 SETTINGS = (
     Setting("agent", "COORDLEDGER_AGENT", None, _name("bad-agent", is_agent)),
     Setting("session", "COORDLEDGER_SESSION", None, _name("bad-session")),
-    Setting("ledger", "COORDLEDGER_LEDGER", "main", _name("bad-ledger")),
+    LEDGER,
     REMOTE,
     Setting("ssh_key", "COORDLEDGER_SSH_KEY", None, str),
     Setting("branch", None, None, str),
@@ -276,6 +278,7 @@ def load(
     remote = _resolve(chosen["remote"], given, base, environ, remembered=remembered)
     return Settings(
         **chosen | {"remote": remote},
+        names_ledger=_given(LEDGER, options, environ, ours) is not None,
         configured_agent=ours.get("agent") or None,
         harness_session=harness_session(environ),
         path=options.path,

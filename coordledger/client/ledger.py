@@ -31,7 +31,7 @@ from coordledger.client.views import Views, agents_of
 from coordledger.deadline import unix_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from coordledger.client.batch import Batch
     from coordledger.client.facts import Facts
@@ -288,15 +288,30 @@ class Ledger(Tasks, Mail, Looking):
 
     # -- looking after it
 
-    def audit(self, *, full: bool = False, since: int | None = None, resume: bool = False) -> Audit:
-        """Verify what this clone has not audited yet; `full`: from the first record on;
-        `since`: from the record with that seq on.
+    def audit(
+        self,
+        *,
+        full: bool = False,
+        since: int | None = None,
+        resume: bool = False,
+        trust: Iterable[str] = (),
+        secrets: Iterable[Secret] = (),
+    ) -> Audit:
+        """Verify what this clone has not audited yet, and what nobody has checked; `full`: from the
+        first record on; `since`: from the record with that seq on.
 
         An audit that is interrupted has noted how far it was: the next one that is not `full`
         begins there, and a full one if it is to `resume`. Only bringing the copy up to date is
-        under the timeout: the rest waits for nobody.
+        under the timeout: the rest waits for nobody. `trust`: what is known of the ledger from
+        elsewhere, as of `verify_proof`; `secrets` verify, beside those that are found, what
+        secrets have signed. Raises `Integrity`: pin-mismatch; `Failed`: bad-value, bad-ssh-key.
         """
-        return client.audit.audit(self.connection, full=full, since=since, resume=resume)
+        self.connection.given = list(secrets)
+        folder = self.connection.settings.path
+        known = [one for word in trust for one in client.heads.trusted(word, folder)]
+        return client.audit.audit(
+            self.connection, full=full, since=since, resume=resume, trust=known
+        )
 
     def damage(self) -> Damage | None:
         """Where the remote's history stops being valid; None if it does not.

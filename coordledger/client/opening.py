@@ -43,6 +43,7 @@ from coordledger.hashes import digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+    from typing import Any
 
     from coordledger.client.combining.looks import Look
     from coordledger.client.config import Options, Settings
@@ -106,10 +107,12 @@ class Connection:
         self.code = repository  # where the code's commits are
         self.hexadecimal, self.jitter = _random_hex, _random_fraction
         self._keyrings: dict[str | None, Keyring] = {}
+        self.given: list[Secret] = []  # to verify with, beside those that are found
         self._alone = SequencedPublisher(DirectPublisher())
         self._line: Line | None = None
         self._looks: Looks | None = None
         self._may_ask = False  # the server, for a vouch
+        self.is_apart = False  # as `connect_apart` makes it
         self.warn = functools.cache(warn)
         self.finder = secrets.SecretFinder(settings, repository, self.warn)
         self.ssh_keys = SshKeyFinder(settings, repository, git, passphrase)
@@ -292,8 +295,11 @@ class Connection:
                 if fault.code not in ("secret-exposed", "bad-secret"):
                     raise
                 masters = []
-            secrets_of = functools.partial(self.finder.quietly, ledger_id=ledger_id)
-            self._keyrings[ledger_id] = Keyring(masters, secrets_of)
+
+            def secrets_of(agent: str) -> list[Secret]:
+                return [*self.given, *self.finder.quietly(agent, ledger_id)]
+
+            self._keyrings[ledger_id] = Keyring([*self.given, *masters], secrets_of)
         return self._keyrings[ledger_id]
 
     # -- where the ledger lives, and the ways there
@@ -367,16 +373,12 @@ def connect(
     """
     settings, repository, git = around or surroundings(options, environ)
     code = repository
-    if settings.remote.kind == NOWHERE and not (settings.offline and repository):
-        typed = options.remote or environ.get("COORDLEDGER_REMOTE")
-        advice = _advice(settings.remote, typed=bool(typed))
-        raise error("no-remote", remote=settings.remote.given, advice=advice)
+    if not (settings.offline and repository):
+        need_remote(options, settings)
     algo = None
-    if repository and _is_itself(settings.remote, repository):
+    if repository and is_itself(settings.remote, repository):
         # What a client remembers, and moves, is never the server's own ref.
-        place = str(settings.remote.folder)
-        remote = settings.remote._replace(given=place, name=None, url=place)
-        algo, settings, repository = repository.algo, settings._replace(remote=remote), None
+        algo, settings, repository = repository.algo, _by_its_folder(settings), None
     if repository is None:
         repository = _private_clone(settings, git, algo)
         git = repository.git = git_in(repository, environ, git.deadline)
@@ -387,6 +389,51 @@ def connect(
         settings, repository, git, clock=clock, progress=progress, warn=warn, passphrase=passphrase
     )
     connection.code = code or repository
+    return connection
+
+
+def need_remote(options: Options, settings: Settings) -> None:
+    """Raises `Failed`: no-remote."""
+    if settings.remote.kind == NOWHERE:
+        typed = options.remote or settings.environ.get("COORDLEDGER_REMOTE")
+        advice = _advice(settings.remote, typed=bool(typed))
+        raise error("no-remote", remote=settings.remote.given, advice=advice)
+
+
+def _by_its_folder(settings: Settings) -> Settings:
+    """The settings with a remote that is named by where it lies on this machine alone."""
+    place = str(settings.remote.folder)
+    return settings._replace(remote=settings.remote._replace(given=place, name=None, url=place))
+
+
+def connect_apart(
+    options: Options,
+    around: Surroundings,
+    ledger: str,
+    algo: str,
+    **told: Any,
+) -> Connection:
+    """A connection with one `ledger` of the remote by a copy that only such connections have: a
+    bare repository in the cache, which nothing else reads or moves. Of the clone around it has the
+    settings by which git gets to the remote, and nothing else. `algo` names the ledger's objects;
+    `told` is as of `connect`. Raises `Failed`: bad-config.
+    """
+    settings, clone, git = around
+    if clone and is_itself(settings.remote, clone):
+        settings, clone = _by_its_folder(settings), None
+    name = digest("sha256", f"apart\n{algo}\n{settings.remote.target}".encode()).hex()[:24]
+    path = settings.cache_dir / f"{name}.git"
+    if not (path / "HEAD").exists():
+        files.make_folders(str(path.parent), 0o700)
+        create_bare(git, path, "--template=", f"--object-format={algo}")
+    if clone:
+        copy = _beside(settings, clone, git, path, algo)
+    else:
+        copy = Repository.open(git, path)
+        copy.git = git_in(copy, settings.environ, git.deadline)
+    settings = settings._replace(ledger=ledger, queue=False)
+    connection = Connection(settings, copy, copy.git, **told)
+    connection.is_apart, connection.replica.reset_by = True, "audit"
     return connection
 
 
@@ -428,7 +475,25 @@ def surroundings(options: Options, environ: Mapping[str, str]) -> Surroundings:
     return Surroundings(settings, repository, git)
 
 
-def _is_itself(remote: Address, repository: Repository) -> bool:
+def located(
+    options: Options, environ: Mapping[str, str], remote: str | None
+) -> tuple[Options, Surroundings]:
+    """The options with `remote` (None: the configured one) as it will be understood from anywhere,
+    and what is there. Raises as `surroundings`.
+    """
+    if remote is None:
+        around = surroundings(options, environ)
+        return options._replace(remote=around.settings.remote.given), around
+    options = options._replace(remote=remote)
+    around = surroundings(options, environ)
+    absolute = around.settings.remote.typed_in(options.path)
+    if absolute == remote:
+        return options, around
+    options = options._replace(remote=absolute)
+    return options, surroundings(options, environ)
+
+
+def is_itself(remote: Address, repository: Repository) -> bool:
     """Whether the remote is the very repository that the command runs in."""
     places = (repository.git_dir, repository.common_dir, repository.root)
     return remote.folder in [os.path.realpath(place) for place in places if place]
@@ -486,18 +551,23 @@ def _writable_copy(around: Surroundings, clone: Repository) -> Repository:
     borrowed = os.fsencode(clone.common_dir / "objects") + b"\n"
     alternates = str(path / "objects" / "info" / "alternates")
     files.replace(alternates, borrowed, f"{alternates}.{os.getpid()}")
-    environ = child_environment(settings.environ) | {"GIT_DIR": str(path)}
-    here = f"include.path={clone.common_dir / 'config'}"
-    base = clone.root or clone.git_dir
-    there = Git(environ, base, git.deadline, options=("-c", here))
-    config.need_same_way(settings, there, base)
-    copy = Repository(there, path, None, clone.algo)
+    copy = _beside(settings, clone, git, path, clone.algo)
     _borrow_head(
         LocalState(clone, settings.ledger, settings.branch),
         LocalState(copy, settings.ledger, settings.branch),
         git.deadline,
     )
     return copy
+
+
+def _beside(settings: Settings, clone: Repository, git: Git, path: Path, algo: str) -> Repository:
+    """The bare repository at `path`, with the clone's settings. Raises as `need_same_way`."""
+    environ = child_environment(settings.environ) | {"GIT_DIR": str(path)}
+    here = f"include.path={clone.common_dir / 'config'}"
+    base = clone.root or clone.git_dir
+    there = Git(environ, base, git.deadline, options=("-c", here))
+    config.need_same_way(settings, there, base)
+    return Repository(there, path, None, algo)
 
 
 def _borrow_head(theirs: LocalState, ours: LocalState, deadline: Deadline) -> None:

@@ -12,24 +12,24 @@ from __future__ import annotations
 import contextlib
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import coordledger
 from coordledger.client.audit import commits_above
 from coordledger.client.blaming import code_of, landings_of, need_commit
 from coordledger.client.claims import time_of
-from coordledger.client.heads import parse_head_line
-from coordledger.client.ssh_keys import given_public
+from coordledger.client.heads import trusted
 from coordledger.deadline import Deadline
-from coordledger.errors import Failed, RuleBroken, error
+from coordledger.errors import RuleBroken, error
 from coordledger.format import proof
 from coordledger.format.commit import next_digest, recall_commit
-from coordledger.format.signing import SSH, Keyring
+from coordledger.format.signing import Keyring
 from coordledger.git import ancestry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
+    from coordledger.client.heads import Trusted
     from coordledger.client.opening import Connection
     from coordledger.client.replica import Progress
     from coordledger.client.reports import Proof
@@ -94,59 +94,6 @@ def _signed(connection: Connection, last: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 # -- to verify one
-
-
-class Trusted(NamedTuple):
-    """What a reader knows from elsewhere: `what` it is (owner, ledger or head), the `seq` of the
-    record that shows it, and whether it is so, or why not.
-    """
-
-    what: str
-    seq: int
-    differs: Callable[[Commit], str]
-
-
-def trusted(word: str, folder: Path) -> list[Trusted]:
-    """What somebody typed: the line of the owner's public key, a file with it, or a line of
-    `head`. Raises `Failed`: bad-ssh-key, bad-value.
-    """
-    if word.startswith(f"{SSH} ") or (word and (folder / word).is_file()):
-        return [_owner(given_public(word, folder))]
-    return list(_heads(word))
-
-
-def _owner(public: str) -> Trusted:
-
-    def differs(first: Commit) -> str:
-        record = first.record
-        if record["verifier"] == public:
-            return ""
-        return f"the ledger was founded with {record['alg']} {record['verifier']}"
-
-    return Trusted("owner", 0, differs)
-
-
-def _heads(line: str) -> Iterator[Trusted]:
-    """A ledger's id, `SEQ:DIGEST`, or both. Raises `Failed`: bad-value."""
-    try:
-        ledger, seq, digest = parse_head_line(line, "--trust")
-    except Failed:
-        why = (
-            "a public SSH key, a file with one, LEDGER-ID, SEQ:DIGEST, or both as head prints them"
-        )
-        raise error("bad-value", what="--trust", why=why) from None
-
-    def other_ledger(first: Commit) -> str:
-        theirs = first.record["ledger"]
-        return "" if theirs == ledger else f"its ledger is {theirs}"
-
-    def other_head(commit: Commit) -> str:
-        return "" if commit.digest.startswith(digest) else f"record {seq} has another digest"
-
-    if ledger is not None:
-        yield Trusted("ledger", 0, other_ledger)
-    if seq is not None:
-        yield Trusted("head", seq, other_head)
 
 
 def judge(

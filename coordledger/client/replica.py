@@ -94,6 +94,7 @@ class Replica:
         self._keyring_for = keyring_for
         self._chain: Chain | None = None
         self._checked = CheckedHere(Keyring())
+        self.reset_by = "join"  # the command that leaves the verified history for the remote's
         self.in_memory_only = False  # the position is this process's: see `adopt_in_memory`
         # Of the record that the remote has after the verified head, if it is bad; as of `follow`.
         self.stop: Integrity | None = None
@@ -548,7 +549,7 @@ def _absent(replica: Replica) -> CoordledgerError:
     replica.remote.need_listing()
     trusted = replica.local.trusted
     if trusted is None:
-        names = replica.remote.names(LEDGERS)
+        names = sorted(replica.remote.listing(LEDGERS))
         return _not_a_ledger(replica, f"; it has {', '.join(names)}" if names else "")
     remotes = " ".join(replica.remote.address.others)
     others = f"; the other remotes here: {remotes}" if remotes else ""
@@ -632,4 +633,6 @@ def _reset_command(replica: Replica) -> str:
     options = ["--ledger", local.name] if local.name != "main" else []
     if local.remote_ref != local.ref:
         options += ["--branch", local.remote_ref.removeprefix("refs/heads/")]
-    return shlex.join(["coordledger", "join", without_password(given), *options, "--reset"])
+    return shlex.join(
+        ["coordledger", replica.reset_by, without_password(given), *options, "--reset"]
+    )

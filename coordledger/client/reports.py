@@ -324,7 +324,8 @@ class Audit:
     server, nobody. `problems` is empty if all is well.
 
     Those below `resumed` (None: none) were counted by an audit that was interrupted, and which
-    this one went on with.
+    this one went on with. `compared`: what of the ledger was compared with what its reader trusts,
+    the owner's key (owner), the ledger's id (ledger), a head; else anybody may have made it.
     """
 
     ledger: str
@@ -335,6 +336,7 @@ class Audit:
     problems: tuple[dict[str, Any], ...]
     since: int
     resumed: int | None = None
+    compared: tuple[str, ...] = ()
 
     @property
     def unchecked(self) -> int:

@@ -144,11 +144,15 @@ class Remote:
             why = "it answers, but lists nothing: it may be no git server"
             raise error("remote-unreachable", remote=self.shown, why=why)
 
-    def names(self, below: str) -> list[str]:
-        """The refs that the remote has below a folder, without it."""
+    def listing(self, below: str) -> dict[str, str]:
+        """The refs that the remote has below a folder, named without it, and their ids. Raises
+        `Failed`: remote-unreachable.
+        """
         ran = self._run("ls-remote", "--quiet", "--", self.address.argument, f"{below}*")
-        found = (line.partition("\t")[2] for line in ran.out.splitlines())
-        return sorted(ref.removeprefix(below) for ref in found if ref.startswith(below))
+        if ran.code:
+            raise self._unreachable(ran)
+        found = (line.partition("\t") for line in ran.out.splitlines())
+        return {ref.removeprefix(below): oid for oid, _, ref in found if ref.startswith(below)}
 
     def fetch(self, ref: str, into: str, depth: int | None) -> bool:
         """Bring `ref` here as `into`; False if there is none.

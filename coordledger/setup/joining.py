@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from coordledger import keyfiles
 from coordledger.client.ledger import Ledger
-from coordledger.client.opening import connect, nobody, silent, surroundings, unheard
+from coordledger.client.opening import connect, located, nobody, silent, unheard
 from coordledger.client.reports import Head
 from coordledger.client.signer import entry_of
 from coordledger.client.ssh_keys import line_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.client.config import Options
-    from coordledger.client.opening import Connection, Surroundings
+    from coordledger.client.opening import Connection
     from coordledger.client.replica import Progress
     from coordledger.client.ssh_keys import Ask
     from coordledger.format.signing import Secret
@@ -67,7 +67,7 @@ def join(
     `new_key` makes an SSH key where the agent has none here. Raises `Failed`: no-agent,
     no-remote, not-a-ledger, bad-secret, …; `Integrity`.
     """
-    options, around = _locate(options, environ, remote)
+    options, around = located(options, environ, remote)
     made = connect(
         options, environ, around=around, progress=progress, warn=warn, passphrase=passphrase
     )
@@ -103,24 +103,8 @@ def absolute(options: Options, environ: Mapping[str, str], remote: str | None) -
     """A path as it will be understood from anywhere; everything else as it is; for None the
     configured remote.
     """
-    options, _ = _locate(options, environ, remote)
+    options, _ = located(options, environ, remote)
     return str(options.remote)
-
-
-def _locate(
-    options: Options, environ: Mapping[str, str], remote: str | None
-) -> tuple[Options, Surroundings]:
-    """The options with `remote` as it will be understood from anywhere, and what is there."""
-    if remote is None:
-        around = surroundings(options, environ)
-        return options._replace(remote=around.settings.remote.given), around
-    options = options._replace(remote=remote)
-    around = surroundings(options, environ)
-    absolute = around.settings.remote.typed_in(options.path)
-    if absolute == remote:
-        return options, around
-    options = options._replace(remote=absolute)
-    return options, surroundings(options, environ)
 
 
 def _given_secret(path: Path | None, trusted: str | None) -> list[Secret]:

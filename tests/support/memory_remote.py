@@ -281,9 +281,9 @@ class MemoryRemote:
     def need_listing(self) -> None:
         pass
 
-    def names(self, below: str) -> list[str]:
+    def listing(self, below: str) -> dict[str, str]:
         refs = self.server.refs
-        return sorted(ref.removeprefix(below) for ref in refs if ref.startswith(below))
+        return {ref.removeprefix(below): refs[ref] for ref in refs if ref.startswith(below)}
 
     def fetch(self, ref: str, into: str, depth: int | None) -> bool:
         """`depth`: how many records' commits come along; the state is always whole."""
