@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from coordledger.setup.interface import init, join
     from coordledger.setup.joining import Joined
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 _REPORTS = (
     "Acked", "Activity", "Agent", "AgentStats", "Audit", "Authority", "Before", "Blame", "Channel",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,9 +132,9 @@ class Terminal:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_readme_says_how_it_is_switched_on(shell: str) -> None:
-    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
-    assert f"`{SWITCH_ON[shell].rpartition(' && ')[2]}`" in readme
+def test_the_guide_says_how_it_is_switched_on(shell: str) -> None:
+    guide = " ".join(pages.text("docs/guide.md").split())
+    assert f"`{SWITCH_ON[shell].rpartition(' && ')[2]}`" in guide
 
 
 @pytest.mark.parametrize("shell", SHELLS)

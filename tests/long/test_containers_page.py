@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support import pages
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.fleet import Fleet
 
-PAGE = Path(__file__).parents[2] / "docs" / "containers.md"
+PAGE = "docs/containers.md"
 
 
 def mounted(folder: Path, line: str) -> None:
@@ -30,24 +30,15 @@ def test_the_pages_commands_work_as_they_stand(fleet: Fleet, tmp_path: Path) -> 
         for task in ("deploy", "build"):
             alice.submit(task)
     mounted(tmp_path / "secrets", secret)
-    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = pages.blocks(PAGE)
     assert len(blocks) == 3
     script = "".join(blocks).replace("/run/secrets", str(tmp_path / "secrets"))
-    program = f'coordledger() {{ "{sys.executable}" -m coordledger "$@"; }}\n'
     elsewhere = {"XDG_CONFIG_HOME": str(tmp_path / "nothing"), "HOME": str(tmp_path / "home")}
     env = fleet.env | elsewhere | {"LEDGER": f"file://{fleet.remote}"}
-    ran = subprocess.run(
-        ["sh", "-eu", "-c", program + script],
-        cwd=tmp_path,
-        env=env | {"JOB": "17", "BOBS_SECRET": secret},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
+    env |= {"JOB": "17", "BOBS_SECRET": secret}
+    said = pages.play(script, tmp_path, env, shell="sh")
     with fleet.ledger("alice") as alice:
         claims = {claim.task: claim for claim in alice.tasks()}
         assert (claims["deploy"].status, claims["build"].status) == ("done", "open")
         assert (claims["deploy"].agent, claims["deploy"].session) == ("bob", "job-17")
-    assert secret not in ran.stdout + ran.stderr
+    assert secret not in said

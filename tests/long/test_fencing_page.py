@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support import pages
 from support.pusher import MAIN
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     from support.fleet import Fleet
 
     Inside = Callable[..., subprocess.CompletedProcess[str]]
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "fencing.md"
+PAGE = "docs/fencing.md"
 
 
 def test_the_commands_of_the_page_run_as_written(tmp_path: Path, env: dict[str, str]) -> None:
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    program = folder / "coordledger"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m coordledger "$@"\n')
-    program.chmod(0o755)
     who = {
         f"GIT_{role}_{what}": "x@example.com"
         for role in ("AUTHOR", "COMMITTER")
         for what in ("NAME", "EMAIL")
     }
-    script = "".join(re.findall(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL))
-    ran = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
-        env=env | who | {"PATH": f"{folder}:{env['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert "tried: none moves without a record: refs/heads/main refs/heads/release/*" in ran.stdout
-    assert ran.stdout.count(f"landed {MAIN}") == 2
-    assert "Log in again after an hour" in ran.stdout
+    said = pages.play("".join(pages.blocks(PAGE)), tmp_path, env | who)
+    assert "tried: none moves without a record: refs/heads/main refs/heads/release/*" in said
+    assert said.count(f"landed {MAIN}") == 2
+    assert "Log in again after an hour" in said
 
 
 def test_doctor_and_status_say_what_is_fenced_and_whether_that_is_in_force(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import pages
 from support.reserved_site import change, git, reserved_site
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from support.fleet import Fleet
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "guard.md").read_text("utf-8")
+PAGE = pages.text("docs/guard.md")
 LINE = re.compile(
     r"coordledger: (\S+) is reserved by alice/desk for auth until \d\d:\d\d:\d\dZ \(in \d+ min\)"
 )
@@ -133,7 +134,7 @@ def test_the_hooks_for_pre_commit_refuse_the_same(site: Fleet, clone: Path, tmp_
     site.git(*who, "commit", "-qm", "x", cwd=hooks)
     rev = site.git("rev-parse", "HEAD", cwd=hooks).strip()
     written = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0]
-    config = re.sub("repo: .*", f"repo: {hooks}", written).replace("v0.1.0", rev)
+    config = re.sub("repo: .*", f"repo: {hooks}", written).replace("v1.0.0rc1", rev)
     config = re.sub(r"( +)- id: \S+", r"\g<0>\n\1  language: system", config)
     (clone / ".pre-commit-config.yaml").write_text(config)
     (clone / ".git" / "info" / "exclude").write_text(".pre-commit-config.yaml\n")

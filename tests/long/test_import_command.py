@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support import coordination_db as coord
+from support import pages
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.fleet import Fleet
 
-PAGE = (Path(__file__).parents[2] / "docs" / "migrating.md").read_text()
+PAGE = "docs/migrating.md"
 HOSTILE = "\x1b]0;x\x07\x1b[2J\u202egnp\x00\n\x9b1m\r won t"
 
 
 def commands() -> list[str]:
     """The lines of the page's blocks for a shell."""
-    blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-    return [line for block in blocks for line in block.splitlines()]
+    return "".join(pages.blocks(PAGE)).splitlines()
 
 
 @pytest.fixture

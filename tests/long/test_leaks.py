@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import pages
 from support.fleet import hermetic
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+PAGE = "docs/operations.md"
 
 
 class Account:
@@ -52,7 +53,7 @@ class Account:
 
 
 def scripts(title: str) -> list[str]:
-    text = PAGE.read_text("utf-8").partition(f"### {title}\n")[2].partition("\n### ")[0]
+    text = pages.text(PAGE).partition(f"### {title}\n")[2].partition("\n### ")[0]
     return re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import resource
 import shutil
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import pages
 from support.fleet import hermetic
 from support.memory_ledger import MemoryLedger
 from support.proofs import (
@@ -29,8 +28,9 @@ from support.ssh_hosts import Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "proof.md"
+PAGE = "docs/proof.md"
 PROGRAM = f'coordledger() {{ "{sys.executable}" -m coordledger "$@"; }}\n'
 
 
@@ -86,9 +86,8 @@ def test_the_pages_commands_work_as_they_stand(tmp_path: Path, algo: str) -> Non
     alice, bob, _ = ssh_ledger(tmp_path, algo)
     key = alice.run(sys.executable, "-m", "coordledger", "key", "show", "--as", "alice")
     (bob.root / "alice.pub").write_text(key)
-    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 1
-    told = bob.run("sh", "-eu", "-c", PROGRAM + blocks[0])
+    (block,) = pages.blocks(PAGE)
+    told = bob.run("sh", "-eu", "-c", PROGRAM + block)
     assert "compared     the owner's key" in told
     # And a reader on a third host, who has that key and the file alone.
     file = bob.root / "landed.proof"
