@@ -11,7 +11,7 @@ import os
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -100,6 +100,7 @@ def _fenced(app: App, ledger: Ledger) -> str:
 @click.option("--since", type=click.IntRange(min=0), metavar="SEQ", help="From this record on.")
 @trust_option
 @click.option("--secret-file", metavar="FILE", help="The master, or agents' secrets.")
+@click.option("--report", metavar="FILE", help="A report to sign: FILE.html or FILE.md.")
 @click.option("--branch", metavar="NAME", help="With REMOTE: the branch that has the ledger.")
 @click.option("--allow-unverified", is_flag=True, help="Exit 0 though nobody has checked some.")
 @click.option("--reset", is_flag=True, help="With REMOTE: forget what was verified of it before.")
@@ -112,6 +113,7 @@ def audit(
     since: int | None,
     trust: tuple[str, ...],
     secret_file: str | None,
+    report: str | None,
     branch: str | None,
     allow_unverified: bool,
     reset: bool,
@@ -126,28 +128,38 @@ def audit(
     """
     if full and since is not None:
         raise click.UsageError("either --full or --since")
+    if resume and report:
+        raise click.UsageError("--report needs all of an audit: not --resume")
     app.branch = branch
     secrets = read_secrets(app.file(secret_file)) if secret_file else []
     with _to_audit(app, remote, reset=reset, yes=yes) as ledger:
         apart = ledger.connection.is_apart
-        full = full or (apart and since is None)
+        full = full or ((apart or report is not None) and since is None)
         if resume and not full:
             raise click.UsageError(
                 "--resume goes with --full; without it audit begins there anyway"
             )
         try:
             found = ledger.audit(
-                full=full, since=since, resume=resume, trust=trust, secrets=secrets
+                full=full,
+                since=since,
+                resume=resume,
+                trust=trust,
+                secrets=secrets,
+                report=app.file(report) if report else None,
             )
         except KeyboardInterrupt:
             if since is None:
                 _say_how_to_go_on(app, ledger, full=full)
             raise
         oldest = ledger.connection.oldest
-    app.screen.value_of(found)
+    more: dict[str, Any] = {"report": report} if report else {}
+    app.screen.value_of(found, **more)
     _tell(app.screen, found, oldest)
     if apart and not found.compared:
         app.screen.line("not compared with anything that you trust: --trust KEY, the owner's")
+    if report:
+        app.screen.line(f"the report is in {safe(report)}")
     fault = _fault(found, allow_unverified=allow_unverified)
     if fault and not app.screen.json:
         app.screen.error(fault)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     Counts = dict[str, dict[str, int]]  # of records, by their verdicts and by who has checked them
     Save = Callable[[Commit, Counts], None]  # the newest good record, the counts up to it
+    See = Callable[[Commit, str], None]  # a good record, and who has checked it
 
 
 class Findings(NamedTuple):
@@ -58,9 +59,11 @@ def audit(
     since: int | None,
     resume: bool,
     trust: Iterable[Trusted] = (),
+    see: See = lambda commit, checked: None,
 ) -> Audit:
     """Judge what this clone has not audited yet and what nobody has checked, or from `since` on, or
-    (`full`) everything; of a history that has what its reader does `trust`, and of no other.
+    (`full`) everything; of a history that has what its reader does `trust`, and of no other. `see`
+    as of `judge_again`.
 
     Only bringing the copy up to date is under the timeout. Raises `Failed`: bad-value, and as
     `Replica.refresh` does; `Integrity`: pin-mismatch.
@@ -82,7 +85,7 @@ def audit(
         _save(connection, start, head.seq, counts, **noted)
 
     counted = interrupted["counts"] if interrupted else None
-    counts, problems, last = judge_again(replica, begin, counted, save)
+    counts, problems, last = judge_again(replica, begin, counted, save, see)
     last = -1 if problems else last
     _save(connection, start, last, counts, keys, **({"auditing": None} if full else {}))
     if replica.stop:
@@ -192,17 +195,20 @@ def judge_again(
     since: int,
     counted: Counts | None = None,
     save: Save = lambda head, counts: None,
+    see: See = lambda commit, checked: None,
 ) -> Findings:
     """Judge the copy's records from `since` on; `counted` are the counts of those before it that
-    are to be counted too. `save` is called every `STEP` records.
+    are to be counted too. `save` is called every `STEP` records, and `see` with each good one.
 
     Raises `Integrity`: bad-copy.
     """
     trusted, repository = replica.trusted, replica.local.repository
     counts = {name: dict((counted or {}).get(name, {})) for name in ("verdicts", "checked")}
 
-    def count(verdict: str, seq: int) -> None:
+    def count(verdict: str, seq: int, commit: Commit | None) -> None:
         checked = replica.vouches.who_checked(verdict, seq)
+        if commit:
+            see(commit, checked)
         for name, value in (("verdicts", verdict), ("checked", checked)):
             counts[name][value] = counts[name].get(value, 0) + 1
 
@@ -212,14 +218,14 @@ def judge_again(
     if start == trusted.first and start > 0:
         # The edge of a shallow copy: nothing is known about what it builds on.
         below = replica.commit_at(start)
-        count(UNVERIFIED, start)
+        count(UNVERIFIED, start, below)
     chain = Chain(repository.read, replica.keyring(), below, repository.algo)
     many = trusted.seq - (below.seq if below else -1)
     for done, judged in enumerate(replica.judge(chain, commits_above(replica, below)), 1):
         verdict = judged.verdict
         if verdict == AUTHENTIC and chain.head and not replica.is_rooted(chain.head):
             verdict = UNVERIFIED
-        count(verdict, judged.seq)
+        count(verdict, judged.seq, None if judged.broken else chain.head)
         if judged.broken:
             problems.append(_problem(judged.seq, judged.oid, judged.broken))
         if done % TOLD == 0:

@@ -14,6 +14,7 @@ method ends within the timeout, or with its wait.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -296,6 +297,7 @@ class Ledger(Tasks, Mail, Looking):
         resume: bool = False,
         trust: Iterable[str] = (),
         secrets: Iterable[Secret] = (),
+        report: str | Path | None = None,
     ) -> Audit:
         """Verify what this clone has not audited yet, and what nobody has checked; `full`: from the
         first record on; `since`: from the record with that seq on.
@@ -304,14 +306,23 @@ class Ledger(Tasks, Mail, Looking):
         begins there, and a full one if it is to `resume`. Only bringing the copy up to date is
         under the timeout: the rest waits for nobody. `trust`: what is known of the ledger from
         elsewhere, as of `verify_proof`; `secrets` verify, beside those that are found, what
-        secrets have signed. Raises `Integrity`: pin-mismatch; `Failed`: bad-value, bad-ssh-key.
+        secrets have signed. `report`: a file, .html or .md, that tells an auditor all of it; a
+        resumed audit has none. Raises `Integrity`: pin-mismatch; `Failed`: bad-value, bad-ssh-key.
         """
+        words, folder = list(trust), self.connection.settings.path
         self.connection.given = list(secrets)
-        folder = self.connection.settings.path
-        known = [one for word in trust for one in client.heads.trusted(word, folder)]
-        return client.audit.audit(
-            self.connection, full=full, since=since, resume=resume, trust=known
+        known = [one for word in words for one in client.heads.trusted(word, folder)]
+        audit = functools.partial(
+            client.audit.audit, self.connection, full=full, since=since, resume=resume, trust=known
         )
+        if report is None:
+            return audit()
+        from coordledger.client.reporting.audit_file import AuditFile  # noqa: PLC0415 - few want it
+
+        file = AuditFile(Path(report))
+        found = audit(see=file.seen.add)
+        file.write(self.connection, found, words)
+        return found
 
     def damage(self) -> Damage | None:
         """Where the remote's history stops being valid; None if it does not.

@@ -173,3 +173,50 @@ def test_a_remote_whose_objects_are_gone_or_that_never_speaks_fails_in_time(
     for remote in (audited.remote, f"file://{audited.remote}"):
         fault = audited.audit(remote, code=1)["error"]
         assert fault["code"] in ("remote-unreachable", "not-a-ledger"), fault
+
+
+def test_a_report_says_all_of_it_in_both_forms(audited: Audited, tmp_path: Path) -> None:
+    mean = "<script>alert(1)</script>"
+    audited.run(audited.alice, "claim", "t", "u")
+    audited.run(audited.alice, "release", "t", "--force", "--reason", mean)
+    for name in ("r.md", "r.html"):
+        file = tmp_path / name
+        found = audited.audit("origin", "--report", file, "--trust", audited.owner)
+        assert (found["report"], found["records"]) == (str(file), 4)
+        text = file.read_text()
+        for part in ("Every one of 4 records was checked", "SHA256:", "Made by", "alice/1"):
+            assert part in text, part
+        assert (mean in text) == (name == "r.md")
+        assert f"`{mean}`" in text or name == "r.html"
+    file = tmp_path / "part.md"
+    audited.audit("origin", "--since", "2", "--report", file)
+    assert "records from 2 on, and none before" in file.read_text()
+    (tmp_path / "folder.md").mkdir()
+    for wrong in (tmp_path / "x.pdf", tmp_path / "none" / "x.md", tmp_path / "folder.md"):
+        assert audited.audit("origin", "--report", wrong, code=1)["error"]["code"] == "bad-value"
+    audited.run(audited.auditor, "audit", "origin", "--resume", "--report", file, code=2)
+
+
+def test_a_report_of_what_nobody_checked_or_what_is_bad_is_written_too(
+    host: HooklessHost, tmp_path: Path, inside: Inside
+) -> None:
+    host.found()
+    host.ledger("alice").submit("t")
+    host.git(
+        "update-ref", "refs/coordledger-cut/main/2-123456789abc", host.git("rev-parse", LEDGER_REF)
+    )
+    auditor = Host(tmp_path, "auditor")
+    auditor.env |= {name: host.env[name] for name in ("GIT_SSH_COMMAND", "GIT_SSH_VARIANT")}
+    file = tmp_path / "r.md"
+    words = ("audit", host.url, "--report", file)
+    inside(auditor, *words, agent="auditor", check=1)
+    text = file.read_text()
+    assert "2 of 2 records were checked by nobody" in text
+    assert "no secret for this key here" in text
+    assert "`2-123456789abc`" in text
+    forge(host, "alice")
+    [master] = (Path(host.env["XDG_CONFIG_HOME"]) / "coordledger" / "masters").iterdir()
+    inside(auditor, *words, "--secret-file", master, agent="auditor", check=4)
+    text = file.read_text()
+    assert "| 2 | `" in text
+    assert "`bad-signature`" in text
