@@ -21,6 +21,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "cookbook.md"
 WRITE = os.environ.get("COORDLEDGER_TRANSCRIPTS") == "write"
 BLOCK = re.compile(r"(?<=^```console\n)\$ (.*)\n((?:.*\n)*?)(?=^```$)", re.MULTILINE)
 VARIES = (
+    (r"\b[0-9a-f]{12,40}\b", "ID"),
     (r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\dZ", "TIME"),
     (r"\b\d+ (ms|s|min|h|d)\b( ago)?|\bnow\b", "SPAN"),
     (r"\b\d+\.\d+\b", "RATE"),
@@ -43,6 +44,11 @@ def test_the_answers_are_those_that_the_page_shows(
     alice.submit("publish", after=["odd"], title="When all is done")
     alice.submit("next")
     fleet.ledger("bob", "s4").claim("review")
+    bob, who = fleet.clone("bob"), ("-c", "user.name=bob", "-c", "user.email=bob@example.org")
+    fleet.git(*who, "commit", "--quiet", "--allow-empty", "-m", "Check the reviews", cwd=bob)
+    push = ("push", "--session", "s4", "origin", "HEAD:refs/heads/main", "--task", "review")
+    inside(fleet, *push, agent="bob", check=0)
+    fleet.git("fetch", "--quiet", "origin", cwd=fleet.clone("alice"))
     text = PAGE.read_text("utf-8")
 
     def answered(found: re.Match[str]) -> str:

@@ -58,6 +58,9 @@ def test_the_first_hour_works_as_written(tmp_path: Path, env: dict[str, str]) ->
 
     checked = play("".join(pages.blocks("docs/auditing.md")), tmp_path, env)
     assert 'Good "coordledger.record.v1" signature for bob' in checked
+    assert " authentic\nthe report is in audit.html" in checked
+    assert "CHECKED BY NOBODY" not in checked
+    assert "compared with nothing" not in (tmp_path / "audit.md").read_text()
 
     page = play("cd alice && coordledger show fix-login", tmp_path, env)
     path = re.search(r"tasks/\S+", page)
