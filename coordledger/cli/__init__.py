@@ -36,6 +36,7 @@ from . import (  # noqa: F401 - they enter their commands
     messages,
     proofs,
     repair,
+    report,
     running,
     tasks,
 )

@@ -39,7 +39,7 @@ since_option = click.option("--since", metavar="WHEN", help=f"From then on: {_WH
 until_option = click.option("--until", metavar="WHEN", help="Before that.")
 
 
-def _moment(ledger: Ledger, text: str | None, option: str) -> datetime | None:
+def moment_option(ledger: Ledger, text: str | None, option: str) -> datetime | None:
     from coordledger.git.dates import parse_date  # noqa: PLC0415 - help needs none
 
     if text is None:
@@ -92,7 +92,10 @@ def log(
         raise click.UsageError("either --follow or --until")
     screen = app.screen
     with app.ledger() as ledger:
-        begin, end = _moment(ledger, since, "--since"), _moment(ledger, until, "--until")
+        begin, end = (
+            moment_option(ledger, since, "--since"),
+            moment_option(ledger, until, "--until"),
+        )
         most = limit + 1 if limit else None
         found = ledger.log(since=begin, until=end, task=task, agent=agent, kinds=kinds, limit=most)
         more, found = bool(limit) and len(found) > limit, found[-limit:]
@@ -204,7 +207,10 @@ def stats(app: App, since: str | None, until: str | None, as_csv: bool, metrics:
     if as_csv and app.json:
         raise click.UsageError("either --csv or --json")
     with app.ledger() as ledger:
-        begin, end = _moment(ledger, since, "--since"), _moment(ledger, until, "--until")
+        begin, end = (
+            moment_option(ledger, since, "--since"),
+            moment_option(ledger, until, "--until"),
+        )
         found = ledger.stats(since=begin, until=end)
         if metrics:
             from .metrics import exposition  # noqa: PLC0415 - few ask for it

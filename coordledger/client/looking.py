@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from coordledger.client.replica import Replica
     from coordledger.client.reports import Activity, Before, LogEntry, Stats
     from coordledger.format.commit import Commit
+    from coordledger.format.state import State
 
     Found = list[tuple[Commit, list[Turn]]]
 
@@ -61,7 +62,7 @@ class Looking:
         before `until`, about the `task`, by the `agent`, of one of the `kinds`, `after` the record
         with that seq. Raises `Failed`: bad-task, bad-value.
         """
-        asked = _asked(since, until, task, agent, kinds, after)
+        asked = asked_for(since, until, task, agent, kinds, after)
         self.connection.read()
         return self._entries(asked, limit)
 
@@ -79,7 +80,7 @@ class Looking:
         bad-value.
         """
         connection, replica = self.connection, self.connection.replica
-        asked = _asked(None, None, task, agent, kinds, after)
+        asked = asked_for(None, None, task, agent, kinds, after)
         while True:
             seen = waiting.newest(connection)
             connection.read()
@@ -96,54 +97,12 @@ class Looking:
 
     def stats(self, *, since: datetime | None = None, until: datetime | None = None) -> Stats:
         """What was done from `since` (by default the first record) until `until` (now)."""
-        from coordledger.client import stats  # noqa: PLC0415 - with the index, see below
-
         self.connection.read()
-        begin, end, now = _ms(since), _ms(until), self.connection.clock()
-
-        def question(index: Index) -> Stats:
-            earliest, latest = index.span()
-            first = earliest if begin is None else begin
-            last = max(now, latest + 1) if end is None else end
-            times = index.durations(begin, end), index.waits(begin, end)
-            agents, total = stats.summed(index.counts(begin, end), *times, max(0, last - first))
-            return coordledger.Stats(_time(first), _time(last), agents, total)
-
-        return client.index.ask(self.connection.replica, question)
+        return stats_of(self.connection, since, until)
 
     def activity(self) -> list[Activity]:
         """What is seen of each agent, delegates after the name above them."""
-        from coordledger.client.index.rows import DONE  # noqa: PLC0415 - as above
-
-        state, now = self.connection.read(), self.connection.clock()
-        midnight = now - now % 86_400_000
-
-        def question(index: Index) -> tuple[dict[str, int], Counter[str]]:
-            done: Counter[str] = Counter()
-            for agent, what, _, count in index.counts(midnight, None):
-                done[agent] += count if what == DONE else 0
-            return index.last_seen(), done
-
-        seen, done = client.index.ask(self.connection.replica, question)
-        holds: dict[str, list[str]] = {}
-        for line in busy_lines(self.connection.local, state):
-            if line["status"] == "claimed":
-                holds.setdefault(line["agent"], []).append(line["task"])
-        agents = agents_of(state)
-        return [
-            coordledger.Activity(
-                agent=one.agent,
-                role=one.role,
-                active=one.active,
-                last_seen=moment(seen.get(one.agent)),
-                holds=tuple(sorted(holds.get(one.agent, ()))),
-                done_today=done[one.agent],
-                unread=len(state.inbox(one.agent)),
-                keys=tuple(sorted({key.alg for key in one.keys if key.until_seq is None})),
-                delegates=tuple(o.agent for o in agents if is_below(o.agent, one.agent)),
-            )
-            for one in agents
-        ]
+        return activity_of(self.connection, self.connection.read())
 
     def _entries(self, asked: Asked, limit: int | None) -> list[LogEntry]:
         replica = self.connection.replica
@@ -154,18 +113,72 @@ class Looking:
             return [(commit, index.turns_of(commit)) for commit in commits]
 
         return [
-            _entry(replica, commit, turns) for commit, turns in client.index.ask(replica, question)
+            entry_of(replica, commit, turns)
+            for commit, turns in client.index.ask(replica, question)
         ]
 
 
-def _asked(
+def stats_of(connection: Connection, since: datetime | None, until: datetime | None) -> Stats:
+    """As `Looking.stats`, of the copy as it is."""
+    from coordledger.client import stats  # noqa: PLC0415 - with the index, see below
+
+    begin, end, now = _ms(since), _ms(until), connection.clock()
+
+    def question(index: Index) -> Stats:
+        earliest, latest = index.span()
+        first = earliest if begin is None else begin
+        last = max(now, latest + 1) if end is None else end
+        times = index.durations(begin, end), index.waits(begin, end)
+        agents, total = stats.summed(index.counts(begin, end), *times, max(0, last - first))
+        return coordledger.Stats(_time(first), _time(last), agents, total)
+
+    return client.index.ask(connection.replica, question)
+
+
+def activity_of(connection: Connection, state: State) -> list[Activity]:
+    """As `Looking.activity`, of the copy as it is, whose newest state is `state`."""
+    from coordledger.client.index.rows import DONE  # noqa: PLC0415 - as above
+
+    now = connection.clock()
+    midnight = now - now % 86_400_000
+
+    def question(index: Index) -> tuple[dict[str, int], Counter[str]]:
+        done: Counter[str] = Counter()
+        for agent, what, _, count in index.counts(midnight, None):
+            done[agent] += count if what == DONE else 0
+        return index.last_seen(), done
+
+    seen, done = client.index.ask(connection.replica, question)
+    holds: dict[str, list[str]] = {}
+    for line in busy_lines(connection.local, state):
+        if line["status"] == "claimed":
+            holds.setdefault(line["agent"], []).append(line["task"])
+    agents = agents_of(state)
+    return [
+        coordledger.Activity(
+            agent=one.agent,
+            role=one.role,
+            active=one.active,
+            last_seen=moment(seen.get(one.agent)),
+            holds=tuple(sorted(holds.get(one.agent, ()))),
+            done_today=done[one.agent],
+            unread=len(state.inbox(one.agent)),
+            keys=tuple(sorted({key.alg for key in one.keys if key.until_seq is None})),
+            delegates=tuple(o.agent for o in agents if is_below(o.agent, one.agent)),
+        )
+        for one in agents
+    ]
+
+
+def asked_for(
     since: datetime | None,
     until: datetime | None,
     task: str | None,
     agent: str | None,
-    kinds: Collection[str],
-    after: int | None,
+    kinds: Collection[str] = (),
+    after: int | None = None,
 ) -> Asked:
+    """As `log` takes it. Raises `Failed`: bad-task, bad-value."""
     if task is not None:
         need_task(task)
     for kind in kinds:
@@ -182,7 +195,8 @@ def _time(at: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=at)
 
 
-def _entry(replica: Replica, commit: Commit, turns: list[Turn]) -> LogEntry:
+def entry_of(replica: Replica, commit: Commit, turns: list[Turn]) -> LogEntry:
+    """A record of the copy as `log` tells it; `turns` as the index has them."""
     from coordledger.client.legacies import legacy_of  # noqa: PLC0415 - a claim needs none
 
     r, verdict = commit.record, replica.verdict_of(commit)

@@ -95,6 +95,11 @@ class Index:
         found = self._all(sql, *values, -1 if limit is None else limit)
         return [rows.Row(*row) for row in reversed(found)]
 
+    def count(self, asked: Asked) -> int:
+        """How many records are asked for."""
+        where, values = _where(asked)
+        return self._all(f"SELECT count(*) FROM records{where}", *values)[0][0]  # type: ignore[no-any-return] # noqa: S608
+
     def read(self, places: list[tuple[int, str]]) -> list[Commit]:
         """The records of the copy at these places, as far as it has them. Raises `Stale`: one has
         another id.

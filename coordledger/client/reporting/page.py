@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -39,6 +40,11 @@ def template(name: str) -> str:
 def escaped(text: object) -> str:
     """A foreign text for markup of ours, on one line: what does not print is seen, too."""
     return escape(safe(text))
+
+
+def name_of(url: str) -> str:
+    """What a remote is called, for a title: the last part of where it is."""
+    return re.split("[/:]", url.rstrip("/").removesuffix(".git"))[-1] or url
 
 
 def assemble(
