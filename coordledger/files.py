@@ -45,6 +45,25 @@ def replace(
         sync(path.rpartition("/")[0] or ".")
 
 
+def create(path: str, content: bytes, beside: str, *, mode: int) -> bool:
+    """Make a file that appears whole; False if there is one at `path`: the first one decides.
+    It is written at `beside`, a name in the same folder that no other process has. Raises OSError.
+    """
+    fd = _create(beside, mode, exclusive=True)
+    try:
+        try:
+            write_all(fd, content)
+            posix.fsync(fd)
+        finally:
+            posix.close(fd)
+        posix.link(beside, path)
+    except FileExistsError:
+        return False
+    finally:
+        remove(beside)
+    return True
+
+
 def replace_locked(path: str, content: bytes, beside: str, *, mode: int) -> int:
     """As `replace`, durable; and the file is locked from before it is at `path`, until the
     descriptor that this returns is closed. Raises OSError.

@@ -67,7 +67,7 @@ def setup(
     results = plan.carry_out(
         scope, chosen, connect=not remove, mcp=mcp, write=not (check or dry_run)
     )
-    notes = [] if remove else _notes(scope, chosen)
+    notes = [] if remove else _notes(scope, chosen) + _key_notes(app, chosen)
     _tell(app, scope, results, notes, seen=seen, remove=remove, check=check, dry_run=dry_run)
     refused = [result.refused for result in results if result.refused]
     differs = sum(not result.is_same for result in results)
@@ -128,6 +128,21 @@ def _notes(scope: Scope, names: Sequence[str]) -> list[tuple[str, str, str]]:
         for finding in findings.look(scope, table.HARNESSES[name])
         if not finding.is_good
     ]
+
+
+def _key_notes(app: App, names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Which of them give their sessions no key, where each session is to have one."""
+    from coordledger.client.config import HARNESSES  # noqa: PLC0415 - help needs none
+    from coordledger.client.opening import surroundings  # noqa: PLC0415
+
+    try:
+        settings = surroundings(app.options(), os.environ).settings
+    except CoordledgerError:  # there is no ledger yet
+        return []
+    what = "it tells its shells no session: coordledger.sessionKeys gives its sessions no key"
+    do = "where that matters, make one by hand: coordledger agent delegate"
+    wanted = settings.session_keys
+    return [(name, what, do) for name in names if wanted and name not in HARNESSES]
 
 
 def harness_findings(app: App) -> list[tuple[str, bool | None, str, str]]:

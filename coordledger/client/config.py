@@ -49,6 +49,7 @@ class Settings(NamedTuple):
     path: Path
     environ: Mapping[str, str]
     agent: str | None
+    base_agent: str | None  # whose session this is: `agent` may be its delegate, see `session_keys`
     configured_agent: str | None  # whatever the caller and the environment say
     session: str | None
     harness_session: str | None  # of the harness around this process; `session` wins
@@ -62,6 +63,7 @@ class Settings(NamedTuple):
     offline: bool
     queue: bool  # whether to line up with this user's other processes
     on_session_end: str
+    session_keys: bool  # whether each session of a harness signs by a key of its own
     unknown_keys: tuple[str, ...]
     plain_http: bool  # git speaks HTTP as it does by default, but for the CA file
     ca_file: str | None
@@ -81,6 +83,11 @@ class Settings(NamedTuple):
             raise error("no-agent")
         return self.agent
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those whose messages are this session's, the one that signs first. Raises as above."""
+        return tuple(dict.fromkeys((self.need_agent, self.base_agent or self.need_agent)))
+
 
 def _name(code: str, good: Callable[[object], bool] = is_identifier) -> Callable[[str], str]:
     """A parser of names. It raises `Failed` with this code."""
@@ -98,13 +105,17 @@ def _channels(text: str) -> tuple[str, ...]:
     return tuple(map(_name("bad-channel"), text.replace(",", " ").split()))
 
 
-def _on_or_off(text: str) -> bool:
-    """A truth value, as git writes it. Raises `Failed`: bad-config."""
+def _on_or_off(key: str) -> Callable[[str], bool]:
+    """A parser of truth values, as git writes them. It raises `Failed`: bad-config."""
     words = dict.fromkeys(_TRUE, True)
     words |= {"off": False, "false": False, "no": False, "0": False}
-    if text.lower() not in words:
-        raise error("bad-config", key="coordledger.queue", why=f"{text} is neither on nor off")
-    return words[text.lower()]
+
+    def parse(text: str) -> bool:
+        if text.lower() not in words:
+            raise error("bad-config", key=PREFIX + key, why=f"{text} is neither on nor off")
+        return words[text.lower()]
+
+    return parse
 
 
 class Setting(NamedTuple):
@@ -136,16 +147,19 @@ def _at_end(text: str) -> str:
 LEDGER = Setting("ledger", "COORDLEDGER_LEDGER", "main", _name("bad-ledger"))
 DEFAULT_REMOTE = "origin"
 REMOTE = Setting("remote", "COORDLEDGER_REMOTE", DEFAULT_REMOTE, str)
+AGENT = Setting("agent", "COORDLEDGER_AGENT", None, _name("bad-agent", is_agent))
+SSH_KEY = Setting("ssh_key", "COORDLEDGER_SSH_KEY", None, str)
 SETTINGS = (
-    Setting("agent", "COORDLEDGER_AGENT", None, _name("bad-agent", is_agent)),
+    AGENT,
     Setting("session", "COORDLEDGER_SESSION", None, _name("bad-session")),
     LEDGER,
     REMOTE,
-    Setting("ssh_key", "COORDLEDGER_SSH_KEY", None, str),
+    SSH_KEY,
     Setting("branch", None, None, str),
     Setting("channels", None, None, _channels),
-    Setting("queue", "COORDLEDGER_QUEUE", "on", _on_or_off),
+    Setting("queue", "COORDLEDGER_QUEUE", "on", _on_or_off("queue")),
     Setting("on_session_end", None, RELEASE, _at_end),
+    Setting("session_keys", None, "off", _on_or_off("sessionKeys")),
 )
 SERVER_KEYS = {"maxgap"}  # the hook's, in the configuration of the repository that it guards
 
@@ -273,13 +287,17 @@ def load(
     if host and is_remote and not _given(REMOTE, options, environ, ours):
         chosen["remote"] = str(host.path)
         chosen["agent"] = chosen["agent"] or host.owner(chosen["ledger"])
+    configured = ours.get(AGENT.key) or None
+    if configured not in (None, chosen["agent"]) and not _given(SSH_KEY, options, environ, {}):
+        chosen["ssh_key"] = None  # the configuration's is that of the agent that it names
     _need_branch(chosen["branch"], git)
     remembered = not options.remote
     remote = _resolve(chosen["remote"], given, base, environ, remembered=remembered)
     return Settings(
         **chosen | {"remote": remote},
         names_ledger=_given(LEDGER, options, environ, ours) is not None,
-        configured_agent=ours.get("agent") or None,
+        base_agent=chosen["agent"],
+        configured_agent=configured,
         harness_session=harness_session(environ),
         path=options.path,
         environ=environ,
@@ -356,6 +374,11 @@ def _given(
         or ours.get(row.key)
     )
     return text or None
+
+
+def is_named(options: Options, environ: Mapping[str, str]) -> bool:
+    """Whether the caller or the environment says who signs, or by which key."""
+    return any(_given(row, options, environ, {}) for row in (AGENT, SSH_KEY))
 
 
 def _need_branch(name: str | None, git: Git) -> None:

@@ -396,16 +396,8 @@ class LocalState:
         try:
             files.make_folders(str(folder), self._folder_mode)
             others = any(_is_of_another_place(file, path) for file in folder.iterdir())
-            try:
-                fd = files.open_in(str(folder), fresh.name, os.O_WRONLY | os.O_EXCL)
-                with open(fd, "w") as file:  # noqa: PTH123 - a descriptor
-                    file.write(f"{token}\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                with contextlib.suppress(FileExistsError):
-                    os.link(fresh, path)  # the first one decides
-            finally:
-                fresh.unlink(missing_ok=True)
+            mode = files.mode_in(str(folder))
+            files.create(str(path), f"{token}\n".encode(), str(fresh), mode=mode)
         except OSError:
             self._session = self._session or token
             return self._session

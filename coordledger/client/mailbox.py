@@ -74,7 +74,8 @@ class Mail:
         """The messages to this agent that are not acknowledged, and the unread ones of the
         channels: of those that are configured, else of all (or only of `channel`); `everything`
         takes read ones too. Tasks that are offered to this agent come last. With `wait` it blocks
-        until there is something or the time is over, or `cancel` is set.
+        until there is something or the time is over, or `cancel` is set. A session with a key of
+        its own has the messages and offers to its agent, too.
         """
         if channel is not None:
             need_channel(channel)
@@ -85,10 +86,10 @@ class Mail:
         while True:
             seen = waiting.newest(connection)
             state = connection.read()
-            found = self._views.inbox(state, settings.need_agent, channels, **which)
-            found += (
-                self._views.offers.messages(state, settings.need_agent) if channel is None else []
-            )
+            found = self._views.inbox(state, settings.names, channels, **which)
+            if channel is None:
+                for name in settings.names:
+                    found += self._views.offers.messages(state, name)
             if found or waiting.has_ended(connection.clock(), end, cancel):
                 return found
             waiting.until_changed(connection, end, seen, *waiting.stopped_by(cancel))
@@ -153,26 +154,33 @@ class Mail:
         ones by a record, channel ones in this clone; what was acknowledged, sorted.
         Raises `Failed`: not-in-inbox.
         """
-        connection, agent = self.connection, self.connection.settings.need_agent
+        connection, names = self.connection, self.connection.settings.names
         state = connection.read()
-        direct = {line["seq"] for line in state.inbox(agent)}
+        direct = {name: {line["seq"] for line in state.inbox(name)} for name in names}
         kept = {name: {line["seq"] for line in state.channel(name)} for name in state.channels()}
         wanted = set(seqs)
         if everything:
-            wanted |= self._views.unread(state, agent, connection.settings.channels)
-        gone = wanted - direct.union(*kept.values())
+            wanted |= self._views.unread(state, names, connection.settings.channels)
+        gone = wanted.difference(*direct.values(), *kept.values())
         if gone and not connection.recall(operations.acks(sorted(gone))):
             raise error("not-in-inbox", seq=min(gone))
-        addressed = sorted(wanted & direct)
+        for name in names:
+            addressed = sorted(wanted & direct[name])
+            self._ack(connection.as_agent(name), name, addressed, leaves_out=everything)
+        _mark_read(connection, names[-1], wanted.difference(*direct.values()), kept)
+        return sorted(wanted)
+
+    def _ack(
+        self, connection: Connection, agent: str, addressed: list[int], *, leaves_out: bool
+    ) -> None:
+        """Acknowledge messages to an agent; with `leaves_out` those that are still there."""
         for start in range(0, len(addressed), MAX_ACK):
             lot = addressed[start : start + MAX_ACK]
             try:
-                connection.write(operations.ack(agent, lot, leaves_out=everything))
+                connection.write(operations.ack(agent, lot, leaves_out=leaves_out))
             except Failed as fault:
-                if not everything or fault.code != "not-in-inbox":
+                if not leaves_out or fault.code != "not-in-inbox":
                     raise  # else another session has acknowledged them meanwhile
-        _mark_read(connection, agent, wanted - direct, kept)
-        return sorted(wanted)
 
     def channels(self) -> list[Channel]:
         """All channels that there are."""

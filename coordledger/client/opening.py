@@ -15,7 +15,7 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from coordledger import files
-from coordledger.client import config, secrets, stops
+from coordledger.client import config, secrets, session_keys, stops
 from coordledger.client.combining.line import Line
 from coordledger.client.combining.looks import Looks
 from coordledger.client.combining.sequenced import SequencedPublisher
@@ -98,13 +98,18 @@ class Connection:
         progress: Progress = silent,
         warn: Callable[[str], None] = unheard,
         passphrase: Ask = nobody,
+        code: Repository | None = None,
+        base: Settings | None = None,
     ) -> None:
         """`git` runs in `repository`; `warn(sentence)` hears each warning once.
 
-        `passphrase(file)` gives that of a private key, or None if nobody can be asked.
+        `passphrase(file)` gives that of a private key, or None if nobody can be asked. `code` is
+        where the code's commits are, if that is another repository; `base` are the settings of the
+        agent whose session this is, if that has a key of its own.
         """
         self.settings, self.repository, self.git, self.clock = settings, repository, git, clock
-        self.code = repository  # where the code's commits are
+        self.code, self._base = code or repository, base
+        self._passphrase, self._of_base = passphrase, dict[str, Connection]()
         self.hexadecimal, self.jitter = _random_hex, _random_fraction
         self._keyrings: dict[str | None, Keyring] = {}
         self.given: list[Secret] = []  # to verify with, beside those that are found
@@ -127,7 +132,25 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def as_agent(self, name: str) -> Connection:
+        """The connection of the agent whose session this is, if it has that name; else this one."""
+        if self._base is None or name != self._base.agent:
+            return self
+        if name not in self._of_base:
+            self._of_base[name] = Connection(
+                self._base,
+                self.repository,
+                self.git,
+                clock=self.clock,
+                warn=self.warn,
+                passphrase=self._passphrase,
+                code=self.code,
+            )
+        return self._of_base[name]
+
     def close(self) -> None:
+        for other in self._of_base.values():
+            other.close()
         if self._line is not None:
             self._line.close()
         self.replica.close()
@@ -222,6 +245,9 @@ class Connection:
         Raises `Failed`: two-addresses, no-agent, bad-ssh-key, secret-exposed.
         """
         self.settings.remote.need_one_place()
+        if self.settings.session_keys and self.settings.agent == self.settings.base_agent:
+            name = self.settings.need_agent
+            self.warn(f"this session has no key of its own, and signs by {name}'s")
         publisher: Publisher = DirectPublisher()
         if not direct:
             publisher = self.line() if self.settings.queue else self._alone
@@ -385,11 +411,19 @@ def connect(
     elif not (settings.offline or _can_be_kept_in(repository)):
         repository = _writable_copy(Surroundings(settings, repository, git), repository)
         git, settings = repository.git, settings._replace(queue=False)
-    connection = Connection(
-        settings, repository, git, clock=clock, progress=progress, warn=warn, passphrase=passphrase
+    base, ledger_folder = settings, LocalState(repository, settings.ledger).folder
+    settings = session_keys.applied(settings, ledger_folder, options, environ)
+    return Connection(
+        settings,
+        repository,
+        git,
+        clock=clock,
+        progress=progress,
+        warn=warn,
+        passphrase=passphrase,
+        code=code,
+        base=base._replace(session_keys=False) if settings.agent != base.agent else None,
     )
-    connection.code = code or repository
-    return connection
 
 
 def need_remote(options: Options, settings: Settings) -> None:

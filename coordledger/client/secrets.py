@@ -20,7 +20,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coordledger import keyfiles
+from coordledger import files, keyfiles
 from coordledger.errors import CoordledgerError, Failed
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class SecretFinder:
         self, settings: Settings, repository: Repository | None, warn: Callable[[str], None]
     ) -> None:
         """`repository` is the one around, if there is one; `warn` hears of what is passed over."""
-        self._environ, self._own = settings.environ, settings.agent
+        self._environ, self._own = settings.environ, settings.base_agent
         self._config_dir, self._repository = settings.config_dir, repository
         self._warn = warn
         self.trusted = settings.environ.get(keyfiles.TRUSTED) or None
@@ -94,6 +94,10 @@ class SecretFinder:
         path = self.home(agent, ledger_id)
         keyfiles.append(str(path), secret, folders=2)
         return path
+
+    def forget(self, agent: str, ledger_id: str) -> None:
+        """Remove what `keep` has written."""
+        files.remove(str(self.home(agent, ledger_id)))
 
     @property
     def _given(self) -> Path | None:

@@ -12,6 +12,7 @@ Which key may sign is not decided here, nor which signatures are good (`format.s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -19,7 +20,7 @@ from binascii import a2b_base64, b2a_base64
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coordledger import keyfiles
+from coordledger import files, keyfiles
 from coordledger.errors import error
 from coordledger.format import sshsig
 from coordledger.git.process import child_environment
@@ -373,6 +374,13 @@ class SshKeyFinder:
         while not keyfiles.create(str(self.home(agent) / f"{number}"), content, folders=3):
             number += 1  # another process has made it meanwhile
         return KeyFile(content, str(self.home(agent) / f"{number}"))
+
+    def forget(self, agent: str) -> None:
+        """Remove what `make` has written for this agent."""
+        for path in self.made(agent):
+            files.remove(str(path))
+        with contextlib.suppress(OSError):
+            self.home(agent).rmdir()  # only if it is empty
 
     # -- a key by the word that names it
 

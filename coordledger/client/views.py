@@ -30,7 +30,7 @@ from coordledger.format.rules.claims import is_offered_to
 from coordledger.format.rules.tasks import UNSUBMITTED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from coordledger.client.config import Settings
     from coordledger.client.journal import Intent
@@ -147,9 +147,10 @@ class Views:
         parts = Counter(status_of(line, at, state.skew) for line in state.parts_of(name))
         return coordledger.Description(claim, body, checked, dict(parts))
 
-    def held_by(self, state: State, agent: str) -> tuple[Claim, ...]:
-        """The claims that an agent holds, the most urgent first."""
-        return self._busy(state, lambda task: (task["status"], task["agent"]) == ("claimed", agent))
+    def held_by(self, state: State, agent: str, *, below: bool = False) -> tuple[Claim, ...]:
+        """What an agent holds, and (`below`) its delegates, the most urgent first."""
+        names = [agent, *(state.delegates(agent) if below else ())]
+        return self._busy(state, lambda t: t["status"] == "claimed" and t["agent"] in names)
 
     def offered_to(self, state: State, agent: str) -> tuple[Claim, ...]:
         """The tasks that an agent may take over, the most urgent first."""
@@ -176,7 +177,8 @@ class Views:
         """Where the ledger stands, and what is the agent's."""
         local, trusted, agent = self._replica.local, self._replica.trusted, settings.agent
         stop = self._replica.stop
-        unread = len(self.unread(state, agent, settings.channels)) if agent else 0
+        names = settings.names if agent else ()
+        unread = len(self.unread(state, names, settings.channels)) if agent else 0
         vouches = self._replica.vouches
         newest = vouches.newest
         return coordledger.Status(
@@ -194,7 +196,7 @@ class Views:
             stopped_at=stops.facts_of(stop) if stop else None,
             claims=self.held_by(state, agent) if agent else (),
             unread=unread,
-            offers=self.offered_to(state, agent) if agent else (),
+            offers=tuple(one for name in names for one in self.offered_to(state, name)),
         )
 
     def _claim_of(
@@ -339,45 +341,45 @@ class Views:
     def inbox(
         self,
         state: State,
-        agent: str,
+        names: Sequence[str],
         channels: Collection[str] | None,
         *,
         direct: bool = True,
         everything: bool = False,
     ) -> list[Message]:
-        """The unread messages: to the agent (if `direct`), and by others in the channels (None:
-        in all). With `everything` those that are read, and the agent's own, too.
+        """The unread messages: to one of the `names` (if `direct`), and by others in the channels
+        (None: in all); the last name's is the mark of what is read there. With `everything` those
+        that are read, and their own, too.
         """
-        lines = self._mail(state, agent, channels, direct=direct, everything=everything)
-        oids = [self._replica.local.id_at(line["seq"]) for line, _ in lines]
+        lines = self._mail(state, names, channels, direct=direct, everything=everything)
+        oids = [self._replica.local.id_at(line["seq"]) for line, _, _ in lines]
         self._replica.local.repository.read_ahead([oid for oid in oids if oid])
-        return [
-            self.message(line, to=None if channel else agent, channel=channel)
-            for line, channel in lines
-        ]
+        return [self.message(line, to=to, channel=channel) for line, to, channel in lines]
 
-    def unread(self, state: State, agent: str, channels: Collection[str] | None) -> set[int]:
+    def unread(
+        self, state: State, names: Sequence[str], channels: Collection[str] | None
+    ) -> set[int]:
         """The numbers of what `inbox` shows; nothing of it is verified."""
-        return {line["seq"] for line, _ in self._mail(state, agent, channels)}
+        return {line["seq"] for line, _, _ in self._mail(state, names, channels)}
 
     def _mail(
         self,
         state: State,
-        agent: str,
+        names: Sequence[str],
         channels: Collection[str] | None,
         *,
         direct: bool = True,
         everything: bool = False,
-    ) -> list[tuple[Record, str | None]]:
-        """The lines of `inbox`, by seq, each with its channel."""
-        lines: list[tuple[Record, str | None]] = []
-        lines += [(line, None) for line in state.inbox(agent) if direct]
+    ) -> list[tuple[Record, str | None, str | None]]:
+        """The lines of `inbox`, by seq, each with whom it is to or its channel."""
+        lines: list[tuple[Record, str | None, str | None]] = []
+        lines += [(line, name, None) for name in names for line in state.inbox(name) if direct]
         for channel in state.channels() if channels is None else channels:
-            read = set() if everything else self._replica.trusted.read_in(agent, channel)
+            read = set() if everything else self._replica.trusted.read_in(names[-1], channel)
             lines += [
-                (line, channel)
+                (line, None, channel)
                 for line in state.channel(channel)
-                if line["seq"] not in read and (everything or line["agent"] != agent)
+                if line["seq"] not in read and (everything or line["agent"] not in names)
             ]
         return sorted(lines, key=lambda found: found[0]["seq"])
 

@@ -171,6 +171,7 @@ class _Hook:
         with contextlib.suppress(OSError):  # a clone that cannot be written
             memory.begin(here.now, here.unread())
         self._tell_shells(event, here)
+        self._ask_for_key(event, here)
         self._tend(event, here, _SOON)
         return Answer(context=prime(here).text)
 
@@ -184,7 +185,7 @@ class _Hook:
         from coordledger.integrations.news import told  # noqa: PLC0415 - seldom
 
         fresh, all_of_it = memory.tell(unread, unread), here.mail() + here.offers()
-        return Answer(context=told([one for one in all_of_it if one.seq in fresh]))
+        return Answer(context=told([one for one in all_of_it if one.seq in fresh], here.agent))
 
     def _edit(self, event: Event, here: Here, memory: Memory) -> Answer:
         from coordledger.integrations.edits import refusal  # noqa: PLC0415
@@ -199,15 +200,20 @@ class _Hook:
             return Answer()
         from coordledger.integrations.stopping import reason  # noqa: PLC0415
 
-        return Answer(reason=reason([one for key, one in held.items() if key in asked], here.now))
+        still = [one for key, one in held.items() if key in asked]
+        return Answer(reason=reason(still, here.agent, here.now))
 
     def _end(self, event: Event, here: Here, memory: Memory) -> Answer:
         from coordledger.client.config import KEEP  # noqa: PLC0415
         from coordledger.integrations import jobs  # noqa: PLC0415
 
-        local = here.connection.local
-        has_any = here.held() or local.journal.intents() or local.told.all()
-        if here.connection.settings.on_session_end == KEEP or not has_any:
+        local, key = here.connection.local, here.key if here.is_of(self._name) else None
+        keeps = here.connection.settings.on_session_end == KEEP
+        has_any = any((here.held(), local.journal.intents(), local.told.all()))
+        if key and not keeps:
+            key.end()
+            has_any = has_any or key.has_ended
+        if keeps or not has_any:
             memory.end()
         else:
             self._have_done(jobs.RELEASE, event)
@@ -219,6 +225,14 @@ class _Hook:
         if jobs.is_due(here, time.time(), jobs.REST if rest is None else rest):
             with contextlib.suppress(OSError):
                 self._have_done(jobs.TEND, event)
+
+    def _ask_for_key(self, event: Event, here: Here) -> None:
+        from coordledger.integrations import jobs  # noqa: PLC0415
+
+        key = here.key if here.is_of(self._name) else None
+        with contextlib.suppress(OSError):  # as above
+            if key and key.ask():
+                self._have_done(jobs.ENROL, event)
 
     def _have_done(self, job: str, event: Event) -> None:
         from coordledger.integrations import jobs  # noqa: PLC0415

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coordledger.client import session_keys
 from coordledger.client.config import HARNESSES, Options
 from coordledger.client.opening import connect, surroundings
 from coordledger.client.views import Views
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from coordledger.client.claims import Claim
     from coordledger.client.opening import Connection, Surroundings
     from coordledger.client.reports import Message
+    from coordledger.client.session_keys import SessionKey
     from coordledger.format.state import State
 
 TIMEOUT = 2.0  # seconds for what is read locally
@@ -37,8 +39,8 @@ _ABSENT = ("not-a-repository", "no-remote", "not-joined", "no-agent")
 class Here:
     """A session at the copy of a ledger."""
 
-    def __init__(self, connection: Connection, agent: str) -> None:
-        self.connection, self.agent = connection, agent
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self.agent = connection, connection.settings.need_agent
         self.views = Views(connection.replica, connection.clock)
         self.session = connection.identity().session
         self.folder = connection.repository.git_dir / "coordledger" / FOLDER
@@ -76,27 +78,38 @@ class Here:
         """Whether nobody knows how old the copy is: the clock was set back since."""
         return self.connection.local.looked_at - self.now > _SLACK
 
+    @property
+    def key(self) -> SessionKey | None:
+        """The session's own key, where it is to have one."""
+        settings = self.connection.settings
+        return session_keys.of(settings, self.connection.local.folder)
+
     def mine(self) -> list[Claim]:
-        """What this agent holds."""
-        held = self.views.held_by(self.state, self.agent)
+        """What this agent holds: where sessions have keys of their own, as all of them."""
+        settings = self.connection.settings
+        agent = settings.names[-1]
+        held = self.views.held_by(self.state, agent, below=settings.session_keys)
         return [one for one in held if one.status == "claimed"]
 
     def held(self) -> list[Claim]:
-        """What this session holds."""
-        return [one for one in self.mine() if one.session == self.session]
+        """What this session holds, by its own key or its agent's."""
+        names = self.connection.settings.names
+        return [one for one in self.mine() if one.session == self.session and one.agent in names]
 
     def unread(self) -> set[int]:
         """The numbers of the messages and offers that are not dealt with yet."""
-        channels = self.connection.settings.channels
-        lines = self.views.unread(self.state, self.agent, channels)
+        settings = self.connection.settings
+        lines = self.views.unread(self.state, settings.names, settings.channels)
         return lines | {one.seq for one in self.offers()}
 
     def mail(self) -> list[Message]:
         """The unread messages."""
-        return self.views.inbox(self.state, self.agent, self.connection.settings.channels)
+        settings = self.connection.settings
+        return self.views.inbox(self.state, settings.names, settings.channels)
 
     def offers(self) -> list[Message]:
-        return self.views.offers.messages(self.state, self.agent)
+        names = self.connection.settings.names
+        return [one for name in names for one in self.views.offers.messages(self.state, name)]
 
 
 def environment(environ: Mapping[str, str], harness: str, session: str) -> dict[str, str]:
@@ -114,13 +127,12 @@ def look(options: Options, environ: Mapping[str, str], *, offline: bool = True) 
     options = options._replace(offline=offline)
     try:
         around = surroundings(options, environ)
-        agent = around.settings.agent
-        if agent is None or _is_among_files(around, options.path, environ):
+        if around.settings.agent is None or _is_among_files(around, options.path, environ):
             return None
         connection = connect(options, environ, around=around)
         if connection.local.trusted is None:
             return None
-        here = Here(connection, agent)
+        here = Here(connection)
         if not offline:
             here.read()
     except Failed as fault:

@@ -1,4 +1,5 @@
-"""What hooks leave to a process of its own: to look at the remote, to renew, to release.
+"""What hooks leave to a process of its own: to look at the remote, to renew, to release, and what
+there is to do for a session's own key (`own_keys`).
 
 Rules of this file:
 - A hook waits for none of it. The process has a session of its own (setsid), so that it outlives
@@ -18,27 +19,28 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from coordledger.client import claiming, operations
+from coordledger.client import claiming
 from coordledger.errors import CoordledgerError
 from coordledger.integrations import memory
 from coordledger.integrations.here import look
+from coordledger.integrations.releasing import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime, timedelta
+    from datetime import timedelta
     from pathlib import Path
 
     from coordledger.client.claims import Claim
     from coordledger.client.config import Options
     from coordledger.integrations.here import Here
+    from coordledger.integrations.own_keys import OwnKeys
 
-TEND, RELEASE = "tend", "release"
+TEND, RELEASE, ENROL = "tend", "release", "enrol"
 MOST = 90  # seconds
 TIMEOUT = 30.0  # seconds for each operation
 REST = 30.0  # seconds
 _BEGAN = "tended"  # when the last one began
 RENEWED_AT = 0.5  # of a lease
-ENDED = "session ended"
 
 
 def start(name: str, harness: str, session: str, environ: Mapping[str, str], cwd: Path) -> None:
@@ -86,6 +88,18 @@ def do(name: str, options: Options, environ: Mapping[str, str], remembered: str)
         harness, _, session = remembered.partition(" ")
         ended = memory.Memory(place.folder, harness, session)
         _release(place, options, environ, ended, is_own=place.is_of(harness))
+        if keys := _own_keys(place, options, environ):
+            keys.end()
+    elif name == ENROL and (keys := _own_keys(place, options, environ)):
+        keys.enrol()
+        with _logged(place, "keys of other sessions"):
+            keys.end_silent()
+
+
+def _own_keys(place: Here, options: Options, environ: Mapping[str, str]) -> OwnKeys | None:
+    from coordledger.integrations.own_keys import OwnKeys  # noqa: PLC0415 - few have them
+
+    return OwnKeys(place, place.key, options, environ) if place.key else None
 
 
 def _tend(place: Here, options: Options, environ: Mapping[str, str]) -> None:
@@ -101,8 +115,8 @@ def _tend(place: Here, options: Options, environ: Mapping[str, str]) -> None:
         for claim in here.held():
             if is_past_half(claim, here.now):
                 with _logged(here, f"renew {claim.task}"):
-                    length = length_of(claim)
-                    claiming.renew(here.connection, here.views, claim.task, length)
+                    connection = here.connection.as_agent(claim.agent or here.agent)
+                    claiming.renew(connection, here.views, claim.task, length_of(claim))
         here.close()
     finally:
         os.close(lock)
@@ -119,25 +133,12 @@ def _release(
     """What was claimed in a session that has ended is free again. One that is not the harness's own
     has other users: then only what was claimed since the harness's began is released.
     """
-    since = session.started
-    if not is_own and not session.is_alone():
-        session.end()
-        return
-    here = look(options, environ, offline=False)
-    if here is None:
-        return
-    for claim in here.held():
-        is_others = not is_own and not _is_since(claim.claimed_at, since)
-        if is_others or claim.offered_to:
-            continue
-        with _logged(here, f"release {claim.task}"):
-            here.connection.write(operations.release(claim.task, reason=ENDED))
+    since = None if is_own else session.started
+    here = look(options, environ, offline=False) if is_own or session.is_alone() else None
+    if here is not None:
+        release(here, since)
+        here.close()
     session.end()
-    here.close()
-
-
-def _is_since(moment: datetime | None, since: int) -> bool:
-    return bool(since) and moment is not None and 1000 * moment.timestamp() >= since
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ def _wait(
             unread = online.unread()
             if fresh := memory.tell(unread - known, unread):
                 everything = online.mail() + online.offers()
-                return news.told([one for one in everything if one.seq in fresh])
+                return news.told([one for one in everything if one.seq in fresh], online.agent)
             if online.now >= end:
                 return ""
             waiting.until_changed(online.connection, end, seen, is_over)

@@ -22,12 +22,12 @@ MOST = 300  # characters of a text
 UNVERIFIED = "UNVERIFIED"
 
 
-def told(messages: Sequence[Message]) -> str:
-    """The messages for a model; "" if there are none."""
+def told(messages: Sequence[Message], me: str) -> str:
+    """The messages for a model whose session signs as `me`; "" if there are none."""
     if not messages:
         return ""
     lines = ["coordledger: new for this agent (in quotation marks: what others wrote)."]
-    lines += map(_line, messages[:SHOWN])
+    lines += [_line(message, me) for message in messages[:SHOWN]]
     more = len(messages) - SHOWN
     if more > 0:
         lines.append(f"{more} more: coordledger inbox")
@@ -36,11 +36,17 @@ def told(messages: Sequence[Message]) -> str:
     return "\n".join(lines)
 
 
-def _line(message: Message) -> str:
+def program(name: str | None, me: str) -> str:
+    """What a command begins with that is to act as `name`, in a session that signs as `me`."""
+    return "coordledger" if name in (None, me) else f"coordledger --as {safe(str(name))}"
+
+
+def _line(message: Message, me: str) -> str:
     who = safe(f"{message.sender}/{message.session}{doubt(message.verdict, message.checked)}")
     if message.task is not None:
         note = f": {quoted(message.body, MOST)}" if message.body else ""
-        return f"{who} offers task {word(message.task)} (coordledger claim takes it over){note}"
+        command = f"{program(message.to, me)} claim"
+        return f"{who} offers task {word(message.task)} ({command} takes it over){note}"
     where = f" in channel {safe(message.channel)}" if message.channel else ""
     urgent = ", importance high" if message.importance == "high" else ""
     return f"message {message.seq} from {who}{where}{urgent}: {quoted(message.body, MOST)}"

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coordledger.client import tries
+from coordledger.client import session_keys, tries
+from coordledger.client.config import is_named
 from coordledger.client.ledger import Ledger
 from coordledger.client.opening import connect, git_at, surroundings
 from coordledger.client.ssh_keys import AgentKey
@@ -79,6 +80,9 @@ def examine(options: Options, environ: Mapping[str, str]) -> list[Check]:
         checks += [_git_version(git), _configured(around.settings)]
         with Ledger(connect(options, environ, around=around)) as ledger:
             checks += _examine_ledger(ledger, git)
+            if around.settings.session_keys:
+                named = is_named(options, environ)
+                checks.append(_session_keys(around.settings, ledger.connection, named=named))
     except CoordledgerError as fault:
         checks.append(_failed("set-up", fault))
     return [replace(check, do="") if check.ok else check for check in checks]
@@ -101,6 +105,17 @@ def _configuration(settings: Settings) -> Check:
     settings.remote.need_one_place()
     who = f"agent {settings.agent or '-'}, remote {settings.remote.shown}"
     return _good("configuration", f"{who}, ledger {settings.ledger}")
+
+
+def _session_keys(settings: Settings, connection: Connection, *, named: bool) -> Check:
+    """Whether each session of a harness has a key of its own, as it was asked for."""
+    if named or settings.base_agent != settings.configured_agent:
+        found = "on, but the environment says who signs, and by which key: nobody else does"
+        do = "unset COORDLEDGER_AGENT and COORDLEDGER_SSH_KEY"
+        return Check("session keys", ok=None, found=found, do=do)
+    kept = session_keys.kept(settings, connection.local.folder)
+    has = sum(one.name == one.delegate for one in kept)
+    return _good("session keys", f"on: {has} sessions of this clone sign by a key of their own")
 
 
 def _examine_ledger(ledger: Ledger, git: Git) -> Iterator[Check]:

@@ -277,9 +277,9 @@ def test_a_message_that_is_not_its_records_is_invalid(
         ("inbox/alice.jsonl", (), True),
         ("channels/general.jsonl", ("general",), False),
     ):
-        [good] = shown.inbox(with_message(state, path), "alice", channels, direct=direct)
+        [good] = shown.inbox(with_message(state, path), ["alice"], channels, direct=direct)
         assert (good.body, good.sender, good.verdict) == ("hello", "bob", AUTHENTIC)
-        [bad] = shown.inbox(with_message(state, path, **lie), "alice", channels, direct=direct)
+        [bad] = shown.inbox(with_message(state, path, **lie), ["alice"], channels, direct=direct)
         assert bad.verdict == INVALID
 
 
@@ -292,11 +292,11 @@ def test_an_inbox_leaves_out_what_is_read_and_what_one_has_said_oneself(
     server.write("carol", "send", channel="general", body="new")
     state = client.replica.refresh().state
     client.local.save(client.replica.trusted.with_read("alice", "general", {read.seq}))
-    unread = [message.body for message in shown.inbox(state, "alice", ["general"])]
+    unread = [message.body for message in shown.inbox(state, ["alice"], ["general"])]
     assert unread == ["to alice", "new"]
-    everything = shown.inbox(state, "alice", ["general"], everything=True)
+    everything = shown.inbox(state, ["alice"], ["general"], everything=True)
     assert [message.body for message in everything] == ["mine", "read", "to alice", "new"]
-    assert [message.body for message in shown.inbox(state, "bob", ["general"])] == ["mine", "new"]
+    assert [message.body for message in shown.inbox(state, ["bob"], ["general"])] == ["mine", "new"]
 
 
 def test_agents_have_roles_and_keys(server: MemoryServer, client: MemoryClient) -> None:

@@ -7,10 +7,11 @@ key and settings.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from support.harnesses import Session, bare_environment, prepared
 from support.model_mocks import Say, Shell, Write
@@ -71,6 +72,13 @@ class Team:
         """`coordledger ARGV` as the agent types it, in its clone; `check` is its exit code."""
         command = [sys.executable, "-m", "coordledger", *map(str, argv)]
         return self._process(agent, command, cwd or self.clone(agent), check, env)
+
+    def value(self, agent: str, *argv: str) -> Any:
+        """What `coordledger ARGV --json` prints."""
+        return json.loads(self.run(agent, *argv, "--json").stdout)
+
+    def git(self, agent: str, *argv: str) -> None:
+        self._process(agent, ["git", *argv], self.clone(agent))
 
     def _process(
         self, agent: str, command: list[str], cwd: Path, check: int | None = 0,
