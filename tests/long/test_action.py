@@ -92,7 +92,7 @@ def secret(runner: Runner) -> str:
     return file.read_text("ascii")
 
 
-def test_a_ledger_is_audited(runner: Runner) -> None:
+def test_a_ledger_is_audited(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     pin = runner.site.ledger("alice").head().ledger
     code, said = runner.check("audit", pin=pin)
     assert code == 0, said
@@ -101,6 +101,20 @@ def test_a_ledger_is_audited(runner: Runner) -> None:
     assert said.endswith(f"::{token}::\n") or f"::{token}::\n" in said
     code, said = runner.check("audit", pin="0" * 32)
     assert code == 4, said
+    # As on a runner, which has no secret, and where no hook vouches for anything.
+    monkeypatch.setitem(runner.site.env, "XDG_CONFIG_HOME", str(runner.temp / "empty"))
+    (runner.clone / ".git/coordledger/main/vouches").unlink()
+    remote = runner.site.remote
+    master, hook = remote / "coordledger" / "master", remote / "hooks" / "pre-receive"
+    for file in (master, hook):
+        file.rename(file.with_name("aside"))
+    try:
+        for allowed, expected in (("false", 1), ("true", 0), ("$(id)", 1)):
+            code, said = runner.check("audit", allow_unverified=allowed)
+            assert code == expected, said
+    finally:
+        for file in (master, hook):
+            file.with_name("aside").rename(file)
 
 
 def test_a_live_claim_opens_the_gate_and_nothing_else_does(runner: Runner, secret: str) -> None:
