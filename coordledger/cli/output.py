@@ -120,12 +120,30 @@ def moving(what: str, done: int, of: int, rate: float, room: int) -> str:
     return words[:room]
 
 
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes that is `safe`."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # noqa: PLC0415 - most texts are ASCII
+
+    return cell_len(text)
+
+
+def _cut_off(text: str, width: int) -> str:
+    """`text` without its end, if it is wider."""
+    if _width(text) <= width:
+        return text
+    from rich.cells import set_cell_size  # noqa: PLC0415 - most texts have room
+
+    return set_cell_size(text, width - 1) + "…"
+
+
 def _cut(text: str, width: int) -> str:
     """`text` without its middle, if it is wider: ids differ at their ends."""
-    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
-
-    if cell_len(text) <= width:
+    if _width(text) <= width:
         return text
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - as above
+
     end = text[-(width // 2) :]
     while cell_len(end) > width // 2:
         end = end[1:]
@@ -251,26 +269,26 @@ class Screen:
             return
         from shutil import get_terminal_size  # noqa: PLC0415
 
-        # Not rich's own tables: they take half a millisecond for each row.
-        from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
-
         lines = [[safe(cell) for cell in row] for row in (header, *rows)]
-        *widths, last = (max(map(cell_len, column)) for column in zip(*lines, strict=True))
+        *widths, last = (max(map(_width, column)) for column in zip(*lines, strict=True))
         if self._is_terminal(sys.stdout):
             # A terminal that is too narrow for what is not elastic wraps.
             room = get_terminal_size().columns
             _narrow(widths, elastic, room - min(last, _LAST_LEAST))
             last = min(last, max(room - sum(width + 2 for width in widths), 8))
-        for number, (row, line) in enumerate(zip((header, *rows), lines, strict=True)):
+        drawn, coloured = [], self.colourful
+        for row, line in zip((header, *rows), lines, strict=True):
             for index in elastic:
                 line[index] = _cut(line[index], widths[index])
-            if cell_len(line[-1]) > last:
-                line[-1] = set_cell_size(line[-1], last - 1) + "…"
-            drawn = ""
-            for word, shown, width in zip(row, line, [*widths, 0], strict=True):
-                drawn += self.styled(word, shown) + " " * (width + 2 - cell_len(shown))
-            drawn = drawn.rstrip()
-            self.line(click.style(drawn, bold=True) if number == 0 and self.colourful else drawn)
+            line[-1] = _cut_off(line[-1], last)
+            cells = [
+                (self.styled(word, shown) if coloured else shown)
+                + " " * (width + 2 - _width(shown))
+                for word, shown, width in zip(row, line, [*widths, 0], strict=True)
+            ]
+            drawn.append("".join(cells).rstrip())
+        top, *others = drawn
+        self.line("\n".join([click.style(top, bold=True) if coloured else top, *others]))
 
     def doubt(self, verdict: str, checked: str) -> str:
         """Behind what somebody else has signed: that it is bad, or who has checked it, if that is

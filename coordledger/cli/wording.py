@@ -87,22 +87,22 @@ def claims_table(screen: Screen, claims: Sequence[Claim]) -> None:
     """A line each; who has checked it only where that is not this reader of all."""
     now = datetime.now(UTC)
     doubts = [doubt_cell(claim.verdict, claim.checked) for claim in claims]
-    titled = any(claim.title for claim in claims)
+    doubted, titled = any(doubts), any(claim.title for claim in claims)
+    tell = about if screen.is_narrow else when
     header = [
         "TASK",
         "STATUS",
         "PRIO",
         "HOLDER",
         "UNTIL",
-        *(["CHECKED"] if any(doubts) else ""),
+        *(["CHECKED"] if doubted else ""),
         "TITLE | NOTE" if titled else "NOTE",
     ]
     rows = []
     for claim, doubt in zip(claims, doubts, strict=True):
-        tell = about if screen.is_narrow else when
         until = tell(claim.expires_at, now) if claim.expires_at else ""
         row = [task_name(claim.task), claim.status, str(claim.priority or "")]
-        row += [holder_of(claim), until, *([doubt] if any(doubts) else ""), _words(claim)]
+        row += [holder_of(claim), until, *([doubt] if doubted else ""), _words(claim)]
         rows.append(row)
     screen.table(header, rows, elastic=(0, 3))
     screen.footer(claim.checked for claim in claims)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         heads,
         index,
         landing,
+        lines,
+        listings,
         mailbox,
         proving,
     )
@@ -38,6 +40,8 @@ __all__ = [
     "heads",
     "index",
     "landing",
+    "lines",
+    "listings",
     "mailbox",
     "proving",
 ]

@@ -19,13 +19,12 @@ import coordledger  # what is made of its names is imported when it is made
 from coordledger.client import stops
 from coordledger.client.heads import need_trusted
 from coordledger.client.publish import push_error
-from coordledger.client.replica import STEP, TOLD
+from coordledger.client.replica import STEP, TOLD, keys_at_hand
 from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
 from coordledger.format.chain import AUTHENTIC, UNVERIFIED, Chain
 from coordledger.git.history import raw_parent
 from coordledger.git.outcome import WON
-from coordledger.hashes import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -73,7 +72,7 @@ def audit(
     trusted = replica.trusted
     if since is not None and since > trusted.seq:
         raise error("bad-value", what="--since", why=f"the newest record is {trusted.seq}")
-    keys = _keys_at_hand(replica)
+    keys = keys_at_hand(replica)
     start = since if since is not None else (0 if full else _unaudited(replica, keys))
     start = max(start, trusted.first)
     interrupted = interrupted_at(replica) if full and resume else None
@@ -129,20 +128,6 @@ def _unaudited(replica: Replica, keys: str) -> int:
         return unaudited
     vouched = newest.seq if newest and keys == trusted.keys else -1
     return min(unaudited, max(trusted.unverified, vouched + 1))
-
-
-def _keys_at_hand(replica: Replica) -> str:
-    """A digest of the keys of the ledger whose secrets are here."""
-    state, keyring = replica.position().state, replica.keyring()
-    nonce = state.ledger["nonce"]
-    entries = ((name, state.agent(name) or {"keys": []}) for name in state.agents())
-    here = [
-        f"{name}/{key['id']}\n"
-        for name, entry in entries
-        for key in entry["keys"]
-        if keyring.find(nonce, name, key["id"], key, state.keys_above(name, key))
-    ]
-    return digest("sha256", "".join(here).encode("ascii")).hex()
 
 
 def _save(

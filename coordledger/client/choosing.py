@@ -14,7 +14,7 @@ from coordledger.format import timestamps
 from coordledger.format.rules.tasks import standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from coordledger.format.records import Record
     from coordledger.format.state import State
@@ -82,22 +82,33 @@ def urgency(task: Record) -> tuple[int, int, str]:
     return -task["priority"], task["first_seq"], task["task"]
 
 
+def in_order(tasks: Iterable[Record], agent: str | None) -> list[Record]:
+    """Those of `tasks` that are not ended, in the order in which `agent` claims them: what it has
+    given back itself comes after all others.
+    """
+
+    def rank(task: Record) -> tuple[bool, int, int, str]:
+        given_back = task["released"] is not None and task["released"]["agent"] == agent
+        return given_back, *urgency(task)
+
+    return sorted((task for task in tasks if task["status"] in ("open", "claimed")), key=rank)
+
+
 class Choice:
-    """The most urgent task that `agent` may claim, of these first one that it has not given back
-    itself. The server's answer about one task is no answer to "the next one": another is chosen
-    until there is none.
+    """The first task that may be claimed. The server's answer about one task is no answer to "the
+    next one": another is chosen until there is none.
     """
 
     def __init__(
         self,
         lines: Callable[[State], Iterator[Record]],
-        agent: str | None,
         wanted: Wanted,
         max_attempts: int | None,
     ) -> None:
-        """`lines(state)`: all tasks. `max_attempts` is the policy's, if it is None."""
-        self._lines, self._agent = lines, agent
-        self._wanted, self._max_attempts = wanted, max_attempts
+        """`lines(state)`: the tasks that are not ended, in the order in which they are claimed.
+        `max_attempts` is the policy's, if it is None.
+        """
+        self._lines, self._wanted, self._max_attempts = lines, wanted, max_attempts
         self.tasks: list[str] = []  # the one that was chosen last
         self._too_early: dict[str, tuple[int, Lost]] = {}  # when that was said of a task
         self._chosen_at = 0
@@ -111,11 +122,13 @@ class Choice:
         }
         most = self._max_attempts or state.policy("max_attempts")
         beyond = 0
-        for task in sorted(self._lines(state), key=self._rank):
+        for task in self._lines(state):
             fits = self._wanted.has_labels(task) and is_free(state, task, at)
             if task["task"] in recently or not fits:
                 continue
             if task["attempts"] < most:
+                if state.task(task["task"]) != task:  # an index says so, and it is spoilt
+                    continue
                 self.tasks[:] = [str(task["task"])]
                 self._chosen_at = at
                 return self.tasks
@@ -124,10 +137,6 @@ class Choice:
             raise lost
         beside = f", but {beyond} that {most} attempts or more could not end" if beyond else ""
         raise error("nothing-to-claim", beside=beside)
-
-    def _rank(self, task: Record) -> tuple[bool, int, int, str]:
-        given_back = task["released"] is not None and task["released"]["agent"] == self._agent
-        return given_back, *urgency(task)
 
     def is_refused(self, lost: Lost) -> bool:
         if lost.code in _TOO_EARLY:

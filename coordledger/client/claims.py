@@ -30,6 +30,11 @@ def time_of(text: str) -> datetime:
     return at
 
 
+def recall_time(text: str) -> datetime:
+    """As `time_of`, of a text that was parsed before: it stands in a verified record or state."""
+    return datetime.fromisoformat(text)
+
+
 def to_json(value: Any) -> Any:
     """A result as JSON's values."""
     if isinstance(value, datetime):

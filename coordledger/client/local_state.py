@@ -14,7 +14,8 @@ Rules of this file:
   `vouches` what its hook says that it has verified: see `vouches`.
 - `index` maps seq (from the copy's oldest one on) to commit id, fixed width: a cache, checked
   wherever it is used.
-- `records.db` is what records are looked up by: a cache with a lock of its own, see `index.store`.
+- `records.db` and `tasks.db` are what records and tasks are looked up by: caches with locks of
+  their own, see `index`.
 - One lock per clone and ledger is held to change these files, and for no longer: never while the
   remote or another program is waited for, or records are judged. So the head that a change
   begins from is compared under the lock (`Replica.adopt`).
@@ -285,7 +286,7 @@ class LocalState:
 
     def forget_head(self) -> None:
         """Forget the head and what is counted from it."""
-        self._forget("trusted.json", "verified.json", "stopped.json", "index", "quiet", "looked")
+        self._forget("trusted.json", "verified.json", "stopped.json", "index", "looked")
         self.repository.set_ref(self.ref, None)
         self._trusted = self._stamp = None
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger import client
-from coordledger.client import waiting
+from coordledger.client import lines, waiting
 from coordledger.client.claims import moment, time_of
 from coordledger.client.operations import need_task
-from coordledger.client.quiet_pages import busy_lines
 from coordledger.client.views import Views, agents_of, tasks_of, text_of
 from coordledger.errors import error
 from coordledger.format import records
@@ -150,7 +149,7 @@ def activity_of(connection: Connection, state: State) -> list[Activity]:
 
     seen, done = client.index.ask(connection.replica, question)
     holds: dict[str, list[str]] = {}
-    for line in busy_lines(connection.local, state):
+    for line in lines.of_busy(connection.replica, state):
         if line["status"] == "claimed":
             holds.setdefault(line["agent"], []).append(line["task"])
     agents = agents_of(state)

@@ -10,8 +10,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import coordledger  # what is made of its names is imported when it is made
+from coordledger.client import lines
 from coordledger.client.claims import time_of
-from coordledger.client.quiet_pages import busy_lines
 from coordledger.client.vouches import NOBODY
 from coordledger.errors import error
 from coordledger.format import timestamps
@@ -40,8 +40,8 @@ class Offers:
         newest, and not more than an inbox takes of one sender.
         """
         at = self._clock()
-        lines = busy_lines(self._replica.local, state)
-        offered = [task for task in lines if is_offered_to(task, agent, at)]
+        busy = lines.of_busy(self._replica, state)
+        offered = [task for task in busy if is_offered_to(task, agent, at)]
         givers: Counter[str] = Counter()
         found = []
         for task in sorted(offered, key=lambda task: -int(task["offer"]["seq"])):

@@ -49,6 +49,7 @@ from coordledger.format.state import State
 from coordledger.git.address import without_password
 from coordledger.git.history import ancestors
 from coordledger.git.tree import Tree
+from coordledger.hashes import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -475,6 +476,20 @@ class Replica:
         if keyring is not checked.keyring or len(checked.authentic) > _REMEMBERED:
             self._checked = CheckedHere(keyring)
         return self._checked
+
+
+def keys_at_hand(replica: Replica) -> str:
+    """A digest of the keys of the ledger whose secrets are here."""
+    state, keyring = replica.position().state, replica.keyring()
+    nonce = state.ledger["nonce"]
+    entries = ((name, state.agent(name) or {"keys": []}) for name in state.agents())
+    here = [
+        f"{name}/{key['id']}\n"
+        for name, entry in entries
+        for key in entry["keys"]
+        if keyring.find(nonce, name, key["id"], key, state.keys_above(name, key))
+    ]
+    return digest("sha256", "".join(here).encode("ascii")).hex()
 
 
 def rebuild_ids(replica: Replica) -> None:

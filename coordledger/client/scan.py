@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LOT = 500
 _MANY = 200  # records that are looked through sooner than an index is opened
+_MORE = 2000  # and these, sooner than one is made
 
 
 def newest_first(replica: Replica, kinds: tuple[str, ...], first: int = 0) -> Iterator[Commit]:
@@ -50,11 +51,13 @@ def newest_first(replica: Replica, kinds: tuple[str, ...], first: int = 0) -> It
 
 def of_task(replica: Replica, task: str, first: int, last: int) -> Iterator[Commit]:
     """The records that may be about a task, oldest first: from `first` to `last`, or by the index,
-    if it is there and these are many.
+    which is made where these are very many. Raises `Failed`: timeout.
     """
     seqs = range(first, last + 1)
     if len(seqs) > _MANY:
-        found = client.index.ask_if_there(replica, lambda one: one.read(one.places_of(task)))
+        found = client.index.ask_if_there(
+            replica, lambda one: one.read(one.places_of(task)), make=len(seqs) > _MORE
+        )
         if found is not None:
             yield from found
             return

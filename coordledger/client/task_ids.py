@@ -32,6 +32,8 @@ def encode(name: str) -> str:
 
 def decode(task: str) -> str:
     """The name that an id is the encoded form of, or the id."""
+    if "%" not in task:
+        return task
     data = _ENCODED.sub(lambda found: chr(int(found[1], 16)), task).encode("latin-1")
     try:
         name = data.decode("utf-8")

@@ -5,10 +5,11 @@ Rules of this file: those of `ledger`, which has the others.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Unpack
 
 from coordledger import client
-from coordledger.client import claiming, operations, submitting, waiting
+from coordledger.client import claiming, lines, operations, submitting, waiting
 from coordledger.client.choosing import Choice, Wanted
 from coordledger.client.operations import need_label, need_task
 from coordledger.client.views import reservations_of
@@ -146,7 +147,9 @@ class Tasks:
         if resumed is not None:
             return resumed
         wanted = Wanted(labels=frozenset(labels), any_label=any_label)
-        choice = Choice(views.lines, connection.settings.agent, wanted, max_attempts)
+        replica, agent = connection.replica, connection.settings.agent
+        claimable = functools.partial(lines.claimable, replica, agent=agent)
+        choice = Choice(claimable, wanted, max_attempts)
         operation = operations.claim_of(
             "claim --next", choice.make, ttl=ttl, reopen=False, note=note, paths=paths
         )

@@ -31,9 +31,11 @@ _QUOTES = str.maketrans(
 
 def safe(text: object) -> str:
     """`text` on one line, with everything that does not print escaped."""
+    shown = str(text)
+    if shown.isascii() and shown.isprintable():  # most are, and nothing of that is escaped
+        return shown
     return "".join(
-        char if char.isprintable() and char not in _ESCAPED else ascii(char)[1:-1]
-        for char in str(text)
+        char if char.isprintable() and char not in _ESCAPED else ascii(char)[1:-1] for char in shown
     )
 
 

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import coordledger  # what is made of its names is imported when it is made
-from coordledger.client import scan, stops
+from coordledger import client
+from coordledger.client import lines, scan, stops
 from coordledger.client.choosing import Wanted, status_of, urgency
-from coordledger.client.claims import Claim, Last, moment, time_of
+from coordledger.client.claims import Claim, Last, moment, recall_time, time_of
 from coordledger.client.journal import LANDED
 from coordledger.client.legacies import has_imported, import_of, legacy_of, legacy_of_task
 from coordledger.client.offers import Offers
-from coordledger.client.quiet_pages import busy_lines
 from coordledger.client.vouches import NOBODY
 from coordledger.errors import error
 from coordledger.format import records, timestamps
@@ -32,6 +32,7 @@ from coordledger.format.rules.tasks import UNSUBMITTED
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from coordledger.client.claims import Legacy
     from coordledger.client.config import Settings
     from coordledger.client.journal import Intent
     from coordledger.client.publish import Published
@@ -51,7 +52,35 @@ if TYPE_CHECKING:
     from coordledger.format.records import Record
     from coordledger.format.state import State
 
-_LOT = 500  # tasks whose records are read together
+
+class Said(NamedTuple):
+    """The newest record on a task, as people are told: the verdict is on it and, where the text is
+    an older one's, on that; `seq` is that of the newest of these.
+    """
+
+    kind: str
+    agent: str
+    at: str
+    text: str | None
+    verdict: str
+    seq: int
+
+
+class Told(NamedTuple):
+    """What is shown of a task that its line does not say: what the records say that it names.
+
+    `seq` and `commit` are the newest record's, `basis` is the seq up to which somebody has to have
+    checked the chain.
+    """
+
+    seq: int
+    commit: str | None
+    note: str | None
+    result: str | None
+    verdict: str
+    basis: int
+    last: Said | None
+    legacy: Legacy | None = None
 
 
 class Views:
@@ -79,8 +108,7 @@ class Views:
 
     def lines(self, state: State) -> Iterator[Record]:
         """All tasks as they stand in the state."""
-        self._replica.local.repository.read_ahead(state.unread_pages())
-        return state.tasks()
+        return lines.of_all(self._replica, state)
 
     def listing(
         self, state: State, wanted: Wanted, limit: int | None, checked: str | None
@@ -89,25 +117,10 @@ class Views:
         priority, then by age, completed ones last.
         """
         at = self._clock()
-        tasks = [task for task in self.lines(state) if wanted.fits(state, task, at)]
-        tasks.sort(key=lambda task: (task["status"] in ("done", "withdrawn"), urgency(task)))
-        if checked is None:
-            counts = Counter(status_of(task, at, state.skew) for task in tasks)
-            return coordledger.Listing(
-                tuple(self._claims_of(state, tasks[:limit], at)), dict(counts)
-            )
-        claims = [c for c in self._claims_of(state, tasks, at) if c.checked == checked]
-        counts = Counter(claim.status for claim in claims)
-        return coordledger.Listing(tuple(claims[:limit]), dict(counts))
+        return client.listings.listing(self, self._replica, state, wanted, limit, checked, at)
 
-    def _claims_of(self, state: State, tasks: list[Record], at: int) -> Iterator[Claim]:
-        for start in range(0, len(tasks), _LOT):
-            lot = tasks[start : start + _LOT]
-            self._read_ahead(lot)
-            for task in lot:
-                yield self._claim_of(state, task, at=at)
-
-    def _read_ahead(self, tasks: list[Record]) -> None:
+    def read_ahead(self, tasks: list[Record]) -> None:
+        """Bring the records here that these lines name."""
         seqs = {seq for task in tasks for seq in (task["last_seq"], task["claim_seq"])}
         seqs |= {task["legacy"]["seq"] for task in tasks if task["legacy"]}
         self._read_records([seq for seq in seqs if seq is not None])
@@ -158,9 +171,8 @@ class Views:
         return self._busy(state, lambda task: is_offered_to(task, agent, at))
 
     def _busy(self, state: State, wanted: Callable[[Record], bool]) -> tuple[Claim, ...]:
-        lines = filter(wanted, busy_lines(self._replica.local, state))
-        tasks = sorted(lines, key=urgency)
-        self._read_ahead(tasks)
+        tasks = sorted(filter(wanted, lines.of_busy(self._replica, state)), key=urgency)
+        self.read_ahead(tasks)
         return tuple(self._claim_of(state, task) for task in tasks)
 
     def in_the_way(self, state: State, tasks: list[str]) -> tuple[Claim, ...]:
@@ -199,65 +211,79 @@ class Views:
             offers=tuple(one for name in names for one in self.offered_to(state, name)),
         )
 
-    def _claim_of(
-        self, state: State, task: Record, published: Published | None = None, at: int | None = None
-    ) -> Claim:
-        """`at` is the moment that it is for, if that is not this one."""
+    def _claim_of(self, state: State, task: Record, published: Published | None = None) -> Claim:
+        return self.shown(state, task, self.told_of(task, published), self._clock())
+
+    def told_of(self, task: Record, published: Published | None = None) -> Told:
+        """What the records say that a task's line names, and the verdict on them."""
         last = task["last_seq"]
         fresh = published if published and published.here.seq == last else None
         newest = fresh.here if fresh else self._replica.commit_at(last)
         same = task["claim_seq"] in (None, last)
         claim = newest if same else self._replica.commit_at(task["claim_seq"])
         claim = None if task["claim_seq"] is None else claim
-        name, live = task["task"], task["status"] == "claimed"
-        to = task["offer"]["agent"] if task["offer"] else None
-        now = self._clock() if at is None else at
-        note = claim.record.get("note") if claim and task["agent"] else None
         brought = import_of(self._replica, task, newest)
         finish = brought or newest
-        result = finish.record.get("result") if finish and task["status"] == "done" else None
-        verdict = self._verdict_of(task, newest, brought or claim)
+        seqs = (brought.seq if brought else task["claim_seq"], fresh.seq if fresh else last)
+        return Told(
+            seq=fresh.seq if fresh else last,
+            commit=fresh.oid if fresh else newest.oid if newest else None,
+            note=claim.record.get("note") if claim and task["agent"] else None,
+            result=finish.record.get("result") if finish and task["status"] == "done" else None,
+            verdict=self._verdict_of(task, newest, brought or claim),
+            basis=max(seq or 0 for seq in seqs),
+            last=self._last_of(task, newest, brought or claim),
+            legacy=legacy_of_task(task, brought),
+        )
+
+    def shown(self, state: State, task: Record, told: Told, at: int) -> Claim:
+        """A task as it stands at a moment, by its line, and by what its records have `told`."""
+        live, to = task["status"] == "claimed", task["offer"] and task["offer"]["agent"]
+        claimed_at, last = task["claimed_at"], told.last
         return Claim(
-            task=name,
-            status=status_of(task, now, state.skew),
+            task=task["task"],
+            status=status_of(task, at, state.skew),
             agent=task["agent"],
             session=task["session"],
             epoch=task["epoch"],
             rev=task["rev"],
-            claimed_at=moment(timestamps.parse(task["claimed_at"])) if task["claimed_at"] else None,
-            expires_at=moment(timestamps.parse(task["until"])) if live else None,
+            claimed_at=recall_time(claimed_at) if claimed_at else None,
+            expires_at=recall_time(task["until"]) if live else None,
             claimable_at=moment(state.claimable_at(task)) if live else None,
-            note=note,
-            result=result,
+            note=told.note,
+            result=told.result,
             priority=task["priority"],
             meta=task["meta"],
             after=tuple(task["after"]),
             waits_for=tuple(state.waits_for(task)) if task["status"] == "open" else (),
-            seq=fresh.seq if fresh else last,
-            commit=fresh.oid if fresh else newest.oid if newest else None,
-            verdict=verdict,
-            checked=self._who_checked(
-                verdict, brought.seq if brought else task["claim_seq"], fresh.seq if fresh else last
-            ),
+            seq=told.seq,
+            commit=told.commit,
+            verdict=told.verdict,
+            checked=self._who_checked(told.verdict, told.basis),
             by=task["by"],
-            last=self._last_of(task, newest, brought or claim),
+            last=self._last(last) if last else None,
             title=task["title"],
             labels=tuple(task["labels"]),
             parent=state.parent_of(task),
-            not_before=time_of(task["not_before"]) if task["not_before"] else None,
+            not_before=recall_time(task["not_before"]) if task["not_before"] else None,
             attempts=task["attempts"],
-            offered_to=to if to and is_offered_to(task, to, now) else None,
-            paths=tuple(state.paths_of(name)) if live else (),
-            legacy=legacy_of_task(task, brought),
+            offered_to=to if to and is_offered_to(task, to, at) else None,
+            paths=tuple(state.paths_of(task["task"])) if live else (),
+            legacy=told.legacy,
         )
+
+    def _last(self, said: Said) -> Last:
+        checked = self._who_checked(said.verdict, said.seq)
+        return Last(said.kind, said.agent, recall_time(said.at), said.text, said.verdict, checked)
 
     def last_before(self, task: Record) -> Last | None:
         """What the newest record on a task said, as its line in an earlier state has it."""
         seq = task["claim_seq"]
         claim = None if seq is None else self._replica.commit_at(seq)
-        return self._last_of(task, self._replica.commit_at(task["last_seq"]), claim)
+        said = self._last_of(task, self._replica.commit_at(task["last_seq"]), claim)
+        return self._last(said) if said else None
 
-    def _last_of(self, task: Record, newest: Commit | None, claim: Commit | None) -> Last | None:
+    def _last_of(self, task: Record, newest: Commit | None, claim: Commit | None) -> Said | None:
         """`newest` and `claim` are the records that the task's line names, where the copy has
         them; None if the line, which a shallow copy takes on trust, names another task's record.
         """
@@ -271,10 +297,9 @@ class Views:
         bare = r["kind"] == "renew" and r["note"] is None
         renews = bare and claim is not None and _claims(claim.record, task)
         said = [newest, claim] if renews and claim else [newest]
-        verdict = self._worst_of(said)
-        checked = self._who_checked(verdict, *(commit.seq for commit in said))
-        at, text = time_of(r["at"]), text_of(said[-1].record)
-        return Last(r["kind"], r["agent"], at, text, verdict, checked)
+        text, verdict = text_of(said[-1].record), self._worst_of(said)
+        seq = max(commit.seq for commit in said)
+        return Said(r["kind"], r["agent"], r["at"], text, verdict, seq)
 
     def _given_back(self, task: Record) -> Commit | None:
         """The record that gave the task back, where it is open again since, and in the copy."""

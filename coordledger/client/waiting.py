@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from coordledger.client import lines
 from coordledger.client.choosing import is_free
 from coordledger.client.operations import milliseconds, need_task
 from coordledger.errors import error
@@ -67,7 +68,7 @@ def until_won(
         is_final = result.won or result.code not in _MAY_CHANGE
         if is_final or has_ended(connection.clock(), end, cancel):
             return result
-        until = min(end, _next_chance(connection, views, result.code))
+        until = min(end, _next_chance(connection, result.code))
         until_changed(connection, until, seen, *stopped_by(cancel))
 
 
@@ -181,14 +182,14 @@ def until_changed(
         pause(min(left, GLANCE if stamp else max(0.0, due - now)))
 
 
-def _next_chance(connection: Connection, views: Views, code: str) -> int:
+def _next_chance(connection: Connection, code: str) -> int:
     """When a lease runs out, an offer, or the time before which a task is not to be claimed, of any
     task: what is waited for may be any.
     """
     state, now = connection.replica.position().state, connection.clock()
     if code == "too-early":  # by the server's clock, which is at most that far behind
         return now + state.skew
-    return _next_moment(state, views.lines(state), now)
+    return _next_moment(state, lines.claimable(connection.replica, state, None), now)
 
 
 def _next_moment(state: State, tasks: Iterable[Record], now: int) -> int:

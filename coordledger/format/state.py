@@ -203,11 +203,6 @@ class State:
         for page in self._pages():
             yield from (task for task in self._marked(page, mark) if self.parent_of(task) == parent)
 
-    def busy_tasks_on(self, page: str) -> list[Record]:
-        """The tasks on a page, given by its path, that somebody has claimed or is offered."""
-        found = self._marked(page, b'"status":"claimed"', b'"offer":{')
-        return [task for task in found if task["status"] == "claimed" or task["offer"]]
-
     def _marked(self, page: str, *marks: bytes) -> list[Record]:
         """The tasks on a page with one of the `marks`, each a member's canonical form or the
         beginning of it: a member of `meta` may look so, but no text, whose quotation marks are
@@ -223,13 +218,28 @@ class State:
             for page in self.tree.names(f"tasks/{folder}"):
                 yield f"tasks/{folder}/{page}"
 
-    def task_pages(self) -> dict[str, str]:
-        """The pages of tasks: path -> id of the page."""
-        return {path: self.tree.id_of(path) for path in self._pages()}
+    def task_folders(self) -> dict[str, str]:
+        """The folders of pages of tasks: name -> id."""
+        return self.tree.ids_in("tasks")
+
+    def task_pages(self, folder: str) -> dict[str, str]:
+        """The pages of tasks in such a folder: path -> id of the page."""
+        inside = self.tree.ids_in(f"tasks/{folder}")
+        return {f"tasks/{folder}/{name}": oid for name, oid in inside.items()}
 
     def unread_pages(self, folder: str = "tasks") -> list[str]:
-        """The ids of the pages that `tasks`, or `facts`, would have to read."""
+        """The ids of the pages that `tasks`, or `facts`, would have to read; or of one page."""
         return self.tree.missing(folder)
+
+    def lines_on(self, page: str) -> list[bytes]:
+        """The lines of a page of tasks, given by its path: sorted by task."""
+        return lines_in(self.tree.get(page))
+
+    def busy_tasks(self) -> Iterator[Record]:
+        """The tasks that somebody has claimed or is offered."""
+        for page in self._pages():
+            found = self._marked(page, b'"status":"claimed"', b'"offer":{')
+            yield from (t for t in found if t["status"] == "claimed" or t["offer"])
 
     def with_tasks(self, tasks: list[Record], *, grows: bool = False) -> Changes:
         """The pages in which these lines replace those of the same tasks, or are new.

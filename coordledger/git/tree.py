@@ -83,6 +83,12 @@ def _raw(folder: bool, name: str, oid: str) -> bytes:
     return b"%s %s\0%s" % (mode, name.encode("ascii"), bytes.fromhex(oid))
 
 
+def folder_id(files: dict[str, str], algo: str) -> str:
+    """The id of a folder that has these files, by name, and nothing else."""
+    content = b"".join(_raw(False, name, files[name]) for name in sorted(files))
+    return object_id("tree", content, algo)
+
+
 class _Kept:
     """An object at hand: its id, its content and, once asked for, what that parses to."""
 
@@ -206,6 +212,12 @@ class Tree:
         """The names in a folder, sorted; none if it is not there."""
         entry = self._find(folder)
         return sorted(self._entries(folder, entry[1])) if entry and entry[0] else []
+
+    def ids_in(self, folder: str) -> dict[str, str]:
+        """What is in a folder: name -> id; nothing if it is not there."""
+        entry = self._find(folder)
+        entries = self._entries(folder, entry[1]) if entry and entry[0] else {}
+        return {name: raw[-self._width :].hex() for name, raw in entries.items()}
 
     def update(self, changes: dict[str, bytes | None]) -> Tree:
         """The tree after `changes` (path -> content, None removes); its `objects` are new."""

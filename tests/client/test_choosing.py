@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.memory_ledger import LEASE, SECOND, SKEW, MemoryLedger
 
-from coordledger.client.choosing import Choice, Wanted, is_blocked, is_stuck
+from coordledger.client.choosing import Choice, Wanted, in_order, is_blocked, is_stuck
 from coordledger.errors import CoordledgerError, Lost
 from coordledger.format import timestamps
 
@@ -25,7 +25,7 @@ class Chooser:
 
     def make(self, **given: Any) -> Choice:
         most = given.pop("max_attempts", None)
-        return Choice(lambda state: state.tasks(), "bob", Wanted(**given), most)
+        return Choice(lambda state: iter(in_order(state.tasks(), "bob")), Wanted(**given), most)
 
     def next(self, at: int | None = None, **given: Any) -> str:
         try:

@@ -13,7 +13,7 @@ import pytest
 from support.memory_ledger import LEASE, SECOND, SKEW, files_of, state_of
 from support.memory_remote import MemoryClient, MemoryServer
 
-from coordledger.client import views
+from coordledger.client import listings
 from coordledger.client.choosing import Wanted
 from coordledger.client.views import Views, agent_of
 from coordledger.errors import CoordledgerError
@@ -196,45 +196,10 @@ def test_what_an_agent_holds_is_found_without_parsing_other_lines(
     assert sum(b'"priority"' in line for line in parsed) == 3  # what is claimed, or looks like it
 
 
-def test_pages_without_a_claimed_task_are_read_once(
-    server: MemoryServer, client: MemoryClient, shown: Views, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(40):
-        server.write("bob", "claim", tasks=[f"t{number}"])
-        server.write("bob", "complete", task=f"t{number}")
-    server.write("bob", "claim", tasks=["mine"])
-    server.write("bob", "claim", tasks=["other"])
-    repository = client.local.repository
-    read: list[str] = []
-
-    def look(state: State, *held: str) -> int:
-        """How many pages are read to find what bob holds."""
-        read.clear()
-        assert sorted(claim.task for claim in shown.held_by(state, "bob")) == sorted(held)
-        return len(read)
-
-    ahead = repository.read_ahead
-    monkeypatch.setattr(repository, "read_ahead", lambda ids: (read.extend(ids), ahead(ids)))
-    state = client.replica.refresh().state
-    pages = len(state.task_pages())
-    records = 2
-    assert look(state, "mine", "other") == pages + records
-    assert look(state, "mine", "other") == 2 + records  # the two pages that are not quiet
-    server.write("bob", "complete", task="other")
-    server.write("bob", "claim", tasks=["t7"], reopen=True)
-    state = client.replica.refresh().state
-    assert look(state, "mine", "t7") == 3 + records
-    (client.local.folder / "quiet").write_bytes(b"\xff damaged")
-    assert look(state, "mine", "t7") == pages + records
-    (client.local.folder / "quiet").unlink()
-    (client.local.folder / "quiet").mkdir()
-    assert look(state, "mine", "t7") == pages + records
-
-
 def test_many_tasks_are_read_in_lots(
     server: MemoryServer, client: MemoryClient, shown: Views, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "_LOT", 2)
+    monkeypatch.setattr(listings, "_LOT", 2)
     for number in range(5):
         server.write("bob", "submit", task=f"t{number}")
     claims = listed(shown, client.replica.refresh().state)

@@ -75,8 +75,8 @@ def litter(clone: Path) -> list[str]:
     git = clone / ".git"
     locks = [path for path in git.rglob("*.lock") if "objects" not in path.parts]
     ours = git / "coordledger" / "main"
-    known = {"index", "intents", "lock", "looked", "quiet", "trusted.json", "vouches"}
-    locks_and_index = ("fetch.", "records.")  # of fetches, and what is looked up in
+    known = {"index", "intents", "lock", "looked", "trusted.json", "vouches"}
+    locks_and_index = ("fetch.", "records.", "tasks.")  # of fetches, and what is looked up in
     names = (path for path in ours.iterdir() if not path.name.startswith(locks_and_index))
     odd = [path for path in names if path.name not in known]
     odd += list((ours / "intents").glob("*"))

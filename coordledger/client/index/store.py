@@ -13,19 +13,16 @@ Rules of this file:
 - Where there is no file to be had (a clone that cannot be written, a full disk, no locks, another
   one at it for too long), the same tables are made in memory from all records: slower, and the
   same answers.
-- The file is thrown away under an exclusive lock, and used under a shared one: SQLite's own files
-  beside it belong to the one that was opened.
+- How a file is shared and thrown away is `database`'s.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from coordledger import files
-from coordledger.client.index import Asked, rows
+from coordledger.client.index import Asked, database, rows
 from coordledger.client.replica import rebuild_ids
 from coordledger.errors import RuleBroken, error
 from coordledger.format.commit import recall_record
@@ -42,12 +39,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 VERSION = 1
-NAME, LOCK = "records.db", "records.use"
+NAME = "records.db"
 LOT = 2000  # records of a transaction
-_CACHE = 16_384  # KiB: tasks come in no order
 _READ = 500  # records that are read together
 _PATIENCE = 2.0  # seconds that another process's transaction is waited for
-_SPOILT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 _TABLES = """
 CREATE TABLE covered (
     version INTEGER, ledger TEXT, first INTEGER, seq INTEGER, oid TEXT, digest TEXT
@@ -212,7 +207,7 @@ class Index:
             lot = self._next(begun)
             if not lot:  # what this process has landed, and the disk has not taken
                 return
-            with self._transaction():
+            with database.transaction(self._db):
                 if self._covered() == begun:
                     self._add(lot)
             done = lot[-1][0] - trusted.first + 1
@@ -250,16 +245,6 @@ class Index:
         if len(found) == len(seqs) and seqs[-1] == trusted.seq and before != trusted.commit:
             raise Stale
         return found
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def _add(self, lot: list[Told]) -> None:
         threads: dict[int, int | None] = {}
@@ -300,7 +285,7 @@ class Index:
     def prepare(self) -> None:
         """Make the tables, where there are none."""
         if self._all("PRAGMA user_version") != [(VERSION,)]:
-            with self._transaction():
+            with database.transaction(self._db):
                 if self._all("PRAGMA user_version") == [(0,)]:
                     for statement in _TABLES.split(";"):
                         self._db.execute(statement)
@@ -354,7 +339,7 @@ def ask(replica: Replica, question: Callable[[Index], T]) -> T:
         except Stale:
             pass
         except sqlite3.Error as fault:
-            spoilt = _code(fault) in _SPOILT
+            spoilt = database.is_spoilt(fault)
         except OSError:
             break
         if not (spoilt and _discard(replica)):
@@ -375,27 +360,10 @@ def ask_if_there(replica: Replica, question: Callable[[Index], T]) -> T | None:
         return None
 
 
-def _code(fault: sqlite3.Error) -> int:
-    """SQLite's, without its details; 0 where the module has raised it by itself."""
-    return getattr(fault, "sqlite_errorcode", 0) & 0xFF
-
-
 @contextlib.contextmanager
 def _file(replica: Replica, *, make: bool) -> Iterator[Index]:
-    folder = replica.local.folder
-    path = folder / NAME
-    if not make and not path.exists():
-        raise FileNotFoundError(path)
-    with _locked(replica, exclusive=False):
-        os.close(files.open_in(str(folder), NAME, os.O_RDWR | os.O_NOFOLLOW))  # with its mode
-        db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.execute(f"PRAGMA cache_size = -{_CACHE}")
-            yield _filled(Index(replica, db))
-        finally:
-            db.close()
+    with database.opened(replica.local.folder, NAME, make=make, patience=_PATIENCE) as db:
+        yield _filled(Index(replica, db))
 
 
 @contextlib.contextmanager
@@ -413,27 +381,9 @@ def _filled(index: Index) -> Index:
     return index
 
 
-@contextlib.contextmanager
-def _locked(replica: Replica, *, exclusive: bool) -> Iterator[None]:
-    """Raises OSError: the lock is not to be had."""
-    import fcntl  # noqa: PLC0415 - as in `files`
-
-    fd = files.open_in(str(replica.local.folder), LOCK, os.O_RDWR | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(fd)
-
-
 def _discard(replica: Replica) -> bool:
     """Throw the file away, and have the ids of the copy made anew; False if that cannot be."""
-    folder = replica.local.folder
-    try:
-        with _locked(replica, exclusive=True):
-            for name in (NAME, f"{NAME}-wal", f"{NAME}-shm"):
-                (folder / name).unlink(missing_ok=True)
-    except OSError:
+    if not database.discard(replica.local.folder, NAME):
         return False
     rebuild_ids(replica)
     return True
