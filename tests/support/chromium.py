@@ -104,6 +104,17 @@ class Chromium:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def until(self, condition: str) -> None:
+        """Wait until an expression is true in the page."""
+        assert self.run(f"""new Promise(done => {{
+            const end = Date.now() + 30000;
+            const look = () => {{
+                const is = {condition};
+                if (is || Date.now() > end) done(Boolean(is)); else setTimeout(look, 20);
+            }};
+            look();
+        }})"""), condition
+
     def busy(self) -> float:
         """For how many seconds of processor time the page's thread was at work."""
         metrics = self._ask("Performance.getMetrics")["metrics"]

@@ -31,7 +31,7 @@ def mermaid(report: Report) -> str:
     held = report.leases[-MOST:]
     lines = [
         "gantt",
-        f"    title Ledger {report.ledger[:12]}, who held what, up to record {report.head.seq}",
+        f"    title Ledger {report.ledger[:12]}, record {report.head.seq}: who held what, UTC",
         "    dateFormat YYYY-MM-DDTHH:mm:ss",
         "    axisFormat %d %b %H:%M",
     ]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from coordledger.client.reporting.gathering import Report, Selection
 
 ADDRESS = "127.0.0.1"
-_LOOKS = 20.0  # seconds that the remote is asked for after a page has asked
+_LOOKS = 10.0  # seconds that the remote is asked for after a page has asked
 _LEAST = 1.0  # seconds between two reports
 _SHARE = 8  # of the time that making a report takes, between two of them
 _PATIENCE = 10  # seconds for a request to come
