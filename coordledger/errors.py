@@ -304,6 +304,11 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "{ref} is not fenced there: no land record moves it",
         "the repository's owner runs: coordledger hook install REPO.git --fence {ref}",
     ),
+    "paths-unread": (
+        FAILED,
+        "which paths the push changes at {ref} cannot be told: {why}",
+        "others have reserved some: push less at once, or wait until their claims have ended",
+    ),
     "no-delete": (FAILED, "a ledger cannot be deleted by a push", ""),
     "not-fast-forward": (FAILED, "the push does not build on the ledger's head", "fetch first"),
     "too-many-records": (FAILED, "more than {limit} records in one push", ""),

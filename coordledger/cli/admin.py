@@ -418,27 +418,43 @@ hooks = group(
 @click.option(
     "--no-fence", is_flag=True, help="Take all fences of the ledger away, before --fence."
 )
+@click.option(
+    "--fence-paths/--no-fence-paths",
+    default=None,
+    help="Refuse there what touches the paths of others' live claims, or no longer.",
+)
 def install(
-    app: App, repository: str, sequence: bool | None, fence: tuple[str, ...], no_fence: bool
+    app: App,
+    repository: str,
+    sequence: bool | None,
+    fence: tuple[str, ...],
+    no_fence: bool,
+    fence_paths: bool | None,
 ) -> None:
     """Put the hook into a bare repository. One that is there is kept and runs first."""
     from coordledger.setup import hooks, trying  # noqa: PLC0415 - help needs none
 
     path, git = app.file(repository).absolute(), app.git()
-    asked = hooks.Fence(app.ledger_name or "main", fence, no_fence) if fence or no_fence else None
+    asked = None
+    if fence or no_fence or fence_paths is not None:
+        asked = hooks.Fence(app.ledger_name or "main", fence, no_fence, fence_paths)
     done = hooks.install_hook(path, git, sequence=sequence, fence=asked)
     for line in done:
         app.screen.line(safe(line))
     tried = trying.try_hook(path, git)
     if tried.why:
         raise error("hook-not-run", path=path, why=tried.why, do=tried.do)
-    fenced = hooks.fences(path).patterns
+    fences = hooks.fences(path)
     app.screen.value(
         {
             "repository": str(path),
             "done": done,
             "enforcement": tried.enforcement,
-            "fenced": [{"ledger": name, "ref": ref} for name in fenced for ref in fenced[name]],
+            "fenced": [
+                {"ledger": name, "ref": ref, "paths": name in fences.paths}
+                for name, refs in fences.patterns.items()
+                for ref in refs
+            ],
         }
     )
     app.screen.line("tried: it refuses what is no record")
@@ -446,7 +462,7 @@ def install(
         if one.why:
             do = "look at core.hooksPath, and at hooks that run first"
             raise error("hook-not-run", path=path, why=one.why, do=do)
-        app.screen.line(f"tried: none moves without a record: {' '.join(one.patterns)}")
+        app.screen.line(f"tried: none moves without a record: {one.shown}")
     _verify(app, path, None, full=False)
 
 

@@ -15,7 +15,6 @@ Rules of this file:
 from __future__ import annotations
 
 import os
-import unicodedata
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from coordledger.client.copies import state_here
 from coordledger.errors import Failed, error
 from coordledger.format import timestamps
 from coordledger.format.names import is_below
-from coordledger.format.reservations import Area, of_others
+from coordledger.format.reservations import Area, folded, of_others
 from coordledger.git import changes
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def guard_staged(connection: Connection, *, any_session: bool = False) -> Guarde
     """What is staged to be committed. Raises as `guard` does, and `Failed`: git-failed."""
     index = connection.settings.environ.get("GIT_INDEX_FILE")
     names = changes.staged(connection.repository, index)
-    return guard_names(connection, zip(names, names, strict=True), any_session=any_session)
+    return guard_names(connection, _with_names_below(names), any_session=any_session)
 
 
 def guard_push(
@@ -52,7 +51,12 @@ def guard_push(
 ) -> Guarded:
     """What a push to the remote of that name changes. Raises as `guard_staged` does."""
     names = changes.pushed(connection.repository, updates, remote)
-    return guard_names(connection, zip(names, names, strict=True), any_session=any_session)
+    return guard_names(connection, _with_names_below(names), any_session=any_session)
+
+
+def _with_names_below(names: list[str]) -> list[tuple[str, str]]:
+    """What git names may be a submodule, or take a folder's place: what is below it counts."""
+    return [(name, f"{name}/") for name in names]
 
 
 def guard(
@@ -83,7 +87,7 @@ def guard_names(
     me = connection.settings.agent
     if any_session and me:
         others = [one for one in others if one["agent"] != me and not is_below(one["agent"], me)]
-    fold = _folded if connection.settings.folds_case else str
+    fold = folded if connection.settings.folds_case else str
     return coordledger.Guarded(
         reserved=tuple(_in_the_way(others, [(path, fold(name)) for path, name in names], fold)),
         seq=seq,
@@ -116,10 +120,6 @@ def _name_in(root: str, place: str) -> str | None:
         return ""
     above = root.rstrip("/") + "/"
     return place.removeprefix(above) if place.startswith(above) else None
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _in_the_way(others: list[Record], names: list[tuple[str, str]], fold: Fold) -> list[Reserved]:

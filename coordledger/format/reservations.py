@@ -1,8 +1,9 @@
 """Paths that claims reserve: their form, when two overlap, and their lines in the state.
 
 Rules: a reservation belongs to a claim and ends with it. Overlap is equality, or one being a folder
-above the other: no globs and no folding of cases, so that it is the same everywhere. A
-claim may have 32 paths and the file a few thousand, so none of this compares each with each.
+above the other: no globs and no folding of cases, so that it is the same everywhere. (Who looks at
+files asks with `folded` paths.) A claim may have 32 paths and the file a few thousand, so none of
+this compares each with each.
 """
 
 from __future__ import annotations
@@ -53,6 +54,15 @@ class Area:
         )
 
 
+def folded(path: str) -> str:
+    """A path as file systems know it that fold cases and Unicode's forms."""
+    if path.isascii():
+        return path.lower()
+    import unicodedata  # noqa: PLC0415 - the hooks do without it
+
+    return unicodedata.normalize("NFC", path).casefold()
+
+
 def _folders_above(path: str) -> Iterator[str]:
     at = path.find("/")
     while 0 <= at < len(path) - 1:
@@ -76,9 +86,18 @@ def need_free(state: State, claim: Record, moment: int) -> None:
 
 def of_others(state: State, holder: tuple[str, str] | None, moment: int) -> Iterator[Record]:
     """The lines that count at `moment` and are not this holder's (agent, session)."""
+    return (line for line in _live(state, moment) if (line["agent"], line["session"]) != holder)
+
+
+def own_area(state: State, holder: tuple[str, str], moment: int) -> Area:
+    """What this holder (agent, session) has reserved at `moment`."""
+    lines = [line for line in _live(state, moment) if (line["agent"], line["session"]) == holder]
+    return Area(path for line in lines for path in line["paths"])
+
+
+def _live(state: State, moment: int) -> Iterator[Record]:
     for line in state.reservations():
-        over = moment >= timestamps.parse(line["until"]) + state.skew
-        if not over and (line["agent"], line["session"]) != holder:
+        if moment < timestamps.parse(line["until"]) + state.skew:
             yield line
 
 

@@ -40,7 +40,7 @@ class Reader:
 
     def __init__(self, environ: dict[str, str], *, quiet: bool = False) -> None:
         """`quiet`: what git complains about is not shown."""
-        self._environ, self._quiet = environ, quiet
+        self.environ, self._quiet = environ, quiet
         self._git: CatFile | None = None
         self._git_dir = environ.get("GIT_DIR", ".")
         main = environ.get("GIT_OBJECT_DIRECTORY", f"{self._git_dir}/objects")
@@ -63,12 +63,12 @@ class Reader:
     @property
     def quarantine(self) -> str:
         """The folder of what a push has brought and git has not let in; "" if there is none."""
-        return self._environ.get("GIT_QUARANTINE_PATH", "")
+        return self.environ.get("GIT_QUARANTINE_PATH", "")
 
     def before_push(self) -> Reader:
         """The objects that were there before."""
         given = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
-        environ = {name: value for name, value in self._environ.items() if name not in given}
+        environ = {name: value for name, value in self.environ.items() if name not in given}
         return Reader(environ, quiet=self._quiet)
 
     def find(self, name: str, limit: int = MAX_OBJECT) -> StoredObject | None:
@@ -102,7 +102,7 @@ class Reader:
 
     def _from_git(self, ask: Callable[[CatFile], _T]) -> _T:
         if self._git is None:
-            self._git = CatFile(self._environ, quiet=self._quiet)
+            self._git = CatFile(self.environ, quiet=self._quiet)
         try:
             return ask(self._git)
         except BaseException:
@@ -119,7 +119,7 @@ class Reader:
     def _ref(self, name: str) -> str:
         """The id in the ref's own file; "" if git has to be asked."""
         here = self._git_dir
-        if "GIT_COMMON_DIR" in self._environ:
+        if "GIT_COMMON_DIR" in self.environ:
             return ""
         if any(posix.access(f"{here}/{odd}", posix.F_OK) for odd in ("commondir", "reftable")):
             return ""

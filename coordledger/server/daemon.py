@@ -73,7 +73,7 @@ SWITCHES = 0.0005  # seconds: a small push does not wait long while a large one 
 PREFIX = (b"action=get", b"timeout=", b"coordledger 1 ")
 UNSURE = "unsure"
 # Refusals that may come from the surroundings of this process rather than from the push.
-_DOUBTS = {"hook-broken", "bad-push", "no-secret"}
+_DOUBTS = {"hook-broken", "bad-push", "no-secret", "paths-unread"}
 
 
 class Request:

@@ -1,7 +1,8 @@
 """The fence: refs that move only with a record that says so (docs/format.md, section 10).
 
 `coordledger/<ledger>.fence`, in the folder of the secrets, has a pattern a line: a ref, or the
-beginning of refs and a `*`. The hooks' scripts read it too.
+beginning of refs and a `*`. The hooks' scripts read it too. Where `<ledger>.fence-paths` is beside
+it, what is pushed to these refs may touch no paths of others: `path_fence`.
 
 Rules of this file:
 - What a push moves of fenced refs and what its land records say are the same, one by one, ledger by
@@ -22,11 +23,11 @@ from coordledger.format.names import LEDGERS, is_code_ref, is_identifier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from coordledger.format.commit import Commit
 
-SUFFIX = ".fence"
+SUFFIX, PATHS = ".fence", ".fence-paths"
 MAX_BYTES = 65_536
 _NO_PATTERN = frozenset("\\'\"`$;&|<>()#!{}")  # what no shell may have to read
 
@@ -44,10 +45,12 @@ def is_pattern(value: str) -> bool:
 
 
 class Fences:
-    """The patterns of each ledger that fences refs, by its name."""
+    """The patterns of each ledger that fences refs, by its name; `paths`: those that fence what
+    others have reserved, too.
+    """
 
-    def __init__(self, patterns: dict[str, list[str]]) -> None:
-        self.patterns = patterns
+    def __init__(self, patterns: dict[str, list[str]], paths: Collection[str] = ()) -> None:
+        self.patterns, self.paths = patterns, paths
 
     def ledgers_of(self, ref: str) -> list[str]:
         """The ledgers that fence a ref."""
@@ -100,10 +103,12 @@ class Fences:
 def read_fences(folder: str) -> Fences:
     """The fences in a repository's `coordledger` folder. Raises `RuleBroken`: hook-broken."""
     try:
-        names = [name for name in posix.listdir(folder) if name.endswith(SUFFIX)]
+        files = sorted(posix.listdir(folder))
     except FileNotFoundError:
         return Fences({})
-    return Fences({name.removesuffix(SUFFIX): _read(f"{folder}/{name}") for name in sorted(names)})
+    names = [name.removesuffix(SUFFIX) for name in files if name.endswith(SUFFIX)]
+    paths = {name.removesuffix(PATHS) for name in files if name.endswith(PATHS)}
+    return Fences({name: _read(f"{folder}/{name}{SUFFIX}") for name in names}, paths)
 
 
 def _read(path: str) -> list[str]:

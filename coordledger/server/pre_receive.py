@@ -50,21 +50,22 @@ if TYPE_CHECKING:
 
     from coordledger.answers import Answer
     from coordledger.format.commit import Commit
+    from coordledger.format.state import State
     from coordledger.server.arrival import Arrival
     from coordledger.server.fence import Fences
 
 
 class Moved:
-    """What a push does to one ledger, as it was found good: its head, and the commits above."""
+    """What a push does to one ledger, as it was found good: its head, the newest commit, and those
+    that land code, each with the state that it was made for.
+    """
 
-    __slots__ = ("commits", "name", "new", "old")
+    __slots__ = ("landings", "name", "new", "old")
 
-    def __init__(self, name: str, old: Commit, commits: list[Commit]) -> None:
-        self.name, self.old, self.new, self.commits = name, old, commits[-1], commits
-
-    @property
-    def landings(self) -> list[Commit]:
-        return [commit for commit in self.commits if commit.record["kind"] == "land"]
+    def __init__(
+        self, name: str, old: Commit, new: Commit, landings: list[tuple[Commit, State]]
+    ) -> None:
+        self.name, self.old, self.new, self.landings = name, old, new, landings
 
 
 def judge_updates(
@@ -109,8 +110,9 @@ def judge_updates(
                 moved.append(_judge_ref(old, new, ref, context, marks))
         if arrivals and not (others or moved):
             _check_brought(arrivals, context)
-        landings = {one.name: one.landings for one in moved}
+        landings = {one.name: [commit for commit, _ in one.landings] for one in moved}
         fences.need_pairs(moves, landings, ahead, lambda ref: _value(ref, context))
+        _check_paths([one for one in moved if one.name in fences.paths], fences, context)
         for one in moved:
             marks.keep(one.name, one.old, one.new)
     except RuleBroken as broken:
@@ -157,7 +159,8 @@ def _judge_ref(old: str, new: str, ref: str, context: AdmissionContext, marks: M
     head = _head(name, context, marks)
     if old != head.oid:
         raise RuleBroken("not-fast-forward")
-    return Moved(name, head, _judge_commits(new, head, context))
+    newest, landings = _judge_commits(new, head, context)
+    return Moved(name, head, newest, landings)
 
 
 def _judge_try(
@@ -194,13 +197,32 @@ def _value(ref: str, context: AdmissionContext) -> str:
     return found[0] if found else ""
 
 
-def _judge_commits(new: str, head: Commit, context: AdmissionContext) -> list[Commit]:
-    """Judge the commits above the ledger's head, up to `new`: these, oldest first."""
+def _check_paths(moved: list[Moved], fences: Fences, context: AdmissionContext) -> None:
+    if not any(one.landings for one in moved):
+        return
+    from coordledger.server.path_fence import PathFence  # noqa: PLC0415 - most need none
+
+    paths = PathFence(fences, context.objects, context.now)
+    for one in moved:
+        for commit, before in one.landings:
+            try:
+                paths.need_untouched(one.name, commit.record, before)
+            except RuleBroken as broken:
+                broken.data["commit"] = commit.oid
+                raise
+
+
+def _judge_commits(
+    new: str, head: Commit, context: AdmissionContext
+) -> tuple[Commit, list[tuple[Commit, State]]]:
+    """Judge the commits above the ledger's head, up to `new`: the newest, and those that land code,
+    each with the state before it.
+    """
     if new == head.oid:
         raise RuleBroken("bad-push", why="nothing new")
     chain = Chain(context.objects.read, context.keyring, head, algorithm(head.oid))
-    commits = new_commits(context.objects, new, lambda oid, _: oid == head.oid)
-    for commit, content in commits:
+    landings: list[tuple[Commit, State]] = []
+    for commit, content in new_commits(context.objects, new, lambda oid, _: oid == head.oid):
         parent, before = chain.head, chain.state
         try:
             verdict = chain.judge(commit.oid, content, commit)
@@ -209,7 +231,9 @@ def _judge_commits(new: str, head: Commit, context: AdmissionContext) -> list[Co
             broken.data["commit"] = commit.oid  # the refusal names it: the others may come again
             raise
         context.spend(chain.rendered)
-    return [commit for commit, _ in commits]
+        if commit.record["kind"] == "land":
+            landings.append((commit, before))
+    return commit, landings
 
 
 # -- the program

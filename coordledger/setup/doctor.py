@@ -329,7 +329,7 @@ def _fences(path: Path, git: Git) -> Iterator[Check]:
         yield _failed("fence", fault)
         return
     for one in tried:
-        refs = f"ledger {one.ledger}: {' '.join(one.patterns)}"
+        refs = f"ledger {one.ledger}: {one.shown}"
         if one.why:
             yield _bad("fence", one.why, f"coordledger hook install {shlex.quote(str(path))}")
         else:

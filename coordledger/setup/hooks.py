@@ -18,7 +18,7 @@ from coordledger import files
 from coordledger.errors import RuleBroken, error
 from coordledger.format.names import FOR, LEDGERS
 from coordledger.git.repository import open_bare
-from coordledger.server.fence import SUFFIX, is_pattern, read_fences
+from coordledger.server.fence import PATHS, SUFFIX, is_pattern, read_fences
 
 if TYPE_CHECKING:
     from coordledger.git.process import Git
@@ -42,11 +42,14 @@ NO_ALTERNATES = {"core.alternateRefsCommand": "true"}
 
 
 class Fence(NamedTuple):
-    """Refs that are to move only with a land record of `ledger`; `anew`: those alone."""
+    """Refs that are to move only with a land record of `ledger`; `anew`: those alone. `paths`:
+    whether what others have reserved is refused there; None leaves that as it is.
+    """
 
     ledger: str
     patterns: tuple[str, ...]
     anew: bool = False
+    paths: bool | None = None
 
 
 def install_hook(
@@ -65,7 +68,7 @@ def install_hook(
     open_bare(path, git)
     if sequence:
         _need_sequencing(path, git)
-    if fence and fence.patterns:
+    if fence and (fence.patterns or fence.paths):
         _need_fencing(path, git, fence)
     interpreter = os.path.realpath(python)  # a version manager's shim takes 50 ms more
     return [  # in this order, each step on what the one before has done
@@ -217,6 +220,12 @@ def _need_fencing(path: Path, git: Git, fence: Fence) -> None:
         if not is_pattern(pattern):
             why = f"{pattern!a} is no ref after {LEDGERS}, nor the beginning of one and a *"
             raise error("bad-value", what="--fence", why=why)
+    if not (fence.patterns or (not fence.anew and fence.ledger in fences(path).patterns)):
+        raise error(
+            "bad-value",
+            what="--fence-paths",
+            why="goes with --fence: only a push there says under which claim it comes",
+        )
     for name, value, why in (
         ("core.ignoreCase", "true", "a ref in other letters would be the same file"),
         ("receive.advertiseAtomic", "false", "no push could move the ledger with the code"),
@@ -258,6 +267,8 @@ def _switch_fence(path: Path, git: Git, python: str, fence: Fence | None) -> lis
             file.unlink()
         done += [f"no longer fenced: {ref}" for ref in before if ref not in after]
         done += [f"fenced by ledger {fence.ledger}: {ref}" for ref in after if ref not in before]
+    if fence is not None:
+        done += _switch_paths(path, fence, fenced=bool(after))
     if ours and not there:
         chained = hook.with_name(f"{hook.name}.chained")
         if chained.exists():
@@ -267,6 +278,20 @@ def _switch_fence(path: Path, git: Git, python: str, fence: Fence | None) -> lis
             hook.unlink()
             done.append(f"removed {hook}")
     return done
+
+
+def _switch_paths(path: Path, fence: Fence, *, fenced: bool) -> list[str]:
+    """Fence what others have reserved, or no longer: without fenced refs there is nothing to."""
+    file = path / "coordledger" / f"{fence.ledger}{PATHS}"
+    before = file.exists()
+    after = fenced and (before if fence.paths is None else fence.paths)
+    if after and not before:
+        files.replace(str(file), b"", f"{file}.{os.getpid()}.new", mode=0o600, durable=True)
+        return [f"fenced by ledger {fence.ledger}: the paths that others have reserved"]
+    if before and not after:
+        file.unlink()
+        return ["no longer fenced: the paths that others have reserved"]
+    return []
 
 
 def takes_shallow(path: Path, git: Git) -> bool:

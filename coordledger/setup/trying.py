@@ -39,11 +39,17 @@ class Tried(NamedTuple):
 
 
 class TriedFence(NamedTuple):
-    """What a ledger fences, and, where that is not in force, `why`."""
+    """What a ledger fences, `paths` of others too or not; where that is not in force, `why`."""
 
     ledger: str
     patterns: tuple[str, ...]
+    paths: bool
     why: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What it fences, in words."""
+        return " ".join([*self.patterns, *(["and paths of others"] if self.paths else [])])
 
 
 def try_hook(path: Path, git: Git) -> Tried:
@@ -74,10 +80,15 @@ def try_fences(path: Path, git: Git) -> list[TriedFence]:
     that the ref has not, and git takes the transaction back. Raises `Failed`: hook-broken, …
     """
     repository = open_bare(path, git)
-    fenced = hooks.fences(path).patterns
+    fenced = hooks.fences(path)
     return [
-        TriedFence(ledger, tuple(patterns), _gap(path, git, repository, ledger, patterns[0]))
-        for ledger, patterns in fenced.items()
+        TriedFence(
+            ledger,
+            tuple(patterns),
+            ledger in fenced.paths,
+            _gap(path, git, repository, ledger, patterns[0]),
+        )
+        for ledger, patterns in fenced.patterns.items()
     ]
 
 

@@ -83,6 +83,28 @@ def test_refs_are_fenced_and_let_go_again(fleet: Fleet) -> None:
     assert install(fleet, anew=True) == install(fleet)
 
 
+def test_what_others_have_reserved_is_fenced_where_refs_are(fleet: Fleet) -> None:
+    def switch(paths: bool | None, *patterns: str, anew: bool = False) -> bool:
+        fence = Fence("main", patterns, anew, paths)
+        install_hook(fleet.remote, git_of(fleet), fence=fence)
+        return "main" in hooks.fences(fleet.remote).paths
+
+    for patterns, anew in (((), False), ((), True)):
+        with pytest.raises(Failed, match="goes with --fence"):
+            switch(True, *patterns, anew=anew)
+    assert switch(True, MAIN)
+    assert switch(None, "refs/heads/x")
+    with pytest.raises(Failed, match="goes with --fence"):
+        switch(True, anew=True)
+    [tried] = trying.try_fences(fleet.remote, git_of(fleet))
+    assert (tried.paths, tried.why) == (True, "")
+    assert not switch(False)
+    assert fenced(fleet) == [MAIN, "refs/heads/x"]
+    assert switch(True)
+    assert not switch(None, anew=True)
+    assert not list((fleet.remote / "coordledger").glob("*.fence*"))
+
+
 def test_a_hook_that_was_there_runs_first_and_is_put_back(fleet: Fleet) -> None:
     hook = transaction(fleet)
     hook.write_text(FOREIGN)

@@ -210,7 +210,7 @@ class Attacker(memory_ledger.MemoryLedger):
         return self.add(
             "tree",
             b"".join(
-                f"{mode} {name}".encode() + b"\0" + bytes.fromhex(oid)
+                f"{mode} {name}".encode("utf-8", "surrogateescape") + b"\0" + bytes.fromhex(oid)
                 for mode, oid, name in entries
             ),
         )

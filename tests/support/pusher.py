@@ -15,10 +15,11 @@ FENCED = (MAIN, "refs/heads/release/*")
 NOWHERE = "0" * 40
 
 
-def fence(fleet: Fleet, *patterns: str) -> None:
-    """Fence refs of the fleet's remote."""
+def fence(fleet: Fleet, *patterns: str, paths: bool = False) -> None:
+    """Fence refs of the fleet's remote, and what others have reserved there."""
     given = [word for pattern in patterns or FENCED for word in ("--fence", pattern)]
-    fleet.run("hook", "install", fleet.remote, *given, check=0)
+    more = ["--fence-paths"] if paths else []
+    fleet.run("hook", "install", fleet.remote, *given, *more, check=0)
 
 
 class Pusher(Batch):
@@ -27,6 +28,9 @@ class Pusher(Batch):
     def code(self, text: str, *parents: str | None, more: str = "") -> str:
         """A commit of the code."""
         tree = self.tree(("100644", self.add("blob", text.encode()), "file"))
+        return self.commit(tree, text, *parents, more=more)
+
+    def commit(self, tree: str, text: str, *parents: str | None, more: str = "") -> str:
         above = "".join(f"parent {parent}\n" for parent in parents if parent)
         who = "Bob <bob@example.com> 1790000000 +0000"
         content = f"tree {tree}\n{above}author {who}\ncommitter {who}\n{more}\n{text}\n"
