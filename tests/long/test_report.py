@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import pages
 from support.chromium import Chromium
 from support.fleet import hermetic
 from support.hostile import TEXTS, is_harmless
@@ -26,13 +24,14 @@ from coordledger.client.reporting.gathering import Report, Selection, gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from subprocess import CompletedProcess
 
     from support.fleet import Fleet
 
     Inside = Callable[..., CompletedProcess[str]]
 
-PAGE = Path(__file__).parents[2] / "docs" / "report.md"
+PAGE = "docs/report.md"
 MARKUP = (
     "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=2>"
     "<svg onload=window.hacked=3>--><!--</style></title>{{data}}&lt;b&gt;${window.hacked=4}"
@@ -375,24 +374,10 @@ def test_ten_thousand_records_are_opened_at_once(
     assert browser.busy() < 2
 
 
-def test_the_commands_of_the_page_run_as_written(past: Fleet, tmp_path: Path) -> None:
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "coordledger").write_text(f'#!/bin/sh\nexec {sys.executable} -m coordledger "$@"\n')
-    (folder / "coordledger").chmod(0o755)
-    script = "".join(re.findall(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL))
+def test_the_commands_of_the_page_run_as_written(past: Fleet) -> None:
+    script = "".join(pages.blocks(PAGE))
     assert script.count("coordledger report") == 6
     clone = past.clone("alice")
-    script = script.replace("fix-login", "slow")
-    ran = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=clone,
-        env=past.env | {"PATH": f"{folder}:{past.env['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
+    pages.play(script.replace("fix-login", "slow"), clone, past.env)
     assert (clone / "timeline.mmd").read_text().startswith("gantt\n")
     assert (clone / "timeline.svg").read_text("utf-8").startswith("<svg ")
