@@ -9,6 +9,8 @@ from . import params
 from .common import command, root
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from .common import App
 
 
@@ -23,6 +25,9 @@ def mcp(app: App) -> None:
 
     Harnesses start it. Needs the extra: pip install 'coordledger[mcp]'.
     """
-    from coordledger.integrations.mcp_server import Service  # noqa: PLC0415
+    from coordledger.integrations.mcp_server import AtWork, Service  # noqa: PLC0415
 
-    Service(app.options(), os.environ, lambda text: params.LEASE.convert(text, None, None)).serve()
+    def span(text: str) -> timedelta:
+        return params.LEASE.convert(text, None, None)
+
+    Service(app.options(), os.environ, span, AtWork()).serve()

@@ -10,13 +10,15 @@ Rules of this file:
   of the protocol. Losing a claim is an answer.
 - A call is its harness's session's, as commands in that harness's shells are. Claude Code says it
   in the server's environment, Codex in each call's `_meta`, opencode's plugin in an argument.
-- A call that is cancelled ends its wait; what it wrote is answered to the same call, called again.
+- A call that is cancelled ends its wait; what it wrote is answered to the same call, called again,
+  which waits for the cancelled one to come to its end.
 - An answer leaves out what is null or empty. Texts of others are values of JSON, in ASCII.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -26,12 +28,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import __version__
 from coordledger.client.claims import to_json
+from coordledger.client.config import harness_session
 from coordledger.client.ledger import Ledger
 from coordledger.client.opening import connect
 from coordledger.errors import CoordledgerError, disk_error, error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from datetime import timedelta
     from typing import Any
 
@@ -220,21 +223,55 @@ TOOLS: dict[str, Tool] = {
 }
 
 
+class AtWork:
+    """The calls under way. One that was cancelled may still write: the same call, called again,
+    would meet its own claim, and be told that it has the task already.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[threading.Event, tuple[str, threading.Event]] = {}  # by what ends one
+
+    @contextlib.contextmanager
+    def turn(self, call: str, cancel: threading.Event) -> Iterator[None]:
+        """Wait until the calls like this one have ended that were cancelled (`cancel` is set)."""
+        ends = threading.Event()
+        with self._lock:
+            before = [
+                end for end, (what, gone) in self._calls.items() if what == call and gone.is_set()
+            ]
+            self._calls[ends] = call, cancel
+        try:
+            for end in before:
+                end.wait()
+            yield
+        finally:
+            with self._lock:
+                del self._calls[ends]
+            ends.set()
+
+
 class Service(NamedTuple):
-    """What calls have in common: how a ledger is opened, and how a duration is read."""
+    """What calls have in common: how a ledger is opened, how a duration is read, and which are
+    under way.
+    """
 
     options: Options
     environ: Mapping[str, str]
     span: Callable[[str], timedelta]
+    at_work: AtWork
 
     def serve(self) -> None:
         """Serve on stdin and stdout until stdin ends. Raises `Failed`: no-extra."""
+        gc.disable()  # what is imported stays: looking through it takes a fifth of the start
         try:
             import anyio  # noqa: PLC0415 - half a second
             from mcp.server.stdio import stdio_server  # noqa: PLC0415
         except ImportError as fault:
             raise error("no-extra", what="the MCP server", extra="mcp") from fault
         server = self.server()
+        gc.freeze()
+        gc.enable()
 
         async def serve() -> None:
             async with stdio_server(stdin=_messages()) as (read, write):
@@ -298,8 +335,11 @@ class Service(NamedTuple):
     def _work(
         self, name: str, given: Arguments, cancel: threading.Event
     ) -> tuple[dict[str, Any], bool]:
+        session = self.options.session or harness_session(self.environ)
+        call = json.dumps([name, dict(given), session], sort_keys=True)
         try:
-            return self._done(name, given, cancel), False
+            with self.at_work.turn(call, cancel):
+                return self._done(name, given, cancel), False
         except CoordledgerError as fault:
             return _refusal(fault), True
         except OSError as fault:

@@ -15,7 +15,7 @@ from mcp.client.stdio import StdioServerParameters
 
 from coordledger.cli import params
 from coordledger.client.config import Options
-from coordledger.integrations.mcp_server import INSTRUCTIONS, TOOLS, Service
+from coordledger.integrations.mcp_server import INSTRUCTIONS, TOOLS, AtWork, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ def asked(shared_fleet: Fleet) -> Callable[..., list[Any]]:
         *calls: tuple[str, dict[str, Any]], agent: str = "bob", session: str = "s1"
     ) -> list[Any]:
         options = Options(path=shared_fleet.clone(agent), agent=agent, session=session)
-        server = Service(options, shared_fleet.env, span).server()
+        server = Service(options, shared_fleet.env, span, AtWork()).server()
 
         async def main() -> list[Any]:
             async with Client(server) as client:
@@ -75,7 +75,7 @@ def test_a_task_is_offered_claimed_kept_and_completed(
 
 def test_a_call_is_of_the_session_that_its_harness_says_in_it(shared_fleet: Fleet) -> None:
     options = Options(path=shared_fleet.clone("bob"), agent="bob")
-    server = Service(options, shared_fleet.env, span).server()
+    server = Service(options, shared_fleet.env, span, AtWork()).server()
 
     async def main() -> list[Any]:
         async with Client(server) as client:
@@ -141,7 +141,7 @@ def test_messages_are_sent_read_and_acknowledged(asked: Callable[..., list[Any]]
 def test_without_a_ledger_it_starts_and_each_call_says_what_is_missing(
     tmp_path: Any, env: Any
 ) -> None:
-    server = Service(Options(path=tmp_path), env, span).server()
+    server = Service(Options(path=tmp_path), env, span, AtWork()).server()
 
     async def main() -> Any:
         async with Client(server) as client:
@@ -154,7 +154,7 @@ def test_without_a_ledger_it_starts_and_each_call_says_what_is_missing(
 
 def test_calls_at_the_same_time_do_not_disturb_each_other(shared_fleet: Fleet) -> None:
     options = Options(path=shared_fleet.clone("bob"), agent="bob", session="many")
-    server = Service(options, shared_fleet.env, span).server()
+    server = Service(options, shared_fleet.env, span, AtWork()).server()
     won: list[str] = []
 
     async def main() -> None:
@@ -178,7 +178,7 @@ def test_a_wait_tells_that_it_goes_on_and_ends_when_the_call_is_cancelled(
     with shared_fleet.ledger("carol") as ledger:
         assert ledger.claim("long", ttl=HOUR).won
     options = Options(path=shared_fleet.clone("bob"), agent="bob", session="patient")
-    server = Service(options, shared_fleet.env, span).server()
+    server = Service(options, shared_fleet.env, span, AtWork()).server()
 
     async def waiting(threads: int) -> None:
         with anyio.fail_after(20):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,13 @@ def server(fleet: Fleet) -> Iterator[Server]:
     made.close()
 
 
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_half_of_a_sign_in_an_argument_is_answered_too(server: Server) -> None:
     """A model was cut off in an emoji: what the harness passes on is JSON, and no text."""
     title = r"\ud83d \ud83d\ude00 \\ud83d \uDE00\u00e4"
@@ -141,3 +149,33 @@ def test_calls_that_wait_are_in_no_other_ones_way(server: Server) -> None:
         server.calls(number, "inbox", wait="1h")
     server.calls(100, "tasks")
     assert server.answer()["id"] == 100
+
+
+def test_a_claim_that_is_called_again_while_the_cancelled_one_is_at_work_gets_its_answer(
+    server: Server, fleet: Fleet
+) -> None:
+    """The harness has given up on a call whose push takes long, and the model tries again."""
+    hook, entered, hold = (fleet.root / name for name in ("hook", "entered", "hold"))
+    installed = fleet.remote / "hooks/pre-receive"
+    installed.rename(hook)
+    held = (
+        f"#!/bin/sh\ntouch '{entered}'\nwhile [ -e '{hold}' ]; do sleep 0.05; done\nexec '{hook}'\n"
+    )
+    installed.write_text(held)
+    installed.chmod(0o755)
+    hold.touch()
+    server.calls(1, "claim", task="t")
+    until(entered.exists)
+    server.says({"method": "notifications/cancelled", "params": {"requestId": 1}})
+    server.calls(2, "claim", task="t")
+    server.calls(3, "tasks")
+    assert server.answer()["id"] == 3  # so the second one has begun
+    hold.unlink()
+    answer = server.answer()
+    won = answer["result"]["structuredContent"]
+    assert (answer["id"], won.get("outcome"), won.get("resumed")) == (2, "won", True), won
+    assert fleet.ledger("alice").show("t").epoch == 1
+    server.calls(
+        4, "claim", task="t"
+    )  # somebody else in this session: not the one who was answered
+    assert server.answer()["result"]["structuredContent"]["code"] == "already-yours"
