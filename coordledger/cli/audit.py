@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coordledger.errors import LOST, UNKNOWN, error
+from coordledger.errors import LOST, UNKNOWN, Integrity, error
 
 from .common import command, leave_history, root
 from .output import CHECKED_BY, NOT_ENFORCED, safe, when
@@ -186,7 +186,21 @@ def _to_audit(app: App, remote: str | None, *, reset: bool, yes: bool) -> Iterat
     with app.ledger_apart(remote) as ledger:
         if reset:
             leave_history(app, ledger, yes=yes)
-        yield ledger
+        try:
+            yield ledger
+        except Integrity as fault:
+            if fault.code == "bad-copy":
+                fault.hint = shlex.join([*_again(ledger), "--reset"])
+            raise
+
+
+def _again(ledger: Ledger) -> list[str]:
+    """The command that audits it, as words."""
+    connection, words = ledger.connection, ["coordledger", "audit"]
+    if connection.is_apart:
+        words.append(connection.settings.remote.shown)
+        words += ["--ledger", connection.local.name] if connection.local.name != "main" else []
+    return words
 
 
 def _tell(screen: Screen, found: Audit, oldest: int) -> None:
@@ -237,11 +251,7 @@ def _say_how_to_go_on(app: App, ledger: Ledger, *, full: bool) -> None:
     place = verified_up_to(ledger.connection, full=full)
     if place:
         seq, resume = place
-        words = ["coordledger", "audit"]
-        if ledger.connection.is_apart:
-            words.append(ledger.connection.settings.remote.shown)
-        words += ["--full", "--resume"] if resume else []
-        how = shlex.join(words)
+        how = shlex.join([*_again(ledger), *(("--full", "--resume") if resume else ())])
         app.screen.note(f"verified up to record {seq}; {how} goes on")
 
 

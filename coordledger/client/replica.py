@@ -492,6 +492,18 @@ def keys_at_hand(replica: Replica) -> str:
     return digest("sha256", "".join(here).encode("ascii")).hex()
 
 
+def need_commit_at(replica: Replica, seq: int) -> Commit | None:
+    """As `commit_at`, for what tells all that the copy has: no record is left out of that. None
+    below the copy's oldest one, and of what a disk that takes nothing has not.
+
+    Raises `Integrity`: bad-copy.
+    """
+    commit, trusted = replica.commit_at(seq), replica.trusted
+    if commit is None and trusted.first <= seq <= trusted.seq and not replica.in_memory_only:
+        raise error("bad-copy", why=f"record {seq} is missing")
+    return commit
+
+
 def rebuild_ids(replica: Replica) -> None:
     """Write the copy's seq -> commit anew, from the chain of the verified head."""
     trusted = replica.trusted
@@ -565,6 +577,9 @@ def _absent(replica: Replica) -> CoordledgerError:
     trusted = replica.local.trusted
     if trusted is None:
         names = sorted(replica.remote.listing(LEDGERS))
+        if replica.local.remote_ref == replica.local.ref and replica.local.name in names:
+            why = "it lists the ledger, and does not hand it over: a shallow repository does so"
+            raise error("remote-unreachable", remote=replica.remote.shown, why=why)
         return _not_a_ledger(replica, f"; it has {', '.join(names)}" if names else "")
     remotes = " ".join(replica.remote.address.others)
     others = f"; the other remotes here: {remotes}" if remotes else ""

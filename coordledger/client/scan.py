@@ -11,6 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from coordledger import client
+from coordledger.client.replica import need_commit_at
 from coordledger.errors import RuleBroken
 from coordledger.format.commit import recall_commit
 
@@ -26,7 +27,9 @@ _MORE = 2000  # and these, sooner than one is made
 
 
 def newest_first(replica: Replica, kinds: tuple[str, ...], first: int = 0) -> Iterator[Commit]:
-    """The records of these `kinds`, down to the one at `first`. Raises `Failed`: timeout."""
+    """The records of these `kinds`, down to the one at `first`. Raises `Failed`: timeout;
+    `Integrity`: bad-copy.
+    """
     local, repository = replica.local, replica.local.repository
     # In a record's canonical form no text can imitate this: there quotation marks are escaped.
     marks = [f'"kind":"{kind}"'.encode("ascii") for kind in kinds]
@@ -37,21 +40,31 @@ def newest_first(replica: Replica, kinds: tuple[str, ...], first: int = 0) -> It
         seqs = range(max(first, last - _LOT + 1), last + 1)
         oids = list(local.indexed_ids(seqs[0], last))
         if len(oids) < len(seqs):
-            replica.commit_at(seqs[len(oids)])  # rebuilds the index
+            need_commit_at(replica, seqs[len(oids)])  # rebuilds the index
             oids = list(local.indexed_ids(seqs[0], last))
         repository.read_ahead(oids)
         for seq, oid in reversed([*zip(seqs, oids, strict=False)]):
-            with contextlib.suppress(KeyError, ValueError, RuleBroken):
+            try:
                 content = repository.read(oid)
-                if any(mark in content for mark in marks):
-                    commit = recall_commit(oid, content)
-                    if commit.seq == seq and commit.record["kind"] in kinds:
-                        yield commit
+            except KeyError:
+                need_commit_at(replica, seq)
+                continue
+            if any(mark in content for mark in marks):
+                commit = _recalled(oid, content) or need_commit_at(replica, seq)
+                if commit and commit.seq == seq and commit.record["kind"] in kinds:
+                    yield commit
+
+
+def _recalled(oid: str, content: bytes) -> Commit | None:
+    """The record of a commit under an id of the index, which may be another's."""
+    with contextlib.suppress(ValueError, RuleBroken):
+        return recall_commit(oid, content)
+    return None
 
 
 def of_task(replica: Replica, task: str, first: int, last: int) -> Iterator[Commit]:
     """The records that may be about a task, oldest first: from `first` to `last`, or by the index,
-    which is made where these are very many. Raises `Failed`: timeout.
+    which is made where these are very many. Raises `Failed`: timeout; `Integrity`: bad-copy.
     """
     seqs = range(first, last + 1)
     if len(seqs) > _MANY:
@@ -62,6 +75,6 @@ def of_task(replica: Replica, task: str, first: int, last: int) -> Iterator[Comm
             yield from found
             return
     for seq in seqs:
-        commit = replica.commit_at(seq)
+        commit = need_commit_at(replica, seq)
         if commit:
             yield commit

@@ -168,6 +168,13 @@ def test_a_remote_whose_objects_are_gone_or_that_never_speaks_fails_in_time(
     fault = audited.audit("host:x", "--timeout", "1s", code=1)["error"]
     assert fault["code"] == "timeout"
     assert time.monotonic() - began < 15
+    shallow = tmp_path / "shallow.git"
+    audited.alice.run("git", "init", "--quiet", "--bare", shallow)
+    fetch = ("fetch", "--quiet", "--depth=1", f"file://{audited.remote}")
+    audited.alice.run("git", f"--git-dir={shallow}", *fetch, f"{LEDGER_REF}:{LEDGER_REF}")
+    fault = audited.audit(f"file://{shallow}", code=1)["error"]
+    assert fault["code"] == "remote-unreachable"
+    assert "shallow" in fault["message"]
     head = audited.alice.run("git", f"--git-dir={audited.remote}", "rev-parse", LEDGER_REF).strip()
     (audited.remote / "objects" / head[:2] / head[2:]).unlink()
     for remote in (audited.remote, f"file://{audited.remote}"):
@@ -220,3 +227,17 @@ def test_a_report_of_what_nobody_checked_or_what_is_bad_is_written_too(
     text = file.read_text()
     assert "| 2 | `" in text
     assert "`bad-signature`" in text
+
+
+def test_a_copy_that_was_damaged_is_made_anew_by_the_command_that_is_named(
+    audited: Audited,
+) -> None:
+    audited.audit("origin")
+    cache = Path(audited.auditor.env["XDG_CACHE_HOME"]) / "coordledger"
+    oid = audited.alice.run("git", f"--git-dir={audited.remote}", "rev-parse", f"{LEDGER_REF}~1")
+    [lost] = cache.glob(f"*/objects/{oid[:2]}/{oid[2:].strip()}")
+    lost.unlink()
+    fault = audited.audit("origin", code=4)["error"]
+    assert (fault["code"], fault["hint"]) == ("bad-copy", "coordledger audit origin --reset")
+    audited.run(audited.auditor, *fault["hint"].split()[1:], "--yes")
+    assert audited.audit("origin")["verdicts"] == {"authentic": 2}

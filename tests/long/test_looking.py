@@ -337,3 +337,42 @@ def test_two_processes_that_fill_at_once_tell_the_same(busy: Fleet) -> None:
     told = [[{k: v for k, v in a.items() if k not in rates} for a in one] for one in told]
     assert told == [told[0]] * 4
     assert len(told[0]) == 3
+
+
+# -- a copy that is damaged
+
+
+def told_all(alice: Ledger) -> list[object]:
+    """What of the ledger is told out of records that are looked up."""
+    return [
+        [entry.seq for entry in alice.log()],
+        alice.stats().total.claimed,
+        [event.seq for event in alice.history("slow")],
+        [message.seq for message in alice.messages()],
+    ]
+
+
+def test_a_record_that_the_copy_has_lost_is_never_left_out(busy: Fleet, alice: Ledger) -> None:
+    file = index_of(busy, "alice")
+    told_all(alice)
+    [lost] = [event.commit for event in alice.history("slow") if event.kind == "handoff"]
+    folder = busy.clone("alice") / ".git" / "objects"
+    (folder / str(lost)[:2] / str(lost)[2:]).unlink()
+    again = (alice.log, lambda: alice.history("slow"))  # the others need not read it again
+    for asked, filled in ((again, True), ((*again, alice.messages, alice.stats), False)):
+        for ask in asked:
+            if not filled:
+                file.unlink(missing_ok=True)
+            with pytest.raises(CoordledgerError) as caught:
+                ask()
+            assert caught.value.code == "bad-copy"
+
+
+def test_ids_that_the_copy_has_lost_are_found_again(busy: Fleet, alice: Ledger) -> None:
+    before, ids = told_all(alice), index_of(busy, "alice").with_name("index")
+    content = ids.read_bytes()
+    for first, last in ((0, 1), (5, 7), (len(content) // 41 - 1, len(content) // 41)):
+        index_of(busy, "alice").unlink(missing_ok=True)
+        ids.write_bytes(content[: 41 * first] + bytes(41 * (last - first)) + content[41 * last :])
+        assert told_all(alice) == before
+        assert ids.read_bytes() == content

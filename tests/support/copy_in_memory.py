@@ -30,6 +30,7 @@ class CopyInMemory:
         self.length: int | None = None
         self.git = SimpleNamespace(deadline=Deadline(60))
         self.reads = 0
+        self.in_memory_only = False
         contents = {}
 
         def read(oid: str) -> bytes:

@@ -23,7 +23,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from coordledger.client.index import Asked, database, rows
-from coordledger.client.replica import rebuild_ids
+from coordledger.client.replica import need_commit_at, rebuild_ids
 from coordledger.errors import RuleBroken, error
 from coordledger.format.commit import recall_record
 
@@ -96,15 +96,15 @@ class Index:
         return self._all(f"SELECT count(*) FROM records{where}", *values)[0][0]  # type: ignore[no-any-return] # noqa: S608
 
     def read(self, places: list[tuple[int, str]]) -> list[Commit]:
-        """The records of the copy at these places, as far as it has them. Raises `Stale`: one has
-        another id.
+        """The records of the copy at these places. Raises `Stale`: one has another id; `Integrity`:
+        bad-copy.
         """
         replica, found = self._replica, []
         for at in range(0, len(places), _READ):
             lot = places[at : at + _READ]
             replica.local.repository.read_ahead([oid for _, oid in lot])
             for seq, oid in lot:
-                commit = replica.commit_at(seq)
+                commit = need_commit_at(replica, seq)
                 if commit and commit.oid != oid:
                     raise Stale
                 found += [commit] if commit else []
@@ -195,7 +195,9 @@ class Index:
     # -- filling it
 
     def fill(self) -> None:
-        """Bring it up to the trusted head. Raises `Stale`; `Failed`: timeout; sqlite3.Error."""
+        """Bring it up to the trusted head. Raises `Stale`; sqlite3.Error; `Failed`: timeout;
+        `Integrity`: bad-copy.
+        """
         replica = self._replica
         while True:
             begun, trusted = self._covered(), replica.trusted
@@ -222,7 +224,9 @@ class Index:
         return Place(*found[0][3:])
 
     def _next(self, begun: Place) -> list[Told]:
-        """The records after that place, a lot; each names the one before it. Raises `Stale`."""
+        """The records after that place, a lot; each names the one before it. Raises `Stale`;
+        `Integrity`: bad-copy.
+        """
         replica = self._replica
         trusted, local, repository = replica.trusted, replica.local, replica.local.repository
         seqs = range(begun.seq + 1, min(begun.seq + LOT, trusted.seq) + 1)
@@ -242,6 +246,8 @@ class Index:
                 raise Stale
             found.append((seq, oid, record))
             before = oid
+        if len(found) < len(seqs) and need_commit_at(replica, seqs[len(found)]):
+            raise Stale  # it is there, so its id was not: what is left out here is never asked for
         if len(found) == len(seqs) and seqs[-1] == trusted.seq and before != trusted.commit:
             raise Stale
         return found

@@ -51,12 +51,14 @@ class AuditFile:
         form: Callable[[document.Document], str] = self._form or document.markdown
         told = _circumstances(connection, tuple(trust))
         text = form(audited.describe(audit, self.seen, told))
-        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        fresh = self.path.with_name(f".{self.path.name}.{os.urandom(4).hex()}")
         try:
-            fresh.write_text(text, "utf-8")
+            with fresh.open("x", encoding="utf-8") as file:  # no link that somebody has put there
+                file.write(text)
             fresh.replace(self.path)
-        finally:
+        except OSError:
             fresh.unlink(missing_ok=True)
+            raise
 
 
 def _circumstances(connection: Connection, trust: tuple[str, ...]) -> audited.Circumstances:
