@@ -51,6 +51,10 @@ _OF_REPAIRS = (
 _LIMITS = (
     "Pushes that the server's hook has refused: they leave no record.",
     (
+        "Newer records that the remote has not shown: an older state of the same history looks"
+        " whole. Heads that others have verified can be compared with this one."
+    ),
+    (
         "Times are those that the signers have stated; a server's hook admits none that is further"
         " from its clock than the ledger's skew."
     ),
