@@ -402,6 +402,16 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "this Python has no SQLite, which the records are counted and looked up by",
         "a Python that was built with the module sqlite3; status, list and history need none",
     ),
+    "no-terminal": (
+        FAILED,
+        "watch needs a terminal to draw on",
+        "coordledger watch --once prints it once; coordledger log --follow prints what comes",
+    ),
+    "no-curses": (
+        FAILED,
+        "this Python has no curses, which watch draws with",
+        "a Python that was built with the module curses; coordledger watch --once needs none",
+    ),
     "no-extra": (
         FAILED,
         "{what} needs packages that are not installed",

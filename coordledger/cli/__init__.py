@@ -39,6 +39,7 @@ from . import (  # noqa: F401 - they enter their commands
     report,
     running,
     tasks,
+    watch,
 )
 from .common import NAME, App, root
 

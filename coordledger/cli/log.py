@@ -139,10 +139,10 @@ def _follow(screen: Screen, entry: LogEntry) -> None:
 def _cells(one: LogEntry, at: str) -> list[str]:
     names = " ".join(map(task_name, one.tasks))
     doubt = doubt_cell(one.verdict, one.checked)
-    return [at, f"{one.agent}/{one.session}", one.kind, names, doubt, _note_of(one)]
+    return [at, f"{one.agent}/{one.session}", one.kind, names, doubt, note_of(one)]
 
 
-def _note_of(one: LogEntry) -> str:
+def note_of(one: LogEntry) -> str:
     """What there is to say of a record beside who, what and which task."""
     words = []
     for before in one.before:

@@ -29,7 +29,7 @@ import click
 from coordledger.client.texts import safe as safe  # noqa: PLC0414 - for the rest of cli, too
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from typing import Any, TextIO
 
@@ -138,12 +138,14 @@ def _cut_off(text: str, width: int) -> str:
     return set_cell_size(text, width - 1) + "…"
 
 
-def _cut(text: str, width: int) -> str:
+def shorten(text: str, width: int) -> str:
     """`text` without its middle, if it is wider: ids differ at their ends."""
     if _width(text) <= width:
         return text
     from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - as above
 
+    if width < 3:
+        return set_cell_size(text, max(width, 0))
     end = text[-(width // 2) :]
     while cell_len(end) > width // 2:
         end = end[1:]
@@ -169,6 +171,7 @@ class Screen:
         self._moving = ("", 0, 0.0)  # what is shown to move, from which number, since when
         self._drawn = 0.0
         self._held: list[str] | None = None  # what a pager is to show
+        self._hears: Callable[[str], None] | None = None  # warnings, where they cannot be printed
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -279,7 +282,7 @@ class Screen:
         drawn, coloured = [], self.colourful
         for row, line in zip((header, *rows), lines, strict=True):
             for index in elastic:
-                line[index] = _cut(line[index], widths[index])
+                line[index] = shorten(line[index], widths[index])
             line[-1] = _cut_off(line[-1], last)
             cells = [
                 (self.styled(word, shown) if coloured else shown)
@@ -323,7 +326,21 @@ class Screen:
             self._diagnostic("hint", fault.hint, "cyan")
 
     def warn(self, text: str) -> None:
-        self._diagnostic("warning", text, "yellow")
+        if self._hears is not None:
+            self._hears(text)
+        else:
+            self._diagnostic("warning", text, "yellow")
+
+    @contextlib.contextmanager
+    def heard_by(self, hears: Callable[[str], None]) -> Iterator[None]:
+        """Somebody else has the terminal meanwhile: `hears` is told the warnings, and no progress
+        is shown.
+        """
+        self._hears = hears
+        try:
+            yield
+        finally:
+            self._hears = None
 
     def note(self, text: str) -> None:
         """A line for people that is no result."""
@@ -339,7 +356,7 @@ class Screen:
         """What takes long shows that it moves; `of` is 0 where nobody knows. The ledger calls
         this, often: it draws no more than people can see.
         """
-        if not self._is_terminal(sys.stderr):
+        if self._hears is not None or not self._is_terminal(sys.stderr):
             return
         now = time.monotonic()
         if self._moving[0] != what or done < self._moving[1]:

@@ -40,8 +40,11 @@ def lease_of(claim: Claim) -> str:
 
 def last_of(screen: Screen, last: Last) -> str:
     """Who did what last, and when."""
-    what = safe(f"{last.kind} by {last.agent}, {when(last.at, datetime.now(UTC))}")
-    return what + screen.doubt(last.verdict, last.checked)
+    return _last_of(last, datetime.now(UTC)) + screen.doubt(last.verdict, last.checked)
+
+
+def _last_of(last: Last, now: datetime) -> str:
+    return safe(f"{last.kind} by {last.agent}, {when(last.at, now)}")
 
 
 def not_before_of(claim: Claim) -> str:
@@ -50,8 +53,13 @@ def not_before_of(claim: Claim) -> str:
     return f"not before {when(claim.not_before, now)}" if later else ""
 
 
-def _words(claim: Claim) -> str:
+def words_of(claim: Claim) -> str:
     """What there is to say of a task in a line: its title, and what somebody said last."""
+    return " | ".join(filter(None, (claim.title, said_of(claim))))
+
+
+def said_of(claim: Claim) -> str:
+    """What somebody said last about a task, or what it waits for."""
     words = claim.result if claim.status == "done" else claim.note
     if claim.legacy:
         words = "; ".join(filter(None, (mac_of(claim.legacy), words)))
@@ -67,7 +75,7 @@ def _words(claim: Claim) -> str:
         words = not_before_of(claim)
     if claim.waits_for:
         words = f"waits for {' '.join(map(task_name, claim.waits_for))}"
-    return " | ".join(text for text in (claim.title, words) if text)
+    return words or ""
 
 
 def mac_of(legacy: Legacy) -> str:
@@ -102,20 +110,20 @@ def claims_table(screen: Screen, claims: Sequence[Claim]) -> None:
     for claim, doubt in zip(claims, doubts, strict=True):
         until = tell(claim.expires_at, now) if claim.expires_at else ""
         row = [task_name(claim.task), claim.status, str(claim.priority or "")]
-        row += [holder_of(claim), until, *([doubt] if doubted else ""), _words(claim)]
+        row += [holder_of(claim), until, *([doubt] if doubted else ""), words_of(claim)]
         rows.append(row)
     screen.table(header, rows, elastic=(0, 3))
     screen.footer(claim.checked for claim in claims)
 
 
-def print_description(screen: Screen, found: Description, page: str) -> None:
-    """All of one task."""
-    now, claim = datetime.now(UTC), found.claim
-    screen.fields(
+def facts_of(found: Description, now: datetime) -> list[tuple[str, str]]:
+    """What there is to say of one task, name and value; "" where there is nothing."""
+    claim = found.claim
+    return [
         ("task", task_name(claim.task)),
         ("id", safe(claim.task) if task_name(claim.task) != claim.task else ""),
         ("title", safe(claim.title or "")),
-        ("status", screen.styled(claim.status)),
+        ("status", claim.status),
         ("holder", holder_of(claim)),
         ("offered to", safe(claim.offered_to or "")),
         ("epoch", safe(claim.epoch)),
@@ -134,19 +142,39 @@ def print_description(screen: Screen, found: Description, page: str) -> None:
         ("paths", safe(" ".join(claim.paths))),
         ("meta", safe(" ".join(f"{key}={value}" for key, value in claim.meta.items()))),
         ("imported", legacy_of(claim.legacy) if claim.legacy else ""),
-        ("last", last_of(screen, claim.last) if claim.last else ""),
+        ("last", _last_of(claim.last, now) if claim.last else ""),
         ("record", safe(f"{claim.seq} {claim.commit or '(not in this copy)'}")),
-        ("page", page),
-        ("verdict", screen.styled(claim.verdict)),
-        ("checked", screen.styled(claim.checked)),
-    )
+        ("verdict", claim.verdict),
+        ("checked", claim.checked),
+    ]
+
+
+def texts_of(found: Description) -> list[tuple[str, str]]:
+    """The longer texts about one task, as they were written."""
+    claim = found.claim
     free = claim.status in ("open", "withdrawn")
-    reason = claim.last.text if claim.last and free else None
-    texts = (claim.note, claim.result, reason, found.body)
-    for name, text in zip(("note", "result", "reason", "body"), texts, strict=True):
-        if text:
-            screen.line(name)
-            screen.line(block(text))
+    texts = {
+        "note": claim.note,
+        "result": claim.result,
+        "reason": claim.last.text if claim.last and free else None,
+        "body": found.body,
+    }
+    return [(name, text) for name, text in texts.items() if text]
+
+
+def print_description(screen: Screen, found: Description, page: str) -> None:
+    """All of one task."""
+    claim = found.claim
+    facts = dict(facts_of(found, datetime.now(UTC)))
+    if claim.last:
+        facts["last"] += screen.doubt(claim.last.verdict, claim.last.checked)
+    for name in ("status", "verdict", "checked"):
+        facts[name] = screen.styled(facts[name])
+    *pairs, verdict, checked = facts.items()
+    screen.fields(*pairs, ("page", page), verdict, checked)
+    for name, text in texts_of(found):
+        screen.line(name)
+        screen.line(block(text))
     screen.footer([claim.checked, *([found.body_checked] if found.body else [])])
 
 

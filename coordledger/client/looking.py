@@ -104,17 +104,21 @@ class Looking:
         return activity_of(self.connection, self.connection.read())
 
     def _entries(self, asked: Asked, limit: int | None) -> list[LogEntry]:
-        replica = self.connection.replica
+        return entries_of(self.connection, asked, limit)
 
-        def question(index: Index) -> Found:
-            rows = index.newest(asked, limit)
-            commits = index.read([(row.seq, row.oid) for row in rows])
-            return [(commit, index.turns_of(commit)) for commit in commits]
 
-        return [
-            entry_of(replica, commit, turns)
-            for commit, turns in client.index.ask(replica, question)
-        ]
+def entries_of(connection: Connection, asked: Asked, limit: int | None) -> list[LogEntry]:
+    """As `Looking.log`, of the copy as it is."""
+    replica = connection.replica
+
+    def question(index: Index) -> Found:
+        rows = index.newest(asked, limit)
+        commits = index.read([(row.seq, row.oid) for row in rows])
+        return [(commit, index.turns_of(commit)) for commit in commits]
+
+    return [
+        entry_of(replica, commit, turns) for commit, turns in client.index.ask(replica, question)
+    ]
 
 
 def stats_of(connection: Connection, since: datetime | None, until: datetime | None) -> Stats:

@@ -86,6 +86,7 @@ VIEWS = [
     ["status"],
     ["audit", "--full"],
     ["agent", "list"],
+    ["watch", "--once"],
     *(["show", f"t{number}"] for number in range(len(NAMES))),
     *(["history", f"t{number}"] for number in range(0, len(NAMES), 3)),
     ["show", "wt0"],
