@@ -86,9 +86,15 @@ class Screen:
             self._read(min(left, 0.2))
         return self.text
 
-    def see(self, words: str) -> str:
-        """Wait until that is on the screen; all that is."""
-        return self.until(lambda: words in self.text)
+    def see(self, *words: str, without: str = "") -> str:
+        """Wait until all of that is on the screen, and nothing `without`; all that is seen. What is
+        sent comes in pieces, so a part of it says nothing of the rest.
+        """
+        return self.until(
+            lambda: (
+                all(word in self.text for word in words) and not (without and without in self.text)
+            )
+        )
 
     def end(self) -> int:
         """Wait for the end of the program; its exit code."""
