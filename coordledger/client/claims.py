@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from coordledger.format import timestamps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -35,20 +36,31 @@ def recall_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def to_json(value: Any) -> Any:
-    """A result as JSON's values."""
+def to_json(value: Any, said: Callable[[str], str] = str) -> Any:
+    """A result as JSON's values; each text, and each member's name, as `said` has it."""
+    if isinstance(value, str):
+        return said(value)
+    if value is None or isinstance(value, int | float):
+        return value
     if isinstance(value, datetime):
         return timestamps.show((value - _EPOCH) // timedelta(milliseconds=1))
     if isinstance(value, timedelta):
         return value / timedelta(seconds=1)
     if isinstance(value, tuple | list):
-        return [to_json(item) for item in value]
+        return [to_json(item, said) for item in value]
     if isinstance(value, dict):
-        return {name: to_json(item) for name, item in value.items()}
-    if hasattr(value, "__dataclass_fields__"):
-        named = ((item.metadata.get("json", item.name), item.name) for item in fields(value))
-        return {shown: to_json(getattr(value, name)) for shown, name in named if shown}
-    return value
+        return {said(name): to_json(item, said) for name, item in value.items()}
+    if not hasattr(value, "__dataclass_fields__"):
+        return value
+    members = _members(type(value))  # type: ignore[arg-type] # a class can be hashed
+    return {shown: to_json(getattr(value, name), said) for shown, name in members}
+
+
+@cache
+def _members(result: type) -> list[tuple[str, str]]:
+    """The names of a result's members: in JSON, and here."""
+    named = [(item.metadata.get("json", item.name), item.name) for item in fields(result)]
+    return [(shown, name) for shown, name in named if shown]
 
 
 class Changes(TypedDict, total=False):

@@ -42,7 +42,7 @@ def page(report: Report, data: dict[str, Any], *, live: bool = False) -> str:
 
 def page_data(report: Report, *, live: bool = False) -> dict[str, Any]:
     """What the page's script reads."""
-    made: dict[str, Any] = _harmless(to_json(report))
+    made: dict[str, Any] = to_json(report, _text)
     for name in _LISTS:
         made[name] = _table(made[name])
     names = {one.task for one in report.tasks} | {one.task for one in report.leases}
@@ -58,16 +58,6 @@ def page_data(report: Report, *, live: bool = False) -> dict[str, Any]:
 def _table(rows: list[dict[str, Any]]) -> dict[str, Any]:
     columns = list(rows[0]) if rows else []
     return {"columns": columns, "rows": [list(row.values()) for row in rows]}
-
-
-def _harmless(value: Any) -> Any:
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, list):
-        return [_harmless(item) for item in value]
-    if isinstance(value, dict):
-        return {_text(name): _harmless(item) for name, item in value.items()}
-    return value
 
 
 def _text(text: str) -> str:

@@ -94,7 +94,7 @@
     return node;
   };
 
-  const KIND_OF_CHECK = { here: ["good", "✓"], server: ["fair", "⛨"], nobody: ["warn", "?"] };
+  const KIND_OF_CHECK = { here: ["good", "✓"], server: ["fair", "◆"], nobody: ["warn", "?"] };
   const MEANS = {
     here: "checked here, with a key that is at hand", server: "checked by the server: its hook has vouched for it",
     nobody: "checked by nobody: there is no key here for it, and no server has vouched",
@@ -134,9 +134,11 @@
       done: `after ${lasted}`, withdrawn: `the lease of ${before.agent} had ended ${ended} earlier`,
     }[before.what] || "";
   }
+  const isNone = (oid) => !oid || /^0+$/.test(oid);
+  const movedRef = (record) => (isNone(record.new) ? "deleted" : isNone(record.old) ? `made at ${record.new.slice(0, 12)}` : `${record.old.slice(0, 12)}..${record.new.slice(0, 12)}`);
   function said(record) {
     const words = record.before.map((before) => (record.tasks.length > 1 ? `${named(before.task)}: ` : "") + moved(record, before)).filter((text) => !text.endsWith(": ") && text);
-    if (record.ref) words.push(`${record.ref} ${(record.old || "").slice(0, 12)}..${(record.new || "").slice(0, 12)}`);
+    if (record.ref) words.push(`${record.ref} ${movedRef(record)}`);
     if (record.legacy) words.push(`imported from ${record.legacy.source}, by the word of ${record.agent}`);
     if (record.kind === "handoff" || (record.kind === "send" && record.to)) words.push(`to ${record.to}`);
     else if (record.channel) words.push(`to #${record.channel}`);
@@ -315,7 +317,7 @@
       const end = one.ended === "held" ? Math.max(one.end, one.until) : one.end;
       return end >= view.from && one.start <= view.to && has(view.words, named(one.task), one.agent, taskOf.get(one.task)?.title);
     });
-    const lanes = lanesOf(inside), drawn = lanes.slice(0, view.most);
+    const lanes = lanesOf(inside), drawn = view.lanes === "task" ? lanes.slice(-view.most) : lanes.slice(0, view.most);
     const focused = document.activeElement?.dataset?.lease;
     let y = top;
     for (const lane of drawn) {
@@ -347,7 +349,7 @@
           bar(bars, signs, one, x, base, scale);
           for (const record of landed.get(one.task) || []) {
             if (record.time >= one.start && record.time <= one.end + 1 && record.agent === one.agent) {
-              signs.append(landing(x(record.time), base + BAR / 2, `landed ${record.ref} ${(record.new || "").slice(0, 12)}`));
+              signs.append(landing(x(record.time), base + BAR / 2, `landed ${record.ref} ${movedRef(record)}`));
             }
           }
         }
@@ -361,7 +363,7 @@
     chart.replaceChildren(svg);
     if (!inside.length) chart.append(h("p", { class: "empty" }, data.leases.length ? "Nobody held anything in this window." : "Nobody has claimed anything yet."));
     if (drawn.length < lanes.length) {
-      chart.append(h("p", { class: "more more-lanes" }, h("button", { type: "button", on: { click: () => { view.most += LANES * 2; draw(); } } }, `Show ${Math.min(LANES * 2, lanes.length - drawn.length)} more lanes`), h("span", { class: "note" }, `${drawn.length} of ${lanes.length} lanes`)));
+      chart.append(h("p", { class: "more more-lanes" }, h("button", { type: "button", on: { click: () => { view.most += LANES * 2; draw(); } } }, `Show ${Math.min(LANES * 2, lanes.length - drawn.length)} more lanes`), h("span", { class: "note" }, `the newest ${drawn.length} of ${lanes.length}`)));
     }
     roving(svg, focused);
     gestures(svg, scale, gutter, width - right);
@@ -720,14 +722,17 @@
   // -- the audit
 
   function audit() {
-    const found = data.audit, problems = found.problems, nobody = data.records.filter((one) => one.checked === "nobody").length;
+    const found = data.audit, problems = found.problems, by = tally(data.records, (one) => one.checked);
+    const nobody = by.get("nobody") || 0, server = by.get("server") || 0, here = by.get("here") || 0;
     const kind = problems.length ? "bad" : nobody ? "warn" : "good";
-    const title = { bad: `${many(problems.length, "record")} did not pass`, warn: `Nothing is wrong with what could be checked; ${many(nobody, "record")} nobody has checked`, good: "Every record that is shown was checked, and holds" }[kind];
+    const title = { bad: `${many(problems.length, "record")} did not pass`, warn: `What could be checked holds; ${many(nobody, "record")} nobody has checked`, good: "Every record that is shown was checked, and holds" }[kind];
+    const counted = [here ? `${here.toLocaleString("en")} here, with a key` : "", server ? `${server.toLocaleString("en")} by the server's hook, whose word that is` : ""].filter(Boolean).join("; ");
+    const why = { bad: "What follows the first of them has no place in the history.", warn: `For those there is no key here, and no server's hook has vouched. Checked: ${counted || "none"}.`, good: `Checked: ${counted}.` }[kind];
     const vouched = data.status.vouched, fact = (name, ...value) => [h("dt", {}, name), h("dd", {}, ...value)];
     const many_ = Object.entries(found.verdicts).map(([name, count]) => `${count.toLocaleString("en")} ${name}`).join(", ");
     byId("audit-note").textContent = `by the keys of this copy, at ${data.made_at.slice(0, 19).replace("T", " ")}Z`;
     put(byId("audit-list"),
-      h("div", { class: `verdict ${kind}` }, h("span", { class: "sign-word", "aria-hidden": "true" }, { bad: "✗", warn: "?", good: "✓" }[kind]), h("div", {}, h("strong", {}, title), h("p", {}, { bad: "What follows the first of them has no place in the history.", warn: "There is no key for them here, and no server's hook has vouched for them.", good: "Each signature and each byte of each commit was rebuilt and compared." }[kind]))),
+      h("div", { class: `verdict ${kind}` }, h("span", { class: "sign-word", "aria-hidden": "true" }, { bad: "✗", warn: "?", good: "✓" }[kind]), h("div", {}, h("strong", {}, title), h("p", {}, why))),
       problems.length ? h("table", { class: "table stacks" }, h("tbody", {}, problems.map((one) => h("tr", {}, cell("record", "tight", String(one.seq ?? "?")), cell("", "mono", String(one.commit || "").slice(0, 12)), cell("", "tight", h("span", { class: "mark bad" }, one.code)), cell("", "whole", foreign(one.message)))))) : "",
       h("dl", { class: "facts" },
         fact("Audited now", found.records ? `${many(found.records, "record")} from record ${found.since} on: ${many_}` : "nothing new since the last audit in this copy"),
@@ -846,7 +851,11 @@
   byId("detail").addEventListener("click", (event) => { if (event.target === byId("detail")) byId("detail").close(); });
   byId("detail").addEventListener("close", () => history.replaceState(null, "", location.pathname + location.search));
   const asked = /^#task\/(.+)$/.exec(location.hash);
-  if (asked) { try { open(decodeURIComponent(asked[1])); } catch { /* not an address that this page has made */ } }
+  if (asked) {
+    let name = "";
+    try { name = decodeURIComponent(asked[1]); } catch { /* not an address that this page has made */ }
+    if (taskOf.has(name) || recordsOf.has(name)) open(name);
+  }
   addEventListener("beforeprint", () => draw());
   if (data.live) setTimeout(poll, PAUSE);
   document.documentElement.dataset.ready = "yes";
