@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from coordledger.client.ledger import Ledger
     from coordledger.client.reports import Audit
     from coordledger.errors import CoordledgerError
+    from coordledger.setup.trying import TriedFence
 
     from .common import App
     from .output import Screen
@@ -44,8 +45,17 @@ def status(app: App) -> None:
     """Where the ledger stands, what I hold, what is unread."""
     with app.ledger() as ledger:
         found = ledger.status()
-        fenced = "" if app.screen.json else _fenced(app, ledger)
-    app.screen.value_of(found)
+        fenced = _fenced(app, ledger)
+    app.screen.value_of(
+        found,
+        fenced=None
+        if fenced is None
+        else [
+            {"ref": ref, "paths": one.paths, "fault": one.why or None}
+            for one in fenced
+            for ref in one.patterns
+        ],
+    )
     vouched = found.vouched
     at = when(vouched.at, datetime.now(UTC)) if vouched else ""
     app.screen.fields(
@@ -56,7 +66,7 @@ def status(app: App) -> None:
         ("agent", f"{found.agent}/{found.session}" if found.agent else "none configured"),
         ("enforcement", _ENFORCEMENT.get(found.enforcement, found.enforcement)),
         ("vouched", f"up to record {vouched.seq}, {at}, by {safe(vouched.url)}" if vouched else ""),
-        ("fenced", fenced),
+        ("fenced", _fences(fenced or [])),
         ("unread", str(found.unread)),
         ("offers", str(len(found.offers) or "")),
         ("claims", "" if found.claims else "none"),
@@ -70,21 +80,29 @@ def status(app: App) -> None:
     claims_table(app.screen, found.offers)
 
 
-def _fenced(app: App, ledger: Ledger) -> str:
-    """What the ledger fences where it lives, if that is a folder of this machine, and whether a
-    try shows that this is in force.
+def _fenced(app: App, ledger: Ledger) -> list[TriedFence] | None:
+    """What the ledger fences where it lives, and whether a try shows that this is in force; None
+    where nobody on this machine knows: it lives elsewhere, or in a folder that is another user's.
     """
     folder = ledger.connection.settings.remote.folder
-    if not (folder and next(Path(folder, "coordledger").glob("*.fence"), None)):
-        return ""
+    if not folder or not Path(folder, "HEAD").exists():
+        return None
+    secret = Path(folder, "coordledger")
+    if not os.access(secret, os.R_OK | os.X_OK):
+        return None if secret.exists() else []
+    if next(secret.glob("*.fence"), None) is None:
+        return []
     from coordledger.setup import trying  # noqa: PLC0415 - others need none
 
     name = ledger.connection.local.name
-    for one in trying.try_fences(Path(folder), app.git()):
-        if one.ledger == name:
-            refs = safe(" ".join(one.patterns))
-            return f"{refs}: NOT IN FORCE: {safe(one.why)}" if one.why else refs
-    return ""
+    return [one for one in trying.try_fences(Path(folder), app.git()) if one.ledger == name]
+
+
+def _fences(found: list[TriedFence]) -> str:
+    """What is fenced, in words."""
+    return "; ".join(
+        safe(f"{one.shown}: NOT IN FORCE: {one.why}" if one.why else one.shown) for one in found
+    )
 
 
 @command(

@@ -26,7 +26,7 @@ class Trees:
     """The trees of commits: `budget` bytes of them may be read, and `_COST` counts for each."""
 
     def __init__(self, objects: Reader, budget: int) -> None:
-        self._objects, self._left = objects, budget
+        self._objects, self._most, self._left = objects, budget, budget
 
     def differing(
         self, old: str | None, new: str | None, wanted: Callable[[str], bool]
@@ -51,7 +51,7 @@ class Trees:
 
     def _tree_of(self, oid: str) -> str:
         for _ in range(_TAGS):
-            found = self._objects.find(oid, self._left)
+            found = self._objects.find(oid, self._most)
             if found is None:
                 raise KeyError(oid)
             _, kind, content = found
@@ -69,7 +69,7 @@ class Trees:
         """The entries of a tree, as they are in it: mode, name and id."""
         if oid is None:
             return set()
-        found = self._objects.find(oid, self._left)
+        found = self._objects.find(oid, self._most)
         if found is None or found[1] != "tree":
             raise KeyError(oid)
         content, at, width = found[2], 0, len(oid) // 2

@@ -99,6 +99,16 @@ class Remote:
         return ["-c", f"remote.{name}.mirror=false"] if name else []
 
     @property
+    def _as_tracked(self) -> tuple[list[str], str]:
+        """Options, if any, and the word for a push by which git also brings forward what follows
+        the remote's refs here: that it does for a remote's name, and not for a path.
+        """
+        name, word = self.address.name, self.address.argument
+        if name and word == self.address.folder:
+            return ["-c", f"remote.{name}.pushurl={word}"], name
+        return [], word
+
+    @property
     def head_is_cheap(self) -> bool:
         """Whether to ask it something takes less than a connection that is made for it."""
         return bool(self.folder or self._http_at)
@@ -287,17 +297,19 @@ class Remote:
             hook.chmod(0o700)
             flags = "--porcelain --no-follow-tags --recurse-submodules=no"
             flags += " --atomic" if moves else ""
+            options, where = self._as_tracked if moves else ([], self.address.argument)
             whole = [(ref, old or "", new or "")]
             whole += [(one.ref, _id_or_none(one.old), _id_or_none(one.new)) for one in moves]
             try:
                 ran = self._run(
                     *_NO_OPTIONS,
                     *self._no_mirror,
+                    *options,
                     "push",
                     *flags.split(),
                     *(f"--force-with-lease={ref}:{old}" for ref, old, _ in whole),
                     "--",
-                    self.address.argument,
+                    where,
                     *(f"{new}:{ref}" for ref, _, new in whole),
                     hooks=folder,
                 )

@@ -162,7 +162,7 @@ CHANGES: dict[str, tuple[Files, tuple[str, ...], str]] = {
         "cannot be told",
     ),
     "by way of the folder itself": ({"src/./auth/x": (FILE, "x")}, (), "cannot be told"),
-    "a name that is too long": ({"x" * 5000: (FILE, "x")}, (), "cannot be told"),
+    "a name that is too long": ({"x" * 800: (FILE, "x")}, (), "cannot be told"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from support import pages
@@ -47,11 +48,23 @@ def test_doctor_and_status_say_what_is_fenced_and_whether_that_is_in_force(
         assert [line.split() for line in ran.stdout.splitlines() if "fenced" in line] == [
             ["fenced", MAIN]
         ]
+
+    def told() -> object:
+        return json.loads(inside(fleet, "status", "--json", agent="alice", check=0).stdout)[
+            "fenced"
+        ]
+
+    assert told() == [{"ref": MAIN, "paths": False, "fault": None}]
+    inside(fleet, "hook", "install", fleet.remote, "--fence-paths", check=0)
+    assert told() == [{"ref": MAIN, "paths": True, "fault": None}]
+    doctor = inside(fleet, "doctor", agent="alice", check=0).stdout
+    assert f"ledger main: {MAIN} and paths of others; tried" in doctor
     for gone in ("pre-receive", "reference-transaction"):
         hook = fleet.remote / "hooks" / gone
         hook.chmod(0o644)
         assert inside(fleet, "doctor", agent="alice", check=1).stdout.count("fence") >= 1
         assert "NOT IN FORCE" in inside(fleet, "status", agent="alice", check=0).stdout
+        assert "git does not run the hook" in str(told()) or "not refused" in str(told())
         hook.chmod(0o755)
     assert fleet.git("for-each-ref") == before
     inside(fleet, "doctor", agent="alice", check=0)

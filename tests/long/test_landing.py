@@ -165,6 +165,25 @@ def test_only_what_lies_within_the_paths_of_the_claim(shared_fleet: Fleet) -> No
         bob.push("HEAD:main", complete=True)
 
 
+@pytest.mark.parametrize("url", ["path", "file"])
+def test_what_follows_the_remote_here_is_brought_forward_as_by_git(
+    shared_fleet: Fleet, url: str
+) -> None:
+    clone = shared_fleet.clone("carol")
+    where = f"{shared_fleet.remote}" if url == "path" else f"file://{shared_fleet.remote}"
+    shared_fleet.git("remote", "set-url", "origin", where, cwd=clone)
+    new, session = commit(shared_fleet, "carol", url), f"follows-{url}"
+    with shared_fleet.ledger("carol", session=session) as ledger:
+        ledger.claim(session, ttl=HOUR)
+        ledger.push(f"HEAD:{MAIN}", "HEAD:refs/heads/release/seen", task=session)
+        for ref in ("main", "release/seen"):
+            ran = shared_fleet.git("rev-parse", f"refs/remotes/origin/{ref}", cwd=clone)
+            assert ran.strip() == new
+        ledger.push(":release/seen", task=session, complete=True)
+    gone = shared_fleet.git("for-each-ref", "refs/remotes/origin/release/seen", cwd=clone)
+    assert gone == ""
+
+
 def test_several_refs_and_a_deletion(shared_fleet: Fleet) -> None:
     new = commit(shared_fleet, "bob", "several")
     with shared_fleet.ledger("bob", session="several") as bob:
