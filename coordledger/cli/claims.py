@@ -7,7 +7,7 @@ is the ledger's decision. Losing a claim prints who is in the way and exits with
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -19,6 +19,7 @@ from .output import block, safe, when
 from .wording import epoch_of, last_of, lease_of, not_before_of, said, task_argument
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
     from typing import Any
 
@@ -27,12 +28,51 @@ if TYPE_CHECKING:
     from .common import App
     from .output import Screen
 
+_Function = TypeVar("_Function", bound="Callable[..., object]")
+
 ttl_option = click.option(
     "--ttl",
     type=params.LEASE,
     metavar="DURATION",
     help="The lease: 60m, or what the policy allows.",
 )
+
+
+def claim_options(resume: str) -> Callable[[_Function], _Function]:
+    """What says which claim is wanted; `resume`: what --resume does."""
+    options = (
+        click.option("--next", "next_", is_flag=True, help="The most urgent claimable task."),
+        click.option(
+            "--label", "labels", type=params.LABEL, multiple=True, help="With --next: it has LABEL."
+        ),
+        click.option("--any-label", is_flag=True, help="One of the labels is enough."),
+        click.option(
+            "--max-attempts",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="With --next: not after N claims in vain.",
+        ),
+        click.option("--resume", is_flag=True, help=resume),
+        ttl_option,
+        click.option(
+            "--wait", type=params.SPAN, metavar="DURATION", help="Wait for it to be free."
+        ),
+        click.option("--note", type=params.TEXT, metavar="TEXT", help="Said to everybody."),
+        click.option(
+            "--path",
+            "paths",
+            type=params.TEXT,
+            multiple=True,
+            help="Reserve it; a folder ends in /.",
+        ),
+    )
+
+    def decorated(function: _Function) -> _Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorated
 
 
 @command(
@@ -43,25 +83,8 @@ ttl_option = click.option(
     "coordledger claim --next --label backend --wait 10m",
 )
 @click.argument("tasks", type=params.TASK, nargs=-1, metavar="[TASK]...")
-@click.option("--next", "next_", is_flag=True, help="The most urgent claimable task.")
-@click.option(
-    "--label", "labels", type=params.LABEL, multiple=True, help="With --next: it has LABEL."
-)
-@click.option("--any-label", is_flag=True, help="One of the labels is enough.")
-@click.option(
-    "--max-attempts",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="With --next: not after N claims in vain.",
-)
-@click.option("--resume", is_flag=True, help="With --next: first what this session holds.")
-@ttl_option
-@click.option("--wait", type=params.SPAN, metavar="DURATION", help="Wait for it to be free.")
+@claim_options("With --next: first what this session holds.")
 @click.option("--reopen", is_flag=True, help="Even if it is done.")
-@click.option("--note", type=params.TEXT, metavar="TEXT", help="Said to everybody.")
-@click.option(
-    "--path", "paths", type=params.TEXT, multiple=True, help="Reserve it; a folder ends in /."
-)
 @click.option("--dry-run", is_flag=True, help="Only tell how it would end now.")
 def claim(app: App, tasks: tuple[str, ...], next_: bool, reopen: bool, **given: Any) -> int:
     """Claim tasks: first writer wins. Several are won together or not at all.

@@ -106,16 +106,17 @@ def _open(app: App) -> Connection | None:
 
 def _updates() -> list[Update]:
     """What git tells a pre-push hook; or what pre-commit tells, which has read that itself."""
-    from coordledger.git.changes import updates_in, updates_of  # noqa: PLC0415 - as above
+    from coordledger.format.names import CODELESS_PUSHES  # noqa: PLC0415 - as above
+    from coordledger.git.changes import updates_in, updates_of  # noqa: PLC0415
 
     if "PRE_COMMIT_REMOTE_NAME" in os.environ:
         local, new, ref, old = (
             os.environ.get(f"PRE_COMMIT_{name}") or "" for name in _TOLD_BY_PRE_COMMIT
         )
-        return updates_of(new or local, ref, old)
+        return updates_of(new or local, ref, old, CODELESS_PUSHES)
     if sys.stdin.isatty():
         raise click.UsageError("--push reads what git tells a pre-push hook on its standard input")
-    return updates_in(sys.stdin.buffer.read())
+    return updates_in(sys.stdin.buffer.read(), CODELESS_PUSHES)
 
 
 def _pushed_to(paths: tuple[str, ...]) -> str | None:

@@ -15,7 +15,7 @@ import click
 from coordledger.errors import disk_error, own_code
 
 from . import params
-from .claims import lost, ttl_option
+from .claims import claim_options, lost
 from .common import App, Command, command, root
 from .output import task_name
 from .wording import epoch_of, lease_of
@@ -64,24 +64,7 @@ class RunCommand(Command):
     "coordledger run --next --restart --complete -- sh -c 'work-on \"$COORDLEDGER_TASK\"'",
 )
 @click.argument("task", type=params.TASK, required=False, metavar="[TASK] -- COMMAND...")
-@click.option("--next", "next_", is_flag=True, help="The most urgent claimable task.")
-@click.option(
-    "--label", "labels", type=params.LABEL, multiple=True, help="With --next: it has LABEL."
-)
-@click.option("--any-label", is_flag=True, help="One of the labels is enough.")
-@click.option(
-    "--max-attempts",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="With --next: not after N claims in vain.",
-)
-@click.option("--resume", is_flag=True, help="Go on with what this session holds.")
-@ttl_option
-@click.option("--wait", type=params.SPAN, metavar="DURATION", help="Wait for it to be free.")
-@click.option("--note", type=params.TEXT, metavar="TEXT", help="Said to everybody.")
-@click.option(
-    "--path", "paths", type=params.TEXT, multiple=True, help="Reserve it; a folder ends in /."
-)
+@claim_options("Go on with what this session holds.")
 @click.option("--complete", is_flag=True, help="It is done if COMMAND exits with 0.")
 @click.option("--restart", is_flag=True, help="With --next: the next one, until there is none.")
 @click.option("--report", metavar="FILE", help="Add a line of JSON for each COMMAND.")

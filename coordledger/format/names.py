@@ -8,8 +8,11 @@ from __future__ import annotations
 LEDGERS, TRIES, FOR = "refs/coordledger/", "refs/coordledger-try/", "refs/for/coordledger/"
 CUT = "refs/coordledger-cut/"  # and, where it lives, what a repair has cut off
 
-# Refs that are no code's: the ledgers' own, and those that are pushed to for review.
-_NO_CODE = ("refs/coordledger", "refs/for/")
+# Refs that are no code's: the ledgers' own, and those that are pushed to for review. A push to one
+# of the latter carries code all the same, and one of notes carries none.
+_OURS = "refs/coordledger"
+_NO_CODE = (_OURS, "refs/for/")
+CODELESS_PUSHES = (_OURS, FOR, "refs/notes/")
 _NO_REF = frozenset("~^:?*[\\")
 
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")

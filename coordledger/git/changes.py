@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from coordledger.git.repository import Repository
 
 _AS_NAMES = ("-z", "--name-only", "--no-renames", "--ignore-submodules=none")
-# Refs whose trees are no code.
-_NO_CODE = ("refs/coordledger", "refs/for/coordledger/", "refs/notes/")
 
 
 class Update(NamedTuple):
@@ -33,10 +31,10 @@ class Update(NamedTuple):
     old: str
 
 
-def updates_in(told: bytes) -> list[Update]:
+def updates_in(told: bytes, codeless: tuple[str, ...]) -> list[Update]:
     """What git tells a pre-push hook on its standard input, a line for each ref:
-    `<local ref> <local oid> <remote ref> <remote oid>`. Deletions, and refs that have no code, are
-    left out. Raises `Failed`: bad-value.
+    `<local ref> <local oid> <remote ref> <remote oid>`. Deletions, and refs whose names begin as
+    one of the `codeless`, are left out. Raises `Failed`: bad-value.
     """
     found = []
     for line in told.decode("utf-8", "surrogateescape").split("\n"):
@@ -47,17 +45,17 @@ def updates_in(told: bytes) -> list[Update]:
         if not ref or not (_is_oid(new) and _is_oid(old)):
             raise error("bad-value", what="stdin", why="no line of those that git tells a pre-push")
         if new.strip("0"):
-            found += updates_of(new, ref, old if old.strip("0") else "")
+            found += updates_of(new, ref, old if old.strip("0") else "", codeless)
     return found
 
 
-def updates_of(new: str, ref: str, old: str) -> list[Update]:
-    """The update of one `ref` of the remote, unless that has no code; `new` and `old` are names of
-    objects as git takes them. Raises `Failed`: bad-value.
+def updates_of(new: str, ref: str, old: str, codeless: tuple[str, ...]) -> list[Update]:
+    """The update of one `ref` of the remote, unless that is `codeless`; `new` and `old` are names
+    of objects as git takes them. Raises `Failed`: bad-value.
     """
     if not new or new.startswith("-"):
         raise error("bad-value", what="--push", why="nobody says what is pushed")
-    return [] if ref.startswith(_NO_CODE) else [Update(new, old)]
+    return [] if ref.startswith(codeless) else [Update(new, old)]
 
 
 def _is_oid(text: str) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from coordledger.deadline import Deadline
 from coordledger.errors import Failed
+from coordledger.format.names import CODELESS_PUSHES
 from coordledger.git.changes import Update, pushed, staged, updates_in, updates_of
 from coordledger.git.process import Git, child_environment
 from coordledger.git.repository import Repository
@@ -217,7 +218,7 @@ def test_a_repository_of_the_other_object_format_is_read_alike(
     first = tree.commit()
     tree.git("push", "-q", "origin", "main")
     line = f"refs/heads/main {tree.commit(b='1')} refs/heads/main {first}\n"
-    assert pushed(tree.repository, updates_in(line.encode()), "origin") == ["b"]
+    assert pushed(tree.repository, updates_in(line.encode(), ()), "origin") == ["b"]
 
 
 # -- git's own lines
@@ -233,9 +234,9 @@ def test_gits_lines_are_taken_apart() -> None:
         f"refs/notes/x {one} refs/notes/x {ZERO}\n"
         f"refs/coordledger/main {one} refs/coordledger/main {two}\n"
     ).encode()
-    assert updates_in(told) == [Update(one, two), Update(one, ""), Update(two, "")]
-    assert updates_in(b"") == []
-    assert updates_of("HEAD", "refs/heads/x", "") == [Update("HEAD", "")]
+    assert updates_in(told, CODELESS_PUSHES) == [Update(one, two), Update(one, ""), Update(two, "")]
+    assert updates_in(b"", CODELESS_PUSHES) == []
+    assert updates_of("HEAD", "refs/heads/x", "", CODELESS_PUSHES) == [Update("HEAD", "")]
 
 
 @pytest.mark.parametrize(
@@ -249,12 +250,12 @@ def test_gits_lines_are_taken_apart() -> None:
     ],
 )
 def test_what_git_does_not_say_is_refused(told: bytes) -> None:
-    assert _refused(lambda: updates_in(told)) == "bad-value"
+    assert _refused(lambda: updates_in(told, CODELESS_PUSHES)) == "bad-value"
 
 
 @pytest.mark.parametrize("new", ["", "--all"])
 def test_what_is_no_name_of_an_object_is_refused(new: str) -> None:
-    assert _refused(lambda: updates_of(new, "refs/heads/x", "")) == "bad-value"
+    assert _refused(lambda: updates_of(new, "refs/heads/x", "", CODELESS_PUSHES)) == "bad-value"
 
 
 def _refused(act: Callable[[], Iterable[Update]]) -> str:

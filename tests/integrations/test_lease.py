@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordledger.integrations import lease as leases
@@ -28,6 +28,7 @@ ORDER = (RUN, RENEW, TERMINATE, KILL)
 AT = 1_800_000_000.0
 
 seconds = st.floats(0, 100_000)
+calm = settings(deadline=None)  # no machine is quiet
 lengths = st.floats(leases.LEAST, 86_400)
 fractions = st.floats(0, 1)
 
@@ -40,6 +41,7 @@ def after(elapsed: float, *, jump: float = 0.0) -> Reading:
     return Reading(500.0 + elapsed, AT + elapsed + jump)
 
 
+@calm
 @given(lengths, st.floats(1, 3600))
 def test_a_lease_is_usable_until_the_skew_before_its_end(length, skew):
     lease = lease_of(length, skew)
@@ -48,6 +50,7 @@ def test_a_lease_is_usable_until_the_skew_before_its_end(length, skew):
     assert lease.left(after(length + 0.001)) < 0.001
 
 
+@calm
 @given(lengths, seconds, st.floats(-100_000, 100_000))
 def test_whichever_clock_says_that_less_is_left_counts(length, elapsed, jump):
     lease = lease_of(length)
@@ -56,6 +59,7 @@ def test_whichever_clock_says_that_less_is_left_counts(length, elapsed, jump):
     assert left <= length - elapsed - jump + 0.001
 
 
+@calm
 @given(lengths, seconds, seconds, st.floats(0, 100_000))
 def test_phases_follow_each_other_and_none_comes_back(length, first, more, jump):
     lease = lease_of(length)
@@ -64,12 +68,14 @@ def test_phases_follow_each_other_and_none_comes_back(length, first, more, jump)
     assert ORDER.index(phase(lease, after(first, jump=jump))) >= before
 
 
+@calm
 @given(lengths, seconds, st.floats(0, 100_000))
 def test_a_clock_that_is_set_back_gives_no_time(length, elapsed, back):
     lease = lease_of(length)
     assert phase(lease, after(elapsed, jump=-back)) == phase(lease, after(elapsed))
 
 
+@calm
 @given(lengths)
 def test_at_first_it_runs_at_half_it_is_renewed_and_all_is_dead_before_the_usable_end(length):
     lease = lease_of(length)
@@ -83,6 +89,7 @@ def test_at_first_it_runs_at_half_it_is_renewed_and_all_is_dead_before_the_usabl
     assert phase(lease, after(length - margin(lease) + 0.001)) == KILL
 
 
+@calm
 @given(lengths, seconds)
 def test_the_next_phase_begins_when_it_was_said_to(length, elapsed):
     lease = lease_of(length)
@@ -95,6 +102,7 @@ def test_the_next_phase_begins_when_it_was_said_to(length, elapsed):
         assert phase(lease, after(elapsed + span + 0.001)) != phase(lease, now)
 
 
+@calm
 @given(st.floats(10, 86_400), fractions)
 def test_a_renewal_that_always_fails_at_once_is_tried_often_and_ever_more(length, jitter):
     lease = lease_of(length)
@@ -108,6 +116,7 @@ def test_a_renewal_that_always_fails_at_once_is_tried_often_and_ever_more(length
     assert pauses[-1] <= max(pauses[0] * 2, 0.2)
 
 
+@calm
 @given(st.floats(30, 86_400), fractions, st.floats(1, 600))
 def test_a_renewal_that_always_hangs_is_tried_again_in_time(length, jitter, most):
     lease = lease_of(length)
@@ -121,6 +130,7 @@ def test_a_renewal_that_always_hangs_is_tried_again_in_time(length, jitter, most
     assert tries >= 2
 
 
+@calm
 @given(lengths, seconds)
 def test_looks_come_at_most_each_second_and_at_least_each_minute(length, elapsed):
     assert 1 <= until_look(lease_of(length)) <= 60
@@ -132,6 +142,7 @@ def test_a_lease_that_was_over_when_it_was_asked_for_kills_at_once():
     assert phase(lease, after(0)) == KILL
 
 
+@calm
 @given(seconds, st.floats(-100_000, 100_000))
 def test_what_needs_no_lease_any_more_is_never_ended(elapsed, jump):
     assert phase(ENDLESS, after(elapsed, jump=jump)) not in (TERMINATE, KILL)

@@ -9,28 +9,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.attacker import second_opinion
+from support.refusals import refusal
 from support.sequencing import switch
 
 from coordledger.client.config import Options
-from coordledger.errors import CoordledgerError
 from coordledger.setup import joining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from support.fleet import Fleet
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(CoordledgerError) as caught:
-        act()
-    return caught.value.code
 
 
 @pytest.fixture
 def bobs(fleet: Fleet) -> Fleet:
-    fleet.enroll("bob")
-    return fleet
+    return fleet.with_agents("bob")
 
 
 def test_a_delegate_is_made_in_one_step_and_needs_no_admin(bobs: Fleet) -> None:

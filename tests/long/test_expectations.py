@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from support.refusals import refusal
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
@@ -15,21 +16,12 @@ from coordledger.git.process import Git
 from coordledger.setup import doctor, genesis, hooks, joining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from support.fleet import Fleet
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(CoordledgerError) as caught:
-        act()
-    return caught.value.code
 
 
 @pytest.fixture
 def two(fleet: Fleet) -> Fleet:
-    fleet.enroll("bob")
-    return fleet
+    return fleet.with_agents("bob")
 
 
 def test_next_takes_what_is_most_urgent_on_the_remote(two: Fleet) -> None:

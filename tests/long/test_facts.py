@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.attacker import fsck, second_opinion
+from support.refusals import refusal
 from support.sequencing import switch
 
-from coordledger import CoordledgerError, Failed, Ledger, Lost
+from coordledger import Failed, Ledger, Lost
 from coordledger.client import operations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from support.fleet import Fleet
 
     from coordledger.format.state import State
@@ -23,16 +22,9 @@ if TYPE_CHECKING:
 HOUR = timedelta(hours=1)
 
 
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(CoordledgerError) as caught:
-        act()
-    return caught.value.code
-
-
 @pytest.fixture
 def two(fleet: Fleet) -> Fleet:
-    fleet.enroll("bob")
-    return fleet
+    return fleet.with_agents("bob")
 
 
 def test_a_fact_is_what_was_set_last_and_says_by_whom(two: Fleet) -> None:

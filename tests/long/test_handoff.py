@@ -7,28 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.other_host import OtherHost
-
-from coordledger.errors import CoordledgerError
+from support.refusals import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from support.fleet import Fleet
 
 LATER = datetime(2999, 1, 1, tzinfo=UTC)
 
 
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(CoordledgerError) as caught:
-        act()
-    return caught.value.code
-
-
 @pytest.fixture
 def three(fleet: Fleet) -> Fleet:
-    fleet.enroll("bob")
-    fleet.enroll("carol")
-    return fleet
+    return fleet.with_agents("bob", "carol")
 
 
 # -- delegates

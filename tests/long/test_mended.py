@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.hookless_host import forge
+from support.refusals import refusal
 
 from coordledger import keyfiles
 from coordledger.client import audit
@@ -18,25 +19,18 @@ from coordledger.client.config import Options
 from coordledger.client.journal import VOIDED, Intent
 from coordledger.client.ledger import Ledger
 from coordledger.deadline import Deadline
-from coordledger.errors import CoordledgerError
 from coordledger.format import timestamps
 from coordledger.git.process import Git
 from coordledger.setup import doctor, genesis, joining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from support.fleet import Fleet
     from support.hookless_host import HooklessHost
 
     from coordledger.client.replica import Replica
     from coordledger.format.commit import Commit
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(CoordledgerError) as caught:
-        act()
-    return caught.value.code
 
 
 @pytest.mark.parametrize("file", ["ledger.json", "agents/alice.json"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.attacker import fsck, opened, second_opinion
 from support.fleet import LEDGER_REF
+from support.refusals import refusal
 from support.sequencing import switch
 from support.serve_process import serving
 
@@ -160,12 +161,6 @@ def test_all_that_follows_a_bad_record_goes_with_it(guarded: Fleet, forge: Attac
 def examined(fleet: Fleet, name: str = "main") -> tuple[ServerLedger, Findings]:
     ledger = ServerLedger(fleet.remote, name, Git(fleet.env, None, Deadline(20)), fleet.env)
     return ledger, ledger.examine(unix_ms(), lambda *_: None)
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(CoordledgerError) as caught:
-        act()
-    return caught.value.code
 
 
 def test_what_cannot_be_checked_is_not_cut(guarded: Fleet, forge: Attacker) -> None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.attacker import second_opinion
+from support.refusals import refusal
 
 from coordledger.client import session_keys
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.client.opening import connect
-from coordledger.errors import CoordledgerError
 from coordledger.integrations import agent_hook, jobs, own_keys
 
 if TYPE_CHECKING:
@@ -151,12 +151,6 @@ def session(bobs: Fleet, monkeypatch: pytest.MonkeyPatch) -> Quick:
 def beside(bobs: Fleet, session: Quick, monkeypatch: pytest.MonkeyPatch) -> Quick:
     """Another session of the same agent, in the same clone."""
     return Quick(bobs, monkeypatch, TWO)
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(CoordledgerError) as caught:
-        act()
-    return caught.value.code
 
 
 # -- beside each other

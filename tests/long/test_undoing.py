@@ -6,26 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-
-from coordledger.errors import CoordledgerError
+from support.refusals import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from support.fleet import Fleet
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(CoordledgerError) as caught:
-        act()
-    return caught.value.code
 
 
 @pytest.fixture
 def three(fleet: Fleet) -> Fleet:
-    fleet.enroll("bob")
-    fleet.enroll("mallory")
-    return fleet
+    return fleet.with_agents("bob", "mallory")
 
 
 # -- offers

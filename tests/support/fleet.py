@@ -83,6 +83,12 @@ class Fleet:
         """Enrol `agent` (another key, if it is enrolled already); the file of its secret."""
         return self.ledger(OWNER).enroll(agent, admin=admin)
 
+    def with_agents(self, *agents: str) -> Fleet:
+        """This fleet, with these enrolled."""
+        for agent in agents:
+            self.enroll(agent)
+        return self
+
     def clone(self, agent: str) -> Path:
         """The agent's clone, made and joined when first asked for; it need not be enrolled."""
         if agent not in self._clones:

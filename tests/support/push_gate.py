@@ -71,7 +71,7 @@ class PushGate:
         (self.folder / "holding").unlink()
 
     def clear(self) -> None:
-        """Whoever is held goes on, and no next push is."""
+        """What is held goes on, and no later push is held."""
         for path in self.folder.iterdir():
             path.unlink()
 

@@ -89,18 +89,15 @@ def _claude_server(program: str, user: bool) -> JsonFile | None:
     return None if user else _server(".mcp.json", "mcpServers", _stdio(program))
 
 
-def _gemini_server(program: str, user: bool) -> JsonFile:
-    return _server(".gemini/settings.json", "mcpServers", _stdio(program))
+def _server_at(path: str) -> Callable[[str, bool], JsonFile]:
+    """A project's and a user's stand at the same place."""
+    return lambda program, user: _server(path, "mcpServers", _stdio(program))
 
 
 def _opencode_server(program: str, user: bool) -> JsonFile:
     path = ".config/opencode/opencode.json" if user else "opencode.json"
     value = {"type": "local", "command": [program, "mcp"], "enabled": True}
     return _server(path, "mcp", value)
-
-
-def _cursor_server(program: str, user: bool) -> JsonFile:
-    return _server(".cursor/mcp.json", "mcpServers", _stdio(program))
 
 
 def _copilot_server(program: str, user: bool) -> JsonFile:
@@ -115,10 +112,13 @@ def _command(program: str, harness: str, hook: Hook) -> list[str]:
     return [program, "agent-hook", harness, *(["--listen"] if hook.listens else [])]
 
 
+def _matcher(hook: Hook) -> dict[str, Any]:
+    return {"matcher": hook.tools} if hook.tools else {}
+
+
 def _group(hook: Hook, handler: dict[str, Any]) -> Entry:
     """As Claude Code, Codex and Gemini CLI have it: handlers in groups, each with a matcher."""
-    matcher = {"matcher": hook.tools} if hook.tools else {}
-    return Entry(("hooks", hook.event), {**matcher, "hooks": [handler]}, listed=True)
+    return Entry(("hooks", hook.event), _matcher(hook) | {"hooks": [handler]}, listed=True)
 
 
 def _claude(program: str, hook: Hook) -> Entry:
@@ -153,8 +153,7 @@ def _gemini(program: str, hook: Hook) -> Entry:
 
 
 def _cursor(program: str, hook: Hook) -> Entry:
-    matcher = {"matcher": hook.tools} if hook.tools else {}
-    value = {"command": _line(program, "cursor", hook), "timeout": hook.seconds} | matcher
+    value = {"command": _line(program, "cursor", hook), "timeout": hook.seconds} | _matcher(hook)
     return Entry(("hooks", hook.event), value, listed=True)
 
 
@@ -247,7 +246,7 @@ HARNESSES = {
             user=".gemini/settings.json",
             hooks=_GEMINI,
             shape=_gemini,
-            server=_gemini_server,
+            server=_server_at(".gemini/settings.json"),
         ),
         Harness(
             "opencode",
@@ -270,7 +269,7 @@ HARNESSES = {
             hooks=_CURSOR,
             shape=_cursor,
             before='"version": 1, ',
-            server=_cursor_server,
+            server=_server_at(".cursor/mcp.json"),
         ),
         Harness(
             "copilot",

@@ -8,19 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coordledger.integrations.harnesses import (
-    EDIT,
-    END,
-    OTHER,
-    PROMPT,
-    START,
-    STOP,
-    TOOL,
-    Answer,
-    Event,
-    Output,
-)
-from coordledger.integrations.harnesses.shapes import is_set, one_object, paths_in, text
+from coordledger.integrations.harnesses import EDIT, END, OTHER, PROMPT, START, STOP, TOOL, Event
+from coordledger.integrations.harnesses.shapes import Form, is_set, paths_in, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,15 +48,14 @@ def event_of(
     )
 
 
-def render(event: Event, answer: Answer) -> Output:
-    if event.kind == EDIT and answer.refusal:
-        return _specific(event, permissionDecision="deny", permissionDecisionReason=answer.refusal)
-    if event.kind == STOP and answer.reason:
-        return one_object(decision="block", reason=answer.reason)
-    if event.kind in (START, PROMPT, TOOL) and answer.context:
-        return _specific(event, additionalContext=answer.context)
-    return Output()
+def _specific(event: Event, **said: str) -> dict[str, Any]:
+    return {"hookSpecificOutput": {"hookEventName": event.name} | said}
 
 
-def _specific(event: Event, **said: str) -> Output:
-    return one_object(hookSpecificOutput={"hookEventName": event.name} | said)
+render = Form(
+    refusal=lambda event, why: _specific(
+        event, permissionDecision="deny", permissionDecisionReason=why
+    ),
+    reason=lambda _, why: {"decision": "block", "reason": why},
+    context=lambda event, said: _specific(event, additionalContext=said),
+).render

@@ -17,15 +17,15 @@ from coordledger.integrations.harnesses import (
     START,
     STOP,
     TOOL,
-    Answer,
     Event,
-    Output,
     claude,
 )
-from coordledger.integrations.harnesses.shapes import one_object, patched, paths_in, text
+from coordledger.integrations.harnesses.shapes import Form, patched, paths_in, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from coordledger.integrations.harnesses import Answer, Output
 
 _EDITS = (
     *("create", "edit", "write", "str_replace_editor", "apply_patch", "str_replace", "insert"),
@@ -69,13 +69,12 @@ def _paths(said: Mapping[str, Any], tool: str, given: str) -> tuple[str, ...]:
     return paths_in(value) + patched(value)
 
 
+_WITHOUT_NAME = Form(
+    refusal=lambda _, why: {"permissionDecision": "deny", "permissionDecisionReason": why},
+    reason=lambda _, why: {"decision": "block", "reason": why},
+    context=lambda _, said: {"additionalContext": said},
+)
+
+
 def render(event: Event, answer: Answer) -> Output:
-    if event.name:
-        return claude.render(event, answer)
-    if event.kind == EDIT and answer.refusal:
-        return one_object(permissionDecision="deny", permissionDecisionReason=answer.refusal)
-    if event.kind == STOP and answer.reason:
-        return one_object(decision="block", reason=answer.reason)
-    if event.kind in (START, PROMPT, TOOL) and answer.context:
-        return one_object(additionalContext=answer.context)
-    return Output()
+    return claude.render(event, answer) if event.name else _WITHOUT_NAME.render(event, answer)

@@ -8,18 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coordledger.integrations.harnesses import (
-    EDIT,
-    END,
-    OTHER,
-    START,
-    STOP,
-    TOOL,
-    Answer,
-    Event,
-    Output,
-)
-from coordledger.integrations.harnesses.shapes import one_object, paths_in, text
+from coordledger.integrations.harnesses import EDIT, END, OTHER, START, STOP, TOOL, Event
+from coordledger.integrations.harnesses.shapes import Form, one_object, paths_in, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,12 +43,10 @@ def parse(said: Mapping[str, Any]) -> Event:
     )
 
 
-def render(event: Event, answer: Answer) -> Output:
-    if event.kind == EDIT and answer.refusal:
-        told = answer.refusal
-        return one_object(permission="deny", user_message=told, agent_message=told)
-    if event.kind == STOP and answer.reason:
-        return one_object(followup_message=answer.reason)
-    if event.kind in (START, TOOL) and answer.context:
-        return one_object(additional_context=answer.context)
-    return one_object()
+render = Form(
+    refusal=lambda _, why: {"permission": "deny", "user_message": why, "agent_message": why},
+    reason=lambda _, why: {"followup_message": why},
+    context=lambda _, said: {"additional_context": said},
+    told_in=(START, TOOL),
+    neutral=one_object(),
+).render

@@ -8,22 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coordledger.integrations.harnesses import (
-    EDIT,
-    END,
-    PROMPT,
-    START,
-    STOP,
-    TOOL,
-    Answer,
-    Event,
-    Output,
-)
+from coordledger.integrations.harnesses import END, PROMPT, START, STOP, TOOL
 from coordledger.integrations.harnesses.claude import event_of
-from coordledger.integrations.harnesses.shapes import one_object, paths_in, text
+from coordledger.integrations.harnesses.shapes import Form, one_object, paths_in, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from coordledger.integrations.harnesses import Event
 
 _KINDS = {
     "SessionStart": START,
@@ -42,11 +34,11 @@ def parse(said: Mapping[str, Any]) -> Event:
     return event_of(said, _KINDS, paths)
 
 
-def render(event: Event, answer: Answer) -> Output:
-    denied = {EDIT: answer.refusal, STOP: answer.reason}.get(event.kind)
-    if denied:
-        return one_object(decision="deny", reason=denied)
-    if event.kind in (START, PROMPT, TOOL) and answer.context:
-        more = {"hookEventName": event.name, "additionalContext": answer.context}
-        return one_object(hookSpecificOutput=more)
-    return one_object()
+render = Form(
+    refusal=lambda _, why: {"decision": "deny", "reason": why},
+    reason=lambda _, why: {"decision": "deny", "reason": why},
+    context=lambda event, said: {
+        "hookSpecificOutput": {"hookEventName": event.name, "additionalContext": said}
+    },
+    neutral=one_object(),
+).render

@@ -23,19 +23,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coordledger.integrations.harnesses import (
-    EDIT,
-    END,
-    OTHER,
-    PROMPT,
-    START,
-    STOP,
-    TOOL,
-    Answer,
-    Event,
-    Output,
-)
+from coordledger.integrations.harnesses import EDIT, END, OTHER, PROMPT, START, STOP, TOOL, Event
 from coordledger.integrations.harnesses.shapes import (
+    Form,
     is_set,
     members,
     one_object,
@@ -72,11 +62,9 @@ def parse(said: Mapping[str, Any]) -> Event:
     )
 
 
-def render(event: Event, answer: Answer) -> Output:
-    if event.kind == EDIT and answer.refusal:
-        return one_object(refuse=answer.refusal)
-    if event.kind == STOP and answer.reason:
-        return one_object(**{"continue": answer.reason})
-    if event.kind in (START, PROMPT, TOOL) and answer.context:
-        return one_object(context=answer.context)
-    return one_object()
+render = Form(
+    refusal=lambda _, why: {"refuse": why},
+    reason=lambda _, why: {"continue": why},
+    context=lambda _, said: {"context": said},
+    neutral=one_object(),
+).render

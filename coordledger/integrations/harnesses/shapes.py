@@ -6,12 +6,16 @@ Rules of this file: nothing in an event has the type that it should have, until 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from coordledger.integrations.harnesses import Output
+from coordledger.integrations.harnesses import EDIT, PROMPT, START, STOP, TOOL, Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from coordledger.integrations.harnesses import Answer, Event
+
+    Says = Callable[[Event, str], dict[str, Any]]  # a text, as the members of one object
 
 # The members of a tool's input that name what it writes to.
 PATH_MEMBERS = ("file_path", "filePath", "notebook_path", "path", "target_file", "files", "paths")
@@ -68,3 +72,24 @@ def is_set(said: Mapping[str, Any], *names: str) -> bool:
 def one_object(**said: Any) -> Output:
     """One JSON object, in ASCII, on one line."""
     return Output(stdout=json.dumps(said) + "\n")
+
+
+class Form(NamedTuple):
+    """How a harness reads an answer: each of its parts as the members of one object, and to which
+    kinds of events it takes `context`.
+    """
+
+    refusal: Says
+    reason: Says
+    context: Says
+    told_in: tuple[str, ...] = (START, PROMPT, TOOL)
+    neutral: Output = Output()
+
+    def render(self, event: Event, answer: Answer) -> Output:
+        if event.kind == EDIT and answer.refusal:
+            return one_object(**self.refusal(event, answer.refusal))
+        if event.kind == STOP and answer.reason:
+            return one_object(**self.reason(event, answer.reason))
+        if event.kind in self.told_in and answer.context:
+            return one_object(**self.context(event, answer.context))
+        return self.neutral
