@@ -1,16 +1,18 @@
 """The command report: all of a ledger as a page, a picture, a chart or data.
 
 Rules: those of `log`. What is drawn is `client.reporting`'s to say; here words become a selection,
-and what came out gets into its file.
+and what came out gets into its file. Where the audit has found a bad record that is exit 4, after
+all is written.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
 
-from coordledger.errors import error
+from coordledger.errors import INTEGRITY, error
 
 from . import params
 from .common import command, root
@@ -18,6 +20,8 @@ from .log import moment_option, since_option, until_option
 from .output import safe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from coordledger.client.ledger import Ledger
     from coordledger.client.reporting.gathering import Selection
 
@@ -63,7 +67,7 @@ def report(
     task: str | None,
     agent: str | None,
     limit: int,
-) -> None:
+) -> int:
     """Show all of a ledger on one page.
 
     Who held what when, tasks, messages, agents, keys, what the audit found, and who has checked
@@ -91,13 +95,22 @@ def report(
         selected = gathering.Selection(begin, end, task, agent, limit or None)
         if serve:
             _serve(app, ledger, selected, port)
-            return
+            return 0
         found = gathering.gather(ledger.connection, selected, full=full)
     if not asked:
         app.screen.value_of(found)
-        return
-    draw = rendering.html if html else drawing.svg if svg else gantt.mermaid
-    made = draw(found)
+    else:
+        draw = rendering.html if html else drawing.svg if svg else gantt.mermaid
+        _write(app, path, draw(found))
+    if not found.audit.problems:
+        return 0
+    if not app.screen.json:
+        app.screen.error(error("bad-chain", count=len(found.audit.problems)))
+    return INTEGRITY
+
+
+def _write(app: App, path: Path | None, made: str) -> None:
+    """Into the file, or to stdout."""
     if path is not None:
         path.write_text(made, "utf-8")
         size = len(made.encode("utf-8"))
@@ -116,7 +129,5 @@ def _serve(app: App, ledger: Ledger, selected: Selection, port: int) -> None:
         app.screen.value_in_line({"url": url})
         app.screen.line(f"{url}  (Ctrl-C ends it)")
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         serving.serve(ledger.connection, selected, port, ready)
-    except KeyboardInterrupt:
-        app.screen.note("")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +16,7 @@ import pytest
 from support import pages
 from support.chromium import Chromium
 from support.fleet import hermetic
+from support.hookless_host import HooklessHost, forge
 from support.hostile import TEXTS, is_harmless
 from support.other_host import OtherHost
 from support.past import with_a_past
@@ -127,6 +130,33 @@ def test_it_says_who_held_what_how_that_ended_and_who_checked_it(
     checked = {(one.agent, one.checked) for one in bob.leases if one.task == "slow"}
     assert checked == {("alice", "nobody"), ("bob", "nobody"), ("carol", "nobody")}  # by their ends
     assert bob.audit.checked["nobody"] == sum(one.agent != "bob" for one in bob.records)
+
+
+def test_a_bad_record_is_named_and_is_exit_4_after_all_is_written(
+    tmp_path: Path, env: dict[str, str], browser: Chromium
+) -> None:
+    host = HooklessHost(tmp_path, env)
+    host.found()
+    forge(host, "alice")
+    path = tmp_path / "report.html"
+    argv = ["report", "--html", str(path), "-C", str(host.root / "alice")]
+    ran = subprocess.run(
+        [sys.executable, "-m", "coordledger", *argv],
+        env=host.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 4, ran.stderr
+    assert "1 bad records" in ran.stderr
+    browser.open(path.as_uri())
+    shown = browser.run("document.querySelector('#audit').textContent")
+    assert "1 record did not pass" in shown
+    assert "bad-signature" in shown
+    assert "1 record did not pass the audit" in browser.run(
+        "document.querySelector('#overview').textContent"
+    )
 
 
 def test_a_part_is_what_was_selected(past: Fleet) -> None:

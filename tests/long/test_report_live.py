@@ -25,6 +25,7 @@ class Served:
     """The command as a process, and what it answers."""
 
     def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
         argv = [sys.executable, "-m", "coordledger", "report", "--serve", "--json"]
         self.process = subprocess.Popen(
             argv,
@@ -86,6 +87,8 @@ def test_only_who_knows_the_address_is_answered_and_only_get(served: Served) -> 
     known, served.address = served.address, served.address._replace(path="/")
     assert served.ask()[0] == 404
     served.address = known
+    taken = served.fleet.run("report", "--serve", "--port", known.port, agent="alice", check=1)
+    assert f"--port: {known.port}: Address already in use" in taken.stderr
     listening = {line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]}
     assert f"0100007F:{known.port:04X}" in listening
     assert f"00000000:{known.port:04X}" not in listening

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from coordledger.client import waiting
 from coordledger.client.reporting import rendering
 from coordledger.client.reporting.gathering import gather
-from coordledger.errors import CoordledgerError
+from coordledger.errors import CoordledgerError, error
 from coordledger.hashes import digest
 
 if TYPE_CHECKING:
@@ -66,8 +66,11 @@ class Server(ThreadingMixIn, TCPServer):
     made: _Made
 
     def __init__(self, port: int) -> None:
-        """Raises OSError: the port is not to be had."""
-        super().__init__((ADDRESS, port), _Answer)
+        """Raises `Failed`: bad-value, if the port is not to be had."""
+        try:
+            super().__init__((ADDRESS, port), _Answer)
+        except OSError as fault:
+            raise error("bad-value", what="--port", why=f"{port}: {fault.strerror}") from None
         path, port = f"/{secrets.token_urlsafe(16)}/", self.server_address[1]
         self.hosts = {f"{name}:{port}" for name in (ADDRESS, "localhost")}
         self.page, self.url = path.encode(), f"http://{ADDRESS}:{port}{path}"
@@ -147,7 +150,7 @@ def serve(
 ) -> None:
     """Serve until it is interrupted (KeyboardInterrupt). `ready` hears of the address.
 
-    Raises OSError: the port is not to be had; as `gather`, before that.
+    Raises `Failed`: bad-value, if the port is not to be had; as `gather`, before that.
     """
     report = gather(connection, selected)
     server = Server(port)
