@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from coordledger.client.replica import Replica
     from coordledger.client.reports import Activity, Before, LogEntry, Stats
     from coordledger.format.commit import Commit
+    from coordledger.format.records import Record
     from coordledger.format.state import State
 
     Found = list[tuple[Commit, list[Turn]]]
@@ -138,8 +139,12 @@ def stats_of(connection: Connection, since: datetime | None, until: datetime | N
     return client.index.ask(connection.replica, question)
 
 
-def activity_of(connection: Connection, state: State) -> list[Activity]:
-    """As `Looking.activity`, of the copy as it is, whose newest state is `state`."""
+def activity_of(
+    connection: Connection, state: State, busy: list[Record] | None = None
+) -> list[Activity]:
+    """As `Looking.activity`, of the copy as it is, whose newest state is `state`; `busy`: what
+    `lines.of_busy` has said, if it was asked.
+    """
     from coordledger.client.index.rows import DONE  # noqa: PLC0415 - as above
 
     now = connection.clock()
@@ -153,7 +158,7 @@ def activity_of(connection: Connection, state: State) -> list[Activity]:
 
     seen, done = client.index.ask(connection.replica, question)
     holds: dict[str, list[str]] = {}
-    for line in lines.of_busy(connection.replica, state):
+    for line in lines.of_busy(connection.replica, state) if busy is None else busy:
         if line["status"] == "claimed":
             holds.setdefault(line["agent"], []).append(line["task"])
     agents = agents_of(state)

@@ -90,6 +90,7 @@ class Views:
         self._replica, self._clock = replica, clock
         self._who_checked = replica.vouches.who_checked
         self.offers = Offers(replica, clock)
+        self._looked_up: tuple[State, list[Record]] | None = None
 
     # -- intents
 
@@ -170,8 +171,14 @@ class Views:
         at = self._clock()
         return self._busy(state, lambda task: is_offered_to(task, agent, at))
 
+    def busy(self, state: State) -> list[Record]:
+        """The tasks that are claimed or offered, as lines: looked up once for each state."""
+        if self._looked_up is None or self._looked_up[0] is not state:
+            self._looked_up = (state, lines.of_busy(self._replica, state))
+        return self._looked_up[1]
+
     def _busy(self, state: State, wanted: Callable[[Record], bool]) -> tuple[Claim, ...]:
-        tasks = sorted(filter(wanted, lines.of_busy(self._replica, state)), key=urgency)
+        tasks = sorted(filter(wanted, self.busy(state)), key=urgency)
         self.read_ahead(tasks)
         return tuple(self._claim_of(state, task) for task in tasks)
 

@@ -78,6 +78,7 @@ class Watching:
         self._views = Views(connection.replica, connection.clock)
         self._folders: dict[str, tuple[str, dict[str, _Page]]] = {}  # their ids, pages by id
         self._told: dict[str, tuple[Record, Told]] = {}  # by task
+        self._news: tuple[LogEntry, ...] = ()
         self._asked = 0  # when the remote has answered last, in milliseconds since 1970
         self._last: tuple[Any, Watched] | None = None
 
@@ -121,9 +122,9 @@ class Watching:
         replica, settings = self._replica, self._connection.settings
         stop = replica.stop
         known = (replica.trusted, stop and stop.code, replica.vouches.newest)
-        if self._last is None or self._last[0] != known:
+        if self._last is None or self._last[0] != known or self._may_be_checked(self._last[1]):
             session = self._connection.identity().session if settings.agent else None
-            busy = lines.of_busy(replica, state)
+            busy = self._views.busy(state)
             held = [line for line in busy if line["status"] == "claimed"]
             counts, stuck = self._counted(state, held)
             watched = Watched(
@@ -131,8 +132,8 @@ class Watching:
                 held=tuple(self._held(state, held)),
                 counts=counts,
                 stuck=stuck,
-                agents=tuple(activity_of(self._connection, state)),
-                news=tuple(entries_of(self._connection, client.index.Asked(), NEWS)),
+                agents=tuple(activity_of(self._connection, state, busy)),
+                news=self._newest(),
                 as_of=None,
             )
             # The server may have been asked for a vouch meanwhile.
@@ -140,6 +141,22 @@ class Watching:
         newest = max(self._asked, self._connection.local.looked_at)
         as_of = moment(min(newest, self._connection.clock()))
         return self._last[1]._replace(as_of=as_of)
+
+    def _may_be_checked(self, read: Watched) -> bool:
+        """Whether the server may vouch now for what nobody had checked: it did not answer, then."""
+        checked = {one.checked for one in read.news} | {one.checked for one in read.held}
+        return "nobody" in checked and self._connection.enforcement == "server"
+
+    def _newest(self) -> tuple[LogEntry, ...]:
+        """The newest records. What nobody has checked is read again: somebody may have, since."""
+        known = self._news
+        if not known or any(one.checked == "nobody" for one in known):
+            known, after = (), None
+        else:
+            after = known[-1].seq
+        fresh = entries_of(self._connection, client.index.Asked(after=after), NEWS)
+        self._news = (*known, *fresh)[-NEWS:]
+        return self._news
 
     def _counted(self, state: State, held: list[Record]) -> tuple[dict[str, int], int]:
         """How many tasks have each status, and how many are stuck."""
