@@ -173,12 +173,16 @@ def _drawn(
     if number % 2:
         yield f'<rect class="lane" x="8" y="{y}" width="{WIDTH - 16}" height="{height}" rx="4"/>'
     yield _text("name", 20, y + _ROW / 2 + 4, _middle(decode(lane.name), int((_LEFT - 34) / _CHAR)))
+    signs = []
     for row in lane.rows:
         ends: float | None = None
         for one in row:
             yield from _bar(one, y + (_ROW - _BAR) / 2, scale, colours, ends, by_task=by_task)
             ends = scale.x(one.end)
+            if one.ended in _SIGNS:
+                signs.append(_sign(one.ended, max(ends, scale.x(one.start) + 2), y + _ROW / 2))
         y += _ROW
+    yield from signs  # above what follows in the row
 
 
 def _bar(
@@ -204,12 +208,11 @@ def _bar(
         yield _rect("rest", right, y + 2, max(0.0, scale.x(one.until) - right), _BAR - 4)
     yield _rect("body", left, y, width, _BAR)
     name = one.agent if by_task else task
-    room = int((width - 17) / _CHAR)
+    indent = 11 if one.began == "was handed" else 6  # beside the sign of the lease before
+    room = int((width - indent - 11) / _CHAR)
     if room >= min(len(name), 7):
-        yield _text("", left + 6, middle + 4, _middle(name, room))
+        yield _text("", left + indent, middle + 4, _middle(name, room))
     yield "</g>"
-    if one.ended in _SIGNS:
-        yield _sign(one.ended, left + width, middle)
 
 
 def _sign(what: str, x: float, y: float) -> str:

@@ -411,12 +411,13 @@
     }
     g.addEventListener("pointerdown", (event) => {
       event.stopPropagation();
-      g.setPointerCapture(event.pointerId);
+      const width = view.to - view.from, begin = svg.getBoundingClientRect().left;
       const go = (to) => {
-        const box = svg.getBoundingClientRect(), time = first + (((to.clientX - box.left) - left) / (right - left)) * (last - first);
+        const time = first + ((to.clientX - begin - left) / (right - left)) * (last - first);
         view.follows = false;
-        show(time - (view.to - view.from) / 2, time + (view.to - view.from) / 2);
+        show(time - width / 2, time + width / 2);
       };
+      dragged(go);
       go(event);
     });
     svg.append(g);
@@ -448,8 +449,8 @@
       g.append(s("rect", { class: "rest", x: right, y: y + 2, width: Math.max(0, x(one.until) - right), height: BAR - 4, rx: 3 }));
     }
     g.append(s("rect", { class: "body", x: left, y, width: right - left, height: BAR, rx: Math.min(5, (right - left) / 2) }));
-    const from = Math.max(left, x(view.from)), room = Math.floor((Math.min(right, x(view.to)) - from - (one.ended === "held" ? 10 : 17)) / 6.3);
-    if (room >= Math.min([...label].length, 7)) g.append(s("text", { x: from + 6, y: y + BAR / 2 + 4 }, short(label, room)));
+    const from = Math.max(left, x(view.from)) + (one.began === "was handed" ? 11 : 6), room = Math.floor((Math.min(right, x(view.to)) - from - (one.ended === "held" ? 4 : 11)) / 6.3);
+    if (room >= Math.min([...label].length, 7)) g.append(s("text", { x: from, y: y + BAR / 2 + 4 }, short(label, room)));
     g.addEventListener("click", () => open(one.task));
     g.addEventListener("pointerenter", (event) => tip(one, event.clientX, event.clientY));
     g.addEventListener("pointerleave", hideTip);
@@ -532,6 +533,12 @@
     event.preventDefault();
   }
 
+  // Until the finger or the button is up; what it was put on may be drawn anew meanwhile.
+  function dragged(move) {
+    const end = () => { for (const [name, act] of heard) removeEventListener(name, act); };
+    const heard = [["pointermove", move], ["pointerup", end], ["pointercancel", end]];
+    for (const [name, act] of heard) addEventListener(name, act);
+  }
   function gestures(svg, scale, left, right) {
     svg.addEventListener("wheel", (event) => {
       if (!event.ctrlKey && !event.metaKey) return;
@@ -543,8 +550,7 @@
       if (event.button || event.target.closest(".bar, .lane-name")) return;
       const from = view.from, to = view.to, begin = event.clientX;
       const move = (now) => { view.follows = false; show(from - (now.clientX - begin) / scale, to - (now.clientX - begin) / scale); };
-      const end = () => { removeEventListener("pointermove", move); removeEventListener("pointerup", end); removeEventListener("pointercancel", end); };
-      addEventListener("pointermove", move); addEventListener("pointerup", end); addEventListener("pointercancel", end);
+      dragged(move);
     });
   }
   function watchWidth(chart) {
@@ -783,7 +789,7 @@
         fact("Part of", task.parent ? taskLink(task.parent) : ""), fact("After", task.after.length ? task.after.map((one, at) => [at ? ", " : "", taskLink(one)]) : ""), fact("Note", task.note ? h("span", { class: "text" }, foreign(task.note)) : ""),
         fact("Result", task.result ? h("span", { class: "text" }, foreign(task.result)) : ""), fact("Paths", task.paths.length ? h("code", {}, foreign(task.paths.join("  "))) : ""),
         Object.entries(task.meta).map(([key, value]) => fact(key, foreign(value))), task.legacy ? fact("Comes from", `${task.legacy.source}, by the word of who imported it`) : null) : "",
-      data.bodies[name] ? [h("h3", { class: "sub" }, "What it is about"), h("div", { class: "body-text text" }, foreign(data.bodies[name]))] : "",
+      Object.hasOwn(data.bodies, name) ? [h("h3", { class: "sub" }, "What it is about"), h("div", { class: "body-text text" }, foreign(data.bodies[name]))] : "",
       held.length ? [h("h3", { class: "sub" }, `Held ${many(held.length, "time")}`), h("div", { id: "detail-leases" })] : "", h("h3", { class: "sub" }, "Its records"), h("div", { id: "detail-records" }));
     if (held.length) list(byId("detail-leases"), held, leaseRow, { head: [["Epoch", "number"], "Who", "From", "To", "For", "How", "Checked by"], none: "" });
     list(byId("detail-records"), about, recordOfTask, { head: HEAD_OF_RECORDS.filter((name) => name !== "Task"), none: "None among those of this report." });
@@ -810,6 +816,16 @@
 
   // -- live: ask for newer data, and keep what is chosen
 
+  // What has the keyboard is made anew: the same words in the same part get it back.
+  function focused() {
+    const one = document.activeElement, part = one?.closest("main section"), words = one?.textContent;
+    return () => {
+      if (!part || one.isConnected || one.closest(".chart")) return;
+      const same = [...part.querySelectorAll("button, select, a")].find((other) => other.textContent === words);
+      same?.focus({ preventScroll: true });
+    };
+  }
+
   let etag = null;
   async function poll() {
     if (!document.hidden) {
@@ -819,7 +835,7 @@
           const typed = document.activeElement?.closest(".tools input");
           etag = answer.headers.get("ETag");
           const raw = await answer.json();
-          if (!typed) { read(raw); all(); byId("said").textContent = `New records: now up to ${data.head.seq}`; } else etag = null;
+          if (!typed) { const again = focused(); read(raw); all(); again(); byId("said").textContent = `New records: now up to ${data.head.seq}`; } else etag = null;
         }
         byId("live").textContent = data.trouble || "live";
         byId("live").className = `mark ${data.trouble ? "bad" : "good"}`;
