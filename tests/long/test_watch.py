@@ -99,6 +99,20 @@ def test_a_signal_ends_it_and_gives_the_terminal_back(
         assert screen.is_restored()
 
 
+def test_it_is_stopped_and_goes_on_also_on_a_terminal_without_a_size(busy_fleet: Fleet) -> None:
+    with Screen(busy_fleet, "alice", "watch") as screen:
+        screen.resize(0, 0)
+        screen.see("HELD 2", "q quit")
+        screen.type("\x1a")
+        screen.until(screen.is_stopped)
+        screen.until(screen.is_restored)
+        sent = len(screen.sent)
+        screen.process.send_signal(signal.SIGCONT)
+        screen.until(lambda: b"HELD" in screen.sent[sent:])
+        screen.type("q")
+        assert screen.end() == 0
+
+
 def test_a_remote_that_is_away_is_said_and_nothing_passes_for_fresh(
     make_fleet: Callable[..., Fleet],
 ) -> None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pyte
@@ -61,9 +62,15 @@ class Screen:
         os.close(self.master)
 
     def resize(self, columns: int, lines: int) -> None:
-        self.display.resize(lines, columns)
+        """0, 0: the terminal does not know its size; what is seen has the one before."""
+        if columns and lines:
+            self.display.resize(lines, columns)
         packed = struct.pack("HHHH", lines, columns, 0, 0)
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, packed)
+
+    def is_stopped(self) -> bool:
+        state = Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2]
+        return state.split()[0] == "T"
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())

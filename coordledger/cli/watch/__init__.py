@@ -32,6 +32,7 @@ _STYLES: dict[str, dict[str, Any]] = {
     "bold": {"bold": True},
     "dim": {"dim": True},
     "good": {"fg": "green"},
+    "little": {"fg": "yellow"},
     "warn": {"fg": "black", "bg": "yellow"},
     "bad": {"fg": "white", "bg": "red", "bold": True},
     "head": {"reverse": True},

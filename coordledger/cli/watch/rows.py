@@ -17,7 +17,7 @@ from coordledger.cli.wording import facts_of, holder_of, said_of, texts_of
 from coordledger.format import timestamps
 
 from .keys import AGENTS, HELD, NEWS, TASKS, Filter, Panel, Row, Ui
-from .spans import BAD, BOLD, DIM, GOOD, PLAIN, WARN, Glyphs, Span, bar
+from .spans import BAD, BOLD, DIM, GOOD, LITTLE, PLAIN, WARN, Glyphs, Span, bar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +153,7 @@ def _state_of(
     """A bar, and the same in words."""
     if status == "claimed" and claim.expires_at:
         part = part_left(claim, now)
-        style, mark = (WARN, "! ") if part < LOW else (GOOD, "  ")
+        style, mark = (LITTLE, "! ") if part < LOW else (GOOD, "  ")
         words = Span(mark + countdown(claim.expires_at - now), WARN if part < LOW else PLAIN)
         return Span(bar(part, glyphs), style), words
     if status == "expired" and claim.expires_at:

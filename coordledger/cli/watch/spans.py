@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-PLAIN, BOLD, DIM, GOOD, WARN, BAD, HEAD, CHOSEN = (
-    "plain", "bold", "dim", "good", "warn", "bad", "head", "chosen",
+PLAIN, BOLD, DIM, GOOD, LITTLE, WARN, BAD, HEAD, CHOSEN = (
+    "plain", "bold", "dim", "good", "little", "warn", "bad", "head", "chosen",
 )  # fmt: skip
 BAR = 8  # cells
 

@@ -3,7 +3,7 @@ is asked.
 
 Rules of this file:
 - The main thread reads the ledger, and it alone hears signals: what ends the program, ^C and
-  SIGTERM as ever, ends it there. A `q` is told to it as ^C is.
+  SIGTERM as ever, ends it there. A `q` is told to it as ^C is. ^Z stops it, and `fg` goes on.
 - Whatever ends it, the terminal is given back before anything is printed.
 - curses sends what has changed and nothing else. It is drawn once a second, and when there is
   something new.
@@ -27,7 +27,7 @@ from coordledger.errors import CoordledgerError, error
 from .frame import Opened, frame, is_stale, text_lines
 from .keys import HELD, MAIN, QUIT, REFRESH, TASK, Ui, press
 from .rows import panels_of
-from .spans import BAD, BOLD, CHOSEN, DIM, GOOD, HEAD, WARN, glyphs_for
+from .spans import BAD, BOLD, CHOSEN, DIM, GOOD, HEAD, LITTLE, WARN, glyphs_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,6 +52,7 @@ _ESCAPE_DELAY = 25  # ms that what follows ESC may take: an arrow key's rest com
 # Ink and paper; -1 is the terminal's own. Warnings are blocks, which are seen on light and dark.
 _PAIRS = {
     GOOD: (curses.COLOR_GREEN, -1),
+    LITTLE: (curses.COLOR_YELLOW, -1),
     WARN: (curses.COLOR_BLACK, curses.COLOR_YELLOW),
     BAD: (curses.COLOR_WHITE, curses.COLOR_RED),
 }
@@ -93,6 +94,7 @@ class Terminal:
         self._asked = threading.Event()  # for a reading, before its time
         self._ended = threading.Event()
         self._fault: BaseException | None = None
+        self._is_to_stop = False  # ^Z was pressed
         self._main = threading.main_thread()
         self._glyphs = glyphs_for(sys.stdout)
         self._attributes: dict[str, int] = {}
@@ -104,7 +106,8 @@ class Terminal:
         """Show it meanwhile. A `q` ends the block; what goes wrong in the screen is raised."""
         _set_up()
         thread = threading.Thread(target=self._run, name="screen")
-        before = signal.signal(signal.SIGWINCH, self._resized)
+        heard = {signal.SIGWINCH: self._resized, signal.SIGTSTP: self._stopped}
+        before = {number: signal.signal(number, hear) for number, hear in heard.items()}
         try:
             thread.start()
             yield
@@ -116,7 +119,8 @@ class Terminal:
             self._ended.set()
             self._wake()
             thread.join()
-            signal.signal(signal.SIGWINCH, before)
+            for number, hear in before.items():
+                signal.signal(number, hear)
             os.close(self._wake_read)
             os.close(self._wake_write)
         if self._fault is not None:
@@ -133,6 +137,10 @@ class Terminal:
         self._asked.clear()
 
     def _resized(self, number: int, frame: FrameType | None) -> None:
+        self._wake()
+
+    def _stopped(self, number: int, frame: FrameType | None) -> None:
+        self._is_to_stop = True
         self._wake()
 
     def _wake(self) -> None:
@@ -177,6 +185,8 @@ class Terminal:
 
     def _loop(self, window: curses.window) -> None:
         while not self._ended.is_set():
+            if self._is_to_stop:
+                self._stop(window)
             scene = self._scene(window)
             self._draw(window, scene)
             now = datetime.now(UTC)
@@ -191,6 +201,15 @@ class Terminal:
                 if asks == REFRESH:
                     self._asked.set()
                 scene = self._scene(window)  # what the next key is about
+
+    def _stop(self, window: curses.window) -> None:
+        """Give the terminal back until somebody says `fg`."""
+        self._is_to_stop = False
+        curses.def_prog_mode()
+        curses.endwin()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        curses.reset_prog_mode()
+        window.clear()
 
     def _task(self, seq: int) -> Opened | None:
         """The task that is open, as it stands at the record `seq`."""
@@ -217,7 +236,8 @@ class Terminal:
     def _scene(self, window: curses.window) -> _Scene:
         with contextlib.suppress(OSError):
             columns, lines = os.get_terminal_size(1)
-            if (lines, columns) != window.getmaxyx():
+            # A terminal that does not know its size has none: curses knows what such ones have.
+            if columns and lines and (lines, columns) != window.getmaxyx():
                 curses.resizeterm(lines, columns)
                 window.clear()
         lines, columns = window.getmaxyx()
