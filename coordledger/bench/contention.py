@@ -58,18 +58,19 @@ def variants(workspace: Workspace, processes: int) -> tuple[list[Variant], dict[
     found = [Variant(NAIVE, loops, workspace.environ, bare)]
     missing = {}
 
-    def ledger(name: str) -> tuple[tuple[tuple[str, ...], ...], Path]:
+    def ledger(name: str, sequence: str) -> tuple[tuple[tuple[str, ...], ...], Path]:
         fleet = workspace.fleet(name, agents)
+        if workspace.offers("--sequence", "hook", "install"):
+            argv = ("-m", "coordledger", "hook", "install", str(fleet.remote), f"--{sequence}")
+            workspace.python(workspace.root, *argv)
         return tuple(("ledger", str(fleet.clones[who]), who) for who in agents), fleet.remote
 
-    workers, remote = ledger("plain")
+    workers, remote = ledger("plain", "no-sequence")
     found.append(Variant("fast-forward, one host", workers, workspace.environ, remote))
     apart = workspace.environ | ALONE
     found.append(Variant("fast-forward, separate hosts", workers, apart, remote))
     if workspace.offers("--sequence", "hook", "install"):
-        workers, remote = ledger("sequenced")
-        argv = ("-m", "coordledger", "hook", "install", str(remote), "--sequence")
-        workspace.python(workspace.root, *argv)
+        workers, remote = ledger("sequenced", "sequence")
         found.append(Variant("sequenced, separate hosts", workers, apart, remote))
         if workspace.offers("REPO", "serve"):
             found.append(Variant(RESIDENT, workers, apart, remote, resident=True))

@@ -369,7 +369,8 @@ def change_policy(connection: Connection, changes: Mapping[str, int]) -> dict[st
         return "policy", {"rev": state.ledger["policy_rev"] + 1, "set": dict(changes)}
 
     connection.write(Operation("policy", build))
-    return dict(connection.replica.position().state.ledger["policy"])
+    # This copy may be behind; but nobody else has changed the policy since, or it had not landed.
+    return dict(connection.replica.position().state.ledger["policy"]) | dict(changes)
 
 
 def _need_agent(who: str) -> None:

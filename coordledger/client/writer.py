@@ -64,6 +64,7 @@ STUCK_LOSSES = 6  # on one and the same head: nobody won these races
 # The server's word that fewer records at once may land. What is "busy" may be so for that, too.
 TOO_MANY = ("busy", "too-much", "too-many-records")
 OVERTAKEN = "stale-rev"  # by another record, on a server's head that is ahead: as a lost race
+OF_ANOTHER_CHAIN = ("bad-base", "unknown-agent", "unknown-key")
 FAR_BEHIND = MAX_BASE_DISTANCE // 4  # the server reads back as far for each push
 
 # How to look at the remote before an attempt: not at all; the copy may be the newest state, or
@@ -503,7 +504,7 @@ class Writer:
             return
         if not attempt.is_final:
             return  # it is decided again, here
-        fault = push_error(attempt.push, self._replica.remote.shown)
+        fault = _rewritten(self._replica, push) or push_error(push, self._replica.remote.shown)
         blamed = attempt.blamed()
         skew = self._replica.position().state.skew
         aged = [write for write in blamed if _has_aged(write, fault, self._signer, skew)]
@@ -637,6 +638,20 @@ def _catch_up(replica: Replica, seq: int, jitter: float) -> None:
     with contextlib.suppress(CoordledgerError, OSError):
         if seq - replica.trusted.seq > FAR_BEHIND * (1 + jitter * 0.8):
             replica.refresh(moved=True)
+
+
+def _rewritten(replica: Replica, push: Push) -> CoordledgerError | None:
+    """That the remote has another history, if that is why it does not know what was signed on ours:
+    where it sequences, no compare-and-swap of its head has told us.
+    """
+    if push.code in OF_ANOTHER_CHAIN:
+        try:
+            replica.refresh(moved=True)
+        except Integrity as found:
+            return found
+        except (CoordledgerError, OSError):  # its refusal stands
+            pass
+    return None
 
 
 def _base(chain: Chain) -> dict[str, Any]:

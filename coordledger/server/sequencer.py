@@ -38,6 +38,7 @@ from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS
 from coordledger.git import loose, refs
 from coordledger.hashes import algorithm
+from coordledger.server import upkeep
 from coordledger.server.admission import (
     MAX_RECORDS,
     MAX_RENDERED,
@@ -332,6 +333,7 @@ class Sequencer:
             why = self._bring_to_disk(rendered, old.oid, new.oid)
             if not why:
                 self._chain = longer
+                upkeep.start_if_due(old.seq, new.seq, self._environ)
                 return vouched(outcomes, new, now)
             # Another push was faster; or git died after it had moved the ref.
         if posix.access(f"{self.git_dir}/{self.ref}.lock", posix.F_OK):

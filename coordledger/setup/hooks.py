@@ -21,6 +21,7 @@ from coordledger.git.repository import open_bare
 from coordledger.server.fence import PATHS, SUFFIX, is_pattern, read_fences
 
 if TYPE_CHECKING:
+    from coordledger.errors import CoordledgerError
     from coordledger.git.process import Git
     from coordledger.server.fence import Fences
 
@@ -33,6 +34,7 @@ OLDEST_TRANSACTION = (2, 28)  # that knows this hook
 SEQUENCER = "proc-receive"
 SEQUENCER_MARK = "# coordledger proc-receive:"
 SEQUENCED = FOR.rstrip("/")
+UNSEQUENCED = "coordledger.sequence"  # false in the repository where its owner has switched it off
 OLDEST_GIT = (2, 29)  # that knows proc-receive
 # Settings that make pushes to a busy ref cheap; `install_hook` tells which it has made.
 SETTINGS = {"receive.autogc": "false", "core.logAllRefUpdates": "true"}
@@ -62,12 +64,16 @@ def install_hook(
 ) -> list[str]:
     """Put the hook into the bare repository at `path`; what was done, a line each.
 
-    `sequence` switches sequencing on or off; None leaves it as it is, and so with `fence`. Raises
-    `Failed`: not-a-repository, bad-value, no-git.
+    `sequence` switches sequencing on or off; None switches it on where it can be and its owner has
+    not switched it off. `fence` None leaves the fence as it is. Raises `Failed`: not-a-repository,
+    bad-value, no-git.
     """
     open_bare(path, git)
-    if sequence:
-        _need_sequencing(path, git)
+    unsequenced = _why_unsequenced(path, git)
+    if sequence and unsequenced:
+        raise unsequenced
+    if sequence is None:
+        unsequenced = unsequenced or _why_not_unasked(path, git)
     if fence and (fence.patterns or fence.paths):
         _need_fencing(path, git, fence)
     interpreter = os.path.realpath(python)  # a version manager's shim takes 50 ms more
@@ -79,7 +85,7 @@ def install_hook(
         *_close_secrets(path / "coordledger"),
         *_make_pushes_cheap(path, git),
         *_forbid_shallow_pushes(path, git),
-        *_switch_sequencing(path, git, interpreter, sequence),
+        *_switch_sequencing(path, git, interpreter, sequence, unsequenced),
         *_switch_fence(path, git, interpreter, fence),
     ]
 
@@ -108,7 +114,7 @@ def _put_hook(hook: Path, mark: str, python: str) -> list[str]:
     done = []
     hook.parent.mkdir(exist_ok=True)
     chained = hook.with_name(f"{hook.name}.chained")
-    if hook.exists() and mark not in hook.read_text("utf-8", "replace"):
+    if hook.exists() and not _is_ours(hook, mark):
         if not chained.exists():
             chained.hardlink_to(hook)  # there is no moment without a hook
         elif not chained.samefile(hook):  # as where the disk was full the last time
@@ -165,6 +171,10 @@ def _forbid_shallow_pushes(path: Path, git: Git) -> list[str]:
     return ["set receive.shallowUpdate=false: a push could have cut the ledger's history"]
 
 
+def _is_ours(hook: Path, mark: str) -> bool:
+    return hook.exists() and mark in hook.read_text("utf-8", "replace")
+
+
 def _write_hook(hook: Path, python: str) -> None:
     """Put the newest text of the hook that `hook` names there."""
     package = str(Path(__file__).resolve().parents[2])
@@ -177,37 +187,63 @@ def _write_hook(hook: Path, python: str) -> None:
     files.replace(str(hook), text.encode(), f"{hook}.{os.getpid()}.new", mode=0o755)
 
 
-def _need_sequencing(path: Path, git: Git) -> None:
-    """Raises `Failed`: no-git if git is too old, bad-value if the hook's place is taken."""
+def _why_unsequenced(path: Path, git: Git) -> CoordledgerError | None:
+    """What is in the way of sequencing: no-git if git is too old, bad-value if the hook's place is
+    taken.
+    """
     numbers, printed = git.version()
     if numbers < OLDEST_GIT:
-        raise error("no-git", why=f"{printed} knows no proc-receive hook, 2.29 does")
+        return error("no-git", why=f"{printed} knows no proc-receive hook, 2.29 does")
     hook = hook_path(path, git, SEQUENCER)
-    if hook.exists() and SEQUENCER_MARK not in hook.read_text("utf-8", "replace"):
-        raise error("bad-value", what=str(hook), why="is there already: git runs only one")
+    if hook.exists() and not _is_ours(hook, SEQUENCER_MARK):
+        return error("bad-value", what=str(hook), why="is there already: git runs only one")
+    return None
 
 
-def _switch_sequencing(path: Path, git: Git, python: str, sequence: bool | None) -> list[str]:
-    """Switch it on or off, or keep it as it is, with the hook's newest text."""
+def _why_not_unasked(path: Path, git: Git) -> CoordledgerError | None:
+    """What only the repository's owner can decide."""
+    hook = hook_path(path, git, "update")
+    if not hook.exists():
+        return None
+    why = "git runs it for no record in sequence; --sequence if that may be so"
+    return error("bad-value", what=str(hook), why=why)
+
+
+def _switch_sequencing(
+    path: Path, git: Git, python: str, sequence: bool | None, unsequenced: CoordledgerError | None
+) -> list[str]:
+    """Switch it on or off, or on unless that is not wanted or `unsequenced` is in the way."""
+    asked = ("config", "--local", "--type=bool", "--get", UNSEQUENCED)
+    refused = git.run(*_in(path), *asked).out.strip() == "false"
+    if sequence is False or (sequence is None and refused):
+        return _stop_sequencing(path, git, anew=not refused)
+    if unsequenced:
+        return [f"not sequenced: {unsequenced.message}"]
     hook, done = hook_path(path, git, SEQUENCER), []
-    ours = hook.exists() and SEQUENCER_MARK in hook.read_text("utf-8", "replace")
-    asked = ("config", "--local", "--get-all", "receive.procReceiveRefs")
-    named = SEQUENCED in git.run(*_in(path), *asked).out.split()
-    if sequence is False:
-        if named:
-            every = ("receive.procReceiveRefs", f"^{SEQUENCED}$")
-            git.output(*_in(path), "config", "--local", "--unset-all", *every)
-            done.append(f"unset receive.procReceiveRefs={SEQUENCED}: pushes there are refused")
-        if ours:
-            hook.unlink()
-            done.append(f"removed {hook}")
-    elif sequence or (ours and named):
-        _write_hook(hook, python)
-        done.append(f"installed {hook}, run by {python}")
-        if not named:
-            every = ("receive.procReceiveRefs", SEQUENCED)
-            git.output(*_in(path), "config", "--local", "--add", *every)
-            done.append(f"set receive.procReceiveRefs={SEQUENCED}")
+    if refused:
+        git.output(*_in(path), "config", "--local", "--unset-all", UNSEQUENCED)
+        done.append(f"unset {UNSEQUENCED}")
+    _write_hook(hook, python)
+    done.append(f"installed {hook}, run by {python}")
+    if not takes_sequenced(path, git):
+        every = ("receive.procReceiveRefs", SEQUENCED)
+        git.output(*_in(path), "config", "--local", "--add", *every)
+        done.append(f"set receive.procReceiveRefs={SEQUENCED}: records land in the order they come")
+    return done
+
+
+def _stop_sequencing(path: Path, git: Git, *, anew: bool) -> list[str]:
+    hook, done = hook_path(path, git, SEQUENCER), []
+    if anew:  # so that the next `hook install` leaves it off
+        git.output(*_in(path), "config", "--local", UNSEQUENCED, "false")
+        done.append(f"set {UNSEQUENCED}=false")
+    if takes_sequenced(path, git):
+        every = ("receive.procReceiveRefs", f"^{SEQUENCED}$")
+        git.output(*_in(path), "config", "--local", "--unset-all", *every)
+        done.append(f"unset receive.procReceiveRefs={SEQUENCED}: pushes there are refused")
+    if _is_ours(hook, SEQUENCER_MARK):
+        hook.unlink()
+        done.append(f"removed {hook}")
     return done
 
 
@@ -256,7 +292,7 @@ def _switch_fence(path: Path, git: Git, python: str, fence: Fence | None) -> lis
         if after:
             there[fence.ledger] = after
     hook = hook_path(path, git, TRANSACTION)
-    ours = hook.exists() and TRANSACTION_MARK in hook.read_text("utf-8", "replace")
+    ours = _is_ours(hook, TRANSACTION_MARK)
     if there:  # the hook is there before the fence that needs it, and goes after it
         done += _put_hook(hook, TRANSACTION_MARK, python)
     if fence is not None and after != before:
@@ -292,6 +328,12 @@ def _switch_paths(path: Path, fence: Fence, *, fenced: bool) -> list[str]:
         file.unlink()
         return ["no longer fenced: the paths that others have reserved"]
     return []
+
+
+def takes_sequenced(path: Path, git: Git) -> bool:
+    """Whether records that are pushed to `refs/for/` there are handed to the sequencer."""
+    asked = ("config", "--local", "--get-all", "receive.procReceiveRefs")
+    return SEQUENCED in git.run(*_in(path), *asked).out.split()
 
 
 def takes_shallow(path: Path, git: Git) -> bool:

@@ -32,11 +32,8 @@ from support.fleet import LEDGER_REF
 from support.serve_process import serving
 
 from coordledger.client.replica import Replica
-from coordledger.deadline import Deadline
 from coordledger.git import pktline
 from coordledger.git.cat_file import CatFile
-from coordledger.git.process import Git
-from coordledger.setup.hooks import install_hook
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +70,7 @@ EXPECTED = {
     "inbox":                         (1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0),
     "hook":                          (0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0),
     "join":                          (8, 1, 1, 32, 0, 0, 31, 187, 1, 16, 3),
-    "sequenced: claim":              (1, 1, 0, 0, 5, 7, 1, 7, 7, 9, 11),
+    "sequenced: claim":              (1, 1, 0, 0, 5, 6, 1, 7, 7, 9, 11),
     "sequenced: claim, just lost":   (2, 1, 1, 2, 5, 0, 3, 14, 2, 12, 4),
     "sequenced: claim, behind":      (1, 1, 0, 0, 0, 6, 1, 7, 2, 9, 11),
     "sequenced: batch of 20":        (2, 1, 0, 1, 100, 120, 20, 122, 121, 12, 14),
@@ -90,9 +87,8 @@ WORKER = Path(__file__).parents[1] / "support" / "counted_work.py"
 @pytest.fixture(scope="module")
 def counted(founded: Callable[..., Fleet]) -> Counts:
     """Everything that there is to count, by operation."""
-    plain, sequenced, served = founded("bob"), founded("bob"), founded("bob")
-    git = Git(sequenced.env, sequenced.root, Deadline(20))
-    install_hook(sequenced.remote, git, sequence=True)
+    plain, served = (founded("bob", sequence=False) for _ in range(2))
+    sequenced = founded("bob")
     found = _count(plain, "") | _count(sequenced, "sequenced: ")
     with serving(served):
         return found | _count(served, "resident: ")

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.attacker import plain
-from support.sequencing import (
-    switch,
-)
+from support.sequencing import switch
 
 from coordledger.deadline import Deadline
 from coordledger.errors import Failed
 from coordledger.git.process import Git
 from coordledger.setup import hooks
-from coordledger.setup.hooks import install_hook
+from coordledger.setup.hooks import install_hook, takes_sequenced
 
 if TYPE_CHECKING:
     from support.fleet import Fleet
@@ -27,7 +25,8 @@ def test_installing_the_hook_compiles_it(shared_fleet: Fleet, tmp_path: Path) ->
     """The account that runs it may have no right to."""
     package = tmp_path / "coordledger"
     shutil.copytree(Path(hooks.__file__).parent.parent, package, ignore=lambda *_: ["__pycache__"])
-    shutil.copy(hooks.shim("pre-receive"), package)
+    for name in ("pre-receive", "proc-receive"):
+        shutil.copy(hooks.shim(name), package)
     shared_fleet.git("init", "--quiet", "--bare", tmp_path / "r.git")
 
     def install() -> str:
@@ -72,30 +71,54 @@ def test_others_are_kept_out_of_the_folder_of_secrets(
 # -- sequencing
 
 
-def test_it_is_switched_on_and_off_and_otherwise_left_alone(fleet: Fleet) -> None:
+def test_it_is_on_until_it_is_switched_off_and_then_off_until_it_is_switched_on(
+    fleet: Fleet,
+) -> None:
     remote, hook = fleet.remote, fleet.remote / "hooks/proc-receive"
 
     def named() -> list[str]:
         asked = ("git", "config", "--get-all", "receive.procReceiveRefs")
         return plain(*asked, cwd=remote, env=fleet.env).stdout.decode().split()
 
-    fleet.git("config", "receive.procReceiveRefs", "refs/for/else")
-    switch(fleet, sequence=None)
-    assert (named(), hook.exists()) == (["refs/for/else"], False)
-    for _ in range(2):
-        switch(fleet, sequence=True)
+    assert named() == ["refs/for/coordledger"]  # as `init` has left it
+    fleet.git("config", "--add", "receive.procReceiveRefs", "refs/for/else")
+    switch(fleet, sequence=False)
+    for sequence in (False, None):
+        said = switch(fleet, sequence=sequence)
+        assert not any("equence" in line or "proc-receive" in line for line in said)
+        assert (named(), hook.exists()) == (["refs/for/else"], False)
+    for sequence in (True, None):
+        switch(fleet, sequence=sequence)
         assert named() == ["refs/for/else", "refs/for/coordledger"]
     hook.write_text(hook.read_text().replace("python=", "python=/gone"))
     assert any("proc-receive" in line for line in switch(fleet, sequence=None))
     assert "/gone" not in hook.read_text()
     assert len(named()) == 2
-    switch(fleet, sequence=False)
-    assert (named(), hook.exists()) == (["refs/for/else"], False)
-    assert switch(fleet, sequence=False) == switch(fleet, sequence=None)
+
+
+@pytest.mark.parametrize("name", ["update", "proc-receive"])
+def test_a_hook_that_would_not_run_keeps_it_off_unless_it_is_asked_for(
+    fleet: Fleet, tmp_path: Path, name: str
+) -> None:
+    bare = tmp_path / "other.git"
+    fleet.git("init", "--quiet", "--bare", bare)
+    (bare / "hooks" / name).write_text("#!/bin/sh\n")
+    git = Git(fleet.env, tmp_path, Deadline(30))
+    [said] = [line for line in install_hook(bare, git) if "equence" in line]
+    assert said.startswith("not sequenced: ")
+    assert name in said
+    assert not takes_sequenced(bare, git)
+    if name == "proc-receive":  # git runs one alone
+        with pytest.raises(Failed, match="git runs only one"):
+            install_hook(bare, git, sequence=True)
+    else:
+        install_hook(bare, git, sequence=True)
+        assert takes_sequenced(bare, git)
 
 
 def test_anothers_proc_receive_hook_is_not_touched(fleet: Fleet) -> None:
     hook = fleet.remote / "hooks/proc-receive"
+    switch(fleet, sequence=False)
     hook.write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(Failed, match="git runs only one") as refused:
         switch(fleet, sequence=True)
@@ -105,6 +128,7 @@ def test_anothers_proc_receive_hook_is_not_touched(fleet: Fleet) -> None:
 
 
 def test_a_git_that_is_too_old_is_refused(fleet: Fleet, tmp_path: Path) -> None:
+    switch(fleet, sequence=False)
     old = tmp_path / "bin/git"
     old.parent.mkdir()
     real = plain("sh", "-c", "command -v git", cwd=tmp_path, env=fleet.env).stdout.decode().strip()

@@ -16,7 +16,9 @@ import sys
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
-from coordledger.setup import genesis, joining
+from coordledger.deadline import Deadline
+from coordledger.git.process import Git
+from coordledger.setup import genesis, hooks, joining
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +52,13 @@ class Fleet:
     """A founded ledger. `env` is what its processes see; `remote` the bare repository."""
 
     def __init__(
-        self, root: Path, env: dict[str, str], *, max_skew: int = 30, name: str = "ledger.git"
+        self,
+        root: Path,
+        env: dict[str, str],
+        *,
+        max_skew: int = 30,
+        name: str = "ledger.git",
+        sequence: bool = True,
     ) -> None:
         self.root, self.env = root, env
         self.remote = root / name
@@ -59,6 +67,9 @@ class Fleet:
         root.mkdir(parents=True, exist_ok=True)
         options = Options(path=root, agent=OWNER)
         self.founded = genesis.init(options, env, str(self.remote), max_skew)
+        if not sequence:
+            git = Git(env, root, Deadline(20))
+            hooks.install_hook(self.remote, git, sequence=False)
 
     def close(self) -> None:
         while self._open:

@@ -1,0 +1,34 @@
+"""Pack what pushes have left loose, so that fetches find packs: git's own upkeep, now and then.
+
+Rules: after every EVERY records that the server has put in sequence, beside the pushes and never in
+their way: nothing waits for it, and what becomes of it is git's business (git-maintenance(1), which
+keeps a lock of its own, and touches only what is in a pack already). The repository's owner
+switches it off as git's: `git config maintenance.auto false`. Ordinary pushes start none.
+"""
+
+from __future__ import annotations
+
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EVERY = 512  # records: some 2,600 loose objects
+# A shell that ends at once: the hook's own output must be closed before git goes on.
+_RUN = """{
+	[ "$(git config --type=bool maintenance.auto)" = false ] ||
+		exec nice git maintenance run --quiet --task=loose-objects --task=incremental-repack
+} < /dev/null > /dev/null 2>&1 &"""
+
+
+def start_if_due(old: int, new: int, environ: Mapping[str, str]) -> bool:
+    """Start it if one of the records after seq `old`, up to `new`, is the one; whether it is."""
+    if old // EVERY == new // EVERY:
+        return False
+    try:
+        shell = posix.posix_spawn("/bin/sh", ["sh", "-c", _RUN], dict(environ), setsid=True)
+    except OSError:  # as where no more processes may be had: the next time, then
+        return False
+    posix.waitpid(shell, 0)
+    return True
