@@ -24,6 +24,11 @@ INK = re.compile(rb"\x1b\[(\d+;)*[34][0-7](;\d+)*m")  # a colour of the terminal
 QUICK = ("watch", "--interval", "1s")
 
 
+def lease_of(screen: Screen, task: str) -> str:
+    """What is left of it, as is seen."""
+    return next(line.split()[3] for line in screen.lines if line[2:].startswith(task))
+
+
 @pytest.fixture(scope="module")
 def busy_fleet(founded: Callable[..., Fleet]) -> Fleet:
     fleet = founded("bob", "carol")
@@ -37,12 +42,13 @@ def busy_fleet(founded: Callable[..., Fleet]) -> Fleet:
 
 def test_it_shows_what_happens_and_quits(busy_fleet: Fleet) -> None:
     with Screen(busy_fleet, "alice", *QUICK) as screen:
-        screen.see("bob/s2", "2:59:", "half of it")
+        screen.see("bob/s2", "  2:59:", "half of it")
         busy_fleet.ledger("bob", "s2").claim("tests")
         screen.see("HELD 3")
         busy_fleet.ledger("alice", "s1").release("tests", force=True, reason="not yours")
         screen.see("by force from bob; not yours")
-        screen.see("2:58:")  # it counts down
+        left = lease_of(screen, "build")
+        screen.until(lambda: lease_of(screen, "build") < left)  # it counts down
         screen.type("q")
         assert screen.end() == 0
         assert screen.is_restored()
