@@ -134,7 +134,7 @@ def stats_of(connection: Connection, since: datetime | None, until: datetime | N
         last = max(now, latest + 1) if end is None else end
         times = index.durations(begin, end), index.waits(begin, end)
         agents, total = stats.summed(index.counts(begin, end), *times, max(0, last - first))
-        return coordledger.Stats(_time(first), _time(last), agents, total)
+        return coordledger.Stats(at_ms(first), at_ms(last), agents, total)
 
     return client.index.ask(connection.replica, question)
 
@@ -196,10 +196,16 @@ def asked_for(
 
 
 def _ms(at: datetime | None) -> int | None:
-    return None if at is None else (at - _EPOCH) // timedelta(milliseconds=1)
+    return None if at is None else in_ms(at)
 
 
-def _time(at: int) -> datetime:
+def in_ms(at: datetime) -> int:
+    """Milliseconds since 1970, as records and the index have moments."""
+    return (at - _EPOCH) // timedelta(milliseconds=1)
+
+
+def at_ms(at: int) -> datetime:
+    """The other way."""
     return _EPOCH + timedelta(milliseconds=at)
 
 
@@ -239,6 +245,6 @@ def _before(turn: Turn) -> Before:
         task=turn.task,
         what=turn.what,
         agent=stood.agent or "",
-        claimed_at=_time(stood.since or 0),
-        expires_at=_time(stood.until or 0),
+        claimed_at=at_ms(stood.since or 0),
+        expires_at=at_ms(stood.until or 0),
     )

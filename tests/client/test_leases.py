@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from coordledger.client.claims import time_of
 from coordledger.client.index import rows
 from coordledger.client.reporting.leases import Told, leases
 from coordledger.format import timestamps
@@ -56,7 +57,7 @@ def lines(found: list[Told], now: float) -> list[str]:
     return [
         f"{one.agent} {minutes(one.start)}-{minutes(one.end)} ({minutes(one.until)}) "
         f"{one.began}, {one.ended} {one.by or '-'}"
-        for one in leases(found, START + int(60_000 * now))
+        for one in leases(found, time_of(at(now)))
     ]
 
 
@@ -129,4 +130,4 @@ def test_a_part_of_a_history_gives_the_part_of_its_leases() -> None:
 def test_a_lease_is_checked_as_weakly_as_the_weakest_of_its_records() -> None:
     found = told([claim(0, "a", 30), record(5, "a", "renew", until=at(60))])
     found[1] = found[1]._replace(checked="nobody")
-    assert [one.checked for one in leases(found, START)] == ["nobody"]
+    assert [one.checked for one in leases(found, time_of(at(0)))] == ["nobody"]

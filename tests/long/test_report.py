@@ -174,6 +174,15 @@ def test_a_part_is_what_was_selected(past: Fleet) -> None:
     assert [one.start for one in late.leases if one.agent == "bob"] == [
         one.start for one in whole.leases if one.agent == "bob"
     ]
+    early = reported(past, until=whole.made_at - timedelta(minutes=55))
+    assert {(one.task, one.agent, one.ended) for one in early.leases} == {
+        ("slow", "alice", "held"),
+        ("odd", "alice", "held"),
+    }
+    none = reported(past, since=whole.made_at + timedelta(minutes=1))
+    assert (none.records, none.leases) == ((), ())
+    of_odd = reported(past, since=whole.made_at - timedelta(minutes=35), limit=1)
+    assert [(one.task, one.ended) for one in of_odd.leases] == [("odd", "expired")]
     task = reported(past, task="slow")
     assert {one.task for one in (*task.tasks, *task.leases)} == {"slow"}
     assert all("slow" in one.tasks for one in task.records)

@@ -91,7 +91,8 @@ def svg(report: Report) -> str:
     for number, lane in enumerate(shown):
         parts += _drawn(lane, number, y, scale, colours, by_task=by_task)
         y += len(lane.rows) * _ROW
-    parts += _now(scale, report.made_at, height - _BOTTOM)
+    if report.until is None or report.made_at < report.until:
+        parts += _now(scale, report.made_at, height - _BOTTOM)
     if not shown:
         parts.append(_text("note", _LEFT, _TOP + 4, "Nobody has claimed anything."))
     parts += _legend(sorted(held_by), colours, height - 24)
@@ -131,9 +132,10 @@ def _last(one: Lease) -> datetime:
 
 
 def _span(report: Report) -> tuple[datetime, datetime]:
-    first = min((one.start for one in report.leases), default=report.made_at)
+    end = min(report.made_at, report.until or report.made_at)
+    first = min((one.start for one in report.leases), default=end)
     ahead = (one.until for one in report.leases if one.ended == HELD)
-    last = min(max((report.made_at, *ahead)), report.made_at + _AHEAD)
+    last = min(max((end, *ahead)), end + _AHEAD)
     last = max((last, *(one.end for one in report.leases)))
     room = max(timedelta(minutes=1), (last - first) * 0.02)
     return first - room, last + room

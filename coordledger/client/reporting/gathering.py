@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import coordledger
 from coordledger import client
 from coordledger.client.choosing import Wanted
-from coordledger.client.claims import moment
-from coordledger.client.looking import activity_of, asked_for, entry_of, stats_of
-from coordledger.client.reporting.leases import Lease, Told, leases
+from coordledger.client.looking import activity_of, asked_for, at_ms, entry_of, stats_of
+from coordledger.client.reporting.leases import Lease, Told, lease_of, leases
 from coordledger.client.views import Views, agents_of
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def gather(connection: Connection, selected: Selection, *, full: bool = False) -
     """
     asked = asked_for(selected.since, selected.until, selected.task, None)
     audit = client.audit.audit(connection, full=full, since=None, resume=False)
-    replica, now = connection.replica, connection.clock()
+    replica, now = connection.replica, at_ms(connection.clock())
     state, views = replica.position().state, Views(connection.replica, connection.clock)
 
     def question(index: Index) -> tuple[int, Found, Found]:
@@ -121,13 +120,14 @@ def gather(connection: Connection, selected: Selection, *, full: bool = False) -
     ]
     who = selected.agent
     shown = [who is None or _concerns(who, entry) for entry in records]
+    tasks = _tasks(views, state, selected, list(compress(told, shown)))
     trusted, settings = replica.trusted, connection.settings
     return Report(
         ledger=trusted.ledger,
         url=replica.vouches.url,
         ref=connection.local.remote_ref,
         head=coordledger.Head(trusted.ledger, trusted.seq, trusted.digest, trusted.commit),
-        made_at=moment(now),  # type: ignore[arg-type] # a moment is one
+        made_at=now,
         since=selected.since,
         until=selected.until,
         task=selected.task,
@@ -138,9 +138,9 @@ def gather(connection: Connection, selected: Selection, *, full: bool = False) -
         status=views.status(state, settings, None),
         audit=audit,
         stats=stats_of(connection, selected.since, selected.until),
-        tasks=_tasks(views, state, selected, list(compress(told, shown))),
+        tasks=tasks,
         bodies=_bodies(state, found),
-        leases=_leases(told, selected, now),
+        leases=_leases(told, tasks, selected, now),
         records=tuple(compress(records, shown)),
         messages=tuple(_messages(views, found, selected.agent)),
         agents=tuple(agents_of(state)),
@@ -191,13 +191,26 @@ def _bodies(state: State, found: Found) -> dict[str, str]:
     return bodies
 
 
-def _leases(told: list[Told], selected: Selection, now: int) -> tuple[Lease, ...]:
-    found = leases(told, now)
+def _leases(
+    told: list[Told], tasks: tuple[Claim, ...], selected: Selection, now: datetime
+) -> tuple[Lease, ...]:
+    """Those that the records tell of, and those of tasks that were claimed before the first one and
+    are so still. The end of what is shown is the moment at which a lease lasts, or is over.
+    """
+    end = min(now, selected.until or now)
+    found = leases(told, end)
+    known = {(one.task, one.start) for one in found}
+    found += [
+        lease_of(one, end)
+        for one in tasks
+        if one.expires_at and one.claimed_at and (one.task, one.claimed_at) not in known
+        if one.claimed_at < end and (selected.since is None or selected.since < one.expires_at)
+    ]
     if selected.task is not None:
         found = [one for one in found if one.task == selected.task]
     if selected.agent is not None:
         found = [one for one in found if one.agent == selected.agent]
-    return tuple(found)
+    return tuple(sorted(found, key=lambda lease: (lease.start, lease.task)))
 
 
 def _messages(views: Views, found: Found, agent: str | None) -> Iterable[Message]:

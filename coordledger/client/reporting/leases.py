@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from coordledger.client.claims import moment
 from coordledger.client.index.rows import (
     CLAIMED,
     DONE,
@@ -20,6 +19,7 @@ from coordledger.client.index.rows import (
     WAS_HANDED,
     WITHDRAWN,
 )
+from coordledger.client.looking import at_ms, in_ms
 from coordledger.client.vouches import HERE, NOBODY, SERVER
 from coordledger.format import timestamps
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from coordledger.client.claims import Claim
     from coordledger.client.index.rows import Standing, Turn
     from coordledger.format.records import Record
 
@@ -93,9 +94,9 @@ class _Open:
             self.agent,
             self.session,
             self.epoch,
-            moment(self.start),  # type: ignore[arg-type] # a moment is one
-            moment(max(self.start, at)),  # type: ignore[arg-type]
-            moment(self.until),  # type: ignore[arg-type]
+            at_ms(self.start),
+            at_ms(max(self.start, at)),
+            at_ms(self.until),
             self.began,
             how,
             by,
@@ -106,8 +107,17 @@ class _Open:
         )
 
 
-def leases(told: Iterable[Told], now: int) -> list[Lease]:
-    """All leases of which `told` says something, by their start; `now` in milliseconds."""
+def lease_of(claim: Claim, end: datetime) -> Lease:
+    """The lease of a task that is claimed, and of which no record is given; `end` is now."""
+    since, until = claim.claimed_at or end, claim.expires_at or end
+    ended, last = (EXPIRED, until) if until <= end else (HELD, end)
+    who = (claim.task, claim.agent or "", claim.session, claim.epoch)
+    return Lease(*who, since, last, until, EARLIER, ended, None, None, None, 0, claim.checked)
+
+
+def leases(told: Iterable[Told], end: datetime) -> list[Lease]:
+    """All leases of which `told` says something, as they stand at its `end`; by their start."""
+    now = in_ms(end)
     running: dict[str, _Open] = {}
     found: list[Lease] = []
     for one in told:

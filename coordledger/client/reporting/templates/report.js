@@ -35,6 +35,7 @@
     data = raw;
     for (const name of ["tasks", "leases", "records", "messages", "keys"]) data[name] = unfold(raw[name]);
     data.now = Date.parse(data.made_at);
+    data.end = data.until ? Math.min(data.now, Date.parse(data.until)) : data.now;
     for (const lease of data.leases) {
       for (const name of ["start", "end", "until"]) lease[name] = Date.parse(lease[name]);
     }
@@ -263,11 +264,11 @@
 
   function bounds() {
     const starts = data.leases.map((one) => one.start), times = data.records.map((one) => one.time);
-    let from = data.now, to = data.now;
+    let from = data.end, to = data.end;
     for (const time of starts) from = Math.min(from, time);
     for (const time of times) { if (time < from) from = time; if (time > to) to = time; }
-    for (const one of data.leases) if (one.ended === "held") to = Math.max(to, Math.min(one.until, data.now + 2 * HOUR));
-    if (data.since) from = Math.max(from, Math.min(Date.parse(data.since), data.now - MINUTE));
+    for (const one of data.leases) if (one.ended === "held" && data.end === data.now) to = Math.max(to, Math.min(one.until, data.end + 2 * HOUR));
+    if (data.since) from = Math.max(from, Math.min(Date.parse(data.since), data.end - MINUTE));
     const room = Math.max(MINUTE, (to - from) * 0.015);
     return [from - room, to + room];
   }
@@ -361,7 +362,7 @@
     nowLine(svg, x, top, height, gutter);
     const old = chart.querySelector("svg");
     chart.replaceChildren(svg);
-    if (!inside.length) chart.append(h("p", { class: "empty" }, data.leases.length ? "Nobody held anything in this window." : "Nobody has claimed anything yet."));
+    if (!inside.length) chart.append(h("p", { class: "empty" }, data.leases.length ? "Nobody held anything in this window." : "Nobody holds or has held anything in what is shown."));
     if (drawn.length < lanes.length) {
       chart.append(h("p", { class: "more more-lanes" }, h("button", { type: "button", on: { click: () => { view.most += LANES * 2; draw(); } } }, `Show ${Math.min(LANES * 2, lanes.length - drawn.length)} more lanes`), h("span", { class: "note" }, `the newest ${drawn.length} of ${lanes.length}`)));
     }
@@ -475,7 +476,7 @@
 
   function nowLine(svg, x, top, height, gutter) {
     const at = x(data.now);
-    if (data.now < view.from || data.now > view.to || at < gutter) return;
+    if (data.end < data.now || data.now < view.from || data.now > view.to || at < gutter) return;
     svg.append(s("g", { "aria-hidden": "true" }, s("line", { class: "now", x1: at, x2: at, y1: top - 22, y2: height }), s("rect", { class: "now-pill", x: at - 16, y: top - 35, width: 32, height: 15, rx: 7.5 }), s("text", { class: "now-word", x: at, y: top - 24, "text-anchor": "middle" }, "now")));
   }
 
@@ -487,7 +488,7 @@
   function words(one) {
     const task = taskOf.get(one.task), lines = [`${one.agent} held ${named(one.task)}`];
     if (task?.title) lines.push(task.title);
-    const until = one.ended === "held" ? `until now; the lease lasts ${span(one.until - data.now)} more` : `to ${day(one.start) === day(one.end) ? "" : `${dayName(one.end)}, `}${clock(one.end)}`;
+    const until = one.ended === "held" ? `until ${data.end < data.now ? "the end of what is shown" : "now"}; the lease lasts ${span(one.until - data.end)} more` : `to ${day(one.start) === day(one.end) ? "" : `${dayName(one.end)}, `}${clock(one.end)}`;
     lines.push(`${dayName(one.start)}, ${clock(one.start)} ${until} (${span(one.end - one.start)})`);
     lines.push([BEGAN[one.began], how(one), one.renewals ? `renewed ${one.renewals} times` : "", `epoch ${one.epoch || "?"}`].filter(Boolean).join(" · "));
     lines.push(`checked by ${one.checked === "server" ? "the server" : one.checked === "here" ? "this copy" : "NOBODY"}`);
@@ -753,7 +754,7 @@
 
   const recordOfTask = (record) => recordRow(record, true);
   function recordRow(record, bare) {
-    return h("tr", {}, cell("", "tight number faint", String(record.seq)), cell("", "tight", when(record.time ?? record.at)), cell("", "tight", who(record.agent, record.session)),
+    return h("tr", {}, h("td", { class: "tight number faint", title: `commit ${record.commit}` }, String(record.seq)), cell("", "tight", when(record.time ?? record.at)), cell("", "tight", who(record.agent, record.session)),
       cell("", "tight", h("span", { class: `mark ${{ complete: "good", release: "warn", claim: "strong", land: "strong", revoke: "bad" }[record.kind] || ""}` }, record.kind)),
       bare === true ? "" : cell("", "whole", record.tasks.map((name, at) => [at ? " " : "", taskLink(name)])), cell("", "whole", foreign(short(said(record), 320))), cell("checked by", "tight", check(record)));
   }
@@ -806,7 +807,7 @@
     document.title = `${data.name}: coordledger report`;
     byId("about").replaceChildren(h("span", { class: "foreign" }, data.url), ` · ledger ${data.ledger.slice(0, 12)} · record ${data.head.seq.toLocaleString("en")} · as of ${data.made_at.slice(0, 16).replace("T", " ")} UTC`);
     byId("selected").hidden = !since;
-    if (since) byId("selected").textContent = `Only a part is shown: ${[data.since && `since ${data.since.slice(0, 16).replace("T", " ")}`, data.until && `until ${data.until.slice(0, 16).replace("T", " ")}`, data.task && `task ${data.task}`, data.agent && `what concerns ${data.agent}`].filter(Boolean).join(", ")}.`;
+    if (since) byId("selected").textContent = `Only a part is shown: ${[data.since && `since ${data.since.slice(0, 16).replace("T", " ")}`, data.until && `until ${data.until.slice(0, 16).replace("T", " ")}`, data.task && `task ${data.task}`, data.agent && `what concerns ${data.agent}`].filter(Boolean).join(", ")}. Tasks, agents and keys are as they are now.`;
     byId("live").hidden = !data.live;
     byId("foot").textContent = `Made by coordledger ${data.version} from ${data.ref}, head ${data.head.commit}. Times are UTC. Nothing on this page is loaded from elsewhere.`;
   }
