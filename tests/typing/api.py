@@ -247,7 +247,9 @@ def care(ledger: Ledger) -> None:
     assert_type(ledger.head(refresh=False), Head)
     assert_type(ledger.compare("x").line(), str)
     assert_type(ledger.status(), Status)
-    assert_type(ledger.audit(full=True, since=1, resume=True), Audit)
+    assert_type(
+        ledger.audit(full=True, since=1, resume=True, trust=["x"], secrets=[], report="r.md"), Audit
+    )
     assert_type(ledger.resolve(), list[Settled])
     damage = ledger.damage()
     assert_type(damage, Damage | None)
