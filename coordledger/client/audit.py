@@ -27,11 +27,11 @@ from coordledger.git.history import raw_parent
 from coordledger.git.outcome import WON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from coordledger.client.heads import Trusted
     from coordledger.client.opening import Connection
-    from coordledger.client.replica import Replica
+    from coordledger.client.replica import Lot, Replica
     from coordledger.client.reports import Audit, Damage
     from coordledger.format.commit import Commit
 
@@ -58,7 +58,7 @@ def audit(
     since: int | None,
     resume: bool,
     trust: Iterable[Trusted] = (),
-    see: See = lambda commit, checked: None,
+    see: See | None = None,
 ) -> Audit:
     """Judge what this clone has not audited yet and what nobody has checked, or from `since` on, or
     (`full`) everything; of a history that has what its reader does `trust`, and of no other. `see`
@@ -180,7 +180,7 @@ def judge_again(
     since: int,
     counted: Counts | None = None,
     save: Save = lambda head, counts: None,
-    see: See = lambda commit, checked: None,
+    see: See | None = None,
 ) -> Findings:
     """Judge the copy's records from `since` on; `counted` are the counts of those before it that
     are to be counted too. `save` is called every `STEP` records, and `see` with each good one.
@@ -192,7 +192,7 @@ def judge_again(
 
     def count(verdict: str, seq: int, commit: Commit | None) -> None:
         checked = replica.vouches.who_checked(verdict, seq)
-        if commit:
+        if commit and see:
             see(commit, checked)
         for name, value in (("verdicts", verdict), ("checked", checked)):
             counts[name][value] = counts[name].get(value, 0) + 1
@@ -206,18 +206,48 @@ def judge_again(
         count(UNVERIFIED, start, below)
     chain = Chain(repository.read, replica.keyring(), below, repository.algo)
     many = trusted.seq - (below.seq if below else -1)
-    for done, judged in enumerate(replica.judge(chain, commits_above(replica, below)), 1):
-        verdict = judged.verdict
-        if verdict == AUTHENTIC and chain.head and not replica.is_rooted(chain.head):
-            verdict = UNVERIFIED
-        count(verdict, judged.seq, None if judged.broken else chain.head)
-        if judged.broken:
-            problems.append(_problem(judged.seq, judged.oid, judged.broken))
-        if done % TOLD == 0:
-            replica.progress("auditing", done, many)
-        if done % STEP == 0 and chain.head and not judged.broken:
-            save(chain.head, counts)
+    done = 0
+    with contextlib.closing(_lots(replica, chain, below, one_by_one=see is not None)) as lots:
+        for lot in lots:
+            done += len(lot.judged)
+            for judged, alike in zip(lot.judged, lot.alike, strict=True):
+                verdict = judged.verdict
+                if verdict == AUTHENTIC and not _is_rooted(replica, chain, alike):
+                    verdict = UNVERIFIED
+                count(verdict, judged.seq, None if judged.broken else chain.head)
+                if judged.broken:
+                    problems.append(_problem(judged.seq, judged.oid, judged.broken))
+            if done % TOLD == 0:
+                replica.progress("auditing", done, many)
+            if done % STEP == 0 and chain.head and not problems:
+                save(chain.head, counts)
     return Findings(counts, problems, chain.next_seq - 1)
+
+
+def _lots(
+    replica: Replica, chain: Chain, below: Commit | None, *, one_by_one: bool
+) -> Generator[Lot, None, None]:
+    """The verdicts on a copy's commits above `below`, where the chain stands."""
+    trusted, start = replica.trusted, below.seq + 1 if below else 0
+
+    def ids() -> Iterator[str]:
+        return replica.local.indexed_ids(start, trusted.seq)
+
+    def commits(done: int) -> Iterator[tuple[str, bytes]]:
+        at = chain.head if done else below
+        return commits_above(replica, at)
+
+    many = 0 if one_by_one else trusted.seq - start + 1
+    return replica.judge_in_lots(chain, many, ids, commits, None)
+
+
+def _is_rooted(replica: Replica, chain: Chain, seq: int | None) -> bool:
+    """Whether it was checked here whose key has signed the record at `seq` (None: by a secret)."""
+    if seq is None:
+        return True
+    head = chain.head
+    commit = head if head and head.seq == seq else replica.commit_at(seq)
+    return commit is not None and replica.is_rooted(commit)
 
 
 def _problem(seq: int, oid: str, broken: RuleBroken) -> dict[str, Any]:

@@ -138,13 +138,27 @@ class Chain:
     def copy(self, keyring: Keyring | None = None) -> Chain:
         """Another chain at the same head, to try something out on: this one stays."""
         other = Chain(self._read, keyring or self._keyring, None, self._algo)
-        other.head, other.state = self.head, State(self.state.tree.copy())
-        other._recent = list(self._recent)
+        other.stand_where(self)
         return other
+
+    @property
+    def keyring(self) -> Keyring:
+        """What it judges with."""
+        return self._keyring
 
     def use(self, keyring: Keyring) -> None:
         """Judge what comes next with these keys."""
         self._keyring = keyring
+
+    def stand_where(self, other: Chain) -> None:
+        """Stand where another chain over the same objects does."""
+        self.head, self.state = other.head, State(other.state.tree.copy())
+        self._recent = list(other._recent)
+
+    def stand_at(self, head: Commit) -> None:
+        """Stand at a commit that the caller has had judged elsewhere, from this chain on."""
+        self._recent = []
+        self._stand_on(head, Tree(self._read, head.tree, self._algo))
 
     @property
     def next_seq(self) -> int:

@@ -115,7 +115,7 @@ class Keyring:
         secrets_of: Callable[[str], Iterable[Secret]] = lambda agent: (),
     ) -> None:
         """`secrets_of` gives the secrets that were put down for one agent."""
-        self._masters, self._secrets_of = list(masters), secrets_of
+        self.masters, self.secrets_of = list(masters), secrets_of
         self._secrets: dict[tuple[str, str, int, str], Secret | None] = {}
         self._public: dict[str, PublicKey] = {}
 
@@ -148,14 +148,14 @@ class Keyring:
         return None
 
     def _candidates(self, nonce: str, agent: str, key: int, above: Keys) -> Iterator[Secret]:
-        yield from self._secrets_of(agent)
+        yield from self.secrets_of(agent)
         for master in self._deriving(nonce, above):
             yield master.derive(nonce, agent, key)
 
     def _deriving(self, nonce: str, above: Keys) -> list[Secret]:
         """What an agent's secret may be derived from: the masters, or the one of the key above."""
         if not above:
-            return self._masters
+            return self.masters
         (agent, entry), *higher = above
         found = self.find(nonce, agent, entry["id"], entry, higher)
         return [found] if isinstance(found, Secret) else []

@@ -10,6 +10,7 @@ contents are those of their ids: `Chain.judge` does that.
 from __future__ import annotations
 
 import contextlib
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from coordledger.errors import RuleBroken, error
@@ -54,12 +55,19 @@ class CommitRange:
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         """Raises `Integrity`: bad-copy."""
+        yield from self.after(0)
+
+    def after(self, done: int) -> Iterator[tuple[str, bytes]]:
+        """All but the first `done`. Raises `Integrity`: bad-copy."""
         if len(self) <= SHORT:
-            yield from zip(self.ids(), reversed(self._contents), strict=True)
+            pairs = zip(self.ids(), reversed(self._contents), strict=True)
+            yield from islice(pairs, done, None)
+            return
+        if done == len(self):
             return
         try:
             with self._git.objects() as objects:
-                yield from objects.stream(self.ids())
+                yield from objects.stream(islice(self.ids(), done, None))
         except (RuleBroken, KeyError) as fault:  # git has ended early, or the disk has changed
             raise error("bad-copy", why=f"its commits cannot be read: {fault}") from None
 

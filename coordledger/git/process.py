@@ -134,6 +134,11 @@ class Git:
         }
         self.cwd, self.deadline, self._options = cwd, deadline, options
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of git, for another program that calls it so."""
+        return dict(self._environ)
+
     def work_until(self, deadline: Deadline) -> None:
         """From now on every call ends by `deadline`: another operation begins."""
         self.deadline = deadline

@@ -279,7 +279,7 @@ def test_a_secret_and_a_keyring_show_nothing_of_themselves() -> None:
         assert "canary" not in shown
         assert "canary" not in "".join(traceback.format_exception_only(ValueError(held)))
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        for held in (secret, plainly.__dict__["_masters"]):
+        for held in (secret, plainly.masters):
             with pytest.raises(TypeError, match="not pickled"):
                 pickle.dumps(held, protocol)
     for act in (copy.copy, copy.deepcopy, pickle.dumps):
