@@ -16,7 +16,6 @@ import click
 from coordledger import bench as benches
 from coordledger.errors import FAILED, Failed, error
 from coordledger.format.names import is_below
-from coordledger.format.signing import SSH
 
 from . import params
 from .common import NAME, ask_passphrase, command, group, leave_history, root
@@ -243,6 +242,8 @@ def _enroll(
     secret = _given(app, secret_file)
     public = given_public(ssh_key, app.options().path) if ssh_key else None
     done = "enrolled" if new else "rotated"
+    from coordledger.format.signing import SSH  # noqa: PLC0415 - help needs none
+
     with app.ledger(writes=True) as ledger:
         known = _known(ledger, who)
         if not known and not new:
@@ -305,6 +306,8 @@ def delegate(app: App, name: str | None, ssh: bool) -> None:
     Without NAME it gets a random one. It signs as itself and as nobody else. I can revoke it, and
     it ends with my key.
     """
+    from coordledger.format.signing import SSH  # noqa: PLC0415 - help needs none
+
     with app.ledger(writes=True) as ledger:
         made = ledger.delegate(name, ssh=ssh)
     what = "SSH key" if made.alg == SSH else "secret"
@@ -357,6 +360,7 @@ def _purged(screen: Screen, purged: Purged) -> None:
 def list_(app: App) -> None:
     """List the agents and their keys."""
     from coordledger.client.ssh_keys import fingerprint  # noqa: PLC0415 - help needs none
+    from coordledger.format.signing import SSH  # noqa: PLC0415 - help needs none
 
     with app.ledger() as ledger:
         found = ledger.agents()

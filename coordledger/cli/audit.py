@@ -10,7 +10,6 @@ import contextlib
 import os
 import shlex
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,6 +83,8 @@ def _fenced(app: App, ledger: Ledger) -> list[TriedFence] | None:
     """What the ledger fences where it lives, and whether a try shows that this is in force; None
     where nobody on this machine knows: it lives elsewhere, or in a folder that is another user's.
     """
+    from pathlib import Path  # noqa: PLC0415 - help needs none
+
     folder = ledger.connection.settings.remote.folder
     if not folder or not Path(folder, "HEAD").exists():
         return None

@@ -194,8 +194,36 @@ _COMMON: tuple[click.Parameter, ...] = (
 )
 
 
+class _Formatter(click.HelpFormatter):
+    """As click's, which imports shutil to learn how wide a terminal is: a tenth of `--help`."""
+
+    def __init__(
+        self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None
+    ) -> None:
+        if width is None:
+            width = max(min(_columns(), max_width or 80) - 2, 50)
+        super().__init__(indent_increment, width, max_width)
+
+
+def _columns() -> int:
+    """Of the terminal, as `shutil.get_terminal_size` has it."""
+    columns = 0
+    with contextlib.suppress(ValueError):
+        columns = int(os.environ.get("COLUMNS", ""))
+    if columns <= 0 and sys.__stdout__:
+        with contextlib.suppress(OSError, ValueError):
+            columns = os.get_terminal_size(sys.__stdout__.fileno()).columns
+    return columns if columns > 0 else 80
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
 class _Helpful(click.Command):
     """Help: the own options, one line about the common ones, an example at the end."""
+
+    context_class = _Context
 
     def __init__(
         self, name: str | None = None, *, example: str = "", section: str = "", **kw: Any

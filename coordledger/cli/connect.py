@@ -6,10 +6,8 @@ text and are made safe. A file that is refused fails the command, after all the 
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -87,6 +85,7 @@ def _end(app: App, refused: Sequence[CoordledgerError], otherwise: CoordledgerEr
 def scope_of(app: App, *, user: bool) -> Scope:
     """The project around `-C`, or the user."""
     import shutil  # noqa: PLC0415 - help needs none
+    from pathlib import Path  # noqa: PLC0415
 
     from coordledger.integrations.connecting.plan import Scope  # noqa: PLC0415
     from coordledger.integrations.connecting.table import PROGRAM  # noqa: PLC0415
@@ -228,6 +227,8 @@ def _diff(step: Step) -> list[str]:
     old, new = step.change.file.content, step.change.content
     if old == new:
         return []
+    import difflib  # noqa: PLC0415 - help needs none
+
     name = step.change.file.shown
     lines = difflib.unified_diff(
         _split(old),
