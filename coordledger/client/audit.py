@@ -16,7 +16,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import coordledger  # what is made of its names is imported when it is made
-from coordledger.client import stops
+from coordledger.client import judging, stops
 from coordledger.client.heads import need_trusted
 from coordledger.client.publish import push_error
 from coordledger.client.replica import STEP, TOLD, keys_at_hand
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     from coordledger.client.heads import Trusted
+    from coordledger.client.judging import Lot
     from coordledger.client.opening import Connection
-    from coordledger.client.replica import Lot, Replica
+    from coordledger.client.replica import Replica
     from coordledger.client.reports import Audit, Damage
     from coordledger.format.commit import Commit
 
@@ -238,7 +239,7 @@ def _lots(
         return commits_above(replica, at)
 
     many = 0 if one_by_one else trusted.seq - start + 1
-    return replica.judge_in_lots(chain, many, ids, commits, None)
+    return judging.lots(replica, chain, many, ids, commits, None)
 
 
 def _is_rooted(replica: Replica, chain: Chain, seq: int | None) -> bool:

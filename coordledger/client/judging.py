@@ -27,13 +27,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import coordledger
 from coordledger.client.judging_worker import BY_SSH, UNCHECKED
+from coordledger.errors import Integrity
 from coordledger.format import canonical
-from coordledger.format.chain import AUTHENTIC, UNVERIFIED
+from coordledger.format.chain import AUTHENTIC, UNVERIFIED, Judged
+from coordledger.format.commit import parse_commit
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from coordledger.client.replica import Replica
+    from coordledger.format.chain import Chain
     from coordledger.format.signing import Keyring
 
 WORTH = 6000  # records: fewer are judged sooner than processes are started
@@ -48,7 +51,16 @@ main()
 """
 
 
-class Plain(NamedTuple):
+class Lot(NamedTuple):
+    """Verdicts on commits that follow each other; of each the seq of one that the same key has
+    signed, or None where a secret is the key.
+    """
+
+    judged: list[Judged]
+    alike: list[int | None]
+
+
+class _Plain(NamedTuple):
     """Records that are valid: the verdict on each, and the seq of one that the same SSH key has
     signed, where it was one.
     """
@@ -66,14 +78,67 @@ def processes() -> int:
     return min(_MOST, os.cpu_count() or 1)
 
 
-def in_order(
+def lots(
+    replica: Replica,
+    chain: Chain,
+    many: int,
+    ids: Callable[[], Iterator[str]],
+    commits: Callable[[int], Iterable[tuple[str, bytes]]],
+    now: int | None,
+) -> Generator[Lot, None, None]:
+    """As `Replica.judge`, of the `many` commits with these `ids`, which are to continue the chain;
+    `commits(done)` are those after the first `done`. What is from the future at the moment
+    `now` comes in a lot of its own. When a lot comes out the chain stands at its end.
+
+    Many are judged in several processes, as far as all is plain; the rest is judged here. Both
+    is `format.chain`'s doing, and gives the same verdicts. Raises `Integrity`: bad-copy.
+    """
+    done, before = 0, None
+    if many >= WORTH and processes() > 1:
+        before = chain.copy()
+        for lot in _side_by_side(replica, chain, many, ids, now):
+            done += len(lot.judged)
+            yield lot
+    try:
+        for judged in replica.judge(chain, commits(done)):
+            done += 1
+            yield Lot([judged], [judged.seq])
+    except Integrity as fault:
+        if before is None or fault.code != "bad-copy":
+            raise
+        # Not every object of the states between is here; all follow from the first one.
+        chain.stand_where(before)
+        skipped = done
+        for count, judged in enumerate(replica.judge(chain, commits(0))):
+            if count >= skipped:
+                yield Lot([judged], [judged.seq])
+
+
+def _side_by_side(
+    replica: Replica, chain: Chain, many: int, ids: Callable[[], Iterator[str]], now: int | None
+) -> Iterator[Lot]:
+    repository, start = replica.local.repository, chain.head.oid if chain.head else None
+    left, seq = ids(), chain.next_seq
+    plain = _in_order(replica, chain.keyring, start, ids(), many, now)
+    with contextlib.closing(plain):
+        for lot in plain:
+            # The verdicts first: then it takes no id too many.
+            pairs = enumerate(zip(lot.verdicts, left, strict=False), seq)
+            judged = [Judged(oid, b"", number, verdict) for number, (verdict, oid) in pairs]
+            seq += len(judged)
+            head = judged[-1].oid
+            chain.stand_at(parse_commit(head, repository.read(head)))
+            yield Lot(judged, lot.alike)
+
+
+def _in_order(
     replica: Replica,
     keyring: Keyring,
     start: str | None,
     ids: Iterator[str],
     many: int,
     now: int | None,
-) -> Generator[Plain, None, None]:
+) -> Generator[_Plain, None, None]:
     """What is plain of the `many` commits `ids`, which follow the valid commit `start`, a lot at a
     time; nothing that is from the future at the moment `now`.
     """
@@ -84,7 +149,7 @@ def in_order(
         for answer in pool.answers(stretches):
             if now is not None and answer["ahead"] > now:
                 return
-            yield Plain(
+            yield _Plain(
                 [UNVERIFIED if mark == UNCHECKED else AUTHENTIC for mark in answer["marks"]],
                 [answer["keys"][m - BY_SSH] if m >= BY_SSH else None for m in answer["marks"]],
             )

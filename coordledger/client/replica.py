@@ -37,7 +37,6 @@ from coordledger.format.chain import (
     MAX_BASE_DISTANCE,
     UNVERIFIED,
     Chain,
-    Judged,
     authenticate,
     judge_all,
     verdict_for,
@@ -53,10 +52,11 @@ from coordledger.git.tree import Tree
 from coordledger.hashes import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from coordledger.client.local_state import LocalState
     from coordledger.deadline import Deadline
+    from coordledger.format.chain import Judged
     from coordledger.format.commit import Commit
     from coordledger.git.history import CommitRange
     from coordledger.git.process import Git
@@ -75,15 +75,6 @@ class Known(NamedTuple):
 
     head: TrustedHead | None
     told: list[tuple[int, str]]
-
-
-class Lot(NamedTuple):
-    """Verdicts on commits that follow each other; of each the seq of one that the same key has
-    signed, or None where a secret is the key.
-    """
-
-    judged: list[Judged]
-    alike: list[int | None]
 
 
 class Replica:
@@ -292,11 +283,11 @@ class Replica:
         authentic: list[str] = []
         told = {seq for seq, _ in places} | {vouch.seq for vouch in self.vouches.pending}
         ids: dict[int, str] = {}
-        done, lots = 0, self.judge_in_lots(chain, len(path), path.ids, path.after, self.clock())
+        done, lots = 0, judging.lots(self, chain, len(path), path.ids, path.after, self.clock())
         try:
             for lot in lots:
                 done += len(lot.judged)
-                bad = self._first_bad(chain, lot, passed)
+                bad = _first_bad(self, chain, lot, passed)
                 new = [judged for judged in lot.judged if judged.oid != bad]
                 ids |= {judged.seq: judged.oid for judged in new if judged.seq in told}
                 if len(path) <= _REMEMBERED:
@@ -330,68 +321,6 @@ class Replica:
         stops.note(self, path.head, bad)
         self._remembered().authentic.update(authentic)
         return chain
-
-    def _first_bad(self, chain: Chain, lot: Lot, passed: list[tuple[int, str]]) -> str:
-        """The first commit of a lot that stops the copy (`stop` says why), or ""; those before it
-        have `passed`.
-        """
-        for judged in lot.judged:
-            self.stop = stops.fault_of(self, chain, judged)
-            if self.stop:
-                return judged.oid
-            passed.append((judged.seq, judged.oid))
-        return ""
-
-    def judge_in_lots(
-        self,
-        chain: Chain,
-        many: int,
-        ids: Callable[[], Iterator[str]],
-        commits: Callable[[int], Iterable[tuple[str, bytes]]],
-        now: int | None,
-    ) -> Generator[Lot, None, None]:
-        """As `judge`, of the `many` commits with these `ids`, which are to continue the chain;
-        `commits(done)` are those after the first `done`. What is from the future at the moment
-        `now` comes in a lot of its own. When a lot comes out the chain stands at its end.
-
-        Many are judged in several processes, as far as all is plain; the rest is judged here. Both
-        is `format.chain`'s doing, and gives the same verdicts. Raises `Integrity`: bad-copy.
-        """
-        done, before = 0, None
-        if many >= judging.WORTH and judging.processes() > 1:
-            before = chain.copy()
-            for lot in self._side_by_side(chain, many, ids, now):
-                done += len(lot.judged)
-                yield lot
-        try:
-            for judged in self.judge(chain, commits(done)):
-                done += 1
-                yield Lot([judged], [judged.seq])
-        except Integrity as fault:
-            if before is None or fault.code != "bad-copy":
-                raise
-            # Not every object of the states between is here; all follow from the first one.
-            chain.stand_where(before)
-            skipped = done
-            for count, judged in enumerate(self.judge(chain, commits(0))):
-                if count >= skipped:
-                    yield Lot([judged], [judged.seq])
-
-    def _side_by_side(
-        self, chain: Chain, many: int, ids: Callable[[], Iterator[str]], now: int | None
-    ) -> Iterator[Lot]:
-        repository, start = self.local.repository, chain.head.oid if chain.head else None
-        left, seq = ids(), chain.next_seq
-        plain = judging.in_order(self, chain.keyring, start, ids(), many, now)
-        with contextlib.closing(plain):
-            for lot in plain:
-                # The verdicts first: then it takes no id too many.
-                pairs = enumerate(zip(lot.verdicts, left, strict=False), seq)
-                judged = [Judged(oid, b"", number, verdict) for number, (verdict, oid) in pairs]
-                seq += len(judged)
-                head = judged[-1].oid
-                chain.stand_at(parse_commit(head, repository.read(head)))
-                yield Lot(judged, lot.alike)
 
     def judge(self, chain: Chain, commits: Iterable[tuple[str, bytes]]) -> Iterator[Judged]:
         """As `judge_all`, but no record is called bad for what our own disk has done to it.
@@ -549,6 +478,20 @@ class Replica:
         if keyring is not checked.keyring or len(checked.authentic) > _REMEMBERED:
             self._checked = CheckedHere(keyring)
         return self._checked
+
+
+def _first_bad(
+    replica: Replica, chain: Chain, lot: judging.Lot, passed: list[tuple[int, str]]
+) -> str:
+    """The first commit of a lot that stops the copy (`stop` says why), or ""; those before it
+    have `passed`.
+    """
+    for judged in lot.judged:
+        replica.stop = stops.fault_of(replica, chain, judged)
+        if replica.stop:
+            return judged.oid
+        passed.append((judged.seq, judged.oid))
+    return ""
 
 
 def keys_at_hand(replica: Replica) -> str:
