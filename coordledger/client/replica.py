@@ -279,8 +279,7 @@ class Replica:
         """
         trusted, bad = self.local.trusted, ""
         first = trusted.first if trusted else 0
-        passed: list[tuple[int, str]] = []
-        authentic: list[str] = []
+        passed, authentic = list[tuple[int, str]](), list[str]()
         told = {seq for seq, _ in places} | {vouch.seq for vouch in self.vouches.pending}
         ids: dict[int, str] = {}
         done, lots = 0, judging.lots(self, chain, len(path), path.ids, path.after, self.clock())
