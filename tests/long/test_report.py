@@ -280,6 +280,7 @@ def test_the_page_may_do_nothing_that_it_does_not_do(
         const attempt = (name, act) => { try { act(); } catch (fault) { tried.push(name); } };
         attempt("markup", () => { document.body.innerHTML = "<img src=x>"; });
         attempt("code", () => { eval("1"); });
+        attempt("policy", () => trustedTypes.createPolicy("x", { createHTML: text => text }));
         attempt("document", () => { document.write("<p>"); });
         await fetch("http://127.0.0.1:9/").catch(() => tried.push("fetch"));
         const script = document.createElement("script");
@@ -289,7 +290,7 @@ def test_the_page_may_do_nothing_that_it_does_not_do(
         });
         return tried;
     })()""")
-    assert refused == ["markup", "code", "document", "fetch", "script"]
+    assert refused == ["markup", "code", "policy", "document", "fetch", "script"]
     assert browser.run("window.hacked") is None
 
 
