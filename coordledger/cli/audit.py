@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from coordledger.client.ledger import Ledger
-    from coordledger.client.reports import Audit
+    from coordledger.client.reports import Audit, Status
     from coordledger.errors import CoordledgerError
     from coordledger.setup.trying import TriedFence
 
@@ -66,6 +66,7 @@ def status(app: App) -> None:
         ("enforcement", _ENFORCEMENT.get(found.enforcement, found.enforcement)),
         ("vouched", f"up to record {vouched.seq}, {at}, by {safe(vouched.url)}" if vouched else ""),
         ("fenced", _fences(fenced or [])),
+        ("writes", _writes(ledger, found)),
         ("unread", str(found.unread)),
         ("offers", str(len(found.offers) or "")),
         ("claims", "" if found.claims else "none"),
@@ -77,6 +78,16 @@ def status(app: App) -> None:
         app.screen.line()
         app.screen.line("offered to me; coordledger claim takes one over:")
     claims_table(app.screen, found.offers)
+
+
+def _writes(ledger: Ledger, found: Status) -> str:
+    """How records get there, where that is a folder of this machine."""
+    settings = ledger.connection.settings
+    if not (settings.direct and settings.remote.folder):
+        return ""
+    if found.writes == "direct":
+        return "directly: without a push, as the server on this host would"
+    return f"by pushes: {safe(found.pushes_because)}"
 
 
 def _fenced(app: App, ledger: Ledger) -> list[TriedFence] | None:

@@ -62,6 +62,7 @@ class Settings(NamedTuple):
     timeout: float
     offline: bool
     queue: bool  # whether to line up with this user's other processes
+    direct: bool  # whether to take the server's part where that is this account's folder
     on_session_end: str
     session_keys: bool  # whether each session of a harness signs by a key of its own
     unknown_keys: tuple[str, ...]
@@ -158,6 +159,7 @@ SETTINGS = (
     Setting("branch", None, None, str),
     Setting("channels", None, None, _channels),
     Setting("queue", "COORDLEDGER_QUEUE", "on", _on_or_off("queue")),
+    Setting("direct", "COORDLEDGER_DIRECT", "on", _on_or_off("direct")),
     Setting("on_session_end", None, RELEASE, _at_end),
     Setting("session_keys", None, "off", _on_or_off("sessionKeys")),
 )

@@ -153,7 +153,7 @@ class Ledger(Tasks, Mail, Looking):
         """Where the ledger stands, the claims of this agent, and how much it has not read."""
         state, settings = self.connection.read(), self.connection.settings
         session = self.connection.identity().session if settings.agent else None
-        return self._views.status(state, settings, session)
+        return self._views.status(state, settings, session, self.connection.why_pushed())
 
     # -- operations that go together
 

@@ -14,10 +14,12 @@ import os
 import shlex
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+import coordledger
 from coordledger import files
 from coordledger.client import config, secrets, session_keys, stops
 from coordledger.client.combining.line import Line
 from coordledger.client.combining.looks import Looks
+from coordledger.client.combining.on_host import HostPublisher
 from coordledger.client.combining.sequenced import SequencedPublisher
 from coordledger.client.config import Host
 from coordledger.client.journal import OPEN
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from coordledger.client.combining.looks import Look
+    from coordledger.client.combining.on_host import Receiver
     from coordledger.client.config import Options, Settings
     from coordledger.client.operations import Operation
     from coordledger.client.publish import Published, Publisher
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from coordledger.git.address import Address
 
 
+_LOADED = files.facts(coordledger.__file__)  # of the version that this process runs
 _PATIENCE = 5.0  # seconds that one who reads waits for a vouch
 
 
@@ -113,7 +117,7 @@ class Connection:
         self.hexadecimal, self.jitter = _random_hex, _random_fraction
         self._keyrings: dict[str | None, Keyring] = {}
         self.given: list[Secret] = []  # to verify with, beside those that are found
-        self._alone = SequencedPublisher(DirectPublisher())
+        self._alone: Publisher = SequencedPublisher(DirectPublisher())
         self._line: Line | None = None
         self._looks: Looks | None = None
         self._may_ask = False  # the server, for a vouch
@@ -122,6 +126,9 @@ class Connection:
         self.finder = secrets.SecretFinder(settings, repository, self.warn)
         self.ssh_keys = SshKeyFinder(settings, repository, git, passphrase)
         self.remote = self._remote_from(git)
+        self.host = self._host_publisher()
+        if self.host:
+            self._alone = self.host
         self.local = LocalState(repository, settings.ledger, settings.branch, settings.folder_mode)
         self.replica = Replica(self.local, self.remote, git, self._keyring, clock, progress)
         self.replica.vouches.ask_first = self._ask_for_vouch
@@ -337,6 +344,32 @@ class Connection:
             http = (settings.remote.url, settings.ca_file)
         return Remote(git, settings.remote, http)
 
+    def _host_publisher(self) -> HostPublisher | None:
+        """What lands records without a push, if the remote is a folder and that is wanted."""
+        settings, folder = self.settings, self.remote.folder
+        if not (settings.direct and folder and settings.branch is None):
+            return None
+
+        def open_receiver() -> Receiver:
+            from coordledger.server.receiver import Receiver  # noqa: PLC0415 - see pyproject.toml
+
+            return Receiver(folder, settings.ledger, settings.environ, _LOADED)
+
+        return HostPublisher(self._alone, open_receiver)
+
+    def why_pushed(self) -> str:
+        """Why records go to the remote by pushes, for people; "" where they are landed here."""
+        if not self.remote.folder:
+            return "the remote is no folder of this machine, or git's configuration says more of it"
+        if not self.settings.direct:
+            return "coordledger.direct is off"
+        if self.host is None:
+            return "the ledger is kept on a branch"
+        try:
+            return self.host.why_not(self.git.deadline)
+        except CoordledgerError as fault:
+            return fault.message
+
     def line(self) -> Line:
         """Where this user's processes on this host line up to write to this ledger."""
         if self._line is None:
@@ -347,7 +380,8 @@ class Connection:
             name = digest("sha256", "\n".join(what).encode()).hex()[:24]
             folder = settings.cache_dir / "queue" / name
             here = self.repository.root or self.repository.git_dir
-            self._line = Line(folder, self._shared_copy, self.clock, self._alone, here)
+            alone, direct = self._alone, self.host
+            self._line = Line(folder, self._shared_copy, self.clock, alone, here, direct)
         return self._line
 
     def look(self, after: int) -> Look:

@@ -460,7 +460,8 @@ class Status:
     """`enforcement`: server, while the newest push or try was answered by a vouch; none, if that
     landed without one; else unknown. `stopped_at` is the first bad record that the remote has
     after `seq`: seq, commit, code, message. None if there is none. `offers` are tasks that this
-    agent can take over.
+    agent can take over. `writes`: direct, where records land without a push, as on the server's own
+    host; else push, and `pushes_because` says why.
     """
 
     ledger: str
@@ -476,6 +477,8 @@ class Status:
     claims: tuple[Claim, ...]
     unread: int
     offers: tuple[Claim, ...] = ()
+    writes: str = "push"
+    pushes_because: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,23 +168,21 @@ def write(
     return changed
 
 
-def write_durably(folder: str, objects: Objects, arrived: Iterable[str] = ()) -> None:
+def write_durably(
+    folder: str, objects: Objects, arrived: Iterable[str] = (), also: Iterable[str] = ()
+) -> None:
     """As `write`; what is written, and those who `arrived`, are on the disk when this returns.
 
     `arrived` are there already, by a push: by default git brings only packs to the disk itself.
+    `also` are paths of other files that go to the disk with them.
     """
     from coordledger import files  # noqa: PLC0415 - a hook that judges only reads
 
     present = {*arrived, *(oid for oid in objects if freshen(_path(folder, oid)))}
-    synced = {f"{folder}/{oid[:2]}" for oid in present if files.sync(_path(folder, oid))}
     fresh = {oid: stored for oid, stored in objects.items() if oid not in present}
-
-    def sync_all(paths: list[str]) -> None:
-        for path in paths:  # all of them written: the first one's sync takes the others along
-            files.sync(path)
-
-    for name in synced | write(folder, fresh, sync_all):
-        files.sync(name)
+    others = [*(_path(folder, oid) for oid in present), *also]
+    changed = write(folder, fresh, lambda paths: files.sync_all([*paths, *others]))
+    files.sync_all(changed | {f"{folder}/{oid[:2]}" for oid in present})
 
 
 def _path(folder: str, oid: str) -> str:

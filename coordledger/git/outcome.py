@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import answers
-from coordledger.answers import SEQUENCED, Landed, Refused, Vouch
+from coordledger.answers import SEQUENCED, Landed, Refused, Unknown, Vouch
 from coordledger.errors import error
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from coordledger.git.push_protocol import Report
 
 WON, LOST, REFUSED, UNSENT, UNKNOWN = "won", "lost", "refused", "unsent", "unknown"
+
+AGAIN = "there was no time for it"  # the reason of a loss to nobody
 
 # How git's versions say that somebody else's push came first.
 _RACES = (
@@ -109,6 +111,21 @@ def from_report(report: Report, ref: str, errors: str = "") -> Push:
     if report.unpacked != "ok":
         return Push(UNKNOWN, f"{_NOT_UNPACKED}{report.unpacked}")
     return _won(printed)
+
+
+def from_answers(given: list[Answer]) -> Push:
+    """How a push would have ended that a server of ours answers so, without git around it. Where it
+    says nothing, it is to be sent again.
+    """
+    unsure = next((one for one in given if isinstance(one, Unknown)), None)
+    if unsure:
+        return Push(UNKNOWN, unsure.why)
+    refused = next((one for one in given if isinstance(one, Refused)), None)
+    if refused:
+        return _refusal(refused.code, list(map(str, given)), "")
+    if not given:
+        return Push(LOST, AGAIN)
+    return Push(WON, landed=_places(given), vouches=answers.vouches(given))
 
 
 def from_porcelain(

@@ -115,6 +115,11 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment that git gives to a server's program on this machine."""
+    return {k: v for k, v in child_environment(environ).items() if k not in _ABOUT_HERE}
+
+
 class Git:
     """Runs `git` with one environment, in one place."""
 
@@ -210,7 +215,7 @@ class Git:
     def service(self, *args: str) -> Service:
         """Start `git ARGS` to talk with. Raises `Failed`: no-git, timeout."""
         self.deadline.left()
-        environ = {k: v for k, v in self._environ.items() if k not in _ABOUT_HERE}
+        environ = server_environment(self._environ)
         try:
             process = subprocess.Popen(
                 ["git", *args],

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 LOCK_SECONDS = 1.0
+LOCK_WAIT = 0.1  # seconds, as git waits for the lock of a ref
 _POLL = 0.01
+_NEW = ".ref"
 _KEPT_IN = ("packed-refs", "reftable/tables.list")
 
 
@@ -108,6 +110,135 @@ def move(
     if files.sync(f"{git_dir}/{ref}"):  # where git keeps it as a file
         files.sync(f"{git_dir}/{ref.rpartition('/')[0]}")
     return ""
+
+
+class Mover:
+    """Moves one ref of a repository by git's own compare-and-swap, and brings it to the disk."""
+
+    def __init__(self, git_dir: str, ref: str, environ: dict[str, str]) -> None:
+        self._git_dir, self._ref, self._environ = git_dir, ref, environ
+
+    def prepare(self, new: str) -> list[str]:
+        """Make ready for a move to `new`: the files that have to be on the disk before it."""
+        return []
+
+    def move(self, old: str, new: str) -> str:
+        """As the function `move`."""
+        return move(self._git_dir, self._ref, old, new, self._environ)
+
+    def close(self) -> None:
+        """Remove what was prepared."""
+
+
+class PlainMover(Mover):
+    """The same without starting git, where the ref has the plain form and no reflog: else git
+    does it. No hook runs.
+
+    The file with the new id is complete and on the disk before it becomes `<ref>.lock`, by a
+    hard link, and then the ref. Its name is new each time, as it is the ref's own file afterwards,
+    which nobody may write to. Its process has it locked until it is removed: so one that a killed
+    process has left is known, and git's lock with it, and both are removed by the next one.
+    """
+
+    _prepared, _fd, _is_swept = "", -1, False
+
+    def prepare(self, new: str) -> list[str]:
+        from coordledger import files  # noqa: PLC0415 - as in `move`
+
+        self.close()
+        if not self._is_swept:
+            self._remove_dead()
+            self._is_swept = True
+        path = f"{self._beginning}{posix.urandom(8).hex()}{_NEW}"
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
+        self._fd = posix.open(path, flags, 0o666)
+        self._prepared = path
+        files.try_lock(self._fd)
+        files.write_all(self._fd, f"{new}\n".encode("ascii"))
+        return [path]
+
+    @property
+    def _beginning(self) -> str:
+        return f"{self._git_dir}/coordledger/{self._ref.rpartition('/')[2]}."
+
+    @property
+    def _lock_path(self) -> str:
+        return f"{self._git_dir}/{self._ref}.lock"
+
+    def move(self, old: str, new: str) -> str:
+        if posix.access(f"{self._git_dir}/logs/{self._ref}", posix.F_OK):
+            return super().move(old, new)
+        try:
+            if not self._lock():
+                return f"Unable to create '{self._lock_path}': File exists"
+        except OSError:  # no folder for it, or a file system without hard links
+            return super().move(old, new)
+        now = self._swap(old)
+        if not now:  # it is packed, or symbolic
+            return super().move(old, new)
+        return "" if now == old else f"is at {now} but expected {old}"
+
+    def _lock(self) -> bool:
+        end = time.monotonic() + LOCK_WAIT
+        while True:
+            try:
+                posix.link(self._prepared, self._lock_path)
+            except FileExistsError:
+                self._remove_dead()
+                if time.monotonic() > end:
+                    return False
+                time.sleep(_POLL)
+            else:
+                return True
+
+    def _swap(self, old: str) -> str | None:
+        """With the lock: the id that the ref had, as `read_plain` has it. It has moved if that is
+        `old`.
+        """
+        from coordledger import files  # noqa: PLC0415 - as in `move`
+
+        path = f"{self._git_dir}/{self._ref}"
+        now = read_plain(self._git_dir, self._ref)
+        if now == old:
+            posix.rename(self._lock_path, path)
+            files.sync(path.rpartition("/")[0])
+        else:
+            files.remove(self._lock_path)
+        return now
+
+    def _remove_dead(self) -> None:
+        """Remove what killed processes have left, and git's lock if one of them had it."""
+        folder, _, beginning = self._beginning.rpartition("/")
+        for name in posix.listdir(folder):
+            path = f"{folder}/{name}"
+            if name.startswith(beginning) and name.endswith(_NEW) and path != self._prepared:
+                self._remove_if_dead(path)
+
+    def _remove_if_dead(self, path: str) -> None:
+        from coordledger import files  # noqa: PLC0415 - as in `move`
+
+        try:
+            fd = posix.open(path, posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+        except OSError:
+            return
+        try:
+            if files.try_lock(fd):
+                if files.is_at(fd, self._lock_path):
+                    files.remove(self._lock_path)
+                files.remove(path)
+        finally:
+            posix.close(fd)
+
+    def close(self) -> None:
+        from coordledger import files  # noqa: PLC0415 - as in `move`
+
+        if not self._prepared:
+            return
+        if files.is_at(self._fd, self._lock_path):  # an interrupt came with the lock in hand
+            files.remove(self._lock_path)
+        files.remove(self._prepared)
+        posix.close(self._fd)
+        self._prepared, self._fd = "", -1
 
 
 class Refs:

@@ -36,7 +36,8 @@ from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS
-from coordledger.git import loose, refs
+from coordledger.git import loose
+from coordledger.git.refs import Mover
 from coordledger.hashes import algorithm
 from coordledger.server import upkeep
 from coordledger.server.admission import (
@@ -73,13 +74,22 @@ class PushedRecords:
     `below` or on none, of `size` bytes.
     """
 
-    __slots__ = ("below", "oids", "signed", "size")
+    __slots__ = ("below", "brought", "oids", "signed", "size")
 
     def __init__(self, commits: list[tuple[Commit, bytes]]) -> None:
         self.oids = [commit.oid for commit, _ in commits]
         self.signed = [commit.signed for commit, _ in commits]
         self.below = commits[0][0].parent
         self.size = sum(len(content) for _, content in commits)
+        self.brought = True  # their objects are in the repository
+
+    @classmethod
+    def of(cls, records: list[tuple[str, Signed]]) -> PushedRecords:
+        """Records that come without objects, and the ids that answers call them by."""
+        made = cls.__new__(cls)
+        made.oids, made.signed = [oid for oid, _ in records], [signed for _, signed in records]
+        made.below, made.size, made.brought = None, 0, False
+        return made
 
 
 class Outcome:
@@ -145,7 +155,7 @@ class Rendered:
         return self._trial.get(oid) or self.objects.get(oid)
 
     def keep(self, pushed: str, proposal: Proposal) -> None:
-        """On trial; `pushed` is the id of the record's commit as it was pushed."""
+        """On trial; `pushed` is the id of the record's commit as it was pushed, if it was."""
         if pushed in proposal.objects:
             self._trial_arrived.update(proposal.objects)
         else:
@@ -218,7 +228,7 @@ def _land_push(
         if commit is None:
             proposal = _place(oid, signed, chain, context)
             context.spend(proposal.size)
-            rendered.keep(oid, proposal)
+            rendered.keep(oid if push.brought else "", proposal)
             chain.advance(proposal)
             commit = proposal.commit
         commits.append(commit)
@@ -280,9 +290,11 @@ class Sequencer:
         name: str,
         environ: dict[str, str],
         max_gap: Callable[[dict[str, str]], int] = configured_gap,
+        mover: type[Mover] = Mover,
     ) -> None:
         self.git_dir = environ.get("GIT_DIR", ".")
         self.name, self.ref = name, LEDGERS + name
+        self._mover = mover(self.git_dir, self.ref, environ)
         self._environ, self._configured_gap = environ, max_gap
         self._chain: Chain | None = None
         self._rendered = Rendered()
@@ -295,6 +307,11 @@ class Sequencer:
     def _max_gap(self) -> int:
         return self._configured_gap(self._environ)
 
+    @property
+    def head(self) -> str:
+        """The ledger's head at the last turn; "" before."""
+        return self._chain.head.oid if self._chain and self._chain.head else ""
+
     def read_push(self, new: str) -> PushedRecords:
         """The records that a push of `new` brings. Raises `RuleBroken`."""
         return read_push(new, self._at_head(), self._objects)
@@ -303,11 +320,14 @@ class Sequencer:
         """The ledger's lock among processes."""
         return Lock(f"{self.git_dir}/coordledger/{self.name}.lock", wait)
 
-    def run(self, pushes: list[PushedRecords]) -> list[Outcome | None]:
+    def run(
+        self, pushes: list[PushedRecords], ready: Callable[[], None] = lambda: None
+    ) -> list[Outcome | None]:
         """Land what may land: outcomes that are on the disk. Needs the ledger's lock.
 
-        None for a push that has to wait for another turn, never for the first. Raises
-        `RuleBroken` if nothing has landed, `Unsure` if something may have.
+        None for a push that has to wait for another turn, never for the first. `ready()` is called
+        before the ref moves. Raises `RuleBroken` and what `ready` does if nothing has landed,
+        `Unsure` if something may have.
         """
         why, is_over = "", begin_turn()
         for attempt in range(TRIES + 1):
@@ -330,7 +350,7 @@ class Sequencer:
             if attempt == TRIES:
                 break
             self._marks().keep(self.name, old, new)
-            why = self._bring_to_disk(rendered, old.oid, new.oid)
+            why = self._bring_to_disk(rendered, old.oid, new.oid, ready)
             if not why:
                 self._chain = longer
                 upkeep.start_if_due(old.seq, new.seq, self._environ)
@@ -347,23 +367,28 @@ class Sequencer:
             raise AssertionError("the first push of a turn does not wait for another")
         return outcome
 
-    def _bring_to_disk(self, rendered: Rendered, old: str, new: str) -> str:
-        """What is rendered, and then the ref: "", or why it did not move. Raises `Unsure`."""
+    def _bring_to_disk(
+        self, rendered: Rendered, old: str, new: str, ready: Callable[[], None]
+    ) -> str:
+        """What is rendered, and then the ref: "", or why it did not move. Raises as `run`."""
         folder, much = f"{self.git_dir}/objects", rendered.objects
         few = len(much) <= MUCH[0] and rendered.size <= MUCH[1]
         kept = None
         try:
-            loose.write_durably(folder, much if few else {}, rendered.arrived)
-            if not few:
-                from coordledger.git import pack  # noqa: PLC0415 - most pushes are small
+            try:
+                also = self._mover.prepare(new)
+                loose.write_durably(folder, much if few else {}, rendered.arrived, also)
+                if not few:
+                    from coordledger.git import pack  # noqa: PLC0415 - most pushes are small
 
-                kept = pack.write_durably(folder, much, algorithm(new))
-        except OSError as fault:
-            why = f"cannot write objects: {fault.strerror}"
-            raise RuleBroken("hook-broken", why=why) from fault
-        try:
+                    kept = pack.write_durably(folder, much, algorithm(new))
+            except OSError as fault:
+                why = f"cannot write objects: {fault.strerror}"
+                raise RuleBroken("hook-broken", why=why) from fault
+            ready()
             return self._move(old, new)
         finally:
+            self._mover.close()
             self._rendered = Rendered()
             if kept:
                 files.remove(kept)
@@ -371,7 +396,7 @@ class Sequencer:
     def _move(self, old: str, new: str) -> str:
         """Move the ledger's ref: "", or why it did not move. Raises `Unsure`."""
         try:
-            return refs.move(self.git_dir, self.ref, old, new, self._environ)
+            return self._mover.move(old, new)
         except Exception as fault:
             raise Unsure(answers.reason(fault)) from fault
 

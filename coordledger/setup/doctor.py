@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from coordledger.git.outcome import Push
     from coordledger.git.process import Git
 
+DIRECTLY = "records land directly, without a push, as the server on this host would land them"
 LEAST_GIT = (2, 30)
 ENFORCEMENT_NONE = "forged records are detected where the keys are, not prevented"
 COMPARES = "compare-and-swap"
@@ -138,6 +139,11 @@ def _examine_ledger(ledger: Ledger, git: Git) -> Iterator[Check]:
     path = connection.settings.remote.folder
     if path and Path(path, "HEAD").exists():
         yield _attempt("server's files", lambda: _server_files(Path(path), connection, git))
+        if connection.settings.direct:
+            why = connection.why_pushed()
+            yield (
+                Check("way", ok=None, found=f"by pushes: {why}") if why else _good("way", DIRECTLY)
+            )
         yield from _fences(Path(path), git)
 
 

@@ -7,9 +7,7 @@ that runs the pushes.
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,19 +17,17 @@ from coordledger.errors import RuleBroken, error
 from coordledger.format.names import FOR, LEDGERS
 from coordledger.git.repository import open_bare
 from coordledger.server.fence import PATHS, SUFFIX, is_pattern, read_fences
+from coordledger.server.shims import HOOK, SEQUENCER, TRANSACTION, render
 
 if TYPE_CHECKING:
     from coordledger.errors import CoordledgerError
     from coordledger.git.process import Git
     from coordledger.server.fence import Fences
 
-HOOK = "pre-receive"
 CHAINED = "pre-receive.chained"
 MARK = "# coordledger pre-receive:"
-TRANSACTION = "reference-transaction"
 TRANSACTION_MARK = "# coordledger reference-transaction:"
 OLDEST_TRANSACTION = (2, 28)  # that knows this hook
-SEQUENCER = "proc-receive"
 SEQUENCER_MARK = "# coordledger proc-receive:"
 SEQUENCED = FOR.rstrip("/")
 UNSEQUENCED = "coordledger.sequence"  # false in the repository where its owner has switched it off
@@ -177,14 +173,7 @@ def _is_ours(hook: Path, mark: str) -> bool:
 
 def _write_hook(hook: Path, python: str) -> None:
     """Put the newest text of the hook that `hook` names there."""
-    package = str(Path(__file__).resolve().parents[2])
-    verifier = importlib.util.find_spec("cryptography")
-    libraries = str(Path(str(verifier.origin)).resolve().parents[1]) if verifier else package
-    text = shim(hook.name).read_text("utf-8")
-    where = {"@PYTHON@": python, "@PACKAGE@": package, "@LIBRARIES@": libraries}
-    for mark, path in where.items():
-        text = text.replace(mark, shlex.quote(path))
-    files.replace(str(hook), text.encode(), f"{hook}.{os.getpid()}.new", mode=0o755)
+    files.replace(str(hook), render(hook.name, python), f"{hook}.{os.getpid()}.new", mode=0o755)
 
 
 def _why_unsequenced(path: Path, git: Git) -> CoordledgerError | None:
@@ -352,12 +341,3 @@ def asks_resident(path: Path, git: Git) -> bool:
     """Whether the hook at `path` asks `coordledger serve`: older ones do not."""
     hook = hook_path(path, git)
     return hook.exists() and "coordledger/socket" in hook.read_text("utf-8", "replace")
-
-
-def shim(name: str) -> Path:
-    """The hook's text: beside this file in a wheel, below hooks/ in a checkout."""
-    here = Path(__file__).resolve().parent.parent
-    found = next((p for p in (here / name, here.parent / "hooks" / name) if p.is_file()), None)
-    if found is None:
-        raise error("internal", why="the hook's text is missing from the installation")
-    return found

@@ -17,6 +17,7 @@ from coordledger.git import pktline, receive_pack
 from coordledger.git.outcome import WON
 from coordledger.git.repository import open_bare
 from coordledger.git.tree import object_id
+from coordledger.server.shims import TRANSACTION
 from coordledger.setup import hooks
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _gap(path: Path, git: Git, repository: Repository, ledger: str, pattern: str
     ran = git.run(*where, "update-ref", "--stdin", hooks=None, stdin=words)
     if "coordledger: refused -: not-together: " in ran.err:
         return ""
-    return f"git does not run the hook {hooks.hook_path(path, git, hooks.TRANSACTION)}: {ran.why()}"
+    return f"git does not run the hook {hooks.hook_path(path, git, TRANSACTION)}: {ran.why()}"
 
 
 def _why_idle(path: Path, hook: Path) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from support.forgeries import (
 )
 from support.sequencing import bring, seq_of, switch
 from support.serve_process import serving
-from support.ways_in import DIRECT, SEQUENCED, WAYS_IN, accounted, refusals, refused_alike
+from support.ways_in import ALL, DIRECT, SEQUENCED, WAYS_IN, accounted, refusals, refused_alike
 
 from coordledger.setup.genesis import mint
 
@@ -45,9 +45,9 @@ def shared_fleet(sequenced_fleet: Fleet) -> Iterator[Fleet]:
 # -- what is right passes
 
 
-@pytest.mark.parametrize("name", WAYS_IN)
+@pytest.mark.parametrize("name", ALL)
 def test_right_records_pass(attacker: Attacker, name: str) -> None:
-    way = WAYS_IN[name]
+    way = ALL[name]
     for count in (1, 3, 70):
         *_, last = attacker.voids(count)
         assert way.push(attacker, last).slug == ""
@@ -72,7 +72,7 @@ def test_what_is_no_record_or_too_much_is_refused(attacker: Attacker, case: str)
 @pytest.mark.parametrize("case", LATE)
 def test_a_record_at_the_wrong_time_is_refused(attacker: Attacker, case: str) -> None:
     make, slug = LATE[case]
-    words = refusals(attacker, make(attacker), slug, WAYS_IN)
+    words = refusals(attacker, make(attacker), slug, ALL)
     assert len({re.sub(r"\d+ s ", "N s ", line) for line in words}) == 1  # the clock goes on
 
 
@@ -81,7 +81,7 @@ def test_of_several_records_the_bad_one_is_named(attacker: Attacker) -> None:
     first = good(attacker)
     bad = forged(attacker, on=first)
     last = good(attacker, on=bad)
-    [words] = refusals(attacker, last, "bad-signature", WAYS_IN)
+    [words] = refusals(attacker, last, "bad-signature", ALL)
     assert words.startswith(f"coordledger: refused {bad[:12]}: ")
 
 
@@ -90,7 +90,7 @@ def test_each_record_of_a_push_has_to_be_of_the_right_time(attacker: Attacker, c
     """Not only the last one, whose commit the ref is to name."""
     make, slug = LATE[case]
     bad = make(attacker)
-    for words in refusals(attacker, good(attacker, on=bad), slug, WAYS_IN):
+    for words in refusals(attacker, good(attacker, on=bad), slug, ALL):
         assert words.startswith(f"coordledger: refused {bad[:12]}: ")
 
 
@@ -149,7 +149,7 @@ def test_a_server_that_cannot_verify_admits_nothing(attacker: Attacker, case: st
     text = master.read_text()
     damage(master)
     try:
-        words = refusals(attacker, oid, slug, WAYS_IN)
+        words = refusals(attacker, oid, slug, ALL)
     finally:
         master.write_text(text)
         master.chmod(0o600)

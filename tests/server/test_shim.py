@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.attacker import plain
 
-from coordledger.setup.hooks import shim as shim_file
+from coordledger.server.shims import shim as shim_file
 
 if TYPE_CHECKING:
     from pathlib import Path

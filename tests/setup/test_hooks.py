@@ -14,6 +14,7 @@ from support.sequencing import switch
 from coordledger.deadline import Deadline
 from coordledger.errors import Failed
 from coordledger.git.process import Git
+from coordledger.server.shims import shim
 from coordledger.setup import hooks
 from coordledger.setup.hooks import install_hook, takes_sequenced
 
@@ -26,7 +27,7 @@ def test_installing_the_hook_compiles_it(shared_fleet: Fleet, tmp_path: Path) ->
     package = tmp_path / "coordledger"
     shutil.copytree(Path(hooks.__file__).parent.parent, package, ignore=lambda *_: ["__pycache__"])
     for name in ("pre-receive", "proc-receive"):
-        shutil.copy(hooks.shim(name), package)
+        shutil.copy(shim(name), package)
     shared_fleet.git("init", "--quiet", "--bare", tmp_path / "r.git")
 
     def install() -> str:

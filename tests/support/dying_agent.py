@@ -5,10 +5,10 @@ Each line of standard input is one JSON request:
     {"clone": PATH, "agent": NAME, "steps": [[METHOD, ARGUMENT...], ...], "die_at": POINT}
 
 A child runs the steps with a `Ledger` of its own and kills itself with SIGKILL just before
-the named change of anything outside of itself: a file is opened for writing, renamed or
-removed, a lock taken, a process started. Without a point it lives. What it said before it
-ended comes back as one line of JSON, with the points that it passed. Forking saves the
-imports, which cost more than a claim.
+the named change (or the one of that number) of anything outside of itself: a file is opened for
+writing, renamed or removed, a lock taken, a process started. Without a point it lives. What it said
+before it ended comes back as one line of JSON, with the points that it passed. Forking saves
+the imports, which cost more than a claim.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ def main() -> None:
 
 
 def _live(request: dict[str, Any], out: Any) -> None:
-    starts = 0
+    starts = passed = 0
     die_at = request.get("die_at")
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal starts
+        nonlocal starts, passed
         if event == "open":
             path, _, flags = arguments
             if not flags & _WRITES or path == os.devnull:
@@ -69,7 +69,8 @@ def _live(request: dict[str, Any], out: Any) -> None:
         point = f"{starts} {event} {_kind(arguments[0])}"
         starts += event in _STARTS
         out.write(json.dumps({"point": point}) + "\n")
-        if point == die_at:
+        passed += 1
+        if die_at in (point, passed):
             out.flush()
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -31,7 +31,9 @@ LEDGER_REF = "refs/coordledger/main"
 
 
 def hermetic(root: Path) -> dict[str, str]:
-    """An environment that knows no user, no system configuration and no secret."""
+    """An environment that knows no user, no system configuration and no secret. Folders stand for
+    other hosts' repositories in it: what is written there goes by pushes.
+    """
     dropped = ("COORDLEDGER_", "COORDINATION_", "GIT_", "XDG_", "CLAUDE_", "CODEX_", "OPENCODE_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     home = root / "home"
@@ -45,6 +47,7 @@ def hermetic(root: Path) -> dict[str, str]:
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
         "PYTHONWARNINGS": "error",
+        "COORDLEDGER_DIRECT": "off",
     }
 
 

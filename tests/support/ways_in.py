@@ -1,4 +1,5 @@
-"""The ways by which records get into a ledger: two hooks, each by itself or through a resident.
+"""The ways by which records get into a ledger: two hooks, each by itself or through a resident; and
+a process of the server's own account, which needs no push.
 
 Rules: one fleet has all of them, so that the very same commit can be pushed by each. By the way
 of a resident the hook itself cannot work: whatever passes or is refused with a reason has been
@@ -10,14 +11,24 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from support.attacker import Pushed
 from support.fleet import LEDGER_REF
 from support.sequencing import FOR_REF, landed, seq_of
 from support.serve_process import hidden, without_python
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+import coordledger
+from coordledger import files
+from coordledger.answers import Refused
+from coordledger.deadline import Deadline
+from coordledger.errors import RuleBroken
+from coordledger.git.loose import Reader
+from coordledger.server.receiver import Receiver
+from coordledger.server.sequencer import read_push, refused
 
-    from support.attacker import Attacker, Pushed
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from support.attacker import Attacker
     from support.fleet import Fleet
 
 
@@ -47,19 +58,49 @@ class WayIn(NamedTuple):
             return attacker.push(f"{oid}:{self.ref}")
 
 
+class OnHost:
+    """The records of commits are handed to a `Receiver`: what surrounds them gets nowhere."""
+
+    def push(self, attacker: Attacker, oid: str, *, with_python: bool = False) -> Pushed:
+        """A push, where the receiver wants that. `with_python` means nothing here."""
+        receiver = receiver_of(attacker.fleet)
+        assert receiver.why_not(Deadline(20)) == ""
+        environ = attacker.fleet.env | {"GIT_DIR": str(attacker.folder)}
+        try:
+            with Reader(environ) as objects:
+                pushed = read_push(oid, attacker.stand(attacker.tip), objects)
+            run = list(zip(pushed.oids, pushed.signed, strict=True))
+            given = receiver.land([run], lambda: None, Deadline(20))
+        except RuleBroken as broken:  # it is no chain of records
+            given = [refused(oid, broken).answers]
+        if given is None:
+            return WAYS_IN["pre-receive"].push(attacker, oid)
+        [said] = given
+        is_refused = any(isinstance(one, Refused) for one in said)
+        return Pushed(int(is_refused), "", "".join(f"{one}\n" for one in said))
+
+
+def receiver_of(fleet: Fleet) -> Receiver:
+    """What takes the server's part for the fleet's ledger in this process."""
+    return Receiver(str(fleet.remote), "main", fleet.env, files.facts(coordledger.__file__))
+
+
 WAYS_IN = {
     "pre-receive": WayIn(LEDGER_REF, "pre-receive", by_resident=False),
     "pre-receive by the resident": WayIn(LEDGER_REF, "pre-receive", by_resident=True),
     "proc-receive": WayIn(FOR_REF, "proc-receive", by_resident=False),
     "proc-receive by the resident": WayIn(FOR_REF, "proc-receive", by_resident=True),
 }
+ALL = WAYS_IN | {"on the server's host": OnHost()}
 DIRECT = {name: way for name, way in WAYS_IN.items() if not way.sequences}
 SEQUENCED = {name: way for name, way in WAYS_IN.items() if way.sequences}
 # A resident leaves these to the hook: they may come from its surroundings, not from the push.
 DOUBTS = ("bad-push", "hook-broken", "no-secret", "gap")
 
 
-def refusals(attacker: Attacker, oid: str, slug: str, ways: dict[str, WayIn]) -> set[str]:
+def refusals(
+    attacker: Attacker, oid: str, slug: str, ways: Mapping[str, WayIn | OnHost]
+) -> set[str]:
     """The words with which a commit is refused by each way. Nothing may move."""
     words, before = set(), attacker.refs()
     for name, way in ways.items():
@@ -72,7 +113,7 @@ def refusals(attacker: Attacker, oid: str, slug: str, ways: dict[str, WayIn]) ->
 
 
 def refused_alike(attacker: Attacker, oid: str, slug: str) -> None:
-    [words] = refusals(attacker, oid, slug, WAYS_IN)
+    [words] = refusals(attacker, oid, slug, ALL)
     blamed = "-" if slug == "too-many-records" else oid[:12]  # of these no single one is to blame
     assert words.startswith(f"coordledger: refused {blamed}: {slug}: ")
 

@@ -20,12 +20,13 @@ from coordledger.client.publish import MOST_BYTES, MOST_RECORDS
 from coordledger.errors import RuleBroken
 from coordledger.format import canonical, records, timestamps
 from coordledger.format.signing import Signed
-from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
+from coordledger.git.outcome import AGAIN, LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from coordledger.client.combining.on_host import HostPublisher
     from coordledger.client.publish import Publication, Publisher
     from coordledger.client.replica import Replica
     from coordledger.deadline import Deadline
@@ -97,10 +98,15 @@ class Leader:
     """Serves all that wait, while its process has the line's lock."""
 
     def __init__(
-        self, folder: Path, open_copy: OpenCopy, clock: Callable[[], int], publisher: Publisher
+        self,
+        folder: Path,
+        open_copy: OpenCopy,
+        clock: Callable[[], int],
+        publisher: Publisher,
+        host: HostPublisher | None = None,
     ) -> None:
         """As `Line`; `publisher` publishes what was collected."""
-        self._folder, self._open_copy = folder, open_copy
+        self._folder, self._open_copy, self._host = folder, open_copy, host
         self._clock, self._publisher = clock, publisher
         self._copy: Replica | None = None
 
@@ -167,6 +173,8 @@ class Leader:
     def _attempt(self, left: list[Waiting], deadline: Deadline) -> Answers:
         """One push. The answers that it has brought; the others wait for another one."""
         try:
+            if answers := self._land_on_host(left, deadline):
+                return answers
             copy = self._shared_copy(deadline)
             if max(waiting.base for waiting in left) > copy.trusted.seq:
                 copy.refresh(moved=True)  # its owner has seen more of the chain
@@ -176,6 +184,15 @@ class Leader:
             if getattr(fault, "code", "") not in _PASSING:
                 self._forget_copy()
             return {waiting.name: Push(UNSENT, str(fault)) for waiting in left}
+
+    def _land_on_host(self, left: list[Waiting], deadline: Deadline) -> Answers:
+        """The answers where this process takes the server's part, which knows of each owner's
+        records whether they have landed before, and refuses none for a neighbour's.
+        """
+        runs = [list(zip(waiting.pushed, waiting.signed, strict=True)) for waiting in left]
+        pushes = self._host.land(runs, lambda: None, deadline) if self._host else None
+        pairs = zip(left, pushes or [], strict=False)
+        return {waiting.name: push for waiting, push in pairs if push.why != AGAIN}
 
     def _push(self, copy: Replica, left: list[Waiting]) -> Answers:
         joint = JointPush(copy.position().copy())

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coordledger.client.combining.leader import Leader, OpenCopy
+    from coordledger.client.combining.on_host import HostPublisher
     from coordledger.client.replica import Replica
     from coordledger.deadline import Deadline
     from coordledger.format.chain import Chain, Proposal
@@ -64,12 +65,14 @@ class Line:
         clock: Callable[[], int],
         alone: Publisher,
         here: Path,
+        host: HostPublisher | None = None,
     ) -> None:
         """`open_copy(path, deadline)` opens the shared copy, made if need be. `clock()`: ms.
         `alone` publishes without the line, and what a leader has collected. `here` is the work
-        tree, or another folder, that those who wait are told of.
+        tree, or another folder, that those who wait are told of. `host`: what lands records
+        without a push.
         """
-        self.folder, self._alone, self._here = folder, alone, here
+        self.folder, self._alone, self._here, self._host = folder, alone, here, host
         self._open_copy, self._clock = open_copy, clock
         self._leader: Leader | None = None
         self._lock: int | None = None
@@ -88,17 +91,24 @@ class Line:
         if self._leader is None:
             from coordledger.client.combining.leader import Leader  # noqa: PLC0415
 
-            self._leader = Leader(self.folder, self._open_copy, self._clock, self._alone)
+            self._leader = Leader(
+                self.folder, self._open_copy, self._clock, self._alone, self._host
+            )
         return self._leader
 
     def _is_ahead_of(self, replica: Replica) -> bool:
         """Whether it matters that the leaders' copy has seen more of the chain than `replica`."""
-        if replica.trusted.sequenced:
+        if self._is_put_in_place(replica):
             return False
         try:
             return int((self.folder / "seq").read_bytes()) > replica.trusted.seq
         except (FileNotFoundError, ValueError):
             return False
+
+    def _is_put_in_place(self, replica: Replica) -> bool:
+        """Whether records go on the head that is there, whatever this copy has seen."""
+        on_host = self._host and not self._host.why_not(replica.git.deadline)
+        return bool(on_host or replica.trusted.sequenced)
 
     @property
     def alone(self) -> Publisher:
@@ -111,7 +121,7 @@ class Line:
 
         Raises `Failed`: timeout, if it left the line before anybody sent them.
         """
-        ahead = replica.trusted.sequenced
+        ahead = self._is_put_in_place(replica)
         try:
             slots.enter(self.folder)
             if self._take_lock():
