@@ -42,6 +42,7 @@ def test_an_option_wins_over_the_environment_that_over_git_and_that_over_the_def
     env: dict[str, str], tmp_path: Path, row: config.Setting
 ) -> None:
     default = row.parse(row.default) if row.default else None
+    env = {name: value for name, value in env.items() if name != row.variable}
     assert shown(load(env, tmp_path, {}), row.name) == default
     if row.name not in GOOD:
         return
@@ -65,24 +66,28 @@ def test_an_option_wins_over_the_environment_that_over_git_and_that_over_the_def
         ("branch", "a..b", "bad-value"),
         ("channels", "good, Bad", "bad-channel"),
         ("queue", "perhaps", "bad-config"),
+        ("direct", "perhaps", "bad-config"),
     ],
 )
 def test_a_value_of_another_form_is_refused(
     env: dict[str, str], tmp_path: Path, name: str, value: str, code: str
 ) -> None:
     with pytest.raises(Failed) as failed:
-        load(env, tmp_path, {f"coordledger.{name}": value})
+        load(env | {"COORDLEDGER_DIRECT": ""}, tmp_path, {f"coordledger.{name}": value})
     assert failed.value.code == code
 
 
+@pytest.mark.parametrize("name", ["queue", "direct"])
 @pytest.mark.parametrize(
     ("text", "value"), [("on", True), ("TRUE", True), ("1", True), ("off", False), ("no", False)]
 )
-def test_the_queue_is_switched_as_git_switches(
-    env: dict[str, str], tmp_path: Path, text: str, value: bool
+def test_ways_are_switched_as_git_switches(
+    env: dict[str, str], tmp_path: Path, name: str, text: str, value: bool
 ) -> None:
-    assert load(env, tmp_path, {"coordledger.queue": text}).queue is value
-    assert load(env | {"COORDLEDGER_QUEUE": text}, tmp_path, {}).queue is value
+    variable = f"COORDLEDGER_{name.upper()}"
+    plain = env | {variable: ""}
+    assert getattr(load(plain, tmp_path, {f"coordledger.{name}": text}), name) is value
+    assert getattr(load(plain | {variable: text}, tmp_path, {}), name) is value
 
 
 def test_channels_are_listed_with_commas_or_blanks(env: dict[str, str], tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from support.fleet import Fleet
 
-PATIENT = Deadline(60)
+
+def patient() -> Deadline:
+    return Deadline(60)
 
 
 def _config(*args: str) -> Callable[[Fleet], object]:
@@ -138,25 +140,25 @@ def test_what_a_push_would_start_or_ask_stands_against_it(fleet: Fleet, case: st
     make, why = AGAINST[case]
     fleet.env = fleet.env | {"GIT_CONFIG_GLOBAL": str(fleet.root / "user.gitconfig")}
     receiver = receiver_of(fleet)
-    assert receiver.why_not(PATIENT) == ""
+    assert receiver.why_not(patient()) == ""
     make(fleet)
-    assert why in receiver.why_not(PATIENT)
-    assert why in receiver_of(fleet).why_not(PATIENT)
+    assert why in receiver.why_not(patient())
+    assert why in receiver_of(fleet).why_not(patient())
 
 
 @pytest.mark.parametrize("case", HARMLESS)
 def test_what_changes_no_push_does_not(fleet: Fleet, case: str) -> None:
     fleet.env = fleet.env | {"GIT_CONFIG_GLOBAL": str(fleet.root / "user.gitconfig")}
     HARMLESS[case](fleet)
-    assert receiver_of(fleet).why_not(PATIENT) == ""
+    assert receiver_of(fleet).why_not(patient()) == ""
 
 
 def test_what_stood_against_it_is_gone_again(fleet: Fleet) -> None:
     receiver, hook = receiver_of(fleet), fleet.remote / "hooks/update"
     hook.touch()
-    assert receiver.why_not(PATIENT)
+    assert receiver.why_not(patient())
     hook.unlink()
-    assert receiver.why_not(PATIENT) == ""
+    assert receiver.why_not(patient()) == ""
 
 
 def test_git_is_asked_once_as_long_as_nothing_changes(
@@ -171,7 +173,7 @@ def test_git_is_asked_once_as_long_as_nothing_changes(
 
     monkeypatch.setattr(eligibility, "find", counted)
     for number in range(3):
-        assert receiver.why_not(PATIENT) == ""
+        assert receiver.why_not(patient()) == ""
         (fleet.remote / f"refs/heads/x{number}").write_text(f"{fleet.head()}\n")
         (fleet.remote / f"objects/{number}{number}").mkdir(exist_ok=True)
     assert len(asked) == 1
@@ -182,7 +184,7 @@ def test_a_version_that_has_been_replaced_takes_no_part(fleet: Fleet) -> None:
     assert loaded
     before = (*loaded[:-1], loaded[-1] - 1)
     receiver = Receiver(str(fleet.remote), "main", fleet.env, before)
-    assert "updated since" in receiver.why_not(PATIENT)
+    assert "updated since" in receiver.why_not(patient())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -190,7 +192,7 @@ def test_a_version_that_has_been_replaced_takes_no_part(fleet: Fleet) -> None:
 def test_what_is_another_accounts_is_pushed_to(fleet: Fleet, name: str) -> None:
     """Root, too, does there what a push does, and git says whether it trusts the owner."""
     shutil.chown(fleet.remote / name, 65534)
-    assert "another account's" in receiver_of(fleet).why_not(PATIENT)
+    assert "another account's" in receiver_of(fleet).why_not(patient())
 
 
 def test_where_it_may_not_be_the_same_command_pushes(fleet: Fleet, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ or folder opened, made, renamed, a lock taken, a process started), counted from 
 stands at the lock; POINT 0 lives. What it came by is appended to LOG.
 """
 
+import itertools
 import os
 import signal
 import sys
@@ -18,14 +19,16 @@ if seconds:
     sequencer.TURN_SECONDS = int(seconds)
 KINDS = ("open", "os.rename", "os.mkdir", "os.posix_spawn", "fcntl.flock")
 fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-came_by: list[str] = []
+passed = itertools.count(1)  # threads come by at the same time
+stands: list[bool] = []  # at the lock
 
 
 def watch(event: str, arguments: tuple[object, ...]) -> None:
-    if event in KINDS and (came_by or str(arguments[0]).endswith(".lock")):
-        came_by.append(event)
+    if event in KINDS and (stands or str(arguments[0]).endswith(".lock")):
+        stands.append(True)
+        number = next(passed)
         os.write(fd, f"{event} {arguments[0]}\n".encode())
-        if len(came_by) == int(point):
+        if number == int(point):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
