@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 KINDS = ("commit", "tree", "blob", "tag")
 _START = 4096  # of a file: enough for most objects, and for the header of every one
 _CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
+_TRIES = 10  # to make a folder, and a file in it
 _HEADER = 32  # `commit 67108864` and a NUL are 16
 
 
@@ -146,9 +147,13 @@ def write(
                 continue
             fresh = f"{fan}/tmp_obj_{posix.urandom(8).hex()}"  # noqa: S108 - git prunes such
             fd = _create(fresh)
-            if fd is None:
+            for _ in range(_TRIES if fd is None else 0):  # git removes a folder that is empty
                 _add_folder(fan, mode)
                 changed.add(folder)
+                fd = _create(fresh)
+                if fd is not None:
+                    break
+            if fd is None:
                 fd = posix.open(fresh, _CREATE, 0o444)
             moves.append((fresh, path))
             changed.add(fan)

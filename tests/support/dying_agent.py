@@ -13,6 +13,7 @@ the imports, which cost more than a claim.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -55,11 +56,11 @@ def main() -> None:
 
 
 def _live(request: dict[str, Any], out: Any) -> None:
-    starts = passed = 0
+    starts, passed = 0, itertools.count(1)  # threads pass at the same time
     die_at = request.get("die_at")
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal starts, passed
+        nonlocal starts
         if event == "open":
             path, _, flags = arguments
             if not flags & _WRITES or path == os.devnull:
@@ -69,8 +70,7 @@ def _live(request: dict[str, Any], out: Any) -> None:
         point = f"{starts} {event} {_kind(arguments[0])}"
         starts += event in _STARTS
         out.write(json.dumps({"point": point}) + "\n")
-        passed += 1
-        if die_at in (point, passed):
+        if die_at in (point, next(passed)):
             out.flush()
             os.kill(os.getpid(), signal.SIGKILL)
 
