@@ -87,7 +87,7 @@ def _writes(ledger: Ledger, found: Status) -> str:
         return ""
     if found.writes == "direct":
         return "directly: without a push, as the server on this host would"
-    return f"by pushes: {safe(found.pushes_because)}"
+    return f"by pushes: {safe(found.pushes_because or '')}"
 
 
 def _fenced(app: App, ledger: Ledger) -> list[TriedFence] | None:

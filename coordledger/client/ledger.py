@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -153,7 +154,8 @@ class Ledger(Tasks, Mail, Looking):
         """Where the ledger stands, the claims of this agent, and how much it has not read."""
         state, settings = self.connection.read(), self.connection.settings
         session = self.connection.identity().session if settings.agent else None
-        return self._views.status(state, settings, session, self.connection.why_pushed())
+        found, why = self._views.status(state, settings, session), self.connection.why_pushed()
+        return replace(found, writes="push" if why else "direct", pushes_because=why)
 
     # -- operations that go together
 

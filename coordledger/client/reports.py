@@ -461,7 +461,7 @@ class Status:
     landed without one; else unknown. `stopped_at` is the first bad record that the remote has
     after `seq`: seq, commit, code, message. None if there is none. `offers` are tasks that this
     agent can take over. `writes`: direct, where records land without a push, as on the server's own
-    host; else push, and `pushes_because` says why.
+    host; else push, and `pushes_because` says why. None where nobody has looked.
     """
 
     ledger: str
@@ -477,8 +477,8 @@ class Status:
     claims: tuple[Claim, ...]
     unread: int
     offers: tuple[Claim, ...] = ()
-    writes: str = "push"
-    pushes_because: str = ""
+    writes: str | None = None
+    pushes_because: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,9 +192,7 @@ class Views:
             if not several or claim.status != "open" or state.waits_for(state.task(claim.task))
         )
 
-    def status(
-        self, state: State, settings: Settings, session: str | None, why_pushed: str
-    ) -> Status:
+    def status(self, state: State, settings: Settings, session: str | None) -> Status:
         """Where the ledger stands, and what is the agent's."""
         local, trusted, agent = self._replica.local, self._replica.trusted, settings.agent
         stop = self._replica.stop
@@ -218,8 +216,6 @@ class Views:
             claims=self.held_by(state, agent) if agent else (),
             unread=unread,
             offers=tuple(one for name in names for one in self.offered_to(state, name)),
-            writes="push" if why_pushed else "direct",
-            pushes_because=why_pushed,
         )
 
     def _claim_of(self, state: State, task: Record, published: Published | None = None) -> Claim:

@@ -214,10 +214,10 @@ def _create(path: str) -> int | None:
 def _add_folder(path: str, mode: int) -> None:
     try:
         posix.mkdir(path)
-    except FileExistsError:
+        if posix.stat(path).st_mode != mode:
+            posix.chmod(path, mode & 0o7777)
+    except (FileExistsError, FileNotFoundError):  # git may have removed it again
         return
-    if posix.stat(path).st_mode != mode:
-        posix.chmod(path, mode & 0o7777)
 
 
 def _loose(path: str, oid: str, limit: int) -> StoredObject | None:
