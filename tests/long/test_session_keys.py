@@ -14,7 +14,7 @@ import pytest
 from support.attacker import second_opinion
 from support.refusals import refusal
 
-from coordledger.client import session_keys
+from coordledger.client import administration, session_keys
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
 from coordledger.client.opening import connect
@@ -309,7 +309,47 @@ def test_a_session_that_has_ended_leaves_nothing_to_sign_with(session: Quick) ->
     assert session.warned == ["this session has no key of its own, and signs by bob's"]
 
 
+def test_the_agents_secret_may_be_in_the_environment(session: Quick) -> None:
+    [secret] = session.fleet.root.parent.rglob("bob.secret")
+    session.env["COORDINATION_SECRET"] = secret.read_text().strip()
+    secret.unlink()
+    session.begin()
+    with session.ledger() as ledger:
+        ledger.claim("t")
+        claim = ledger.require("t")
+    assert (claim.agent, claim.verdict) == (session.delegate, "authentic")
+    assert session.log() == ""
+
+
 # -- its end
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_happens_while_a_key_is_enrolled_is_not_passed_over(
+    session: Quick, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """The session ends, or a command has waited too long."""
+    real = administration.delegate
+
+    def slow(*args: Any, **kw: Any) -> Any:
+        made = real(*args, **kw)
+        if ends:
+            session.hook("SessionEnd", reason="other")
+        else:
+            monkeypatch.setattr(session_keys, "PATIENCE", 0.0)
+            assert session.signs_as() == "bob"
+        return made
+
+    monkeypatch.setattr(administration, "delegate", slow)
+    session.begin()
+    assert session.signs_as() == "bob"
+    assert delegates(session.fleet) == [session.delegate]
+    if not ends:
+        session.hook("SessionEnd", reason="other")
+    session.works(jobs.RELEASE)
+    assert delegates(session.fleet) == []
+    assert session.secret() == []
+    assert [file.suffix for file in session.keys.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("order", [(jobs.ENROL, jobs.RELEASE), (jobs.RELEASE, jobs.ENROL)])
