@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import coordledger
 from coordledger import files
-from coordledger.client import config, secrets, session_keys, stops
+from coordledger.client import config, secrets, stops
 from coordledger.client.combining.line import Line
 from coordledger.client.combining.looks import Looks
 from coordledger.client.combining.on_host import HostPublisher
@@ -445,8 +445,12 @@ def connect(
     elif not (settings.offline or _can_be_kept_in(repository)):
         repository = _writable_copy(Surroundings(settings, repository, git), repository)
         git, settings = repository.git, settings._replace(queue=False)
-    base, ledger_folder = settings, LocalState(repository, settings.ledger).folder
-    settings = session_keys.applied(settings, ledger_folder, options, environ)
+    base = settings
+    if settings.session_keys:
+        from coordledger.client import session_keys  # noqa: PLC0415 - few have them
+
+        ledger_folder = LocalState(repository, settings.ledger).folder
+        settings = session_keys.applied(settings, ledger_folder, options, environ)
     return Connection(
         settings,
         repository,

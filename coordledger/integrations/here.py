@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coordledger.client import session_keys
 from coordledger.client.config import HARNESSES, Options
 from coordledger.client.opening import connect, surroundings
 from coordledger.client.views import Views
@@ -82,6 +81,10 @@ class Here:
     def key(self) -> SessionKey | None:
         """The session's own key, where it is to have one."""
         settings = self.connection.settings
+        if not settings.session_keys:
+            return None
+        from coordledger.client import session_keys  # noqa: PLC0415 - few have them
+
         return session_keys.of(settings, self.connection.local.folder)
 
     def mine(self) -> list[Claim]:

@@ -326,7 +326,7 @@ def test_the_agents_secret_may_be_in_the_environment(session: Quick) -> None:
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_what_happens_while_a_key_is_enrolled_is_not_passed_over(
-    session: Quick, monkeypatch: pytest.MonkeyPatch, ends: bool
+    session: Quick, beside: Quick, monkeypatch: pytest.MonkeyPatch, ends: bool
 ) -> None:
     """The session ends, or a command has waited too long."""
     real = administration.delegate
@@ -344,12 +344,18 @@ def test_what_happens_while_a_key_is_enrolled_is_not_passed_over(
     session.begin()
     assert session.signs_as() == "bob"
     assert delegates(session.fleet) == [session.delegate]
-    if not ends:
-        session.hook("SessionEnd", reason="other")
-    session.works(jobs.RELEASE)
-    assert delegates(session.fleet) == []
+    if ends:
+        session.works(jobs.RELEASE)
+    else:  # of no use to a session that is alive
+        monkeypatch.setattr(administration, "delegate", real)
+        beside.begin()
+    assert session.delegate not in delegates(session.fleet)
     assert session.secret() == []
-    assert [file.suffix for file in session.keys.iterdir()] == [".lock"]
+    assert session.signs_as() == "bob"
+    session.hook("SessionEnd", reason="other")
+    beside.hook("SessionEnd", reason="other")
+    beside.works(jobs.RELEASE)
+    assert {file.suffix for file in session.keys.iterdir()} == {".lock"}
 
 
 @pytest.mark.parametrize("order", [(jobs.ENROL, jobs.RELEASE), (jobs.RELEASE, jobs.ENROL)])
@@ -455,6 +461,7 @@ def test_an_ssh_key_goes_with_its_session(session: Quick) -> None:
         assert ledger.require("t").agent == session.delegate
     session.hook("SessionEnd", reason="other")
     session.works()
+    assert delegates(session.fleet) == []
     assert not keys.exists()
     assert session.log() == ""
 
