@@ -125,10 +125,10 @@ def _watch(app: App, interval: float, filter_: str) -> None:
             colours=app.screen.colourful,
         )
         with app.screen.heard_by(warnings.append), screen.running():
-            while True:
-                screen.wait(interval)
-                screen.show(watched, fetch._replace(since=datetime.now(UTC)))
-                watched, fetch = _next(watching, watched, fetch)
+            while screen.wait(interval):
+                with screen.reading():
+                    screen.show(watched, fetch._replace(since=datetime.now(UTC)))
+                    watched, fetch = _next(watching, watched, fetch)
                 fetch = fetch._replace(warnings=tuple(warnings[-1:]))
                 screen.show(watched, fetch)
 

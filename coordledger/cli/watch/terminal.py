@@ -3,7 +3,7 @@ is asked.
 
 Rules of this file:
 - The main thread reads the ledger, and it alone hears signals: what ends the program, ^C and
-  SIGTERM as ever, ends it there. A `q` is told to it as ^C is. ^Z stops it, and `fg` goes on.
+  SIGTERM as ever, ends it there. A `q` ends what it is at as ^C does. ^Z stops it, `fg` goes on.
 - Whatever ends it, the terminal is given back before anything is printed.
 - curses sends what has changed and nothing else. It is drawn once a second, and when there is
   something new.
@@ -93,6 +93,7 @@ class Terminal:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._asked = threading.Event()  # for a reading, before its time
         self._ended = threading.Event()
+        self._lock, self._is_reading = threading.Lock(), False
         self._fault: BaseException | None = None
         self._is_to_stop = False  # ^Z was pressed
         self._main = threading.main_thread()
@@ -103,7 +104,7 @@ class Terminal:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Show it meanwhile. A `q` ends the block; what goes wrong in the screen is raised."""
+        """Show it meanwhile. What goes wrong in the screen is raised at the end of the block."""
         _set_up()
         thread = threading.Thread(target=self._run, name="screen")
         heard = {signal.SIGWINCH: self._resized, signal.SIGTSTP: self._stopped}
@@ -126,15 +127,27 @@ class Terminal:
         if self._fault is not None:
             raise self._fault
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """What is done meanwhile is interrupted, as by ^C, when somebody quits."""
+        with self._lock:
+            self._is_reading = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._is_reading = False
+
     def show(self, watched: Watched, fetch: Fetch) -> None:
         """What was read, or that it is being read."""
         self._shown = (watched, fetch)
         self._wake()
 
-    def wait(self, seconds: float) -> None:
-        """Until it is time for the next reading."""
+    def wait(self, seconds: float) -> bool:
+        """Until it is time for the next reading; False if somebody has quit."""
         self._asked.wait(seconds)
         self._asked.clear()
+        return not self._ended.is_set()
 
     def _resized(self, number: int, frame: FrameType | None) -> None:
         self._wake()
@@ -160,8 +173,11 @@ class Terminal:
                     curses.endwin()
         except BaseException as fault:  # noqa: BLE001 - it is raised in the main thread
             self._fault = fault
-        if not self._ended.is_set():  # the main thread may be at work, or wait for the remote
-            signal.pthread_kill(self._main.ident or 0, signal.SIGINT)
+        self._ended.set()
+        self._asked.set()
+        with self._lock:
+            if self._is_reading:  # the remote may be slow to answer
+                signal.pthread_kill(self._main.ident or 0, signal.SIGINT)
 
     def _prepare(self, window: curses.window) -> None:
         curses.noecho()
@@ -207,7 +223,8 @@ class Terminal:
         self._is_to_stop = False
         curses.def_prog_mode()
         curses.endwin()
-        os.kill(os.getpid(), signal.SIGSTOP)
+        # To this thread, which would go on for a moment while another one stops them all.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         curses.reset_prog_mode()
         window.clear()
 
