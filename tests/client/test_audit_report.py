@@ -94,6 +94,7 @@ def test_what_an_auditor_asks_for_is_there() -> None:
     document = audited.describe(audit, seen, TOLD)
     assert document.is_good
     assert "compared with nothing" in markdown(document)
+    assert "the ledger that is meant was not" in document.outcome
     unchecked = audit.__class__(*("0" * 32, "2" * 40, 4, {"unverified": 4}, {"nobody": 4}, (), 0))
     told = markdown(audited.describe(unchecked, seen, TOLD))
     assert "4 of 4 records were checked by nobody" in told

@@ -117,7 +117,8 @@ def _outcome(audit: Audit) -> str:
         return f"{len(audit.problems)} bad, and what follows them was not judged."
     if audit.unchecked:
         return f"{audit.unchecked} of {audit.records} records were checked by nobody."
-    return f"Every one of {audit.records} records was checked."
+    whose = "" if audit.compared else "; that it is the ledger that is meant was not"
+    return f"Every one of {audit.records} records was checked{whose}."
 
 
 def _subject(audit: Audit, seen: Seen, told: Circumstances) -> Section:
