@@ -129,6 +129,10 @@ def _width(text: str) -> int:
     return cell_len(text)
 
 
+def _blanks(text: str, width: int) -> str:
+    return " " * (width + 2 - _width(text))
+
+
 def _cut_off(text: str, width: int) -> str:
     """`text` without its end, if it is wider."""
     if _width(text) <= width:
@@ -272,26 +276,30 @@ class Screen:
             return
         from shutil import get_terminal_size  # noqa: PLC0415
 
-        lines = [[safe(cell) for cell in row] for row in (header, *rows)]
-        *widths, last = (max(map(_width, column)) for column in zip(*lines, strict=True))
+        words = list(zip(header, *rows, strict=True))  # column by column: many rows, few columns
+        columns = [list(map(safe, column)) for column in words]
+        *widths, last = (max(map(_width, column)) for column in columns)
         if self._is_terminal(sys.stdout):
             # A terminal that is too narrow for what is not elastic wraps.
             room = get_terminal_size().columns
             _narrow(widths, elastic, room - min(last, _LAST_LEAST))
             last = min(last, max(room - sum(width + 2 for width in widths), 8))
-        drawn, coloured = [], self.colourful
-        for row, line in zip((header, *rows), lines, strict=True):
-            for index in elastic:
-                line[index] = shorten(line[index], widths[index])
-            line[-1] = _cut_off(line[-1], last)
-            cells = [
-                (self.styled(word, shown) if coloured else shown)
-                + " " * (width + 2 - _width(shown))
-                for word, shown, width in zip(row, line, [*widths, 0], strict=True)
-            ]
-            drawn.append("".join(cells).rstrip())
-        top, *others = drawn
-        self.line("\n".join([click.style(top, bold=True) if coloured else top, *others]))
+        for index in elastic:
+            columns[index] = [shorten(cell, widths[index]) for cell in columns[index]]
+        columns[-1] = [_cut_off(cell, last) for cell in columns[-1]]
+        three = zip(words, columns, [*widths, -2], strict=True)
+        drawn = [self._padded(column, shown, width) for column, shown, width in three]
+        top, *others = ("".join(cells).rstrip() for cells in zip(*drawn, strict=True))
+        self.line("\n".join([click.style(top, bold=True) if self.colourful else top, *others]))
+
+    def _padded(self, words: Sequence[str], shown: list[str], width: int) -> list[str]:
+        """A column of that width: cells in the colour that their `words` have, two blanks apart."""
+        if self.colourful:
+            pairs = zip(words, shown, strict=True)
+            return [self.styled(word, cell) + _blanks(cell, width) for word, cell in pairs]
+        if all(map(str.isascii, shown)):
+            return [cell.ljust(width + 2) for cell in shown]
+        return [cell + _blanks(cell, width) for cell in shown]
 
     def doubt(self, verdict: str, checked: str) -> str:
         """Behind what somebody else has signed: that it is bad, or who has checked it, if that is

@@ -31,9 +31,11 @@ from support.counted_work import END, MARK
 from support.fleet import LEDGER_REF
 from support.serve_process import serving
 
+from coordledger.client import lines, scan
 from coordledger.client.replica import Replica
 from coordledger.git import pktline
 from coordledger.git.cat_file import CatFile
+from coordledger.git.repository import Repository
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -221,6 +223,71 @@ def test_a_list_reads_the_records_that_it_shows_and_asks_for_pages_together(
         mine = bob.some_tasks(["claimed"], "alice", 1)
         assert ([task.task for task in mine.tasks], mine.count) == (["t1"], 2)
         assert bob.tasks() == list(everything.tasks)
+
+
+# Records that are looked at, and objects that are read, once both indexes are filled.
+READS = {
+    "list": (0, 0),
+    "list, the first two": (0, 0),
+    "list, one label": (0, 0),
+    "the next one": (2, 1),
+    "history": (2, 2),
+    "status": (0, 0),
+    "list, after a claim": (1, 1),
+}
+
+
+def test_reads_of_a_large_ledger_read_what_is_new(
+    founded: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet, looked, read = founded("bob"), list[int](), list[str]()
+    monkeypatch.setattr(lines, "_LARGE", 0)  # as if it were large
+    monkeypatch.setattr(scan, "_MANY", 0)
+    monkeypatch.setattr(scan, "_MORE", 0)
+    commit_at, find, ahead = Replica.commit_at, Repository._find, Repository.read_ahead
+
+    def one(self: Replica, seq: int) -> object:
+        looked.append(seq)
+        return commit_at(self, seq)
+
+    def found(self: Repository, oid: str) -> object:
+        read.append(oid)
+        return find(self, oid)
+
+    def together(self: Repository, oids: list[str]) -> None:
+        read.extend(oids)
+        ahead(self, oids)
+
+    with fleet.ledger("alice") as alice, fleet.ledger("bob") as bob:
+        with alice.batch() as batch:
+            for number in range(60):
+                batch.submit(f"t{number}", priority=number % 3, labels=["odd"] * (number % 2))
+        alice.claim("t1", "t4")
+        fleet.git("gc", "--quiet", cwd=fleet.clone("bob"))
+        bob.tasks()
+        bob.history("t1")
+        monkeypatch.setattr(Replica, "commit_at", one)
+        monkeypatch.setattr(Repository, "_find", found)
+        monkeypatch.setattr(Repository, "read_ahead", together)
+
+        def work(act: Callable[[], object]) -> tuple[int, int]:
+            looked.clear()
+            read.clear()
+            act()
+            return len(set(looked)), len(set(read))
+
+        counts = {
+            "list": work(bob.tasks),
+            "list, the first two": work(lambda: bob.some_tasks(limit=2)),
+            "list, one label": work(lambda: bob.some_tasks(["open"], labels=["odd"])),
+            "the next one": work(lambda: bob.claim_next(dry_run=True)),
+            "history": work(lambda: bob.history("t1")),
+            "status": work(bob.status),
+        }
+        alice.claim("t7")
+        bob.head()
+        counts["list, after a claim"] = work(bob.tasks)
+    assert counts == READS
 
 
 def test_what_a_remote_with_many_refs_says_is_read_once(
