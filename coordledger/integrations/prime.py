@@ -19,10 +19,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger.client.choosing import is_free, urgency
+from coordledger.client.scan import newest_first
 from coordledger.client.texts import cut, quoted, word
 from coordledger.client.vouches import NOBODY
+from coordledger.errors import RuleBroken
 from coordledger.integrations.here import span, until
 from coordledger.integrations.news import UNVERIFIED
+from coordledger.server.fence import read_fences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,15 +37,17 @@ if TYPE_CHECKING:
     from coordledger.integrations.here import Here
 
 COUNTING = 0.06  # seconds for counting what is free
+_MAIN = "refs/heads/main"
 _PAGES = 256  # of tasks that are read for it; a ledger of thousands of tasks has more
 MOST = 150  # tokens
 COMMANDS = "coordledger claim --next | complete TASK | inbox"
+_LOOKED_AT = 64  # records, for one that has landed code
 # Words of a single token, as far as they are used here.
 _PLAIN = re.findall(
     "[A-Za-z]+",
     "this session is ledger local copy min s h d old It holds no task until Other sessions of agent"
     " hold Offered to by Unread No unread messages from Free free tasks at least first more"
-    " Commands claim next complete TASK inbox",
+    " Commands claim next complete TASK inbox push origin HEAD main",
 )
 
 
@@ -70,6 +75,7 @@ class Free:
 class Prime:
     """What `coordledger prime` says. `looked_at`: the remote's newest, as far as this clone knows.
     `claims` are this session's, `elsewhere` counts those of this agent's other sessions.
+    `fenced`: a ref that moves only under a claim, as far as that is known here.
     """
 
     ledger: str
@@ -81,6 +87,7 @@ class Prime:
     offers: tuple[Message, ...]
     unread: tuple[Sender, ...]
     free: Free
+    fenced: str | None
     text: str
 
 
@@ -118,6 +125,7 @@ def prime(here: Here) -> Prime:
         offers=tuple(here.offers()),
         unread=tuple(_senders(here)),
         free=_free(here),
+        fenced=_fenced(here),
         text="",
     )
     return replace(said, text=told(said, here.connection.settings.ledger, here.age, here.now))
@@ -152,7 +160,7 @@ def _told(said: Prime, name: str, age: timedelta, now: int, room: _Room) -> str:
         _offered(said.offers, room),
         _unread(said.unread, room),
         _free_line(said.free, room),
-        f"Commands: {COMMANDS}",
+        f"Commands: {COMMANDS}{_push(said.fenced, room)}",
     ]
     return "\n".join(line for line in lines if line)
 
@@ -203,6 +211,31 @@ def _senders(here: Here) -> list[Sender]:
         checked = NOBODY if one.checked == NOBODY else known.checked
         found[one.sender] = Sender(one.sender, known.messages + 1, checked)
     return sorted(found.values(), key=lambda sender: (-sender.messages, sender.agent))
+
+
+def _fenced(here: Here) -> str | None:
+    """A ref that is fenced: where the repository is a folder of this machine, one of those that its
+    fence names; elsewhere the one to which one of the newest records has landed code.
+    """
+    connection = here.connection
+    if folder := connection.settings.remote.folder:
+        try:
+            fences = read_fences(f"{folder}/coordledger")
+        except (OSError, RuleBroken):
+            return None
+        refs = fences.patterns.get(connection.local.name, [])
+        return next((ref for ref in refs if ref == _MAIN), refs[0] if refs else None)
+    replica = connection.replica
+    first = replica.trusted.seq - _LOOKED_AT
+    landing = next(newest_first(replica, ("land",), first), None)
+    return str(landing.record["ref"]) if landing else None
+
+
+def _push(ref: str | None, room: _Room) -> str:
+    name = (ref or "").removeprefix("refs/heads/")
+    if not name or len(name) > room.name or not re.fullmatch("[a-zA-Z0-9/._-]+[*]?", name):
+        return ""
+    return f" | push origin HEAD:{name} (fenced)"
 
 
 def _free_line(free: Free, room: _Room) -> str:

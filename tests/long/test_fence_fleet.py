@@ -1,5 +1,5 @@
 """Eight agents push code to one branch; they are killed, sleep through their leases, their clocks
-jump. Each goes on for a fifth of `COORDLEDGER_SOAK` seconds.
+jump. Each goes on for `COORDLEDGER_SOAK` seconds; with pytest -s the figures are shown.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +26,7 @@ from support.pusher import MAIN, fence
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SECONDS = max(10, int(os.environ.get("COORDLEDGER_SOAK", "0")) // 5)
+SECONDS = max(10, int(os.environ.get("COORDLEDGER_SOAK", "0")))
 AGENTS = [f"agent{number}" for number in range(8)]
 PROGRAM = Path(__file__).parents[1] / "support" / "fenced_agent.py"
 
@@ -40,9 +42,10 @@ class Push(NamedTuple):
 class Driver:
     """One agent, again and again."""
 
-    def __init__(self, fleet: Fleet, name: str, how: str) -> None:
-        self.fleet, self.name, self.how = fleet, name, how
+    def __init__(self, fleet: Fleet, name: str, how: str, lease: float) -> None:
+        self.fleet, self.name, self.how, self.lease = fleet, name, how, lease
         self.said: list[str] = []
+        self.kills = self.sleeps = self.jumps = 0
         self.clock = fleet.root / f"{name}.clock"
         self.jump(0)
         self.start()
@@ -52,7 +55,10 @@ class Driver:
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, PROGRAM, self.fleet.clone(self.name), self.name, self.how, self.clock],
+            [
+                *(sys.executable, PROGRAM, self.fleet.clone(self.name), self.name),
+                *(self.how, self.clock, str(self.lease)),
+            ],
             env=self.fleet.env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -71,8 +77,9 @@ class Driver:
             self.said.append(line.strip())
             if line.startswith("claimed") and (not slept or random.random() < 0.25):
                 slept = True
+                self.sleeps += 1
                 self.signal(signal.SIGSTOP)
-                time.sleep(3.5)  # its lease of two seconds ends, and the skew of one
+                time.sleep(self.lease + 1.5)  # its lease ends, and the skew of one second
                 self.signal(signal.SIGCONT)
 
     def signal(self, which: signal.Signals) -> None:
@@ -101,7 +108,7 @@ class Story:
     """What has come of it, as plain git and the hook's notes tell."""
 
     def __init__(self, fleet: Fleet, notes: Path, drivers: list[Driver]) -> None:
-        self.fleet = fleet
+        self.fleet, self.drivers = fleet, drivers
         self.acknowledged = {
             line.split()[1] for one in drivers for line in one.said if line.startswith("landed")
         }
@@ -113,6 +120,15 @@ class Story:
         bodies = [fleet.git("cat-file", "commit", oid) for oid in ids]
         self.records = [json.loads(re.findall(r"(?m)^\{.*", body)[0]) for body in bodies]
         self.main = fleet.git("log", "--reverse", "--format=%H %s", MAIN).splitlines()[1:]
+
+    def figures(self) -> str:
+        """What has happened, in a line."""
+        ends = Counter(line for one in self.drivers for line in one.said if "ended " in line)
+        what = ("kills", "sleeps", "jumps")
+        done = [f"{sum(getattr(one, name) for one in self.drivers)} {name}" for name in what]
+        done += [f"{count} {line}" for line, count in sorted(ends.items())]
+        pushes = f"{len(self.pushes)} pushes, {len(self.stale())} of them stale"
+        return f"{pushes}; {len(self.records)} records; {', '.join(done)}"
 
     def holder(self, task: str, place: int, at: str) -> int:
         """The epoch of the live claim on a task, at a record and a time; 0: there is none."""
@@ -135,6 +151,22 @@ class Story:
         return found
 
 
+def taken(fleet: Fleet, how: str) -> float:
+    """The seconds that it takes to claim and to push, by the processor as it is."""
+    clone = fleet.clone("alice")
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.com")
+    began = time.monotonic()
+    with fleet.ledger("alice") as ledger:
+        epoch = ledger.claim("first", ttl=timedelta(minutes=10)).claim.epoch
+        told = f"first epoch {epoch} 0"
+        fleet.git(*who, "commit", "--quiet", "--allow-empty", "-m", told, cwd=clone)
+        if how == "fenced":
+            ledger.push(f"HEAD:{MAIN}", task="first")
+        else:
+            fleet.git("push", "--quiet", "origin", f"HEAD:{MAIN}", cwd=clone)
+    return time.monotonic() - began
+
+
 def play(fleet: Fleet, how: str, seconds: float) -> Story:
     for agent in AGENTS:
         fleet.enroll(agent)
@@ -153,7 +185,8 @@ def play(fleet: Fleet, how: str, seconds: float) -> Story:
     notes.touch()
     if how == "fenced":
         fence(fleet, MAIN)
-    drivers = [Driver(fleet, agent, how) for agent in AGENTS]
+    lease = 2 + 2 * taken(fleet, how)
+    drivers = [Driver(fleet, agent, how, lease) for agent in AGENTS]
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > -60:
         if left < 0 and notes.read_text().count("\n") > 5:
@@ -163,11 +196,17 @@ def play(fleet: Fleet, how: str, seconds: float) -> Story:
         if random.random() < 0.3:
             one.kill()
             one.start()
+            one.kills += 1
         else:
+            one.jumps += 1
             one.jump(random.choice((0, 0, 0, -0.5, 0.5, -40, 40)))
     for one in drivers:
         one.end()
-    return Story(fleet, notes, drivers)
+    story = Story(fleet, notes, drivers)
+    print(
+        f"\n{how}, {seconds} s, leases of {lease:.1f} s: {story.figures()}"
+    )  # seen with pytest -s
+    return story
 
 
 def test_no_code_of_a_lost_claim_gets_through(make_fleet: Callable[..., Fleet]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.pusher import MAIN, fence
 
 from coordledger.client.config import Options
 from coordledger.client.texts import quoted
@@ -134,6 +135,26 @@ def test_who_is_not_verified_is_said_to_be_so(two: Fleet) -> None:
     assert "Unread messages from: alice 1 (UNVERIFIED)." in primed(two)
 
 
+def test_what_is_fenced_is_said_with_the_command_that_pushes_there(two: Fleet) -> None:
+    """Where the repository is elsewhere, the records that have landed code tell."""
+    assert "fenced" not in primed(two)
+    fence(two, "refs/heads/a", MAIN)
+    command = "inbox | push origin HEAD:main (fenced)"
+    assert command in primed(two)
+    assert json.loads(primed(two, "bob", "--json"))["fenced"] == MAIN
+    alice, clone = two.ledger("alice", "s1"), two.clone("alice")
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.com")
+    two.git(*who, "commit", "--quiet", "--allow-empty", "-m", "x", cwd=clone)
+    alice.claim("work")
+    alice.push(f"HEAD:{MAIN}", task="work")
+    two.git("remote", "set-url", "origin", "ssh://192.0.2.1/nowhere", cwd=two.clone("bob"))
+    assert "fenced" not in primed(two)
+    two.git("remote", "set-url", "origin", two.remote, cwd=two.clone("bob"))
+    two.ledger("bob").head()
+    two.git("remote", "set-url", "origin", "ssh://192.0.2.1/nowhere", cwd=two.clone("bob"))
+    assert command in primed(two)
+
+
 def test_a_ledger_of_many_tasks_is_not_counted_to_the_end(
     two: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +179,7 @@ COUNTED = [
     ("Unread messages from: alice 2, eve 1 (UNVERIFIED).", 16),
     ('Free tasks: 12; first lexer "Split the lexer".', 13),
     ("Commands: coordledger claim --next | complete TASK | inbox", 12),
+    ("Commands: coordledger claim --next | inbox | push origin HEAD:main (fenced)", 19),
     ("7a8s9d_f-0q2w", 12),
     ("{}[]<>~^%$#@!", 10),
     ("\U0001f600\u4e2d\u6587\u0e01\u1200", 5),
@@ -182,6 +204,7 @@ checkers = st.sampled_from(["here", "server", "nobody"])
     st.lists(st.tuples(tasks, names, checkers), max_size=4),
     st.lists(st.builds(prime.Sender, names, few, checkers), max_size=5),
     st.builds(prime.Free, few, st.booleans(), st.none() | tasks, st.none() | st.text(), few),
+    st.sampled_from([None, MAIN, "refs/heads/release/*", "refs/tags/v1", f"{MAIN}\n", MAIN * 9]),
 )
 def test_it_fits_and_says_something_whatever_the_ledger_has(
     me: tuple[str, str, str],
@@ -190,6 +213,7 @@ def test_it_fits_and_says_something_whatever_the_ledger_has(
     offers: list[tuple[str, str, str]],
     unread: list[prime.Sender],
     free: prime.Free,
+    fenced: str | None,
 ) -> None:
     now = datetime.now(UTC)
     said = prime.Prime(
@@ -199,6 +223,7 @@ def test_it_fits_and_says_something_whatever_the_ledger_has(
         offers=tuple(Named(*one) for one in offers),  # type: ignore[arg-type]
         unread=tuple(unread),
         free=free,
+        fenced=fenced,
         text="",
     )
     text = prime.told(said, me[2], timedelta(hours=5), int(now.timestamp() * 1000))

@@ -1,9 +1,9 @@
 """An agent that claims tasks, and pushes a commit to main for each: with the record of its claim,
 or with plain git. It knows no caution: it pushes whenever it gets to it.
 
-    fenced_agent.py CLONE AGENT fenced|plain CLOCK
+    fenced_agent.py CLONE AGENT fenced|plain CLOCK LEASE
 
-CLOCK is a file with the seconds by which its clock is wrong.
+CLOCK is a file with the seconds by which its clock is wrong, LEASE has so many seconds.
 
 It says a line about what it is about to do, and what came of it, until its standard input ends.
 """
@@ -22,12 +22,13 @@ from coordledger import Ledger
 from coordledger.errors import CoordledgerError
 
 TASKS = [f"task-{number}" for number in range(4)]
-LEASE = timedelta(seconds=2)
+PAUSE = 0.5  # seconds after a "no", so that others get the processor
 
 
 class Agent:
-    def __init__(self, clone: Path, name: str, clock: Path, *, fenced: bool) -> None:
+    def __init__(self, clone: Path, name: str, clock: Path, lease: float, *, fenced: bool) -> None:
         self.clone, self.name, self.fenced, self._clock = clone, name, fenced, clock
+        self.lease = timedelta(seconds=lease)
 
     def clock(self) -> int:
         return time.time_ns() // 1_000_000 + int(float(self._clock.read_text() or 0) * 1000)
@@ -41,7 +42,7 @@ class Agent:
         return subprocess.run(ran, cwd=self.clone, capture_output=True, text=True, check=False)
 
     def work(self, ledger: Ledger, task: str) -> None:
-        claim = ledger.claim(task, ttl=LEASE)
+        claim = ledger.claim(task, ttl=self.lease)
         if not claim.won:
             return
         told = f"{task} epoch {claim.claim.epoch} {random.randrange(10**9)}"
@@ -69,14 +70,18 @@ class Agent:
         return True
 
     def run(self) -> None:
-        while not select.select([sys.stdin], [], [], 0)[0]:
+        pause = 0.0
+        while not select.select([sys.stdin], [], [], pause)[0]:
+            pause = 0
             timeout = timedelta(seconds=20)
             with Ledger.open(self.clone, self.name, timeout=timeout, clock=self.clock) as ledger:
                 try:
                     self.work(ledger, random.choice(TASKS))
                 except CoordledgerError as fault:
                     self.say("ended", fault.code)
+                    pause = PAUSE
 
 
 if __name__ == "__main__":
-    Agent(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[4]), fenced=sys.argv[3] == "fenced").run()
+    where, name, how, clock, lease = sys.argv[1:]
+    Agent(Path(where), name, Path(clock), float(lease), fenced=how == "fenced").run()
