@@ -22,6 +22,7 @@ SUITES = (
     "ledgers",
     "keys",
     "tasks",
+    "fence",
     "parts",
 )
 DEFAULT = ("write", "contention", "batch")

@@ -29,7 +29,7 @@ class Agents:
             text=True,
         )
 
-    def run(self, clone: Path, agent: str, *steps: tuple[str, ...], **more: Any) -> dict[str, Any]:
+    def run(self, clone: Path, agent: str, *steps: tuple[Any, ...], **more: Any) -> dict[str, Any]:
         """What the agent said at each step, its points, and the signal that ended it.
 
         `die_at` is a point; `timeout` the seconds of each step. A child ends by itself.

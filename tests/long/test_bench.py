@@ -15,6 +15,7 @@ from coordledger.bench import (
     TITLES,
     batch,
     contention,
+    fence,
     http,
     keys,
     ledgers,
@@ -41,6 +42,7 @@ SMALL: dict[str, tuple[Callable[..., Any], dict[str, Any], set[str]]] = {
     "http": (http.run, {}, TIMES),
     "scale": (scale.run, {"sizes": (12, 24)}, SIZES),
     "parts": (parts.run, {}, TIMES),
+    "fence": (fence.run, {}, TIMES),
     "contention": (
         contention.run,
         {"processes": 2, "each": 2},

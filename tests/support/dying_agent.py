@@ -4,6 +4,7 @@ Each line of standard input is one JSON request:
 
     {"clone": PATH, "agent": NAME, "steps": [[METHOD, ARGUMENT...], ...], "die_at": POINT}
 
+An object among a step's arguments has those that are named.
 A child runs the steps with a `Ledger` of its own and kills itself with SIGKILL just before
 the named change (or the one of that number) of anything outside of itself: a file is opened for
 writing, renamed or removed, a lock taken, a process started. Without a point it lives. What it said
@@ -79,7 +80,9 @@ def _live(request: dict[str, Any], out: Any) -> None:
         sys.addaudithook(watch)
         for name, *arguments in request["steps"]:
             try:
-                result = to_json(getattr(ledger, name)(*arguments))
+                named = {k: v for one in arguments if isinstance(one, dict) for k, v in one.items()}
+                given = [one for one in arguments if not isinstance(one, dict)]
+                result = to_json(getattr(ledger, name)(*given, **named))
             except CoordledgerError as fault:
                 result = {"code": fault.code, "message": fault.message}
             except Exception as fault:  # noqa: BLE001 - what users would call a traceback
