@@ -78,6 +78,12 @@ class Here:
         return self.connection.local.looked_at - self.now > _SLACK
 
     @property
+    def is_behind(self) -> bool:
+        """Whether something has landed beyond the copy, as the server has told this clone."""
+        last = self.connection.replica.trusted.seq
+        return any(seq > last for seq, _ in self.connection.local.told.all())
+
+    @property
     def key(self) -> SessionKey | None:
         """The session's own key, where it is to have one."""
         settings = self.connection.settings

@@ -5,7 +5,8 @@ Rules of this file:
 - A hook waits for none of it. The process has a session of its own (setsid), so that it outlives
   the harness; it ends by itself within `MOST` seconds.
 - Of one work tree one looks and renews at a time, and no sooner than `REST` after the last one
-  began: a remote that is away is not asked at each tool.
+  began: a remote that is away is not asked at each tool. Where the server has put a record of
+  this clone's behind others', these are looked for sooner.
 - A lease is renewed past its half, for as long as it was. A task that is offered to somebody is
   neither renewed nor released, which would withdraw the offer.
 - Whatever goes wrong is logged, and tried again when the next hook is called.
@@ -39,6 +40,7 @@ TEND, RELEASE, ENROL = "tend", "release", "enrol"
 MOST = 90  # seconds
 TIMEOUT = 30.0  # seconds for each operation
 REST = 30.0  # seconds
+REST_BEHIND = 2.0  # seconds, where the copy is known to be behind
 _BEGAN = "tended"  # when the last one began
 RENEWED_AT = 0.5  # of a lease
 
@@ -61,9 +63,11 @@ def start(name: str, harness: str, session: str, environ: Mapping[str, str], cwd
 
 def is_due(here: Here, now: float, rest: float = REST) -> bool:
     """Whether somebody has to look at the remote again, or a lease is past its half."""
+    if here.is_behind:
+        rest = min(rest, REST_BEHIND)
     if age_of(here.folder / _BEGAN, now) < rest:
         return False
-    if here.age.total_seconds() >= rest or here.is_ahead:
+    if here.is_behind or here.is_ahead or here.age.total_seconds() >= rest:
         return True
     return any(is_past_half(one, here.now) for one in here.held())
 

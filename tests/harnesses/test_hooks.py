@@ -52,8 +52,8 @@ def work(team: Team, answers: dict[str, Request]) -> Script:
     answers["held"] = yield Write("src/held.py", "x = 1\n")
     answers["free"] = yield Write("src/free.py", "x = 1\n")
     team.run("carol", "send", "--to", "bob", "the build is red")
-    answers["message"] = yield Shell("coordledger renew fix-login --ttl 20m")
-    answers["quiet"] = yield Shell("coordledger list")
+    answers["message"] = yield Shell("coordledger list")  # which reads what is new
+    answers["quiet"] = yield Shell("coordledger renew fix-login --ttl 20m")
     answers["stopped"] = yield Say("I have done what I could.")
     answers["again"] = yield Say("I keep it.")
 

@@ -356,6 +356,22 @@ def test_a_lease_past_its_half_is_renewed_for_as_long_as_it_was(
     assert renewed.expires_at == renewed.last.at + timedelta(minutes=20)
 
 
+def test_what_the_server_has_put_before_a_record_of_ones_own_is_looked_for_soon(
+    session: Session,
+) -> None:
+    """A server that sequences lets a record land that was made for an older head."""
+    bob = session.fleet.ledger("bob", MINE)
+    bob.claim("t", ttl=timedelta(minutes=10))
+    session.says("PostToolUse")
+    assert session.jobs == []
+    session.fleet.ledger("alice").send("the build is red", to="bob")
+    bob.renew("t", ttl=timedelta(minutes=20))
+    session.says("PostToolUse")
+    assert session.jobs == [jobs.TEND]
+    run_job(session, jobs.TEND)
+    assert "the build is red" in session.hears("PostToolUse")
+
+
 def test_an_offered_task_is_neither_renewed_nor_released_which_would_withdraw_the_offer(
     session: Session,
 ) -> None:
