@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import coordledger
-from coordledger.client.judging_worker import BY_SSH, UNCHECKED
 from coordledger.errors import Integrity
 from coordledger.format import canonical
 from coordledger.format.chain import AUTHENTIC, UNVERIFIED, Judged
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from coordledger.format.chain import Chain
     from coordledger.format.signing import Keyring
 
+UNCHECKED, CHECKED, BY_SSH = 0, 1, 2  # marks of records; from the last one on: by which SSH key
 WORTH = 6000  # records: fewer are judged sooner than processes are started
 _MOST = 4  # processes
 _LEAST_STRETCH, _MOST_STRETCH = 2000, 16_384  # records

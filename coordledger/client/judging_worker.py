@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coordledger.client.judging import BY_SSH, CHECKED, UNCHECKED
 from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError, RuleBroken
 from coordledger.format import canonical, timestamps
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from coordledger.format.chain import Judged
 
 LOT = 500  # records between two answers
-UNCHECKED, CHECKED, BY_SSH = 0, 1, 2  # marks of records; from the last one on: by which SSH key
 _WAITS_FOR_NOBODY = Deadline(1e9)
 
 
