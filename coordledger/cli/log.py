@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MOST = 200  # records that are shown, where nobody says how many
 _WHEN = "yesterday, '2 hours ago', 2026-05-04 10:00: as git reads it."
 _HEADER = ["AT", "WHO", "WHAT", "TASK", "CHECKED", "NOTE"]
+_NARROW = {"CLAIMED": "WON", "GAVE BACK": "BACK", "TOOK OVER": "OVER", "DONE/DAY": "/DAY"}
 _COLUMNS = (
     "agent", "claimed", "taken_over", "done", "given_back", "lost", "forced", "duration_median",
     "duration_p95", "waiting_median", "waiting_p95", "per_hour", "per_day",
@@ -221,7 +222,7 @@ def stats(app: App, since: str | None, until: str | None, as_csv: bool, metrics:
     if as_csv:
         app.screen.raw(_csv([*found.agents, found.total]))
     else:
-        _print_stats(app.screen, found)
+        print_stats(app.screen, found)
 
 
 def _seconds(span: timedelta | None) -> str:
@@ -243,7 +244,7 @@ def _csv(lines: Iterable[AgentStats]) -> str:
     return text.getvalue()
 
 
-def _print_stats(screen: Screen, found: Stats) -> None:
+def print_stats(screen: Screen, found: Stats) -> None:
     header = ["AGENT", "CLAIMED", "DONE", "GAVE BACK", "TOOK OVER", "LOST", "FORCED"]
     header += ["DURATION", "P95", "WAITING", "P95", "DONE/H", "DONE/DAY"]
     rows = [
@@ -258,9 +259,22 @@ def _print_stats(screen: Screen, found: Stats) -> None:
         ]
         for one in (*found.agents, found.total)
     ]
+    if screen.is_narrow:
+        header, rows = _narrowed(header, rows)
     screen.table(header, rows, elastic=(0,))
     now = datetime.now(UTC)
     screen.line(f"from {when(found.since, now)} until {when(found.until, now)}")
+
+
+def _narrowed(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Without what is said elsewhere, or nowhere: 80 columns are enough, then."""
+    kept = [
+        number
+        for number, name in enumerate(header)
+        if name != "DONE/H" and (number == 0 or any(row[number] for row in rows))
+    ]
+    names = [_NARROW.get(header[number], header[number]) for number in kept]
+    return names, [[row[number] for number in kept] for row in rows]
 
 
 def _shown(spread: Spread) -> tuple[str, str]:

@@ -53,9 +53,12 @@ def not_before_of(claim: Claim) -> str:
     return f"not before {when(claim.not_before, now)}" if later else ""
 
 
-def words_of(claim: Claim) -> str:
-    """What there is to say of a task in a line: its title, and what somebody said last."""
-    return " | ".join(filter(None, (claim.title, said_of(claim))))
+def words_of(claim: Claim, *, is_narrow: bool = False) -> str:
+    """What there is to say of a task in a line: its title, and what somebody said last. Where that
+    is cut, what a task waits for comes first.
+    """
+    words = (claim.title, said_of(claim))
+    return " | ".join(filter(None, words[::-1] if is_narrow and claim.waits_for else words))
 
 
 def said_of(claim: Claim) -> str:
@@ -96,7 +99,8 @@ def claims_table(screen: Screen, claims: Sequence[Claim]) -> None:
     now = datetime.now(UTC)
     doubts = [doubt_cell(claim.verdict, claim.checked) for claim in claims]
     doubted, titled = any(doubts), any(claim.title for claim in claims)
-    tell = about if screen.is_narrow else when
+    narrow = screen.is_narrow
+    tell = about if narrow else when
     header = [
         "TASK",
         "STATUS",
@@ -110,7 +114,12 @@ def claims_table(screen: Screen, claims: Sequence[Claim]) -> None:
     for claim, doubt in zip(claims, doubts, strict=True):
         until = tell(claim.expires_at, now) if claim.expires_at else ""
         row = [task_name(claim.task), claim.status, str(claim.priority or "")]
-        row += [holder_of(claim), until, *([doubt] if doubted else ""), words_of(claim)]
+        row += [
+            holder_of(claim),
+            until,
+            *([doubt] if doubted else ""),
+            words_of(claim, is_narrow=narrow),
+        ]
         rows.append(row)
     screen.table(header, rows, elastic=(0, 3))
     screen.footer(claim.checked for claim in claims)

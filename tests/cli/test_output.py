@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -11,8 +11,10 @@ import pytest
 from rich.cells import cell_len
 
 from coordledger.cli import output, params
+from coordledger.cli.log import print_stats
 from coordledger.cli.wording import claims_table
 from coordledger.client.claims import Claim
+from coordledger.client.reports import AgentStats, Spread, Stats
 from coordledger.client.task_ids import encode
 from coordledger.errors import CoordledgerError
 
@@ -253,3 +255,28 @@ def test_no_durations(text):
         params.LEASE.convert(text, None, None)
     with pytest.raises(CoordledgerError, match="90s, 10m, 2h, 1d"):
         params.SPAN.convert(text, None, None)
+
+
+def test_figures_fit_on_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    took = Spread(9, timedelta(minutes=12), timedelta(minutes=50), timedelta(hours=2))
+    one = AgentStats("bob", 12, 1, 9, 0, 1, 1, took, took, 0.3, 7.5)
+    print_stats(output.Screen(), Stats(NOW, NOW, (one,), replace(one, agent=None)))
+    lines = capsys.readouterr().out.splitlines()
+    heads = "AGENT WON DONE OVER LOST FORCED DURATION P95 WAITING P95 /DAY"
+    assert lines[0].split() == heads.split()
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_what_a_task_waits_for_is_seen_on_a_narrow_terminal(capsys, monkeypatch):
+    facts = dict.fromkeys((field.name for field in fields(Claim)), None)
+    facts |= {"task": "t", "status": "open", "waits_for": ("first",), "title": "x" * 90}
+    facts |= {"verdict": "authentic", "checked": "here", "attempts": 0}
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    claims_table(output.Screen(), [Claim(**facts)])
+    assert "waits for first" in capsys.readouterr().out
