@@ -405,12 +405,12 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "no-terminal": (
         FAILED,
         "watch needs a terminal to draw on",
-        "coordledger watch --once prints it once; coordledger log --follow prints what comes",
+        "print it once: coordledger watch --once; or what comes: coordledger log --follow",
     ),
     "no-curses": (
         FAILED,
         "this Python has no curses, which watch draws with",
-        "a Python that was built with the module curses; coordledger watch --once needs none",
+        "take a Python that was built with curses, or print it once: coordledger watch --once",
     ),
     "no-extra": (
         FAILED,
