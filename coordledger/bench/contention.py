@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from .figures import median, milliseconds, quantile
 from .worker_pool import Resident, Round, WorkerPool
+from .workspace import DIRECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +68,8 @@ def variants(workspace: Workspace, processes: int) -> tuple[list[Variant], dict[
 
     workers, remote = ledger("plain", "no-sequence")
     found.append(Variant("fast-forward, one host", workers, workspace.environ, remote))
+    near = workspace.environ | DIRECT
+    found.append(Variant("without pushes, on the server's host", workers, near, remote))
     apart = workspace.environ | ALONE
     found.append(Variant("fast-forward, separate hosts", workers, apart, remote))
     if workspace.offers("--sequence", "hook", "install"):

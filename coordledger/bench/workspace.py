@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 OWNER = "owner"
 PATIENCE = 120.0  # seconds: many processes make a loser wait
+DIRECT = {"COORDLEDGER_DIRECT": "on"}  # without pushes, on the server's own host
 # Without cached bytecode each start would time the compiler.
 _DROPPED = ("COORDLEDGER_", "COORDINATION_", "GIT_", "XDG_", "PYTHONDONTWRITEBYTECODE")
 
@@ -38,6 +39,7 @@ class Workspace:
             "XDG_CONFIG_HOME": str(root / "config"),
             "XDG_CACHE_HOME": str(root / "cache"),
             "GIT_CONFIG_NOSYSTEM": "1",
+            "COORDLEDGER_DIRECT": "off",  # by pushes, as to another host, but where a row says so
             "GIT_AUTHOR_NAME": "bench",
             "GIT_AUTHOR_EMAIL": "bench@example.org",
             "GIT_COMMITTER_NAME": "bench",
@@ -52,17 +54,15 @@ class Workspace:
         """What `python ARGV` prints; it has to succeed."""
         return self._run(cwd, sys.executable, *argv)
 
-    def command(self, cwd: Path, *argv: str) -> str:
+    def command(self, cwd: Path, *argv: str, **environ: str) -> str:
         """What `coordledger ARGV` prints; it has to succeed."""
         script = Path(sys.executable).with_name("coordledger")  # as pip installs it
-        if script.exists():
-            return self._run(cwd, str(script), *argv)
-        return self.python(cwd, "-m", "coordledger", *argv)
+        start = (str(script),) if script.exists() else (sys.executable, "-m", "coordledger")
+        return self._run(cwd, *start, *argv, **environ)
 
-    def _run(self, cwd: Path, *argv: str) -> str:
-        ran = subprocess.run(
-            argv, cwd=cwd, env=self.environ, check=True, capture_output=True, text=True
-        )
+    def _run(self, cwd: Path, *argv: str, **environ: str) -> str:
+        env = self.environ | environ
+        ran = subprocess.run(argv, cwd=cwd, env=env, check=True, capture_output=True, text=True)
         return ran.stdout
 
     def offers(self, option: str, *command: str) -> bool:
@@ -125,11 +125,11 @@ class BenchFleet:
         self.clones[agent] = path
         return path
 
-    def open(self, agent: str, path: Path | None = None) -> Ledger:
+    def open(self, agent: str, path: Path | None = None, **environ: str) -> Ledger:
         options = Options(
             path or self.clones[agent], agent=agent, ledger=self.ledger_name, timeout=PATIENCE
         )
-        return Ledger(connect(options, self.workspace.environ))
+        return Ledger(connect(options, self.workspace.environ | environ))
 
 
 def machine(root: Path) -> dict[str, Any]:

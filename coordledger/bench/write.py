@@ -16,7 +16,7 @@ from coordledger.client.opening import surroundings
 
 from .figures import against, timed
 from .worker_pool import Resident
-from .workspace import OWNER
+from .workspace import DIRECT, OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,12 +45,14 @@ class Acts:
         self._fleet = workspace.fleet("ledger")
         self._work = self._fleet.clones[OWNER]
         self._ledger = self._fleet.open(OWNER)
+        self._near = self._fleet.open(OWNER, None, **DIRECT)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ledger.close()
+        self._near.close()
 
     def floor(self, number: int) -> Took:
         git, local = self._ground.git, self._clone
@@ -59,6 +61,13 @@ class Acts:
 
     def warm(self, number: int) -> Took:
         return claim(self._ledger, number)
+
+    def direct(self, number: int) -> Took:
+        return timed(lambda: self._near.claim(f"near-{number}", ttl=timedelta(minutes=5)))
+
+    def cold_direct(self, number: int) -> Took:
+        argv = ("claim", f"cold-near-{number}")
+        return timed(lambda: self._ground.command(self._work, *argv, **DIRECT))
 
     def cold(self, number: int) -> Took:
         return timed(lambda: self._ground.command(self._work, "claim", f"cold-{number}"))
@@ -87,7 +96,9 @@ def run(workspace: Workspace, rounds: int, report: Report) -> Rows:
         timing: dict[str, Callable[[int], Took]] = {
             FLOOR: acts.floor,
             CLAIM: acts.warm,
+            "warm claim, without a push, on the server's host": acts.direct,
             "cold claim, command line": acts.cold,
+            "cold claim without a push, on the server's host": acts.cold_direct,
             "hook alone": acts.hook,
             "python: import click": acts.click,
             "coordledger --help": acts.help,

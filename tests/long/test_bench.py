@@ -81,7 +81,7 @@ def test_a_small_suite_gives_the_rows_that_are_documented(suite: str, workspace:
     assert rows
     for row in rows:
         assert set(row) == columns
-        assert all(figure > 0 for name, figure in row.items() if name != "what")
+        assert all(figure > 0 for name, figure in row.items() if name not in ("what", "pushes"))
     names = [row["what"] for row in rows]
     assert len(set(names)) == len(names)
     assert not set(names) & set(missing)
