@@ -25,7 +25,7 @@ from coordledger.client.copies import state_here
 from coordledger.errors import Failed, error
 from coordledger.format import timestamps
 from coordledger.format.names import is_below
-from coordledger.format.reservations import Area, folded, of_others
+from coordledger.format.reservations import Area, as_folder, folded, of_others
 from coordledger.git import changes
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ def _in_the_way(others: list[Record], names: list[tuple[str, str]], fold: Fold) 
     is_whole = any(not name for _, name in names)
     found: dict[tuple[str, str], Reserved] = {}
     for line in others:
-        reserved = list(map(fold, line["paths"]))
+        # A folder of a reserved name would leave no place for a file.
+        reserved = [as_folder(fold(path)) for path in line["paths"]]
         if not is_whole and not any(map(asked.overlaps, reserved)):
             continue
         area = Area(reserved)

@@ -60,7 +60,14 @@ def folded(path: str) -> str:
         return path.lower()
     import unicodedata  # noqa: PLC0415 - the hooks do without it
 
-    return unicodedata.normalize("NFC", path).casefold()
+    # Taken apart before and after: letters with two marks fold to other forms of theirs.
+    apart = unicodedata.normalize("NFD", path).casefold()
+    return unicodedata.normalize("NFD", apart)
+
+
+def as_folder(path: str) -> str:
+    """A path as that of a folder, whatever it is: it then overlaps all that would be below it."""
+    return path.removesuffix("/") + "/"
 
 
 def _folders_above(path: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ It is imported by `pre_receive` for a push of code alone, in a repository that a
 from __future__ import annotations
 
 from coordledger.errors import CoordledgerError, RuleBroken
-from coordledger.format.reservations import Area, folded, of_others, own_area
+from coordledger.format.reservations import Area, as_folder, folded, of_others, own_area
 from coordledger.git.differences import Trees
 
 TYPE_CHECKING = False
@@ -107,8 +107,9 @@ class PathFence:
 
 
 def _area(lines: list[Record]) -> Area:
-    return Area(folded(path) for line in lines for path in line["paths"])
+    """Who makes a folder of a reserved name leaves no place for a file."""
+    return Area(as_folder(folded(path)) for line in lines for path in line["paths"])
 
 
 def _overlaps(area: Area, name: str) -> bool:
-    return area.overlaps(f"{folded(name)}/")
+    return area.overlaps(as_folder(folded(name)))

@@ -28,7 +28,9 @@ HOUR = timedelta(hours=1)
 FILE, PROGRAM, LINK, MODULE = "100644", "100755", "120000", "160000"
 LOGIN = "src/auth/login.py"
 LETTER = "docs/\xe9.md"
+MARKS = "docs/\u0390"  # its capital has one of its marks apart
 HERS = ["src/auth/", "README.md", "new/place/", "vendor/lib/deep/x.c", LETTER, "Makefile"]
+HERS += ["notes", MARKS]
 Files = dict[str, tuple[str, str]]
 
 OLD: Files = {
@@ -152,6 +154,8 @@ CHANGES: dict[str, tuple[Files, tuple[str, ...], str]] = {
         (),
         "docs/e",
     ),
+    "a folder in a file's place": ({"notes/a/x": (FILE, "x")}, (), "notes/a/x"),
+    "in capitals with marks": ({"docs/\u03aa\u0301": (FILE, "x")}, (), "docs/"),
     "one's own that is another's in other letters": ({"makefile": (FILE, "x")}, (), ""),
     "another's that is one's own in other letters": ({"Makefile": (FILE, "x")}, (), "Makefile"),
     "a name with a slash in it": ({"src//auth//x": (FILE, "x")}, (), "cannot be told"),
