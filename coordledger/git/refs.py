@@ -49,7 +49,7 @@ def parse_update(line: str) -> tuple[str, str, str]:
 def read_plain(folder: str, name: str) -> str | None:
     """The id in the ref's own file, "" if there is no file; None where it says anything else."""
     try:
-        flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
         fd = posix.open(f"{folder}/{name}", flags)
     except FileNotFoundError:
         return ""

@@ -19,6 +19,7 @@ from coordledger.errors import CoordledgerError, Failed, Integrity
 from coordledger.format import canonical
 from coordledger.format.commit import parse_commit
 from coordledger.format.state import page_path
+from coordledger.git.refs import read_plain
 
 if TYPE_CHECKING:
     import subprocess
@@ -628,3 +629,25 @@ def test_a_replacement_does_not_stand_in_for_an_object_that_is_missing(attacker:
         assert attacker.tip == head
         fleet.git("update-ref", "-d", f"refs/replace/{victim}")
     assert canonical.decode(proposal.commit.signed.payload)["task"] == "with-holes"
+
+
+# -- in the remote's folder
+
+
+def test_nobody_waits_for_a_pipe_or_reads_by_a_link_in_the_remotes_folder(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    noted, report = fleet.remote / "coordledger/repairs.log", tmp_path / "report.md"
+    private = tmp_path / "private"
+    private.write_text("x main: in private\n")
+    audit = ("audit", f"file://{fleet.remote}", "--report", report)
+    for plant in (os.mkfifo, lambda path: path.symlink_to(private)):
+        plant(noted)
+        fleet.run(*audit, check=0)
+        noted.unlink()
+        assert "in private" not in report.read_text()
+    noted.write_text(private.read_text())
+    fleet.run(*audit, check=0)
+    assert "in private" in report.read_text()
+    os.mkfifo(tmp_path / "ref")
+    assert read_plain(str(tmp_path), "ref") is None

@@ -117,7 +117,11 @@ def _notes(connection: Connection) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    # The remote's folder may be somebody else's: no link is followed, and no pipe waited for.
+    def opened(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+    with contextlib.suppress(OSError), open(path, "rb", opener=opened) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _MOST_NOTES))
         return file.read(_MOST_NOTES).decode("utf-8", "replace").splitlines()
