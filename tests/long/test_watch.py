@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,11 +14,11 @@ from support.attack_batch import Batch
 from support.git_daemon import daemon
 from support.hostile import TEXTS, is_harmless
 from support.proxy import Fault, Proxy
+from support.runs import PATIENCE
 from support.screens import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from support.fleet import Fleet
 
@@ -103,6 +105,19 @@ def test_a_signal_ends_it_and_gives_the_terminal_back(
         screen.process.send_signal(by)
         assert screen.end() == code
         assert screen.is_restored()
+
+
+def test_it_ends_when_its_terminal_is_gone_even_if_hang_ups_are_ignored(busy_fleet: Fleet) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a program inherits, as of nohup
+    try:
+        screen = Screen(busy_fleet, "alice", *QUICK)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with screen:
+        screen.see("HELD 2")
+        with Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), screen.master)
+        assert screen.process.wait(PATIENCE) == 0
 
 
 def test_it_is_stopped_and_goes_on_also_on_a_terminal_without_a_size(busy_fleet: Fleet) -> None:

@@ -207,6 +207,8 @@ class Terminal:
             self._draw(window, scene)
             now = datetime.now(UTC)
             select.select([0, self._wake_read], [], [], 1.0 - now.microsecond / 1e6)
+            if not os.isatty(0):  # it is gone, and SIGHUP was ignored, as by nohup
+                return
             with contextlib.suppress(BlockingIOError):
                 while os.read(self._wake_read, 4096):
                     pass
