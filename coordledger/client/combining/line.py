@@ -98,8 +98,6 @@ class Line:
 
     def _is_ahead_of(self, replica: Replica) -> bool:
         """Whether it matters that the leaders' copy has seen more of the chain than `replica`."""
-        if self._is_put_in_place(replica):
-            return False
         try:
             return int((self.folder / "seq").read_bytes()) > replica.trusted.seq
         except (FileNotFoundError, ValueError):
@@ -126,7 +124,7 @@ class Line:
             slots.enter(self.folder)
             if self._take_lock():
                 with self._leading():
-                    if not slots.waiting(self.folder) and not self._is_ahead_of(replica):
+                    if not slots.waiting(self.folder) and (ahead or not self._is_ahead_of(replica)):
                         return self._alone.publish(replica, tip, run, ready)
             ready()
             push = self._wait_in_line(run, replica.git.deadline)
