@@ -12,7 +12,7 @@ import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 EVERY = 512  # records: some 2,600 loose objects
 # A shell that ends at once: the hook's own output must be closed before git goes on.
@@ -27,8 +27,27 @@ def start_if_due(old: int, new: int, environ: Mapping[str, str]) -> bool:
     if old // EVERY == new // EVERY:
         return False
     try:
-        shell = posix.posix_spawn("/bin/sh", ["sh", "-c", _RUN], dict(environ), setsid=True)
+        shell = posix.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", _RUN],
+            dict(environ),
+            setsid=True,
+            file_actions=[(posix.POSIX_SPAWN_CLOSE, fd) for fd in _handed_down()],
+        )
     except OSError:  # as where no more processes may be had: the next time, then
         return False
     posix.waitpid(shell, 0)
     return True
+
+
+def _handed_down() -> Iterable[int]:
+    """The files that whoever pushes has left open for its programs: a pipe that is read to its
+    end, a lock (`flock 9`). They must not stay open for as long as the upkeep takes.
+    """
+    for name in posix.listdir("/dev/fd"):
+        fd = int(name)
+        try:
+            if fd > 2 and posix.get_inheritable(fd):
+                yield fd
+        except OSError:  # what has read the list
+            continue

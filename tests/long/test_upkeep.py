@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import select
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from support.attacker import fsck, second_opinion
+from support.runs import wait_until
 
-from coordledger.server.upkeep import EVERY
+from coordledger.server.upkeep import EVERY, start_if_due
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,3 +49,23 @@ def test_so_many_records_start_it_unless_the_owner_does_not_want_it(
     fsck(fleet.remote, fleet.env)
     assert second_opinion(fleet.remote) > EVERY
     assert is_packed(fleet.remote) is wanted
+
+
+def test_what_the_pusher_has_open_does_not_stay_open_for_as_long(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    """Such as the lock of a script, `flock 9`, under which it pushes."""
+    slow, begun, over = tmp_path / "nice", tmp_path / "begun", tmp_path / "over"
+    slow.write_text(f"#!/bin/sh\n: > {begun}\nuntil [ -e {over} ]; do sleep 0.05; done\n")
+    slow.chmod(0o755)
+    environ = fleet.env | {"GIT_DIR": str(fleet.remote)}
+    reads, writes = os.pipe()
+    os.set_inheritable(writes, True)
+    try:
+        assert start_if_due(0, EVERY, environ | {"PATH": f"{tmp_path}:{environ['PATH']}"})
+        os.close(writes)
+        wait_until(begun.exists, "upkeep begins")
+        assert select.select([reads], [], [], 0)[0], "the upkeep has the pipe open"
+    finally:
+        over.touch()
+        os.close(reads)
