@@ -29,7 +29,7 @@ from support.memory_remote import (
 )
 
 from coordledger.client import operations
-from coordledger.client.choosing import Choice, Wanted
+from coordledger.client.choosing import Choice, Wanted, urgency
 from coordledger.client.publish import Published
 from coordledger.client.writer import PATIENCE, STUCK_LOSSES
 from coordledger.deadline import Deadline
@@ -455,7 +455,7 @@ def test_the_servers_no_to_one_choice_is_no_answer_to_the_next_one(
     for task in ("a", "b", "c"):
         server.write("bob", "submit", task=task)
     client.replica.refresh()
-    choice = Choice(lambda state: state.tasks(), "bob", Wanted(), None)
+    choice = Choice(lambda state: iter(sorted(state.tasks(), key=urgency)), Wanted(), None)
     wanted = operations.claim_of("next", choice.make, ttl=None, reopen=False, note=None)
 
     def next_task() -> str:
