@@ -92,6 +92,7 @@ _LOCAL = frozenset(
     for name in (
         "ALTERNATE_OBJECT_DIRECTORIES",
         "COMMON_DIR",
+        "CONFIG",  # for `git config` alone, in the place of all of git's configuration
         "DIR",
         "GRAFT_FILE",
         "INDEX_FILE",

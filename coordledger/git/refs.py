@@ -234,10 +234,13 @@ class PlainMover(Mover):
 
         if not self._prepared:
             return
-        if files.is_at(self._fd, self._lock_path):  # an interrupt came with the lock in hand
-            files.remove(self._lock_path)
-        files.remove(self._prepared)
-        posix.close(self._fd)
+        try:
+            if files.is_at(self._fd, self._lock_path):  # an interrupt came with the lock in hand
+                files.remove(self._lock_path)
+            files.remove(self._prepared)
+            posix.close(self._fd)
+        except OSError:  # whether the ref has moved is known all the same
+            pass
         self._prepared, self._fd = "", -1
 
 

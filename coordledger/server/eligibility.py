@@ -138,9 +138,11 @@ def stamp(paths: Iterable[str]) -> tuple[Facts, ...]:
 
 def _facts(path: str) -> Facts:
     """As `files.facts`; of a folder, to which others add all the time, whose it is, and which one.
-    Names in it that matter are asked for by themselves.
+    Names in it that matter are asked for by themselves. Of a link, what it leads to, too.
     """
     found = files.facts(path)
+    if found and stat.S_ISLNK(found[2]):
+        return (*found, *(files.facts(os.path.realpath(path)) or ()))
     if found and stat.S_ISDIR(found[2]) and not path.endswith("/hooks"):
         return found[:4]
     return found
@@ -215,7 +217,8 @@ def _why_not_by_settings(listed: str) -> tuple[str, list[str]]:
             continue
         good = _UNDERSTOOD.get(name)
         for value in given if name in _LISTS else given[-1:]:
-            if good is None or (good and value.lower() not in good):
+            is_good = good and (value in good or value.lower() in good & TOGGLES)
+            if good is None or (good and not is_good):
                 return f"{name} is {value}", origins
     missing = [name for name in _NEEDED if name not in values]
     return f"{missing[0]} is not set" if missing else "", origins

@@ -6,7 +6,7 @@ this does what they do: the ledger's lock, the verification and admission of `se
 the objects and the ref on the disk, git's lock of the ref, the words of the answer.
 
 Rules of this file:
-- Secrets, fences and the repository's settings are looked at for each turn, as a hook does.
+- Secrets, fences and the repository's settings are looked at in each turn, with the ledger's lock.
 - Nothing is remembered but the chain at a head that was verified here.
 - An outcome is certain: None only where nothing was done, so that the records may be pushed.
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from coordledger.answers import Answer
     from coordledger.deadline import Deadline
-    from coordledger.format.signing import Signed
+    from coordledger.format.signing import Keyring, Signed
     from coordledger.server.eligibility import Facts, Finding
 
 POLL = 0.002  # seconds between two looks at the ledger's lock
@@ -78,25 +78,39 @@ class Receiver:
         A record comes with the id that answers call it by. `ready()` is called before anything can
         be seen; what it raises is raised, and nothing has landed.
         """
-        folder, pushes = f"{self._git_dir}/coordledger", [PushedRecords.of(run) for run in runs]
-        try:
-            keyring = server_keyring(folder)
-            lock = self._sequencer.lock(lambda fd, seconds: _wait(fd, deadline, seconds))
-        except (OSError, CoordledgerError):
-            return None  # the hook says it better
+        lock = self._sequencer.lock(lambda fd, seconds: _wait(fd, deadline, seconds))
+        given: list[list[Answer]] | None = None
         with _Meanwhile(ready) as before:
             try:
-                read_fences(folder)  # one that is broken stops every push
                 with lock, Reader(self._environ, quiet=True) as objects:
-                    sequencer = self._sequencer.use(objects, keyring)
-                    outcomes = sequencer.run(pushes, before.need)
-                return [outcome.answers if outcome else [] for outcome in outcomes]
+                    keyring = self._look_again()  # others may have had the lock for long
+                    if keyring is not None:
+                        sequencer = self._sequencer.use(objects, keyring)
+                        pushes = [PushedRecords.of(run) for run in runs]
+                        outcomes = sequencer.run(pushes, before.need)
+                        given = [outcome.answers if outcome else [] for outcome in outcomes]
             except Unsure as unsure:
                 return [[Unknown("", str(unsure))] for _ in runs]
             except Exception as fault:
                 if fault is before.fault:
                     raise
-                return [refused("", fault).answers for _ in runs]  # fail closed, whatever it is
+                # Fail closed, whatever it is; what failed after the outcomes changes none of them.
+                return given or [refused("", fault).answers for _ in runs]
+        return given
+
+    def _look_again(self) -> Keyring | None:
+        """With the lock: the server's secrets; None where a push would start or ask more by now,
+        or where its hook had better say what is wrong. Raises what a broken fence does: it stops
+        every push.
+        """
+        if self._finding is None or not self._finding.holds:
+            return None
+        folder = f"{self._git_dir}/coordledger"
+        read_fences(folder)
+        try:
+            return server_keyring(folder)
+        except (OSError, CoordledgerError):
+            return None
 
 
 class _Meanwhile:

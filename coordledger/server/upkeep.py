@@ -36,7 +36,10 @@ def start_if_due(old: int, new: int, environ: Mapping[str, str]) -> bool:
         )
     except OSError:  # as where no more processes may be had: the next time, then
         return False
-    posix.waitpid(shell, 0)
+    try:  # noqa: SIM105 - contextlib takes longer to import
+        posix.waitpid(shell, 0)
+    except ChildProcessError:  # a program that this is a part of has all its children waited for
+        pass
     return True
 
 

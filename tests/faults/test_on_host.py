@@ -4,11 +4,13 @@ doubled or blocked, and nobody is told what is not so.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.bookkeeping import check_clone, claims_of, fsck, records_of
@@ -16,10 +18,13 @@ from support.fleet import LEDGER_REF
 from support.soundness import check_soundness
 from support.worker_pool import WorkerPool
 
+from coordledger import files
+from coordledger.answers import Landed
 from coordledger.deadline import Deadline
 from coordledger.errors import Failed
 from coordledger.git import refs
 from coordledger.git.process import Git
+from coordledger.server import receiver, upkeep
 from coordledger.setup.hooks import install_hook
 
 if TYPE_CHECKING:
@@ -147,6 +152,53 @@ def test_an_intent_that_cannot_be_journalled_is_not_landed(
     assert fleet.head() == head
     assert alice.claim("t").won
     check_clone(fleet, "alice")
+
+
+def test_what_the_owner_installs_while_one_waits_for_its_turn_is_asked(fleet: Fleet) -> None:
+    """A stopped process may have the ledger's lock for long."""
+    alice, asked = fleet.ledger("alice"), threading.Event()
+    assert alice.claim("a").won
+    wait, hook = receiver._wait, fleet.remote / "hooks/update"
+
+    def waiting(fd: int, deadline: Deadline, seconds: int) -> bool:
+        asked.set()
+        return wait(fd, deadline, seconds)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as threads:
+        patch.setattr(receiver, "_wait", waiting)
+        with (fleet.remote / "coordledger/main.lock").open("r+b") as lock:
+            files.lock(lock.fileno())
+            claiming = threads.submit(alice.claim, "b")
+            assert asked.wait(20)
+            hook.write_text("#!/bin/sh\necho not today >&2; exit 1\n")
+            hook.chmod(0o755)
+        with pytest.raises(Failed):
+            claiming.result()
+    assert not landed(fleet, "b")
+    assert alice.connection.local.journal.intents() == []
+
+
+def test_in_a_program_whose_children_nobody_waits_for_what_lands_is_told_so(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that ignores SIGCHLD; git's upkeep, which every 512th record starts, is a child."""
+    alice, said = fleet.ledger("alice"), list[object]()
+    assert alice.claim("a").won
+    land = receiver.Receiver.land
+
+    def heard(self: receiver.Receiver, *args: Any) -> object:
+        said.append(land(self, *args))
+        return said[-1]
+
+    monkeypatch.setattr(upkeep, "EVERY", 1)
+    monkeypatch.setattr(receiver.Receiver, "land", heard)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert alice.claim("b").won
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    [[[first, *_]]] = said  # type: ignore[misc]
+    assert isinstance(first, Landed)
 
 
 SHAKERS = {

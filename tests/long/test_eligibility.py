@@ -61,6 +61,11 @@ def _linked(fleet: Fleet) -> None:
     hooks.symlink_to(fleet.root / "elsewhere")
 
 
+def _hooks_in_capitals(fleet: Fleet) -> None:
+    (fleet.remote / "Hooks").mkdir()
+    fleet.git("config", "core.hooksPath", "Hooks")
+
+
 def _user(text: str) -> Callable[[Fleet], object]:
     return lambda fleet: (fleet.root / "user.gitconfig").write_text(text)
 
@@ -82,6 +87,7 @@ AGAINST = {
     "a hook of another package": (_edited("hooks/pre-receive", "package=", "package=/x"), "is not"),
     "hooks that are a link": (_linked, "is a link"),
     "hooks elsewhere": (_config("core.hooksPath", "/elsewhere"), "core.hookspath is /elsewhere"),
+    "hooks in a folder of other letters": (_hooks_in_capitals, "core.hookspath is Hooks"),
     "hooks by git's configuration": (_config("hook.x.command", "y"), "hook.x.command is y"),
     # settings
     "upkeep after a push": (_config("receive.autogc", "true"), "receive.autogc is true"),
@@ -159,6 +165,27 @@ def test_what_stood_against_it_is_gone_again(fleet: Fleet) -> None:
     assert receiver.why_not(patient())
     hook.unlink()
     assert receiver.why_not(patient()) == ""
+
+
+def test_settings_behind_a_link_are_looked_at_when_they_change(fleet: Fleet) -> None:
+    """Many keep the files of their home in a repository, and links to them there."""
+    user, kept = fleet.root / "user.gitconfig", fleet.root / "kept"
+    kept.touch()
+    user.symlink_to(kept)
+    fleet.env = fleet.env | {"GIT_CONFIG_GLOBAL": str(user)}
+    receiver = receiver_of(fleet)
+    assert receiver.why_not(patient()) == ""
+    kept.write_text("[receive]\nfsckObjects = true\n")
+    assert "receive.fsckobjects" in receiver.why_not(patient())
+
+
+def test_a_variable_that_only_git_config_reads_hides_no_setting(fleet: Fleet) -> None:
+    """`git receive-pack` would go by the repository's own."""
+    other = fleet.root / "other.gitconfig"
+    other.write_text("[core]\nbare = true\n[receive]\nautogc = false\n")
+    fleet.git("config", "receive.fsckObjects", "true")
+    fleet.env = fleet.env | {"GIT_CONFIG": str(other)}
+    assert "receive.fsckobjects" in receiver_of(fleet).why_not(patient())
 
 
 def test_git_is_asked_once_as_long_as_nothing_changes(
