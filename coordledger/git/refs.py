@@ -238,10 +238,11 @@ class PlainMover(Mover):
             if files.is_at(self._fd, self._lock_path):  # an interrupt came with the lock in hand
                 files.remove(self._lock_path)
             files.remove(self._prepared)
-            posix.close(self._fd)
+            # Forgotten before it is closed: closed once more, the number may be another file's.
+            fd, self._prepared, self._fd = self._fd, "", -1
+            posix.close(fd)
         except OSError:  # whether the ref has moved is known all the same
             pass
-        self._prepared, self._fd = "", -1
 
 
 class Refs:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import posix
 from typing import TYPE_CHECKING
 
 import pytest
 
 from coordledger.errors import RuleBroken
-from coordledger.git.refs import parse_update, read_plain
+from coordledger.git.refs import PlainMover, parse_update, read_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,3 +76,25 @@ def test_what_is_no_file_has_no_plain_form(tmp_path: Path) -> None:
     assert read_plain(str(tmp_path), "folder") is None
     assert read_plain(str(tmp_path), "there/below") is None
     assert read_plain(str(tmp_path), "nothing") == ""
+
+
+def test_an_interrupt_while_a_prepared_move_is_closed_closes_no_other_file_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is given to the file that is opened next: that may be somebody's lock."""
+    (tmp_path / "coordledger").mkdir()
+    mover, close = PlainMover(str(tmp_path), REF, {}), posix.close
+    mover.prepare(ONE)
+
+    def interrupted(fd: int) -> None:
+        close(fd)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(posix, "close", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            mover.close()
+    with (tmp_path / "another").open("w") as another:
+        mover.close()
+        assert os.fstat(another.fileno())
+    assert list((tmp_path / "coordledger").iterdir()) == []
