@@ -114,20 +114,19 @@ class Journal:
 
     def reported(self) -> None:
         """What `answer` gave has reached the user."""
-        for path, (fd, ops) in self._unreported.items():
+        for path, (fd, ops) in list(self._unreported.items()):
             with contextlib.suppress(OSError, CoordledgerError):  # then it is told again
                 if ops.issuperset(intent.op for intent in _read(path)):
                     path.unlink(missing_ok=True)
+            del self._unreported[path]  # before it is closed: see `release`
             os.close(fd)
-        self._unreported.clear()
 
     def unheard(self) -> None:
         """What `answer` gave has reached nobody, unless it is `reported`: the same command, called
         again, gets it.
         """
-        for fd, _ in self._unreported.values():
-            os.close(fd)
-        self._unreported.clear()
+        while self._unreported:
+            os.close(self._unreported.popitem()[1][0])
 
     def intents(self) -> list[Intent]:
         """The intents in the journal, oldest first. Raises `Integrity`: bad-copy."""
@@ -164,9 +163,10 @@ class Journal:
 
     def release(self) -> None:
         """The operation is over: what it has left open may be taken, also by the next one here."""
-        for fd in self._ours.values():
-            os.close(fd)
-        self._ours.clear()
+        # Each is forgotten before it is closed: after an interrupt it is not closed once more,
+        # when its number is another file's.
+        while self._ours:
+            os.close(self._ours.popitem()[1])
 
     def _remove(self, ops: set[str], but: Path | None = None) -> None:
         for path in self._files():

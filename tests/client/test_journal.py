@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -190,3 +191,23 @@ def test_a_file_that_its_owner_replaces_meanwhile_has_its_owner(
 
     monkeypatch.setattr(files, "try_lock", replaced_meanwhile)
     assert Journal(folder).take(lambda _: True) == []
+
+
+def test_an_interrupt_while_a_lock_is_given_back_closes_no_other_file_later(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The number of a closed file is given to the one that is opened next."""
+    journal.record(A)
+    close = os.close
+
+    def interrupted(fd: int) -> None:
+        close(fd)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            journal.release()
+    with (tmp_path / "another").open("w") as another:
+        journal.release()
+        assert os.fstat(another.fileno())
