@@ -34,7 +34,7 @@ WORKER = Path(__file__).parents[1] / "support" / "worker.py"
 @pytest.fixture(scope="module")
 def shared_fleet(founded: Callable[..., Fleet]) -> Fleet:
     """Alice and bob, each with a clone, and the gate before the server."""
-    fleet = founded("bob", sequence=False)  # the gate stops git's own transactions
+    fleet = founded("bob")  # the gate stops git's own transactions
     fleet.clone("bob")
     PushGate(fleet)
     return fleet
@@ -416,7 +416,7 @@ def test_the_rest_of_a_batch_never_rewinds_what_settled_one_of_it(
     make_fleet: Callable[..., Fleet],
 ) -> None:
     """On a host without hooks nothing else would keep it from that."""
-    fleet = make_fleet(sequence=False)
+    fleet = make_fleet()
     fleet.enroll("bob")
     push_gate = PushGate(fleet)
     hook = fleet.remote / "hooks/pre-receive"

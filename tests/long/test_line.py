@@ -130,7 +130,7 @@ class Claiming(threading.Thread):
 @pytest.fixture(scope="module")
 def shared_fleet(founded: Callable[..., Fleet]) -> Fleet:
     """Alice, bob and carol, each with a clone, and the gate before the server."""
-    fleet = founded("bob", "carol", sequence=False)
+    fleet = founded("bob", "carol")
     for agent in ("bob", "carol"):
         fleet.clone(agent)
     PushGate(fleet)

@@ -40,7 +40,7 @@ PATHS = [
     "..a/",
     "b",
 ]
-STEPS = 4000
+STEPS = 2000
 SMALL = {"inbox_messages": 5, "sender_messages": 3, "channels": 2, "channel_messages": 3}
 POLICIES = [
     *({"reopen": 0}, {"reopen": 1}, {"reopen": 2}, {"max_text": 4}, {"max_text": 4096}),

@@ -25,7 +25,7 @@ SKEW = 2.0
 
 @pytest.fixture
 def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
-    fleet = make_fleet(max_skew=2, sequence=False)
+    fleet = make_fleet(max_skew=2)
     fleet.enroll("bob")
     fleet.ledger("alice").submit("t")
     return fleet

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
-    fleet = make_fleet(sequence=False)
+    fleet = make_fleet()
     fleet.enroll("bob")
     fleet.ledger("alice").submit("t")
     return fleet

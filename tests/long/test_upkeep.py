@@ -14,6 +14,7 @@ from support.runs import wait_until
 from coordledger.server.upkeep import EVERY, start_if_due
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from support.fleet import Fleet
@@ -30,8 +31,9 @@ def is_at_rest(repository: Path) -> bool:
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_so_many_records_start_it_unless_the_owner_does_not_want_it(
-    fleet: Fleet, wanted: bool
+    make_fleet: Callable[..., Fleet], wanted: bool
 ) -> None:
+    fleet = make_fleet(sequence=True)
     if not wanted:
         fleet.git("config", "maintenance.auto", "false")
     with fleet.ledger("alice") as alice:

@@ -52,16 +52,17 @@ class World:
         self.remote = SimpleNamespace(
             stamp=lambda ref: next(self.stamps) if self.stamps else None  # type: ignore[arg-type]
         )
-        self.lines = lambda state: [
-            {"status": "claimed", "until": at, "not_before": None, "offer": None}
-            for at in self.leases
-        ]
         clock = SimpleNamespace(
             sleep=self._sleep,
             monotonic=lambda: self.passed,
             monotonic_ns=lambda: round(self.passed * 1e9),
         )
         monkeypatch.setattr(waiting, "time", clock)
+        monkeypatch.setattr(waiting.lines, "claimable", lambda *_: self.claimed())
+
+    def claimed(self) -> list[dict[str, Any]]:
+        facts = {"status": "claimed", "not_before": None, "offer": None}
+        return [facts | {"until": at} for at in self.leases]
 
     def _sleep(self, seconds: float) -> None:
         assert seconds >= 0

@@ -94,8 +94,8 @@ WORKER = Path(__file__).parents[1] / "support" / "counted_work.py"
 @pytest.fixture(scope="module")
 def counted(founded: Callable[..., Fleet]) -> Counts:
     """Everything that there is to count, by operation."""
-    plain, served = (founded("bob", sequence=False) for _ in range(2))
-    sequenced, near = founded("bob"), founded("bob")
+    plain, served = (founded("bob") for _ in range(2))
+    sequenced, near = founded("bob", sequence=True), founded("bob")
     near.env = near.env | {"COORDLEDGER_DIRECT": "on"}
     found = _count(plain, "") | _count(sequenced, "sequenced: ") | _count(near, "direct: ")
     with serving(served):
@@ -238,7 +238,7 @@ READS = {
     "list": (0, 0),
     "list, the first two": (0, 0),
     "list, one label": (0, 0),
-    "the next one": (2, 1),
+    "the next one": (3, 2),
     "history": (2, 2),
     "status": (0, 0),
     "list, after a claim": (1, 1),

@@ -19,6 +19,8 @@ from coordledger.setup import hooks
 from coordledger.setup.hooks import install_hook, takes_sequenced
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from support.fleet import Fleet
 
 
@@ -73,8 +75,9 @@ def test_others_are_kept_out_of_the_folder_of_secrets(
 
 
 def test_it_is_on_until_it_is_switched_off_and_then_off_until_it_is_switched_on(
-    fleet: Fleet,
+    make_fleet: Callable[..., Fleet],
 ) -> None:
+    fleet = make_fleet(sequence=True)
     remote, hook = fleet.remote, fleet.remote / "hooks/proc-receive"
 
     def named() -> list[str]:
@@ -119,7 +122,6 @@ def test_a_hook_that_would_not_run_keeps_it_off_unless_it_is_asked_for(
 
 def test_anothers_proc_receive_hook_is_not_touched(fleet: Fleet) -> None:
     hook = fleet.remote / "hooks/proc-receive"
-    switch(fleet, sequence=False)
     hook.write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(Failed, match="git runs only one") as refused:
         switch(fleet, sequence=True)
@@ -129,7 +131,6 @@ def test_anothers_proc_receive_hook_is_not_touched(fleet: Fleet) -> None:
 
 
 def test_a_git_that_is_too_old_is_refused(fleet: Fleet, tmp_path: Path) -> None:
-    switch(fleet, sequence=False)
     old = tmp_path / "bin/git"
     old.parent.mkdir()
     real = plain("sh", "-c", "command -v git", cwd=tmp_path, env=fleet.env).stdout.decode().strip()

@@ -61,8 +61,9 @@ class Fleet:
         *,
         max_skew: int = 30,
         name: str = "ledger.git",
-        sequence: bool = True,
+        sequence: bool = False,
     ) -> None:
+        """`sequence`: as `init` leaves a server; else records race for its head."""
         self.root, self.env = root, env
         self.remote = root / name
         self._clones: dict[str, Path] = {}

@@ -25,7 +25,9 @@ from support.proxy import Fault, Proxy
 
 from coordledger.client.config import Options
 from coordledger.client.ledger import Ledger
-from coordledger.setup import genesis, joining
+from coordledger.deadline import Deadline
+from coordledger.git.process import Git
+from coordledger.setup import genesis, hooks, joining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -101,6 +103,8 @@ class Site:
     def _found(self) -> None:
         options = Options(path=self.root, agent="alice")
         self.founded = genesis.init(options, self.server_env, str(self.host.path), 30)
+        git = Git(self.server_env, self.root, Deadline(20))
+        hooks.install_hook(self.host.path, git, sequence=False)  # git's own way of landing
         self.env = {
             agent: clean(self.root / f"{agent}-host") | self.host.env for agent in ("alice", "bob")
         }
