@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.sequencing import switch
 
 from coordledger.client.config import Options
 from coordledger.integrations import agent_hook, here, jobs, memory
@@ -360,6 +361,7 @@ def test_what_the_server_has_put_before_a_record_of_ones_own_is_looked_for_soon(
     session: Session,
 ) -> None:
     """A server that sequences lets a record land that was made for an older head."""
+    switch(session.fleet, sequence=True)
     bob = session.fleet.ledger("bob", MINE)
     bob.claim("t", ttl=timedelta(minutes=10))
     session.says("PostToolUse")

@@ -58,7 +58,7 @@ def test_it_shows_what_happens_and_quits(busy_fleet: Fleet) -> None:
 
 def test_only_what_has_changed_is_sent_again(busy_fleet: Fleet) -> None:
     with Screen(busy_fleet, "alice", "watch", "--interval", "30s") as screen:
-        screen.see("HELD 2")
+        screen.see("HELD 2", "q quit", "r refresh")  # the whole of the first frame
         sent = len(screen.sent)
         before = screen.text
         screen.until(lambda: screen.text != before)  # a second has passed
