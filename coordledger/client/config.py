@@ -163,7 +163,7 @@ SETTINGS = (
     Setting("on_session_end", None, RELEASE, _at_end),
     Setting("session_keys", None, "off", _on_or_off("sessionKeys")),
 )
-SERVER_KEYS = {"maxgap"}  # the hook's, in the configuration of the repository that it guards
+SERVER_KEYS = {"maxgap", "sequence"}  # of the repository that it serves, in its configuration
 
 
 def config_dir(environ: Mapping[str, str]) -> Path:

@@ -91,6 +91,8 @@ def test_it_is_on_until_it_is_switched_off_and_then_off_until_it_is_switched_on(
         said = switch(fleet, sequence=sequence)
         assert not any("equence" in line or "proc-receive" in line for line in said)
         assert (named(), hook.exists()) == (["refs/for/else"], False)
+    # Its owner works there, too, where that is a setting like others.
+    assert "unknown" not in fleet.run("doctor", agent="alice", cwd=remote, check=0).stdout
     for sequence in (True, None):
         switch(fleet, sequence=sequence)
         assert named() == ["refs/for/else", "refs/for/coordledger"]
