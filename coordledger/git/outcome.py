@@ -71,6 +71,7 @@ class Push(NamedTuple):
     sequenced: bool = False  # the server says that it sequences
     later: int | None = None
     vouches: tuple[Vouch, ...] | None = None
+    by_status: bool = False  # an HTTP status refused it: no git has seen it
 
 
 class Move(NamedTuple):
@@ -204,7 +205,7 @@ def _without_report(ran: Ran, *, sent: bool) -> Push:
         status = 401
     why = f"HTTP {status}: {ran.why()}" if status else ran.why()
     if sent and status in REFUSALS:
-        return Push(REFUSED, why)
+        return Push(REFUSED, why, by_status=True)
     later = 0 if is_later(status) else None
     return Push(UNKNOWN if sent else UNSENT, why, later=later)
 

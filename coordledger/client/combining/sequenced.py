@@ -70,7 +70,7 @@ def _certain(push: Push, replica: Replica) -> Push:
     if push.outcome == REFUSED and push.landed and not push.code:  # its answer to what has landed
         push = push._replace(outcome=WON)
     without_places = push.outcome == WON and not push.landed
-    without_slug = push.outcome == REFUSED and not push.code
+    without_slug = push.outcome == REFUSED and not (push.code or push.by_status)
     if without_places or without_slug:
         note_sequenced(replica, says=False)
         return push._replace(outcome=UNKNOWN, why=push.why or "it says nothing")
