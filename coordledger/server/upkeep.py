@@ -1,9 +1,10 @@
 """Pack what pushes have left loose, so that fetches find packs: git's own upkeep, now and then.
 
-Rules: after every EVERY records that the server has put in sequence, beside the pushes and never in
-their way: nothing waits for it, and what becomes of it is git's business (git-maintenance(1), which
-keeps a lock of its own, and touches only what is in a pack already). The repository's owner
-switches it off as git's: `git config maintenance.auto false`. Ordinary pushes start none.
+Rules: after every EVERY records that the sequencer has landed, in a hook, the resident process, or
+a process that takes the server's part; beside the pushes and never in their way: nothing waits
+for it, and what becomes of it is git's business (git-maintenance(1), which keeps a lock of its own,
+and removes a loose object only once it is in a pack). The repository's owner switches it off as
+git's: `git config maintenance.auto false`. Ordinary pushes start none.
 """
 
 from __future__ import annotations

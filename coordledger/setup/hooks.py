@@ -68,7 +68,7 @@ def install_hook(
     unsequenced = _why_unsequenced(path, git)
     if sequence and unsequenced:
         raise unsequenced
-    if sequence is None:
+    if sequence is None and not takes_sequenced(path, git):
         unsequenced = unsequenced or _why_not_unasked(path, git)
     if fence and (fence.patterns or fence.paths):
         _need_fencing(path, git, fence)

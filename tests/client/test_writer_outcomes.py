@@ -739,6 +739,9 @@ SEQUENCED: dict[str, Row] = {
     "a no that is not the hook's own is no answer": Row(
         lambda s: [refused()], "landed", 2, ["claim"]
     ),
+    "a no before any git has seen it is one": Row(
+        lambda s: [refused(by_status=True)] * 2, "push-refused", 2, []
+    ),
 }  # fmt: skip
 
 

@@ -119,6 +119,10 @@ def test_a_hook_that_would_not_run_keeps_it_off_unless_it_is_asked_for(
             install_hook(bare, git, sequence=True)
     else:
         install_hook(bare, git, sequence=True)
+        hook = bare / "hooks/proc-receive"
+        hook.write_text(f"{hook.read_text()}# of an older version\n")
+        assert not any("not sequenced" in line for line in install_hook(bare, git))
+        assert "older" not in hook.read_text()  # on as its owner has asked, and brought up to date
         assert takes_sequenced(bare, git)
 
 

@@ -83,9 +83,13 @@ LOST_FOR_NOTHING = Ending(Push(LOST, "fetch first"), arrives=False)
 STALE_LOCK = Ending(Push(LOST, "cannot lock ref", locked=True), arrives=False)
 
 
-def refused(code: str = "", why: str = "no", *, blames: int | None = None) -> Ending:
-    """A complete no: with the hook's slug, or without one by something else on the server."""
-    return Ending(Push(REFUSED, why, code), arrives=False, blames=blames)
+def refused(
+    code: str = "", why: str = "no", *, blames: int | None = None, by_status: bool = False
+) -> Ending:
+    """A complete no: with the hook's slug, or without one by something else on the server, or
+    before any git there.
+    """
+    return Ending(Push(REFUSED, why, code, by_status=by_status), arrives=False, blames=blames)
 
 
 def after(act: Callable[[], object], ending: Ending = HONEST) -> Ending:
