@@ -283,7 +283,7 @@ class _Worker:
                 left = left[self._process.stdin.write(left) :]
 
     def read(self) -> None:
-        """Raises EOFError: it has ended."""
+        """Raises BrokenPipeError: it has ended."""
         content = os.read(self.number, 65_536)
         if not content:
             raise BrokenPipeError

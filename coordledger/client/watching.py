@@ -3,7 +3,7 @@
 Rules of this file:
 - The remote is asked once for each reading, and what has not changed is not read again: a folder
   and a page of tasks are known by their ids, a task by its line, everything by the head.
-- How a task stands now is not said here: leases end between two readings. Whoever shows it compares
+- How a task stands now is not said here: leases end between two readings. The screen compares
   `expires_at` with the clock.
 - Nothing is written, and nothing is judged here.
 """
