@@ -3,8 +3,9 @@
 "One host": its processes line up, as they do by themselves. "Separate hosts": they do not, and
 know of each other by the remote alone.
 
-Rules of this file: each process claims the same number of tasks in each round; rounds take
-turns between the variants. Shown for each: records per second, the latency of single
+Rules of this file: each process of a variant claims the same number of tasks in each round; rounds
+take turns between the variants. SQLite's are MANY times as many, as a round would else be over
+before all have begun. Shown for each: records per second, the latency of single
 claims, the slowest process beside the fastest (by the sum of its claims' times, over all
 rounds), CPU per record (workers, all that they started, and the resident process), and
 how many pushes a record takes. Pushes are counted at the server, as starts of
@@ -19,9 +20,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from . import sqlite
 from .figures import median, milliseconds, quantile
 from .worker_pool import Resident, Round, WorkerPool
-from .workspace import DIRECT
+from .workspace import APART, DIRECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,11 +34,11 @@ if TYPE_CHECKING:
 
 ROUNDS = 2
 PROCESSES, EACH = 16, 4
+MANY = 50
 COUNTED = 3  # claims of each process in the round that counts pushes
 
 NAIVE = "naive loop: fetch, commit, push, again"
 RESIDENT = "sequenced, separate hosts, resident process"
-ALONE = {"COORDLEDGER_QUEUE": "off"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Variant:
     environ: dict[str, str]
     repository: Path
     resident: bool = False
+    times: int = 1  # as many claims as the others make
 
 
 def variants(workspace: Workspace, processes: int) -> tuple[list[Variant], dict[str, str]]:
@@ -70,7 +73,7 @@ def variants(workspace: Workspace, processes: int) -> tuple[list[Variant], dict[
     found.append(Variant("fast-forward, one host", workers, workspace.environ, remote))
     near = workspace.environ | DIRECT
     found.append(Variant("without pushes, on the server's host", workers, near, remote))
-    apart = workspace.environ | ALONE
+    apart = workspace.environ | APART
     found.append(Variant("fast-forward, separate hosts", workers, apart, remote))
     if workspace.offers("--sequence", "hook", "install"):
         workers, remote = ledger("sequenced", "sequence")
@@ -81,7 +84,17 @@ def variants(workspace: Workspace, processes: int) -> tuple[list[Variant], dict[
             missing[RESIDENT] = "there is no `coordledger serve` yet"
     else:
         missing["sequenced"] = "there is no `hook install --sequence` yet"
+    found.append(in_sqlite(workspace, sqlite.FULL, agents))
     return found, missing
+
+
+def in_sqlite(workspace: Workspace, synchronous: str, agents: Sequence[str]) -> Variant:
+    """One file for all of them, which is there before they open it side by side."""
+    path = workspace.root / f"{synchronous}.{len(agents)}.db"
+    sqlite.Table(path, "first").close()
+    workers = tuple(("sqlite", str(path), agent, synchronous) for agent in agents)
+    name = f"SQLite, synchronous={synchronous}"
+    return Variant(name, workers, workspace.environ, path, times=MANY)
 
 
 def run(
@@ -100,14 +113,12 @@ def run(
         pools = [stack.enter_context(WorkerPool(v.environ, v.workers)) for v in found]
         for number in range(rounds + 1):
             for variant, pool in zip(found, pools, strict=True):
-                with _server(variant) as cpu:
+                with server(variant) as cpu:
                     if number == 0:
                         pool.round(1)  # each knows the head, and what its remote can do
                     else:
-                        before = cpu()
-                        round_ = pool.round(each)
-                        used = round_.cpu + cpu() - before
-                        measured[variant.name].append(Round(round_.wall, used, round_.seconds))
+                        took = counted(pool, each * variant.times, cpu)
+                        measured[variant.name].append(took)
                 done += 1
                 report(done, steps)
     rows = [row(variant.name, measured[variant.name]) for variant in found]
@@ -120,13 +131,20 @@ def run(
 
 
 @contextlib.contextmanager
-def _server(variant: Variant) -> Iterator[Callable[[], float]]:
+def server(variant: Variant) -> Iterator[Callable[[], float]]:
     """The resident process, if the variant has one; how to ask for its CPU."""
     if not variant.resident:
         yield lambda: 0.0
         return
     with Resident(variant.environ, variant.repository) as resident:
         yield resident.cpu
+
+
+def counted(pool: WorkerPool, each: int, cpu: Callable[[], float]) -> Round:
+    """A round, with the CPU of the server's resident process."""
+    before = cpu()
+    took = pool.round(each)
+    return Round(took.wall, took.cpu + cpu() - before, took.seconds)
 
 
 def row(what: str, rounds: Sequence[Round]) -> Row:
@@ -149,7 +167,7 @@ def pushes(workspace: Workspace, variant: Variant) -> float:
     trace = workspace.root / "trace"
     trace.unlink(missing_ok=True)
     traced = variant.environ | {"GIT_TRACE2_EVENT": str(trace)}
-    with _server(variant), WorkerPool(traced, variant.workers) as pool:
+    with server(variant), WorkerPool(traced, variant.workers) as pool:
         pool.round(1)
         before = _receive_packs(trace)
         records = pool.round(COUNTED).records
@@ -158,6 +176,8 @@ def pushes(workspace: Workspace, variant: Variant) -> float:
 
 def _receive_packs(trace: Path) -> int:
     """How many of them a trace of git's programs shows so far."""
+    if not trace.exists():  # no git has run
+        return 0
     with trace.open(encoding="utf-8") as lines:
         starts = (json.loads(line) for line in lines if '"event":"cmd_name"' in line)
         return sum(event["name"] == "receive-pack" for event in starts)

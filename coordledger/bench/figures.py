@@ -1,7 +1,8 @@
 """From seconds to figures.
 
 Rules of this file: medians and 95th percentiles, never means, but where a sum is meant
-(CPU, records per second). The worst value is `max`. Milliseconds have one decimal.
+(CPU, records per second). The worst value is `max`. Milliseconds have one decimal, and
+three below one.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def median(found: Sequence[float]) -> float:
 
 
 def milliseconds(seconds: float) -> float:
-    return round(1000 * seconds, 1)
+    return round(1000 * seconds, 1 if seconds >= 0.001 else 3)
 
 
 def in_turn(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from .contention import ALONE, row
+from .contention import row
 from .worker_pool import WorkerPool
+from .workspace import APART
 
 if TYPE_CHECKING:
     from .figures import Report, Rows
@@ -38,7 +39,7 @@ def run(
         pools = {
             count: stack.enter_context(
                 WorkerPool(
-                    workspace.environ | ALONE,
+                    workspace.environ | APART,
                     _workers(workspace, f"remote{count}", count, processes),
                 )
             )

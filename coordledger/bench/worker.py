@@ -1,4 +1,7 @@
-"""One process of a pool: python -m coordledger.bench.worker naive|ledger CLONE AGENT [LEDGER]
+"""One process of a pool: python -m coordledger.bench.worker KIND PLACE AGENT [MORE]
+
+KIND is `ledger`, `naive` or `push`, and PLACE a clone; or `sqlite`, and PLACE a file. MORE is a
+ledger's name, or SQLite's `synchronous`.
 
 It says that it is ready, then claims the tasks of each line that it reads, and answers
 each line with what that took. It ends with its standard input.
@@ -22,18 +25,28 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(seconds=120)
 
 
-def claimer(kind: str, local: str, agent: str, ledger: str = "main") -> Callable[[str], object]:
+def claimer(kind: str, place: str, agent: str, *more: str) -> Callable[[str], object]:
     """How this process claims a task. It has to win it: nobody else wants it."""
+    # Each worker pays for its own kind alone.
     if kind == "naive":
-        from .naive import Loop  # noqa: PLC0415 - each worker pays for its own kind alone
+        from .naive import Loop  # noqa: PLC0415
 
-        return Loop(Path(local), agent).claim
+        return Loop(Path(place), agent).claim
+    if kind == "push":
+        from .plain import Pushes  # noqa: PLC0415
+
+        pushes = Pushes(Path(place), agent)
+        return lambda task: pushes.push()
+    if kind == "sqlite":
+        from .sqlite import Table  # noqa: PLC0415
+
+        return Table(Path(place), agent, *more).claim
     from coordledger import Ledger  # noqa: PLC0415
 
-    mine = Ledger.open(local, agent, ledger=ledger, timeout=PATIENCE)
+    ledger = Ledger.open(place, agent, ledger=more[0] if more else "main", timeout=PATIENCE)
 
     def claim(task: str) -> None:
-        result = mine.claim(task, ttl=timedelta(minutes=30))
+        result = ledger.claim(task, ttl=timedelta(minutes=30))
         if not result.won:
             raise RuntimeError(f"{task}: {result.code}")
 

@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 OWNER = "owner"
 PATIENCE = 120.0  # seconds: many processes make a loser wait
 DIRECT = {"COORDLEDGER_DIRECT": "on"}  # without pushes, on the server's own host
+APART = {"COORDLEDGER_QUEUE": "off"}  # as on separate hosts: processes do not line up
 # Without cached bytecode each start would time the compiler.
 _DROPPED = ("COORDLEDGER_", "COORDINATION_", "GIT_", "XDG_", "PYTHONDONTWRITEBYTECODE")
 
@@ -144,7 +146,8 @@ def machine(root: Path) -> dict[str, Any]:
         "dulwich": version("dulwich"),
         "coordledger": version("coordledger"),
         "file_system": _file_system(root),
-        "load": round(os.getloadavg()[0], 2),
+        "load": round(os.getloadavg()[0], 2),  # of what else runs here: nothing is measured yet
+        "day": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from coordledger.client.config import Options
 from coordledger.client.opening import surroundings
 
+from . import sqlite
 from .figures import against, timed
 from .worker_pool import Resident
 from .workspace import DIRECT, OWNER
@@ -46,6 +47,7 @@ class Acts:
         self._work = self._fleet.clones[OWNER]
         self._ledger = self._fleet.open(OWNER)
         self._near = self._fleet.open(OWNER, None, **DIRECT)
+        self._table = sqlite.Table(workspace.root / "work.db", OWNER)
 
     def __enter__(self) -> Self:
         return self
@@ -53,6 +55,7 @@ class Acts:
     def __exit__(self, *_: object) -> None:
         self._ledger.close()
         self._near.close()
+        self._table.close()
 
     def floor(self, number: int) -> Took:
         git, local = self._ground.git, self._clone
@@ -64,6 +67,9 @@ class Acts:
 
     def direct(self, number: int) -> Took:
         return timed(lambda: self._near.claim(f"near-{number}", ttl=timedelta(minutes=5)))
+
+    def sqlite(self, number: int) -> Took:
+        return timed(lambda: self._table.claim(f"task-{number}"))
 
     def cold_direct(self, number: int) -> Took:
         argv = ("claim", f"cold-near-{number}")
@@ -103,6 +109,7 @@ def run(workspace: Workspace, rounds: int, report: Report) -> Rows:
             "python: import click": acts.click,
             "coordledger --help": acts.help,
             f"python: {IMPORTS}": acts.imports,
+            f"SQLite, synchronous={sqlite.FULL}": acts.sqlite,
         }
         if workspace.offers("REPO", "serve"):
             served = workspace.fleet("served")

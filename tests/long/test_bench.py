@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from coordledger.bench import (
     SUITES,
     TITLES,
     batch,
+    compare,
     contention,
     fence,
     http,
@@ -22,6 +25,7 @@ from coordledger.bench import (
     pages,
     parts,
     scale,
+    sqlite,
     tasks,
     write,
 )
@@ -47,6 +51,11 @@ SMALL: dict[str, tuple[Callable[..., Any], dict[str, Any], set[str]]] = {
         contention.run,
         {"processes": 2, "each": 2},
         CROWD | {"of_naive", "pushes"},
+    ),
+    "compare": (
+        compare.run,
+        {"processes": 2, "each": 1, "alone": 1},
+        CROWD | {"alone_ms", "of_floor", "of_naive"},
     ),
     "batch": (batch.run, {"operations": 3}, {"what", "median_ms", "record_ms", "cpu_ms", "faster"}),
     "pages": (
@@ -88,6 +97,22 @@ def test_a_small_suite_gives_the_rows_that_are_documented(suite: str, workspace:
     assert steps[-1][0] == steps[-1][1] == len(steps)
 
 
+def test_what_is_compared_with_on_sqlite_has_one_winner_and_takes_over_what_has_ended(
+    tmp_path: Path,
+) -> None:
+    first, second = (sqlite.Table(tmp_path / "work.db", agent) for agent in ("bob", "carol"))
+    assert first.claim("t") == 1
+    with pytest.raises(RuntimeError, match="t is held by bob"):
+        second.claim("t")
+    with contextlib.closing(sqlite3.connect(tmp_path / "work.db")) as file, file:
+        file.execute("UPDATE work SET expires_at = datetime('now', '-1 second')")
+    assert second.claim("t") == 2
+    with pytest.raises(RuntimeError, match="t is held by carol"):
+        first.claim("t")
+    first.close()
+    second.close()
+
+
 def test_the_command_prints_one_value_and_its_progress_elsewhere(env: dict[str, str]) -> None:
     found = json.loads(bench(env, "write", "--rounds", "1", "--json"))
     assert set(found) == {"machine", "suites", "left_out"}
@@ -116,5 +141,5 @@ def test_every_suite_and_every_column_is_known_and_documented() -> None:
     assert {"write", *SMALL} == set(SUITES)
     assert all(
         module.ROUNDS > 0
-        for module in (write, scale, http, contention, batch, pages, keys, ledgers)
+        for module in (write, scale, http, contention, compare, batch, pages, keys, ledgers)
     )
