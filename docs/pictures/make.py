@@ -2,8 +2,11 @@
 
 demo.svg is what `coordledger demo` prints on a terminal: the parts in which agents race, somebody
 forges, and all is audited, as they were printed. timeline.svg is what `coordledger report --svg`
-makes of a morning's ledger, whose agents have clocks that are behind. Nothing is drawn by hand, and
-no picture fetches anything from elsewhere.
+makes of a morning's ledger, whose agents have clocks that are behind. figures.svg is what
+figures.json says, a run of `coordledger bench compare --json`. Nothing is drawn by hand, and no
+picture fetches anything from elsewhere.
+
+`--figures` makes figures.svg alone, and the tables of it in README and docs/performance.md.
 
 `--check FILE` compares demo.svg with what the demo has printed today: whoever won, and whatever the
 ids are, the lines have to be the same.
@@ -23,6 +26,7 @@ from datetime import timedelta
 from pathlib import Path
 from unittest import mock
 
+import figures  # beside this file
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -135,6 +139,15 @@ def timeline() -> str:
             return (root / "timeline.svg").read_text("utf-8")
 
 
+def compared() -> None:
+    """The picture and the tables of what the benchmarks have measured."""
+    kept = figures.Figures.kept()
+    figures.PICTURE.write_text(figures.svg(kept), "utf-8")
+    for name, block in figures.PAGES.items():
+        page = HERE.parents[1] / name
+        page.write_text(figures.put(page.read_text("utf-8"), block(kept)), "utf-8")
+
+
 def main() -> None:
     """Write the pictures, or compare one."""
     if sys.argv[1:2] == ["--check"]:
@@ -142,6 +155,9 @@ def main() -> None:
         today = shape(parts(Path(sys.argv[2]).read_text("utf-8")))
         if drawn != today:
             sys.exit("docs/pictures/demo.svg shows another demo: python docs/pictures/make.py")
+        return
+    compared()
+    if sys.argv[1:] == ["--figures"]:
         return
     said = printed(sys.executable, "-m", "coordledger", "demo")
     DEMO.write_text(svg(parts(said), "coordledger demo"), "utf-8")
