@@ -5,7 +5,7 @@ Rules of these files:
   whose speed drifts slows all of it. Medians and p95 are shown, and ratios to what people
   would do without coordledger. Nothing is asserted.
 - What is compared with is meant to be good: see `naive`.
-- A variant that this coordledger or this machine cannot run is left out, with the reason.
+- A variant that this machine cannot run is left out, with the reason.
 - No other command pays for these modules: they are imported when `bench` runs;
   what stands here is what its help needs.
 """

@@ -15,7 +15,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from . import sqlite
-from .contention import EACH, PROCESSES, Variant, counted, in_sqlite, row, server
+from .contention import EACH, NAIVE, PROCESSES, Variant, counted, in_sqlite, row, server
 from .figures import median, milliseconds
 from .worker_pool import WorkerPool
 from .workspace import APART, DIRECT
@@ -35,7 +35,6 @@ ALONE = 10  # claims of the process alone in each round
 FULL = f"SQLite, synchronous={sqlite.FULL}"
 NORMAL = f"SQLite, synchronous={sqlite.NORMAL}"
 PUSH = "git push, no hook, a branch each"
-NAIVE = "naive loop: fetch, commit, push, again"
 HERE = "coordledger, on the server's host"
 PUSHED = "coordledger, by pushes"
 RESIDENT = "coordledger, by pushes, resident process"
@@ -110,7 +109,7 @@ def rows(names: Sequence[str], alone: Sequence[Rounds], many: Sequence[Rounds]) 
         {
             "what": name,
             "alone_ms": milliseconds(claims[name]),
-            "of_floor": round(claims[name] / claims[PUSH], 3),
+            "of_floor": float(f"{claims[name] / claims[PUSH]:.3g}"),  # SQLite's is a thousandth
             **crowds[name],
             "of_naive": round(crowds[name]["records_per_s"] / crowds[NAIVE]["records_per_s"], 2),
         }

@@ -53,39 +53,30 @@ class Variant:
     times: int = 1  # as many claims as the others make
 
 
-def variants(workspace: Workspace, processes: int) -> tuple[list[Variant], dict[str, str]]:
-    """What this coordledger can do, and what is left out with the reason why."""
+def variants(workspace: Workspace, processes: int) -> list[Variant]:
+    """The loop first, which the others are compared with."""
     agents = [f"agent{n}" for n in range(processes)]
+    environ, apart = workspace.environ, workspace.environ | APART
     bare = workspace.bare("naive")
     clones = [workspace.local(str(bare), workspace.root / f"naive.{agent}") for agent in agents]
     loops = tuple(("naive", str(path), who) for path, who in zip(clones, agents, strict=True))
-    found = [Variant(NAIVE, loops, workspace.environ, bare)]
-    missing = {}
-
-    def ledger(name: str, sequence: str) -> tuple[tuple[tuple[str, ...], ...], Path]:
-        fleet = workspace.fleet(name, agents)
-        if workspace.offers("--sequence", "hook", "install"):
-            argv = ("-m", "coordledger", "hook", "install", str(fleet.remote), f"--{sequence}")
-            workspace.python(workspace.root, *argv)
-        return tuple(("ledger", str(fleet.clones[who]), who) for who in agents), fleet.remote
-
-    workers, remote = ledger("plain", "no-sequence")
-    found.append(Variant("fast-forward, one host", workers, workspace.environ, remote))
-    near = workspace.environ | DIRECT
-    found.append(Variant("without pushes, on the server's host", workers, near, remote))
-    apart = workspace.environ | APART
-    found.append(Variant("fast-forward, separate hosts", workers, apart, remote))
-    if workspace.offers("--sequence", "hook", "install"):
-        workers, remote = ledger("sequenced", "sequence")
-        found.append(Variant("sequenced, separate hosts", workers, apart, remote))
-        if workspace.offers("REPO", "serve"):
-            found.append(Variant(RESIDENT, workers, apart, remote, resident=True))
-        else:
-            missing[RESIDENT] = "there is no `coordledger serve` yet"
-    else:
-        missing["sequenced"] = "there is no `hook install --sequence` yet"
-    found.append(in_sqlite(workspace, sqlite.FULL, agents))
-    return found, missing
+    plain, sequenced = (workspace.fleet(name, agents) for name in ("plain", "sequenced"))
+    argv = ("-m", "coordledger", "hook", "install", str(plain.remote), "--no-sequence")
+    workspace.python(workspace.root, *argv)
+    racing, in_turn = (
+        tuple(("ledger", str(fleet.clones[who]), who) for who in agents)
+        for fleet in (plain, sequenced)
+    )
+    here = environ | DIRECT
+    return [
+        Variant(NAIVE, loops, environ, bare),
+        Variant("fast-forward, one host", racing, environ, plain.remote),
+        Variant("without pushes, on the server's host", racing, here, plain.remote),
+        Variant("fast-forward, separate hosts", racing, apart, plain.remote),
+        Variant("sequenced, separate hosts", in_turn, apart, sequenced.remote),
+        Variant(RESIDENT, in_turn, apart, sequenced.remote, resident=True),
+        in_sqlite(workspace, sqlite.FULL, agents),
+    ]
 
 
 def in_sqlite(workspace: Workspace, synchronous: str, agents: Sequence[str]) -> Variant:
@@ -105,8 +96,8 @@ def run(
     processes: int = PROCESSES,
     each: int = EACH,
 ) -> Rows:
-    """Rows, and what is left out."""
-    found, missing = variants(workspace, processes)
+    """Rows; nothing is left out."""
+    found = variants(workspace, processes)
     done, steps = 0, len(found) * (rounds + 2)
     measured: dict[str, list[Round]] = {variant.name: [] for variant in found}
     with contextlib.ExitStack() as stack:
@@ -127,7 +118,7 @@ def run(
         shown["pushes"] = pushes(workspace, variant)
         done += 1
         report(done, steps)
-    return rows, missing
+    return rows, {}
 
 
 @contextlib.contextmanager

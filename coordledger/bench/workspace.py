@@ -67,18 +67,6 @@ class Workspace:
         ran = subprocess.run(argv, cwd=cwd, env=env, check=True, capture_output=True, text=True)
         return ran.stdout
 
-    def offers(self, option: str, *command: str) -> bool:
-        """Whether this coordledger has the command, and this option of it."""
-        ran = subprocess.run(
-            [sys.executable, "-m", "coordledger", *command, "--help"],
-            cwd=self.root,
-            env=self.environ,
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        return ran.returncode == 0 and option in ran.stdout
-
     def has_git_program(self, name: str) -> bool:
         return Path(self.git(self.root, "--exec-path").strip(), f"git-{name}").exists()
 
