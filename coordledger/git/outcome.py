@@ -229,6 +229,9 @@ def _refusal(reason: str, printed: list[str], errors: str) -> Push:
     """A complete "no": `reason` is git's, `printed` the lines of the remote's hooks."""
     given = answers.read(printed)
     landed = _places(given)  # of what was pushed before: only a sequencer says that
+    unsure = next((one for one in given if isinstance(one, Unknown)), None)
+    if unsure:
+        return Push(UNKNOWN, unsure.why)
     refused = next((one for one in given if isinstance(one, Refused)), None)
     code, commit = (refused.code, refused.commit) if refused else ("", "")
     sequenced = SEQUENCED in given

@@ -89,24 +89,12 @@ def move(
 ) -> str:
     """Point `ref` from `old` to `new`, and say `why` in the reflog: "", or why it did not."""
     from coordledger import files  # noqa: PLC0415 - a hook that judges only reads
+    from coordledger.git import spawn  # noqa: PLC0415 - so it is
 
-    ours, theirs = posix.pipe()
-    try:
-        pid = posix.posix_spawnp(
-            "git",
-            ["git", "update-ref", "--no-deref", "-m", why, ref, new, old],
-            environ | {"LC_ALL": "C"},
-            file_actions=[(posix.POSIX_SPAWN_DUP2, theirs, 1), (posix.POSIX_SPAWN_DUP2, theirs, 2)],
-        )
-    except BaseException:
-        posix.close(ours)
-        raise
-    finally:
-        posix.close(theirs)
-    with open(ours, "rb") as answer:  # noqa: PTH123
-        printed = answer.read(4096).decode("ascii", "replace")
-    if posix.waitpid(pid, 0)[1]:
-        return printed.strip() or "git update-ref died"
+    argv = ["update-ref", "--no-deref", "-m", why, ref, new, old]
+    status, printed = spawn.run(argv, environ | {"LC_ALL": "C"}, errors=True)
+    if status:
+        return printed[:4096].decode("ascii", "replace").strip() or "git update-ref died"
     if files.sync(f"{git_dir}/{ref}"):  # where git keeps it as a file
         files.sync(f"{git_dir}/{ref.rpartition('/')[0]}")
     return ""

@@ -15,11 +15,11 @@ It decides nothing: `sequencer` does.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger import files
 from coordledger.errors import RuleBroken
-from coordledger.server.sequencer import refused
+from coordledger.server.sequencer import HandedOn, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,16 +27,30 @@ if TYPE_CHECKING:
 
     from coordledger.format.signing import Keyring
     from coordledger.git.loose import Reader
+    from coordledger.server.eligibility import Finding
     from coordledger.server.sequencer import Outcome, Sequencer
 
 
+class Quarantined(NamedTuple):
+    """A push that git has not let in: `objects` sees it. It may land as long as the `finding` holds
+    that git would start nothing but proc-receive.
+    """
+
+    objects: Reader
+    finding: Finding
+
+
 class WaitingPush:
-    """A push of `new` that waits for its turn; `waits()`: its asker is still there."""
+    """A push of `new` that waits for its turn, in the repository or `quarantined`; `waits()`: its
+    asker is still there.
+    """
 
-    __slots__ = ("new", "outcome", "over", "waits")
+    __slots__ = ("new", "outcome", "over", "quarantined", "waits")
 
-    def __init__(self, new: str, waits: Callable[[], bool]) -> None:
-        self.new, self.waits, self.over = new, waits, False
+    def __init__(
+        self, new: str, waits: Callable[[], bool], quarantined: Quarantined | None = None
+    ) -> None:
+        self.new, self.waits, self.quarantined, self.over = new, waits, quarantined, False
         self.outcome: Outcome | None = None
 
 
@@ -55,9 +69,14 @@ class Combiner:
         self._reader, self._keyring = reader, keyring
         self._waiting: list[WaitingPush] = []
 
-    def land(self, new: str, waits: Callable[[], bool] = lambda: True) -> Outcome | None:
+    def land(
+        self,
+        new: str,
+        waits: Callable[[], bool] = lambda: True,
+        quarantined: Quarantined | None = None,
+    ) -> Outcome | None:
         """Land the records up to `new`, from any thread. None: the outcome is not known."""
-        mine = WaitingPush(new, waits)
+        mine = WaitingPush(new, waits, quarantined)
         self._waiting.append(mine)
         while not mine.over:
             with self._turn:
@@ -73,7 +92,9 @@ class Combiner:
         left: list[WaitingPush] = []
         try:
             with self._reader() as objects:
-                left = self._land(together, self._sequencer.use(objects, self._keyring()))
+                plain = all(one.quarantined for one in together)
+                sequencer = self._sequencer.use(objects, self._keyring(), plain=plain)
+                left = self._land(together, sequencer)
         except RuleBroken as broken:
             for one in together:
                 one.outcome = one.outcome or refused(one.new, broken)
@@ -88,17 +109,25 @@ class Combiner:
         pushes = []
         for one in together:
             try:
-                pushes.append((one, sequencer.read_push(one.new)))
+                pushed = one.quarantined and one.quarantined.objects
+                pushes.append((one, sequencer.read_push(one.new, pushed)))
             except RuleBroken as broken:
                 one.outcome = refused(one.new, broken)
         if not pushes:
             return []
         with sequencer.lock(_poll):
             pushes = [(one, push) for one, push in pushes if one.waits()]
-            outcomes = sequencer.run([push for _, push in pushes])
+            found = [one.quarantined.finding for one, _ in pushes if one.quarantined]
+            outcomes = sequencer.run([push for _, push in pushes], lambda: _need_all(found))
         for (one, _), outcome in zip(pushes, outcomes, strict=True):
             one.outcome = outcome
         return [one for one, _ in pushes if one.outcome is None]
+
+
+def _need_all(findings: list[Finding]) -> None:
+    """Raises `HandedOn` where one of them does not hold any more; most are one and the same."""
+    if not all(finding.holds for finding in {id(one): one for one in findings}.values()):
+        raise HandedOn
 
 
 def _poll(fd: int, seconds: int) -> bool:

@@ -8,7 +8,8 @@ Rules of this file:
 - It remembers nothing from one request to the next but a running `git cat-file` for the
   repository's permanent objects, and of a ledger that is sequenced what its ids vouch for:
   ref, secrets and settings are read for each request.
-- Proc-receive lands records, through `combiner`; a push that pre-receive lets pass moves the mark
+- Records that are to be sequenced land through `combiner`, as soon as pre-receive asks where that
+  may be (`in_quarantine`), else for proc-receive; a push that pre-receive lets pass moves the mark
   (`mark`). No other request writes.
 - Only this user may ask, on a socket in the folder that holds the secrets.
 
@@ -51,11 +52,11 @@ from coordledger.format.rules import load_all
 from coordledger.git.cat_file import MAX_OBJECT, CatFile
 from coordledger.git.loose import Reader
 from coordledger.git.pktline import FLUSH
-from coordledger.git.process import Git, child_environment
+from coordledger.git.process import Git, child_environment, server_environment
 from coordledger.git.repository import open_bare
-from coordledger.server import pre_receive, proc_receive
+from coordledger.server import eligibility, pre_receive, proc_receive
 from coordledger.server.admission import server_keyring
-from coordledger.server.combiner import Combiner
+from coordledger.server.combiner import Combiner, Quarantined
 from coordledger.server.sequencer import Sequencer
 
 if TYPE_CHECKING:
@@ -63,7 +64,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import NoReturn
 
+    from coordledger.answers import Answer
+    from coordledger.format.signing import Keyring
     from coordledger.git.cat_file import StoredObject
+    from coordledger.server.eligibility import Finding
 
 SOCKET, LOCK = "socket", ".serve"  # no ledger's lock has such a name
 MAX_REQUEST = 1_048_576  # a longer list of refs is the hook's own work
@@ -112,6 +116,8 @@ class ServedRepository:
             raise error("already-served", path=path)
         self.socket = _listen(self.folder)
         self._objects: CatFile | None = None
+        self._loaded = files.facts(eligibility.PACKAGE)
+        self._findings: dict[tuple[str, ...], Finding] = {}
         self._turn = threading.Lock()
         self.combiners: dict[str, Combiner] = {}
 
@@ -138,6 +144,21 @@ class ServedRepository:
                     lambda: server_keyring(str(self.folder)),
                 )
             return self.combiners[name]
+
+    def finding(self, settings: dict[str, str]) -> Finding:
+        """Whether a push would start nothing but proc-receive; `settings` name git's files of them
+        in the environment of the hook that asks.
+        """
+        with self._turn:
+            key = tuple(settings.values())
+            found = self._findings.get(key)
+            if found is None or not found.holds:
+                own = {name: value for name, value in self.environ.items() if name not in settings}
+                environ = own | {name: value for name, value in settings.items() if value}
+                git = Git(server_environment(environ), self.path, Deadline(PATIENCE))
+                found = eligibility.find(str(self.path), environ, git, self._loaded)
+                self._findings = {key: found}
+            return found
 
     def find(self, oid: str, limit: int) -> StoredObject | None:
         """A permanent object, whether packed or not."""
@@ -215,13 +236,39 @@ def _not_configured(_: dict[str, str]) -> NoReturn:
     raise NotImplementedError("settings may come from the hook's environment")
 
 
+# By these a hook says where git's settings are.
+_SETTINGS = (
+    *("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"),
+    "GIT_CONFIG_NOSYSTEM",
+)
+
+
+class _Undecided(Exception):
+    """Something may have landed: the hook is to find out."""
+
+
 def _pre_receive(request: Request, repository: ServedRepository) -> str:
+    """Judge a push, or land it, while git holds it back.
+
+    Nothing lands after the hook has gone: it may have refused the push by itself in between.
+    """
     variables = {
         "GIT_OBJECT_DIRECTORY": request.values["objects"],
         "GIT_QUARANTINE_PATH": request.values["objects"],
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": request.values["alternates"],
     }
     environ = repository.environ | {name: value for name, value in variables.items() if value}
+
+    def land(name: str, new: str, pushed: Reader, _: Keyring) -> list[Answer] | None:
+        finding = repository.finding({name: request.values[name] for name in _SETTINGS})
+        if finding.why:
+            return None
+        quarantined = Quarantined(pushed, finding)
+        outcome = repository.combiner(name).land(new, request.waits, quarantined)
+        if outcome is None:
+            raise _Undecided
+        return outcome.answers
+
     given = pre_receive.judge(
         request.body,
         environ,
@@ -229,6 +276,7 @@ def _pre_receive(request: Request, repository: ServedRepository) -> str:
         lambda environ: _Objects(environ, repository),
         _not_configured,
         sequenced=request.values["sequenced"] == "sequenced",
+        land=land if request.values["settings"] == "known" else None,
     )
     refused = pre_receive.refusal(given)
     if refused and refused.code in _DOUBTS:

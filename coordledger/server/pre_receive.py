@@ -4,11 +4,12 @@ Rules of this file:
 - It decides about refs/coordledger/*, refs/coordledger-try/* and refs/for/coordledger/*, lets
   nobody move refs/coordledger-cut/*, and decides about no other ref, but for those whose names
   end in one of these and so make it ambiguous, and those that are fenced (`fence`).
-- What is pushed to refs/for/coordledger/* passes where the hook that runs next, `proc_receive`, is
-  in force, and would land it: `arrival` judges that.
+- What is pushed to refs/for/coordledger/* lands at once where nothing else would happen after it
+  (`in_quarantine`). Elsewhere it passes where the hook that runs next, `proc_receive`, is in
+  force, and would land it: `arrival` judges that.
 - It fails closed: what it cannot read, find or finish is refused, in one line.
-- It has no side effects but the mark of what it has verified (`mark`): git runs it for pushes that
-  then lose the race.
+- What it judges has no side effects but the mark of what it has verified (`mark`): git runs it for
+  pushes that then lose the race.
 - It says how far it has verified each ledger of the push: a vouch.
 - `format.chain` verifies and `admission` says what a server adds; no rule of theirs stands here.
 - Imports are kept few: every push to a ledger starts this. `os` alone takes a millisecond.
@@ -22,7 +23,7 @@ import posix
 import sys
 
 from coordledger import answers
-from coordledger.answers import Landed, Refused
+from coordledger.answers import Landed, Refused, Unknown
 from coordledger.deadline import unix_ms
 from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
@@ -50,9 +51,13 @@ if TYPE_CHECKING:
 
     from coordledger.answers import Answer
     from coordledger.format.commit import Commit
+    from coordledger.format.signing import Keyring
     from coordledger.format.state import State
     from coordledger.server.arrival import Arrival
     from coordledger.server.fence import Fences
+
+    # Lands the records of a ledger up to a commit that the reader sees: answers, or None.
+    Landing = Callable[[str, str, Reader, Keyring], list[Answer] | None]
 
 
 class Moved:
@@ -247,22 +252,37 @@ def judge(
     max_gap: Callable[[dict[str, str]], int] = configured_gap,
     *,
     sequenced: bool = False,
+    land: Landing | None = None,
 ) -> list[Answer]:
-    """Judge a push in the repository that `environ` names, as `judge_updates` does.
+    """Judge a push in the repository that `environ` names, as `judge_updates` does; `land` may land
+    what is to be sequenced and end the push: see `in_quarantine`.
 
-    `now` in milliseconds since 1970. Raises nothing.
+    `now` in milliseconds since 1970. Raises nothing but what `land` does.
     """
     try:
         if len(pushed) > MAX_INPUT:
             raise RuleBroken("too-large", what="the push", size=len(pushed), limit=MAX_INPUT)
         folder = f"{environ.get('GIT_DIR', '.')}/coordledger"
         keyring, fences = server_keyring(folder), read_fences(folder)
+        alone = _records_alone(pushed) if sequenced and land else None
         with reader(environ) as objects:
+            if alone and land:
+                given = land(*alone, objects, keyring)
+                if given is not None:
+                    return given
             context = AdmissionContext(objects, keyring, now, lambda: max_gap(environ))
             marks = Marks(environ, objects, keyring)
             return judge_updates(pushed, context, marks, fences, sequenced=sequenced)
     except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
         return [answers.refused("", fault)]
+
+
+def _records_alone(pushed: bytes) -> tuple[str, str] | None:
+    if FOR.encode() not in pushed:
+        return None
+    from coordledger.server.in_quarantine import records_alone  # noqa: PLC0415 - see above
+
+    return records_alone(pushed)
 
 
 def refusal(given: list[Answer]) -> Refused | None:
@@ -271,20 +291,36 @@ def refusal(given: list[Answer]) -> Refused | None:
 
 
 def stops(given: list[Answer]) -> bool:
-    """Whether a push goes no further: it is refused, or is told where it has landed before."""
-    return any(isinstance(answer, (Refused, Landed)) for answer in given)
+    """Whether a push goes no further: it is refused, or told where it has landed, or may have."""
+    return any(isinstance(answer, (Refused, Landed, Unknown)) for answer in given)
 
 
-def main(environ: dict[str, str], *, sequenced: bool = False) -> int:
-    """The program of `coordledger hook pre-receive`: 0 lets the push pass, 1 refuses it."""
+def main(environ: dict[str, str], *, sequenced: bool = False, asked: bool = False) -> int:
+    """The program of `coordledger hook pre-receive`: 0 lets the push pass, 1 refuses it.
+
+    `asked`: a resident process was, and may have stopped in the middle of its turn.
+    """
     pushed, now = sys.stdin.buffer.read(MAX_INPUT + 1), unix_ms()
-    given = judge(pushed, environ, now, sequenced=sequenced)
+    given = judge(pushed, environ, now, sequenced=sequenced, land=_land)
+    refused = refusal(given)
+    if asked and refused and _records_alone(pushed):
+        from coordledger.server.sequencer import MAY_STILL_LAND  # noqa: PLC0415 - as above
+
+        if refused.code in MAY_STILL_LAND:
+            given = [Unknown(refused.commit, refused.message)]
     sys.stderr.write("".join(f"{answer}\n" for answer in given))
     return 1 if stops(given) else 0
 
 
+def _land(name: str, new: str, pushed: Reader, keyring: Keyring) -> list[Answer] | None:
+    from coordledger.server.in_quarantine import land  # noqa: PLC0415 - see above
+
+    return land(name, new, pushed, keyring, configured_gap)
+
+
 def start() -> NoReturn:
     """The hook's shell script runs this: `main`, without `os` and without tidying up."""
-    code = main(environment(), sequenced=sys.argv[2:] == ["sequenced"])
+    sequenced, asked = (*sys.argv[2:], "", "")[:2]
+    code = main(environment(), sequenced=bool(sequenced), asked=bool(asked))
     sys.stderr.flush()
     posix._exit(code)  # noqa: SLF001 - its public name is in os

@@ -15,7 +15,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from coordledger import answers, files
+from coordledger import answers
 from coordledger.answers import Unknown
 from coordledger.errors import RuleBroken
 from coordledger.format.names import FOR, LEDGERS, is_identifier
@@ -24,7 +24,7 @@ from coordledger.git.loose import Reader
 from coordledger.git.pktline import FLUSH, ProtocolError
 from coordledger.git.refs import parse_update
 from coordledger.server.admission import MAX_INPUT, environment, server_keyring
-from coordledger.server.sequencer import Outcome, Sequencer, Unsure, refused
+from coordledger.server.sequencer import Outcome, Sequencer, land_alone, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from typing import IO, NoReturn
 
     Command = tuple[str, str]  # the new id and the ref
-
-# A resident process that was asked before may be the reason for these.
-_MAY_STILL_LAND = ("busy", "hook-broken")
-
 
 # -- what git says
 
@@ -113,25 +109,17 @@ def land_command(
 ) -> Outcome | Unknown:
     """Land what one command brings, in its turn.
 
-    `make` gives a ledger's sequencer. `asked`: a resident process was, and may have stopped in
-    the middle of its turn.
+    `make` gives a ledger's sequencer; `asked` as `land_alone` has it.
     """
     new, ref = command
-    try:
+
+    def sequencer() -> Sequencer:
         name = ledger_of(ref)
         if not new.strip("0"):
             raise RuleBroken("no-delete")
-        sequencer = make(name)
-        push = sequencer.read_push(new)  # all that can be done before the turn comes
-        with sequencer.lock(files.lock_in_line):
-            return sequencer.run_alone(push)
-    except Unsure as unsure:
-        return Unknown(new, str(unsure))
-    except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
-        outcome = refused(new, fault)
-        if asked and (outcome.code in _MAY_STILL_LAND):
-            return Unknown(new, answers.reason(fault))
-        return outcome
+        return make(name)
+
+    return land_alone(new, sequencer, asked=asked)
 
 
 def answer_commands(
@@ -193,7 +181,7 @@ def main(environ: dict[str, str], version: bytes = b"", given: bytes = b"") -> i
         with Reader(environ) as objects:
 
             def make(name: str) -> Sequencer:
-                return Sequencer(name, environ).use(objects, keyring)
+                return Sequencer(name, environ).use(objects, keyring, plain=False)
 
             answer_commands(commands, out, sys.stderr, make, atomic=atomic, asked=bool(given))
     except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is

@@ -25,7 +25,6 @@ from coordledger.answers import Unknown
 from coordledger.errors import CoordledgerError
 from coordledger.git.loose import Reader
 from coordledger.git.process import NO_REMOTE, Git, server_environment
-from coordledger.git.refs import PlainMover
 from coordledger.server import eligibility
 from coordledger.server.admission import server_keyring
 from coordledger.server.fence import read_fences
@@ -51,7 +50,7 @@ class Receiver:
         """`environ` is that of git's programs; `loaded` as `eligibility.find` has it."""
         self._git_dir, self._loaded = git_dir, loaded
         self._environ = server_environment(environ) | NO_REMOTE | {"GIT_DIR": git_dir}
-        self._sequencer = Sequencer(ledger, self._environ, mover=PlainMover)
+        self._sequencer = Sequencer(ledger, self._environ)
         self._finding: Finding | None = None
 
     def why_not(self, deadline: Deadline) -> str:
@@ -85,7 +84,7 @@ class Receiver:
                 with lock, Reader(self._environ, quiet=True) as objects:
                     keyring = self._look_again()  # others may have had the lock for long
                     if keyring is not None:
-                        sequencer = self._sequencer.use(objects, keyring)
+                        sequencer = self._sequencer.use(objects, keyring, plain=True)
                         pushes = [PushedRecords.of(run) for run in runs]
                         outcomes = sequencer.run(pushes, before.need)
                         given = [outcome.answers if outcome else [] for outcome in outcomes]

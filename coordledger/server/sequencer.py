@@ -30,14 +30,14 @@ import posix
 import time
 
 from coordledger import answers, files
-from coordledger.answers import Landed
+from coordledger.answers import Landed, Unknown
 from coordledger.deadline import unix_ms
 from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS
 from coordledger.git import loose
-from coordledger.git.refs import Mover
+from coordledger.git.refs import Mover, PlainMover
 from coordledger.hashes import algorithm
 from coordledger.server import upkeep
 from coordledger.server.admission import (
@@ -66,6 +66,7 @@ TRIES = 10  # each of which waits for git's own lock of the ref, too
 # Of work with the lock, after which nothing more is begun. By the clock on the wall a machine that
 # is busy with other things would refuse what it has taken an hour before.
 HOLD_SECONDS = 2.0
+MAY_STILL_LAND = ("busy", "hook-broken")  # of who asked a resident process before
 MUCH = 64, 1_048_576  # objects, bytes: more than that goes into a pack
 
 
@@ -282,6 +283,10 @@ class Unsure(Exception):
     """Something may have landed, and the sequencer could not make certain."""
 
 
+class HandedOn(Exception):
+    """Nothing has landed: the push is to go another way. Raised by what is called before that."""
+
+
 class Sequencer:
     """One ledger of the repository that an environment names."""
 
@@ -290,18 +295,19 @@ class Sequencer:
         name: str,
         environ: dict[str, str],
         max_gap: Callable[[dict[str, str]], int] = configured_gap,
-        mover: type[Mover] = Mover,
     ) -> None:
         self.git_dir = environ.get("GIT_DIR", ".")
         self.name, self.ref = name, LEDGERS + name
-        self._mover = mover(self.git_dir, self.ref, environ)
+        self._movers = [kind(self.git_dir, self.ref, environ) for kind in (Mover, PlainMover)]
         self._environ, self._configured_gap = environ, max_gap
         self._chain: Chain | None = None
         self._rendered = Rendered()
 
-    def use(self, objects: Reader, keyring: Keyring) -> Sequencer:
-        """Go on with these: secrets, and which objects are packed, may change between turns."""
-        self._objects, self._keyring = objects, keyring
+    def use(self, objects: Reader, keyring: Keyring, *, plain: bool) -> Sequencer:
+        """Go on with these: secrets, and which objects are packed, may change between turns.
+        `plain`: no hook and no setting wants the ref to be moved by git itself.
+        """
+        self._objects, self._keyring, self._mover = objects, keyring, self._movers[plain]
         return self
 
     def _max_gap(self) -> int:
@@ -312,9 +318,14 @@ class Sequencer:
         """The ledger's head at the last turn; "" before."""
         return self._chain.head.oid if self._chain and self._chain.head else ""
 
-    def read_push(self, new: str) -> PushedRecords:
-        """The records that a push of `new` brings. Raises `RuleBroken`."""
-        return read_push(new, self._at_head(), self._objects)
+    def read_push(self, new: str, pushed: Reader | None = None) -> PushedRecords:
+        """The records that a push of `new` brings: to the repository, or to where `pushed` reads.
+
+        Raises `RuleBroken`.
+        """
+        push = read_push(new, self._at_head(), pushed or self._objects)
+        push.brought = pushed is None
+        return push
 
     def lock(self, wait: Callable[[int, int], bool]) -> Lock:
         """The ledger's lock among processes."""
@@ -360,9 +371,9 @@ class Sequencer:
             raise RuleBroken("stale-lock", why=f"{self.ref}.lock exists")
         raise RuleBroken("busy", why=why.splitlines()[-1])
 
-    def run_alone(self, push: PushedRecords) -> Outcome:
+    def run_alone(self, push: PushedRecords, ready: Callable[[], None] = lambda: None) -> Outcome:
         """As `run`, of one push."""
-        [outcome] = self.run([push])
+        [outcome] = self.run([push], ready)
         if outcome is None:
             raise AssertionError("the first push of a turn does not wait for another")
         return outcome
@@ -417,6 +428,36 @@ class Sequencer:
     def _read(self, oid: str) -> bytes:
         rendered = self._rendered.find(oid)
         return rendered[1] if rendered else self._objects.read(oid)
+
+
+def land_alone(
+    new: str,
+    make: Callable[[], Sequencer],
+    *,
+    asked: bool = False,
+    pushed: Reader | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> Outcome | Unknown:
+    """Land one push of `new`, in its turn, in a process that does nothing else.
+
+    `make()` gives its ledger's sequencer, and may raise; `pushed` as `Sequencer.read_push` has it,
+    `ready` as `Sequencer.run`. `asked`: a resident process was, and may still land the push, or
+    have stopped in the middle of its turn. Raises `HandedOn` where `ready` does.
+    """
+    try:
+        sequencer = make()
+        push = sequencer.read_push(new, pushed)  # all that can be done before the turn comes
+        with sequencer.lock(files.lock_in_line):
+            return sequencer.run_alone(push, ready)
+    except HandedOn:
+        raise
+    except Unsure as unsure:
+        return Unknown(new, str(unsure))
+    except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is
+        outcome = refused(new, fault)
+        if asked and outcome.code in MAY_STILL_LAND:
+            return Unknown(new, answers.reason(fault))
+        return outcome
 
 
 # -- whose turn it is
