@@ -3,7 +3,7 @@
 Rules of this file:
 - It decides nothing of its own: `pre_receive.judge` and `sequencer` do, with the same inputs.
   A request that they cannot decide by itself is answered with `unsure`. A hook takes
-  everything but a clear yes or no for `unsure` and does the work itself.
+  everything but a clear yes or no for a doubt and does the work itself.
 - So it may be killed or stopped at any moment: only speed is lost.
 - It remembers nothing from one request to the next but a running `git cat-file` for the
   repository's permanent objects, and of a ledger that is sequenced what its ids vouch for:
@@ -24,9 +24,9 @@ A request comes through `git credential-cache`, git's own client for a socket:
                                 the one command
     end
 
-The last line shows that nothing is cut off. The answer is `coordledger 1 unsure`, or
-`coordledger 1 pass` or `coordledger 1 refused`, and for proc-receive `coordledger 1 reported …`
-with the packets for git. The lines to show follow.
+The last line shows that nothing is cut off. The answer is `coordledger 1 unsure`, or `coordledger 1
+undecided` where something may have landed, or `coordledger 1 pass` or `coordledger 1 refused`, and
+for proc-receive `coordledger 1 reported …` with the packets for git. The lines to show follow.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from contextlib import ExitStack, chdir, suppress
 from typing import TYPE_CHECKING
 
 from coordledger import files
+from coordledger.answers import Unknown
 from coordledger.deadline import Deadline, unix_ms
 from coordledger.errors import error
 from coordledger.format import sshsig
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from coordledger.format.signing import Keyring
     from coordledger.git.cat_file import StoredObject
     from coordledger.server.eligibility import Finding
+    from coordledger.server.sequencer import Outcome
 
 SOCKET, LOCK = "socket", ".serve"  # no ledger's lock has such a name
 MAX_REQUEST = 1_048_576  # a longer list of refs is the hook's own work
@@ -76,6 +78,7 @@ PATIENCE = 5.0  # seconds for a request to arrive; the hook waits no longer for 
 SWITCHES = 0.0005  # seconds: a small push does not wait long while a large one is verified
 PREFIX = (b"action=get", b"timeout=", b"coordledger 1 ")
 UNSURE = "unsure"
+UNDECIDED = "undecided"
 # Refusals that may come from the surroundings of this process rather than from the push.
 _DOUBTS = {"hook-broken", "bad-push", "no-secret", "paths-unread"}
 
@@ -144,6 +147,15 @@ class ServedRepository:
                     lambda: server_keyring(str(self.folder)),
                 )
             return self.combiners[name]
+
+    def land(
+        self, name: str, new: str, waits: Callable[[], bool], quarantined: Quarantined | None = None
+    ) -> Outcome | None:
+        """As `Combiner.land`, in one ledger."""
+        outcome = self.combiner(name).land(new, waits, quarantined)
+        if outcome and outcome.code == "no-create":
+            self.combiners.pop(name, None)
+        return outcome
 
     def finding(self, settings: dict[str, str]) -> Finding:
         """Whether a push would start nothing but proc-receive; `settings` name git's files of them
@@ -243,10 +255,6 @@ _SETTINGS = (
 )
 
 
-class _Undecided(Exception):
-    """Something may have landed: the hook is to find out."""
-
-
 def _pre_receive(request: Request, repository: ServedRepository) -> str:
     """Judge a push, or land it, while git holds it back.
 
@@ -264,10 +272,8 @@ def _pre_receive(request: Request, repository: ServedRepository) -> str:
         if finding.why:
             return None
         quarantined = Quarantined(pushed, finding)
-        outcome = repository.combiner(name).land(new, request.waits, quarantined)
-        if outcome is None:
-            raise _Undecided
-        return outcome.answers
+        outcome = repository.land(name, new, request.waits, quarantined)
+        return outcome.answers if outcome else [Unknown(new, "the resident process lost its turn")]
 
     given = pre_receive.judge(
         request.body,
@@ -276,11 +282,13 @@ def _pre_receive(request: Request, repository: ServedRepository) -> str:
         lambda environ: _Objects(environ, repository),
         _not_configured,
         sequenced=request.values["sequenced"] == "sequenced",
-        land=land if request.values["settings"] == "known" else None,
+        land=land if request.values.get("settings") == "known" else None,
     )
     refused = pre_receive.refusal(given)
     if refused and refused.code in _DOUBTS:
         return UNSURE
+    if any(isinstance(one, Unknown) for one in given):
+        return UNDECIDED
     return "\n".join(["refused" if pre_receive.stops(given) else "pass", *map(str, given)])
 
 
@@ -293,11 +301,9 @@ def _proc_receive(request: Request, repository: ServedRepository) -> str:
     name = proc_receive.ledger_of(ref)
     if not new.strip("0"):
         return UNSURE
-    outcome = repository.combiner(name).land(new, request.waits)
+    outcome = repository.land(name, new, request.waits)
     if outcome is None or outcome.code in _DOUBTS:
         return UNSURE
-    if outcome.code == "no-create":
-        repository.combiners.pop(name, None)
     packets = (proc_receive.report(ref, outcome) + FLUSH).decode("ascii")
     return "\n".join([f"reported {packets}", *map(str, outcome.answers)])
 

@@ -181,7 +181,7 @@ def main(environ: dict[str, str], version: bytes = b"", given: bytes = b"") -> i
         with Reader(environ) as objects:
 
             def make(name: str) -> Sequencer:
-                return Sequencer(name, environ).use(objects, keyring, plain=False)
+                return Sequencer(name, environ).use(objects, keyring)
 
             answer_commands(commands, out, sys.stderr, make, atomic=atomic, asked=bool(given))
     except Exception as fault:  # noqa: BLE001 - fail closed, whatever it is

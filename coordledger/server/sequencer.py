@@ -303,7 +303,7 @@ class Sequencer:
         self._chain: Chain | None = None
         self._rendered = Rendered()
 
-    def use(self, objects: Reader, keyring: Keyring, *, plain: bool) -> Sequencer:
+    def use(self, objects: Reader, keyring: Keyring, *, plain: bool = False) -> Sequencer:
         """Go on with these: secrets, and which objects are packed, may change between turns.
         `plain`: no hook and no setting wants the ref to be moved by git itself.
         """

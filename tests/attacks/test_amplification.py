@@ -18,7 +18,7 @@ from support.attack_batch import Batch
 from support.attacker import fsck
 from support.sequencing import enveloped, switch
 from support.serve_process import serving
-from support.ways_in import SEQUENCED, WAYS_IN
+from support.ways_in import HANDED_ON, WAYS_IN
 
 from coordledger.format.state import fact_path, page_path
 from coordledger.server.admission import MAX_RENDERED
@@ -133,11 +133,11 @@ def test_what_would_render_more_than_is_allowed_is_refused_and_nothing_of_it_is_
     assert stored(shared_fleet) - before < 1_000_000
 
 
-@pytest.mark.parametrize("way", SEQUENCED.values(), ids=SEQUENCED)
+@pytest.mark.parametrize("way", HANDED_ON.values(), ids=HANDED_ON)
 def test_what_would_render_more_where_it_was_made_than_where_it_lands_is_refused(
     shared_fleet: Fleet, batch: Batch, way: WayIn
 ) -> None:
-    """The server renders it there, too, if it brings more than its commits."""
+    """The server renders it there, too, if it brings more than its commits, and keeps that."""
     sends(batch, 200)
     batch.send()
     below = batch.tip

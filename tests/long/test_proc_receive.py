@@ -281,10 +281,10 @@ def test_what_is_not_one_plain_command_goes_to_python(
     assert len(landed(both)) == 2
     other = submitted(own_attacker, "t")
     assert len(landed(own_attacker.push("-o", "x", f"{other}:{FOR_REF}"))) == 1
-    assert (
-        own_attacker.push("--atomic", f"{submitted(own_attacker, 'u')}:{FOR_REF}").slug
-        == "bad-push"
-    )
+    third = submitted(own_attacker, "u")
+    atomic = ("--atomic", f"{third}:{FOR_REF}", f"{third}:refs/for/coordledger/twin")
+    said = own_attacker.push(*atomic).said
+    assert [line.split(": ")[2] for line in said] == ["bad-push", "bad-push"]
     assert landed(own_attacker.push("-o", "x", f"{other}:{FOR_REF}"))[0][2] == own_attacker.tip
 
 

@@ -24,7 +24,17 @@ from support.forgeries import (
 )
 from support.sequencing import bring, seq_of, switch
 from support.serve_process import serving
-from support.ways_in import ALL, DIRECT, SEQUENCED, WAYS_IN, accounted, refusals, refused_alike
+from support.ways_in import (
+    ALL,
+    DIRECT,
+    HANDED_ON,
+    IN_QUARANTINE,
+    SEQUENCED,
+    WAYS_IN,
+    accounted,
+    refusals,
+    refused_alike,
+)
 
 from coordledger.setup.genesis import mint
 
@@ -102,11 +112,22 @@ def test_a_tree_that_the_record_does_not_make_never_lands(attacker: Attacker, ca
     right, wrong = commit_with_tree(attacker, TREES[case])
     [words] = refusals(attacker, wrong, "bad-commit", DIRECT)
     assert words.startswith(f"coordledger: refused {wrong[:12]}: ")
-    [words] = refusals(attacker, wrong, "unneeded", SEQUENCED)
+    [words] = refusals(attacker, wrong, "unneeded", HANDED_ON)
     bring(attacker, wrong)  # with a branch: then nothing comes with the record
     for way in SEQUENCED.values():
         accounted(attacker, way.push(attacker, wrong), wrong, right)
     assert attacker.push(f":refs/heads/{wrong}").slug == ""
+
+
+@pytest.mark.parametrize("way", IN_QUARANTINE)
+def test_what_comes_with_a_record_in_quarantine_goes_with_it(attacker: Attacker, way: str) -> None:
+    for change in TREES.values():
+        right, wrong = commit_with_tree(attacker, change)
+        accounted(attacker, IN_QUARANTINE[way].push(attacker, wrong), wrong, right)
+        listed = "--batch-all-objects", "--batch-check=%(objectname)"
+        there = attacker.fleet.git("cat-file", *listed).split()
+        assert right in there
+        assert wrong not in there
 
 
 @pytest.mark.parametrize("case", REWRITES)

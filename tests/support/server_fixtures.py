@@ -48,18 +48,20 @@ def served(own_attacker: Attacker) -> Iterator[ServeProcess]:
 @pytest.fixture
 def crashing(own_attacker: Attacker) -> Iterator[Callable[..., list[str]]]:
     """`crashing(3)`: from now on the hook dies at its 3rd step; gives the last one's steps."""
-    hook = own_attacker.fleet.remote / "hooks/proc-receive"
-    text, log = hook.read_text(), own_attacker.fleet.root / "came-by"
+    folder, log = own_attacker.fleet.remote / "hooks", own_attacker.fleet.root / "came-by"
+    texts = {path: path.read_text() for path in folder.glob("pr*-receive")}
 
-    def fate(point: int = 0, seconds: int = 0) -> list[str]:
+    def fate(point: int = 0, seconds: int = 0, hook: str = "proc-receive") -> list[str]:
         argv = (
-            f"'{sys.executable}' -I -S -E '{CRASH_WORKER}' '{PACKAGE}' "
+            f"'{sys.executable}' -I -S -E '{CRASH_WORKER}' '{PACKAGE}' {hook} "
             f"{point} '{log}' '{seconds or ''}'"
         )
-        hook.write_text(f"#!/bin/sh\n# coordledger proc-receive:\nexec {argv}\n")
+        given = " sequenced" if hook == "pre-receive" else ""
+        (folder / hook).write_text(f"#!/bin/sh\n# coordledger {hook}:\nexec {argv}{given}\n")
         seen = log.read_text().splitlines() if log.exists() else []
         log.write_text("")
         return seen
 
     yield fate
-    hook.write_text(text)
+    for path, text in texts.items():
+        path.write_text(text)

@@ -1,5 +1,6 @@
-"""The ways by which records get into a ledger: two hooks, each by itself or through a resident; and
-a process of the server's own account, which needs no push.
+"""The ways by which records get into a ledger: two hooks, each by itself or through a resident
+(what is sequenced lands by the first of them where nothing would happen after it, else by the
+second); and a process of the server's own account, which needs no push.
 
 Rules: one fleet has all of them, so that the very same commit can be pushed by each. By the way
 of a resident the hook itself cannot work: whatever passes or is refused with a reason has been
@@ -51,11 +52,23 @@ class WayIn(NamedTuple):
                 stack.enter_context(hidden(fleet, "coordledger/socket"))
             elif not with_python:
                 stack.enter_context(without_python(fleet, self.hook))
+            if self.hook == "proc-receive":
+                stack.enter_context(something_after(fleet))
             yield
 
     def push(self, attacker: Attacker, oid: str, *, with_python: bool = False) -> Pushed:
         with self.alone(attacker.fleet, with_python=with_python):
             return attacker.push(f"{oid}:{self.ref}")
+
+
+@contextmanager
+def something_after(fleet: Fleet) -> Iterator[None]:
+    """A hook that git starts after a push: then records do not land before proc-receive."""
+    hook = fleet.remote / "hooks/post-update"
+    hook.write_text("#!/bin/sh\n")
+    hook.chmod(0o755)
+    yield
+    hook.unlink()
 
 
 class OnHost:
@@ -88,12 +101,16 @@ def receiver_of(fleet: Fleet) -> Receiver:
 WAYS_IN = {
     "pre-receive": WayIn(LEDGER_REF, "pre-receive", by_resident=False),
     "pre-receive by the resident": WayIn(LEDGER_REF, "pre-receive", by_resident=True),
+    "in quarantine": WayIn(FOR_REF, "pre-receive", by_resident=False),
+    "in quarantine by the resident": WayIn(FOR_REF, "pre-receive", by_resident=True),
     "proc-receive": WayIn(FOR_REF, "proc-receive", by_resident=False),
     "proc-receive by the resident": WayIn(FOR_REF, "proc-receive", by_resident=True),
 }
 ALL = WAYS_IN | {"on the server's host": OnHost()}
 DIRECT = {name: way for name, way in WAYS_IN.items() if not way.sequences}
 SEQUENCED = {name: way for name, way in WAYS_IN.items() if way.sequences}
+IN_QUARANTINE = {name: way for name, way in SEQUENCED.items() if way.hook == "pre-receive"}
+HANDED_ON = {name: way for name, way in SEQUENCED.items() if way.hook == "proc-receive"}
 # A resident leaves these to the hook: they may come from its surroundings, not from the push.
 DOUBTS = ("bad-push", "hook-broken", "no-secret", "gap")
 

@@ -1,0 +1,157 @@
+"""What is to be sequenced, and lands before git lets the push in: where nothing comes after it."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.attacker import plain
+from support.fleet import LEDGER_REF
+from support.forgeries import good, submitted
+from support.sequencing import FOR_REF, ZERO, bring, is_sound, landed, send
+from support.serve_process import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.attacker import Attacker
+    from support.fleet import Fleet
+
+    Change = Callable[[Fleet], object]
+
+
+def _hook(name: str) -> Change:
+    def make(fleet: Fleet) -> None:
+        path = fleet.remote / "hooks" / name
+        path.write_text(f"#!/bin/sh\necho {name} >> '{fleet.root}/told'\n")
+        path.chmod(0o755)
+
+    return make
+
+
+def _config(*args: str) -> Change:
+    return lambda fleet: fleet.git("config", *args)
+
+
+def _user(text: str) -> Change:
+    return lambda fleet: (fleet.root / "user.gitconfig").write_text(text)
+
+
+def _borrowed(fleet: Fleet) -> None:
+    (fleet.remote / "objects/info/alternates").write_text(f"{fleet.root}/elsewhere\n")
+
+
+# What would happen after the hook, or beside what it writes itself.
+AFTER: dict[str, Change] = {
+    "a post-receive hook": _hook("post-receive"),
+    "a post-update hook": _hook("post-update"),
+    "somebody's hook for transactions": _hook("reference-transaction"),
+    "somebody's hook behind ours": _hook("reference-transaction.chained"),
+    "a hook by git's configuration": _config("hook.x.command", "true"),
+    "files for dumb servers": _config("receive.updateServerInfo", "true"),
+    "a reflog": _config("core.logAllRefUpdates", "always"),
+    "a shared repository": _config("core.sharedRepository", "0660"),
+    "a user's settings": _user("[receive]\n\tupdateServerInfo = true\n"),
+    "settings in another file": _user("[include]\n\tpath = elsewhere\n"),
+    "borrowed objects": _borrowed,
+}
+TOLD = {"a post-receive hook": "post-receive", "a post-update hook": "post-update"}
+
+
+@pytest.fixture
+def with_user(own_attacker: Attacker) -> Attacker:
+    """The server's git has a user's configuration."""
+    path = own_attacker.fleet.root / "user.gitconfig"
+    path.write_text("[user]\n\tname = x\n")
+    own_attacker.fleet.env = own_attacker.fleet.env | {"GIT_CONFIG_GLOBAL": str(path)}
+    return own_attacker
+
+
+@pytest.mark.parametrize("resident", [False, True], ids=["by the hook", "by the resident"])
+def test_nothing_that_git_would_do_afterwards_is_left_out(
+    with_user: Attacker, resident: bool
+) -> None:
+    """Whether git has let a push in shows in its own word, and in what it keeps of it."""
+    fleet, seq = with_user.fleet, 1
+    with serving(fleet) if resident else nullcontext():
+        for case, change in AFTER.items():
+            for is_there in (False, True):
+                before = {path: path.read_bytes() for path in _files(fleet)}
+                if is_there:
+                    change(fleet)
+                oid = submitted(with_user, f"t{seq}", on=with_user.tip)
+                pushed = send(with_user, oid)
+                assert [(old, number) for old, number, _ in landed(pushed)] == [(oid, seq)], case
+                assert (pushed.code == 0) == is_there, case
+                seq += 1
+                told = fleet.root / "told"
+                assert not (is_there and case in TOLD) or told.read_text() == f"{TOLD[case]}\n"
+                told.unlink(missing_ok=True)
+                for path in set(_files(fleet)) - set(before):
+                    path.unlink()
+                for path, content in before.items():
+                    path.write_bytes(content)
+    is_sound(with_user)
+
+
+def _files(fleet: Fleet) -> list[Path]:
+    """Those that a case changes."""
+    there = [fleet.root / "user.gitconfig", fleet.remote / "config"]
+    more = [*fleet.remote.glob("hooks/*"), fleet.remote / "objects/info/alternates"]
+    return [path for path in (*there, *more) if path.is_file()]
+
+
+def test_a_hook_that_comes_while_it_waits_is_not_left_out(own_attacker: Attacker) -> None:
+    fleet, oid = own_attacker.fleet, good(own_attacker)
+    with (fleet.remote / "coordledger/main.lock").open("w") as file, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        pushing = pool.submit(send, own_attacker, oid)
+        _wait_for_asker(file.name)
+        _hook("post-receive")(fleet)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        pushed = pushing.result()
+    assert (pushed.code, len(landed(pushed))) == (0, 1)
+    assert (fleet.root / "told").read_text() == "post-receive\n"
+    is_sound(own_attacker)
+
+
+def _wait_for_asker(path: str) -> None:
+    """Until another process stands at the lock: the kernel lists those that wait with an arrow."""
+    inode, end = f":{Path(path).stat().st_ino} ", time.monotonic() + 20
+    while time.monotonic() < end:
+        locks = Path("/proc/locks").read_text().splitlines()
+        if any("->" in line and inode in line for line in locks):
+            return
+        time.sleep(0.01)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("asked", ["", "yes"])
+def test_a_hook_whose_resident_may_still_land_a_push_does_not_refuse_it(
+    own_attacker: Attacker, crashing: Callable[..., list[str]], asked: str
+) -> None:
+    """It gets no turn. What is no record to be sequenced no resident lands."""
+    oid = good(own_attacker)
+    bring(own_attacker, oid)
+    crashing(0, seconds=1, hook="pre-receive")
+    fleet = own_attacker.fleet
+    argv = (fleet.remote / "hooks/pre-receive").read_text().splitlines()[-1]
+    with (fleet.remote / "coordledger/main.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        said = [
+            plain(
+                *("sh", "-c", f"{argv} '{asked}' << END\n{line}\nEND"),
+                cwd=fleet.remote,
+                env=fleet.env | {"GIT_DIR": ".", "GIT_ALTERNATE_OBJECT_DIRECTORIES": "objects"},
+            ).stderr
+            for line in (f"{ZERO} {oid} {FOR_REF}", f"{ZERO} {oid} {LEDGER_REF}")
+        ]
+    busy = b"coordledger: unknown " if asked else b"coordledger: refused "
+    assert said[0].startswith(busy)
+    assert said[1].startswith(b"coordledger: refused ")
+    assert own_attacker.tip != oid
