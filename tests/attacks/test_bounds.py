@@ -16,6 +16,7 @@ from dulwich.pack import write_pack_objects
 from support.attack_batch import Batch
 from support.attacker import packet, plain
 from support.fleet import LEDGER_REF
+from support.ways_in import hand_on
 
 from coordledger.deadline import Deadline
 from coordledger.format.commit import Commit, render_commit, successor
@@ -173,12 +174,18 @@ def test_as_many_and_as_large_records_as_a_push_may_bring(
     assert seconds < 10
 
 
+@pytest.mark.parametrize("hook", ["pre-receive", "proc-receive"])
 def test_the_same_to_be_sequenced(
-    make_fleet: Callable[..., Fleet], attacker_for: Callable[[Fleet], Attacker], tmp_path: Path
+    make_fleet: Callable[..., Fleet],
+    attacker_for: Callable[[Fleet], Attacker],
+    tmp_path: Path,
+    hook: str,
 ) -> None:
     fleet = make_fleet()
     install_hook(fleet.remote, Git(fleet.env, fleet.root, Deadline(20)), sequence=True)
-    meter, attacker = Meter(fleet, "proc-receive"), attacker_for(fleet)
+    if hook == "proc-receive":
+        hand_on(fleet)
+    meter, attacker = Meter(fleet, hook), attacker_for(fleet)
     batch = Batch(fleet, tmp_path / "batch.git")
     base = {"seq": batch.head.seq, "digest": batch.head.digest}
     newest, more = filled(batch, "alice", base=base)

@@ -13,6 +13,7 @@ from support.fleet import LEDGER_REF
 from support.forgeries import code_commit, commit_with_tree, forged, good, submitted
 from support.sequencing import FOR_REF, ZERO, bring, enveloped, grow, landed, send, switch
 from support.serve_process import serving
+from support.ways_in import hand_on
 
 from coordledger.format.chain import MAX_BASE_DISTANCE
 from coordledger.git.pack import pack
@@ -33,10 +34,17 @@ JUNK = 600_000  # bytes that do not compress
 NOT_FOR_IT = (FOR_REF, "refs/for/coordledger/none", "refs/for/coordledger")
 
 
-@pytest.fixture(scope="module", params=["loose", "packed", "packed, by the resident"])
+IN_QUARANTINE = "in quarantine"  # there records land before git lets their push in
+
+
+@pytest.fixture(
+    scope="module", params=["loose", "packed", "packed, by the resident", IN_QUARANTINE]
+)
 def shared_fleet(request: pytest.FixtureRequest, founded: Callable[..., Fleet]) -> Iterator[Fleet]:
     made = founded("bob", "carol")
     switch(made, sequence=True)
+    if request.param != IN_QUARANTINE:
+        hand_on(made)
     if "packed" in request.param:
         made.git("config", "receive.unpackLimit", "1")
     if "resident" in request.param:
@@ -44,6 +52,19 @@ def shared_fleet(request: pytest.FixtureRequest, founded: Callable[..., Fleet]) 
             yield made
     else:
         yield made
+
+
+@pytest.fixture
+def lands(request: pytest.FixtureRequest, shared_fleet: Fleet) -> bool:
+    """Whether a right record lands, whatever comes with it."""
+    return IN_QUARANTINE in request.node.name
+
+
+def rendered(attacker: Attacker, head: str) -> set[Path]:
+    """The files of what the records above `head` have made."""
+    made = ("rev-list", "--objects", "--no-object-names", f"{head}..{attacker.tip}")
+    folder = attacker.fleet.remote / "objects"
+    return {folder / oid[:2] / oid[2:] for oid in attacker.fleet.git(*made).split()}
 
 
 def stored(fleet: Fleet) -> set[Path]:
@@ -199,12 +220,15 @@ WITH_A_SECRET: dict[str, Callable[[Attacker], tuple[str, bytes]]] = {
 
 
 @pytest.mark.parametrize("case", WITH_A_SECRET)
-def test_a_right_record_brings_nothing_beside_it(attacker: Attacker, case: str) -> None:
+def test_a_right_record_brings_nothing_beside_it(
+    attacker: Attacker, case: str, lands: bool
+) -> None:
     sent, packed = WITH_A_SECRET[case](attacker)
     before, head = stored(attacker.fleet), attacker.tip
     pushed = raw_push(attacker, sent, packed)
-    assert pushed.slug == "unneeded"
-    assert (stored(attacker.fleet), attacker.tip) == (before, head)
+    assert pushed.slug == ("" if lands else "unneeded")
+    assert stored(attacker.fleet) == before | rendered(attacker, head)
+    assert (attacker.tip != head) == lands
     assert len(landed(send(attacker, sent))) == 1  # without it
 
 
@@ -228,13 +252,16 @@ def test_a_pack_is_not_blown_up(
     assert len(landed(send(attacker, sent))) == 1
 
 
-def test_a_record_with_another_tree_than_its_own_is_refused(attacker: Attacker) -> None:
+def test_a_record_with_another_tree_than_its_own_brings_no_such_tree(
+    attacker: Attacker, lands: bool
+) -> None:
     _, wrong = commit_with_tree(
         attacker, lambda a, entries: [*entries, ("100644", a.add("blob", junk()), "zzz")]
     )
-    before = stored(attacker.fleet)
-    assert send(attacker, wrong).slug == "unneeded"
-    assert stored(attacker.fleet) == before
+    before, head = stored(attacker.fleet), attacker.tip
+    assert send(attacker, wrong).slug == ("" if lands else "unneeded")
+    assert stored(attacker.fleet) == before | rendered(attacker, head)
+    assert (attacker.tip != head) == lands
 
 
 def test_a_chain_with_one_bad_record_leaves_nothing(attacker: Attacker) -> None:
@@ -317,6 +344,7 @@ def test_a_sha_256_repository_stores_nothing_either(fleet: Fleet, tmp_path: Path
 
 def test_an_index_of_the_first_version_is_read(own_sequenced: Attacker) -> None:
     fleet = own_sequenced.fleet
+    hand_on(fleet)
     fleet.git("config", "receive.unpackLimit", "1")
     fleet.git("config", "pack.indexVersion", "1")
     [sent] = enveloped(own_sequenced, good(own_sequenced))

@@ -61,6 +61,11 @@ class WayIn(NamedTuple):
             return attacker.push(f"{oid}:{self.ref}")
 
 
+def hand_on(fleet: Fleet) -> None:
+    """From now on what is to be sequenced lands by proc-receive: git has a reflog to keep."""
+    fleet.git("config", "core.logAllRefUpdates", "always")
+
+
 @contextmanager
 def something_after(fleet: Fleet) -> Iterator[None]:
     """A hook that git starts after a push: then records do not land before proc-receive."""
