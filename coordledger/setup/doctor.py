@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 DIRECTLY = "records land directly, without a push, as the server on this host would land them"
 LEAST_GIT = (2, 30)
+_DAY = 86_400  # seconds
 ENFORCEMENT_NONE = "forged records are detected where the keys are, not prevented"
 COMPARES = "compare-and-swap"
 UNAUTHENTICATED = "nothing authenticates it: who is on the way there can vouch in its name"
@@ -319,6 +320,7 @@ def _server_files(path: Path, connection: Connection, git: Git) -> Check:
         lambda: _shallow_pushes(path, git),
         lambda: _exposed_master(path / "coordledger" / "master"),
         lambda: _silent_process(path),
+        lambda: _stopped_upkeep(path, connection.clock()),
     ]
     for check in checks:
         fault = check()
@@ -346,6 +348,16 @@ def _stale_lock(lock: Path) -> Check | None:
     if not lock.exists():
         return None
     return _bad("server's files", f"stale lock {lock}", "remove it when no push is running")
+
+
+def _stopped_upkeep(path: Path, now: int) -> Check | None:
+    """Git's upkeep takes a minute; where its lock is a day old, a crash has left it behind."""
+    lock = path / "objects" / "maintenance.lock"
+    with suppress(OSError):
+        if now / 1000 - lock.stat().st_mtime > _DAY:
+            found = f"{lock} is more than a day old: git's upkeep does not run"
+            return _bad("server's files", found, f"rm {shlex.quote(str(lock))}")
+    return None
 
 
 def _no_hook(path: Path, hook: Path) -> Check | None:

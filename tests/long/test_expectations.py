@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -178,6 +179,21 @@ def test_a_hook_that_vanished_is_an_alarm(two: Fleet) -> None:
     assert found["enforcement"] is False
     assert found["server's files"] is False
     assert two.ledger("bob").status().enforcement == "none"
+
+
+def test_a_lock_that_a_crash_has_left_to_gits_upkeep_is_a_finding(two: Fleet) -> None:
+    lock, path = two.remote / "objects" / "maintenance.lock", two.clone("bob")
+    lock.touch()
+
+    def files() -> doctor.Check:
+        checks = doctor.examine(Options(path, agent="bob"), two.env)
+        [found] = [check for check in checks if check.name == "server's files"]
+        return found
+
+    assert files().ok  # it may be at work
+    long_ago = lock.stat().st_mtime - 90_000
+    os.utime(lock, (long_ago, long_ago))
+    assert (files().ok, files().do) == (False, f"rm {lock}")
 
 
 def test_a_doctor_without_a_key_asks_all_the_same(two: Fleet) -> None:
