@@ -19,28 +19,6 @@ import click
 from coordledger import __version__
 from coordledger.errors import CoordledgerError, disk_error, error
 
-from . import (  # noqa: F401 - they enter their commands
-    admin,
-    audit,
-    claims,
-    connect,
-    facts,
-    guard,
-    harnesses,
-    importing,
-    keys,
-    landing,
-    log,
-    looking,
-    mcp,
-    messages,
-    proofs,
-    repair,
-    report,
-    running,
-    tasks,
-    watch,
-)
 from .common import NAME, App, root
 
 if TYPE_CHECKING:

@@ -48,7 +48,6 @@ public_option = click.option(
 @command(
     "init",
     parent=root,
-    section="Set-up",
     example="coordledger init /srv/git/project.git --agent alice",
 )
 @click.argument("path")
@@ -120,7 +119,6 @@ def _enforcement(enforcement: str, why: str = "") -> str:
 @command(
     "join",
     parent=root,
-    section="Set-up",
     example="coordledger join git@host:project.git --agent bob --secret-file bob.secret",
 )
 @click.argument("remote", required=False)
@@ -200,7 +198,6 @@ def _reset(app: App, remote: str, *, yes: bool) -> None:
 agents = group(
     "agent",
     parent=root,
-    section="Set-up",
     example="coordledger agent add bob",
     doc="Enrol agents, list them, change and revoke their keys.",
 )
@@ -383,7 +380,6 @@ def list_(app: App) -> None:
 @command(
     "policy",
     parent=root,
-    section="Set-up",
     example="coordledger policy max_ttl=7200",
 )
 @click.argument("changes", type=params.Pair(int), nargs=-1, metavar="[KEY=VALUE]...")
@@ -400,7 +396,6 @@ def policy(app: App, changes: tuple[tuple[str, int], ...]) -> None:
 hooks = group(
     "hook",
     parent=root,
-    section="Server",
     example="coordledger hook install /srv/git/project.git",
     doc="The server's side: what verifies every push.",
 )
@@ -520,7 +515,7 @@ def proc_receive(app: App) -> int:
     return proc_receive.main(dict(os.environ))
 
 
-@command("serve", parent=root, section="Server", example="coordledger serve /srv/git/project.git")
+@command("serve", parent=root, example="coordledger serve /srv/git/project.git")
 @click.argument("repositories", metavar="REPO.git...", nargs=-1, required=True)
 def serve(app: App, repositories: tuple[str, ...]) -> None:
     """Answer for the hooks of repositories: cheaper pushes.
@@ -545,7 +540,7 @@ def serve(app: App, repositories: tuple[str, ...]) -> None:
 # -- trying it out
 
 
-@command("doctor", parent=root, section="Set-up", example="coordledger doctor")
+@command("doctor", parent=root, example="coordledger doctor")
 def doctor(app: App) -> int:
     """Check the set-up by trying it out. The server has to refuse the tries."""
     from coordledger.client.claims import to_json  # noqa: PLC0415
@@ -568,7 +563,7 @@ def doctor(app: App) -> int:
     return FAILED if failed else 0
 
 
-@command("demo", parent=root, section="Set-up", example="coordledger demo")
+@command("demo", parent=root, example="coordledger demo")
 def demo(app: App) -> None:
     """Watch agents race, talk and forge, on its own remote."""
     from coordledger.cli import demo as stage  # noqa: PLC0415 - help needs none
@@ -577,7 +572,7 @@ def demo(app: App) -> None:
     app.screen.value({"ok": True})
 
 
-@command("bench", parent=root, section="Set-up", example="coordledger bench write contention")
+@command("bench", parent=root, example="coordledger bench write contention")
 @click.argument("suites", type=click.Choice(benches.SUITES), nargs=-1, metavar="[SUITE]...")
 @click.option("--rounds", type=click.IntRange(min=1), metavar="N", help="How often; by suite.")
 def bench(app: App, suites: tuple[str, ...], rounds: int | None) -> None:
@@ -606,7 +601,6 @@ def bench(app: App, suites: tuple[str, ...], rounds: int | None) -> None:
 @command(
     "completion",
     parent=root,
-    section="Set-up",
     example='eval "$(coordledger completion bash)"',
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)

@@ -39,7 +39,7 @@ _ENFORCEMENT = {
 }
 
 
-@command("status", parent=root, section="Tasks", example="coordledger status")
+@command("status", parent=root, example="coordledger status")
 def status(app: App) -> None:
     """Where the ledger stands, what I hold, what is unread."""
     with app.ledger() as ledger:
@@ -120,7 +120,6 @@ def _fences(found: list[TriedFence]) -> str:
 @command(
     "audit",
     parent=root,
-    section="Trust",
     example="coordledger audit --full --json\n"
     "coordledger audit https://host/project.git --trust alice.pub",
 )
@@ -288,7 +287,6 @@ def _say_how_to_go_on(app: App, ledger: Ledger, *, full: bool) -> None:
 @command(
     "head",
     parent=root,
-    section="Trust",
     example="coordledger head\n"
     'coordledger head --compare "$(ssh other-host coordledger -C clone head)"',
 )
@@ -303,7 +301,7 @@ def head(app: App, compare: str | None) -> None:
     app.screen.line(found.line() if compare is None else f"same history, up to {found.seq} here")
 
 
-@command("resolve", parent=root, section="Trust", example="coordledger resolve")
+@command("resolve", parent=root, example="coordledger resolve")
 def resolve(app: App) -> int:
     """Settle writes whose outcome is unknown.
 

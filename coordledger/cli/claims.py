@@ -78,7 +78,6 @@ def claim_options(resume: str) -> Callable[[_Function], _Function]:
 @command(
     "claim",
     parent=root,
-    section="Work",
     example="coordledger claim task-1 --ttl 30m --note 'on branch fix-7' --path src/auth/\n"
     "coordledger claim --next --label backend --wait 10m",
 )
@@ -146,7 +145,7 @@ def lost(screen: Screen, result: ClaimResult, *, several: bool) -> None:
         screen.error(Lost(result.code, result.message, result.hint))
 
 
-@command("renew", parent=root, section="Work", example="coordledger renew task-1 --ttl 2h")
+@command("renew", parent=root, example="coordledger renew task-1 --ttl 2h")
 @task_argument
 @ttl_option
 @click.option("--note", type=params.TEXT, metavar="TEXT", help="How it goes.")
@@ -162,7 +161,6 @@ def renew(app: App, task: str, ttl: timedelta | None, note: str | None) -> None:
 @command(
     "complete",
     parent=root,
-    section="Work",
     example="coordledger complete task-1 --result 'merged as 3f2c1a'",
 )
 @task_argument
@@ -178,7 +176,6 @@ def complete(app: App, task: str, result: str | None) -> None:
 @command(
     "release",
     parent=root,
-    section="Work",
     example="coordledger release task-1 --reason 'needs a GPU'",
 )
 @task_argument
@@ -200,7 +197,6 @@ def release(
 @command(
     "handoff",
     parent=root,
-    section="Work",
     example="coordledger handoff task-1 --to bob --note 'the tests are red'",
 )
 @task_argument

@@ -2,7 +2,8 @@
 
 Rules of this file:
 - A common option is accepted before the command and after it; the last one counts.
-- Nothing is opened, and nothing heavy imported, before a command asks for its ledger.
+- Nothing is opened, and nothing heavy imported, before a command asks for its ledger; and no other
+  command's module is imported than that of the one that was typed (`table` has all of them).
 - Help ends with an example.
 """
 
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import os
 import sys
+from collections.abc import MutableMapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +24,10 @@ from coordledger.errors import error
 
 from . import params
 from .output import Screen, safe
+from .table import TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from coordledger.client.config import Options
@@ -33,17 +37,6 @@ if TYPE_CHECKING:
     from coordledger.git.process import Git
 
 NAME = "coordledger"
-SECTIONS = (
-    "Work",
-    "Tasks",
-    "Code",
-    "Messages and facts",
-    "Looking",
-    "Set-up",
-    "Harnesses",
-    "Server",
-    "Trust",
-)
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 96}
 
 
@@ -225,11 +218,9 @@ class _Helpful(click.Command):
 
     context_class = _Context
 
-    def __init__(
-        self, name: str | None = None, *, example: str = "", section: str = "", **kw: Any
-    ) -> None:
+    def __init__(self, name: str | None = None, *, example: str = "", **kw: Any) -> None:
         super().__init__(name, **kw)
-        self.example, self.section = example, section
+        self.example = example
         own = {name for param in self.params for name in param.opts}
         self.params.extend(param for param in _COMMON if own.isdisjoint(param.opts))
 
@@ -271,24 +262,64 @@ class Group(_Helpful, click.Group):
         super().format_options(ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        commands = list(self.commands.values())
-        width = max(len(str(command.name)) for command in commands)
+        self._list(formatter, {"Commands": list(self.commands.values())})
+
+    def _list(
+        self, formatter: click.HelpFormatter, sections: Mapping[str, list[click.Command]]
+    ) -> None:
+        width = max(len(str(one.name)) for commands in sections.values() for one in commands)
         room = formatter.width - width - 6
-        for section in SECTIONS if ctx.parent is None else ("",):
-            rows = [
-                (f"{command.name!s:<{width}}", command.get_short_help_str(room))
-                for command in commands
-                if not section or getattr(command, "section", "") == section
-            ]
-            with formatter.section(section or "Commands"):
-                formatter.write_dl(rows)
+        for section, commands in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(
+                    [(f"{one.name!s:<{width}}", one.get_short_help_str(room)) for one in commands]
+                )
 
 
-def group(name: str, *, parent: click.Group, section: str, example: str, doc: str) -> Group:
+class _Commands(MutableMapping[str, click.Command]):
+    """The commands of the table, in its order; each is made when it is asked for."""
+
+    def __init__(self) -> None:
+        self._modules = {
+            name: module for rows in TABLE.values() for name, (module, _) in rows.items()
+        }
+        self._made: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._made:
+            importlib.import_module(f"{__package__}.{self._modules[name]}")  # which enters it
+        return self._made[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        if name not in self._modules:
+            raise AssertionError(f"{name} is not in the table")
+        self._made[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+class _Root(Group):
+    """All commands. Their list is made of the table's lines, without any of their modules."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        lines = {
+            section: [click.Command(name, help=line) for name, (_, line) in rows.items()]
+            for section, rows in TABLE.items()
+        }
+        self._list(formatter, lines)
+
+
+def group(name: str, *, parent: click.Group, example: str, doc: str) -> Group:
     """An empty group below `parent`."""
     made = Group(
         name,
-        section=section,
         example=example,
         help=doc,
         no_args_is_help=False,
@@ -303,7 +334,6 @@ def command(
     *,
     parent: click.Group,
     example: str,
-    section: str = "",
     cls: type[Command] = Command,
 ) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function that takes the `App` a command of `parent`; its docstring is the help."""
@@ -315,9 +345,7 @@ def command(
             app.screen.json = app.json  # all is parsed: no longer a guess
             return function(app, **given)
 
-        made = click.command(
-            name, cls=cls, section=section, example=example, context_settings=_HELP
-        )(run)
+        made = click.command(name, cls=cls, example=example, context_settings=_HELP)(run)
         parent.add_command(made)
         return made
 
@@ -347,8 +375,9 @@ def leave_history(app: App, ledger: Ledger, *, yes: bool) -> None:
     joining.reset(ledger, old, new)
 
 
-root = Group(
+root = _Root(
     NAME,
+    commands=_Commands(),
     help="Claim tasks without colliding: a ledger of signed records in git.\n\n"
     "Exit codes: 0 done; 1 failed, nothing was written; 2 wrong usage; 3 lost: somebody else has "
     "it, or it is done, expired, blocked; 4 integrity; 5 outcome unknown: the same command again "

@@ -30,7 +30,6 @@ NAMES = ("claude", "codex", "gemini", "opencode", "cursor", "copilot")
 @command(
     "setup",
     parent=root,
-    section="Harnesses",
     example="coordledger setup claude codex --dry-run",
 )
 @click.argument("names", type=click.Choice(NAMES), nargs=-1, metavar="[HARNESS]...")

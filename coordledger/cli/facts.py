@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 facts = group(
     "fact",
     parent=root,
-    section="Messages and facts",
     example="coordledger fact set image/tests sha256:3f2c1a --ttl 12h",
     doc="Small values that all agents share, each under a key.",
 )

@@ -35,7 +35,6 @@ _TOLD_BY_PRE_COMMIT = ("LOCAL_BRANCH", "TO_REF", "REMOTE_BRANCH", "FROM_REF")
 @command(
     "guard",
     parent=root,
-    section="Code",
     example="coordledger guard src/login.py\n"
     "coordledger guard --staged          # in .git/hooks/pre-commit\n"
     'coordledger guard --push "$@"       # in .git/hooks/pre-push',

@@ -12,7 +12,7 @@ from coordledger.errors import CoordledgerError
 from .common import App, command, root
 
 
-@command("prime", parent=root, section="Harnesses", example="coordledger prime")
+@command("prime", parent=root, example="coordledger prime")
 def prime(app: App) -> None:
     """What a session has to know, in a few lines.
 
@@ -42,7 +42,6 @@ def prime(app: App) -> None:
 @command(
     "agent-hook",
     parent=root,
-    section="Harnesses",
     example="coordledger agent-hook claude < event.json",
 )
 @click.argument("harness", metavar="HARNESS")

@@ -30,7 +30,6 @@ _ORDER = ("new", "imported", "exists", "conflict", "skipped", "failed")
 imports = group(
     "import",
     parent=root,
-    section="Set-up",
     example="coordledger import gptme state/coordination/coord.db --dry-run",
     doc="Bring in tasks, messages and facts. From another system, as an admin.",
 )
@@ -154,9 +153,7 @@ def coordledger(app: App, **given: Any) -> int:
     return _bring(app, "coordledger", **given)
 
 
-@command(
-    "export", parent=root, section="Set-up", example="coordledger export --format csv -o t.csv"
-)
+@command("export", parent=root, example="coordledger export --format csv -o t.csv")
 @click.option(
     "--format",
     "form",

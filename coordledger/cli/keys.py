@@ -30,7 +30,6 @@ agent_option = click.option(
 keys = group(
     "key",
     parent=root,
-    section="Set-up",
     example="coordledger key new --agent bob",
     doc="Make an SSH key to sign records with, or show it.",
 )
@@ -88,7 +87,6 @@ def show(app: App, me: str | None) -> None:
 @command(
     "allowed-signers",
     parent=root,
-    section="Trust",
     example="coordledger allowed-signers > signers    # for ssh-keygen -Y verify",
 )
 def allowed_signers(app: App) -> None:

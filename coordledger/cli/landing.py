@@ -25,7 +25,6 @@ PATIENCE = timedelta(minutes=10)  # code may be large
 @command(
     "push",
     parent=root,
-    section="Code",
     example="coordledger push origin HEAD:main --task task-1 --complete",
 )
 @click.argument("words", nargs=-1, required=True, metavar="[REMOTE] REFSPEC...")

@@ -58,7 +58,6 @@ def moment_option(ledger: Ledger, text: str | None, option: str) -> datetime | N
 @command(
     "log",
     parent=root,
-    section="Looking",
     example="coordledger log --since yesterday --agent bob\ncoordledger log --follow",
 )
 @since_option
@@ -190,7 +189,6 @@ def _span(span: timedelta) -> str:
 @command(
     "stats",
     parent=root,
-    section="Looking",
     example="coordledger stats --since '1 week ago'\ncoordledger stats --metrics",
 )
 @since_option
@@ -284,7 +282,7 @@ def _shown(spread: Spread) -> tuple[str, str]:
 # -- agents
 
 
-@command("agents", parent=root, section="Looking", example="coordledger agents")
+@command("agents", parent=root, example="coordledger agents")
 def agents(app: App) -> None:
     """Who was last seen when, and holds and has done what.
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 STATUSES = ("open", "claimed", "expired", "done", "withdrawn")
 
 
-@command("list", parent=root, section="Tasks", example="coordledger list --open --limit 10")
+@command("list", parent=root, example="coordledger list --open --limit 10")
 @click.option("--open", is_flag=True, help="Nobody has it.")
 @click.option("--claimed", is_flag=True, help="Its lease runs.")
 @click.option("--expired", is_flag=True, help="Its lease is over.")
@@ -88,7 +88,7 @@ def _total(found: Listing) -> str:
     return f"{found.count} {'task' if found.count == 1 else 'tasks'}: {', '.join(counted)}{shown}"
 
 
-@command("paths", parent=root, section="Code", example="coordledger paths")
+@command("paths", parent=root, example="coordledger paths")
 def paths(app: App) -> None:
     """The paths that live claims have reserved.
 
@@ -113,7 +113,7 @@ def paths(app: App) -> None:
         app.screen.line("no reserved paths")
 
 
-@command("show", parent=root, section="Tasks", example="coordledger show task-1")
+@command("show", parent=root, example="coordledger show task-1")
 @task_argument
 @click.option("--sshsig", is_flag=True, help="TASK is a record's seq: give it to OpenSSH.")
 def show(app: App, task: str, sshsig: bool) -> None:
@@ -157,7 +157,7 @@ def _note_of(event: Event) -> str:
     return "; ".join([*words, *([event.text] if event.text else [])])
 
 
-@command("history", parent=root, section="Tasks", example="coordledger history task-1")
+@command("history", parent=root, example="coordledger history task-1")
 @task_argument
 def history(app: App, task: str) -> None:
     """Every record about a task, oldest first.
@@ -184,7 +184,7 @@ def history(app: App, task: str) -> None:
     app.screen.footer(event.checked for event in events)
 
 
-@command("wait", parent=root, section="Tasks", example="coordledger wait task-1 --timeout 2h")
+@command("wait", parent=root, example="coordledger wait task-1 --timeout 2h")
 @click.argument("tasks", type=params.TASK, nargs=-1, required=True, metavar="TASK...")
 @click.option(
     "--for",
@@ -210,7 +210,6 @@ def wait(app: App, tasks: tuple[str, ...], until: str, timeout: timedelta | None
 @command(
     "require",
     parent=root,
-    section="Work",
     example="coordledger require task-1 --by alice && ./deploy",
 )
 @task_argument

@@ -14,7 +14,8 @@ import click
 
 from coordledger import __version__
 
-from .common import NAME, SECTIONS, App, Command, Common, Group, root
+from .common import NAME, App, Command, Common, Group, root
+from .table import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,11 +47,10 @@ def _page() -> str:
         '.SH "OPTIONS OF EVERY COMMAND"',
         *_options(_context(root), common=True),
     ]
-    for section in SECTIONS:
+    for section, rows in TABLE.items():
         lines.append(f'.SH "{_text(section).upper()}"')
-        for command in root.commands.values():
-            if getattr(command, "section", "") == section:
-                lines += _command(_context(command, _context(root)))
+        for name in rows:
+            lines += _command(_context(root.commands[name], _context(root)))
     lines.append('.SH "EXIT STATUS"')
     for code, meaning in _EXIT_CODES:
         lines += [".TP", f"\\fB{code}\\fR", _text(meaning)]

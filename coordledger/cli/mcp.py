@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 @command(
     "mcp",
     parent=root,
-    section="Harnesses",
     example="claude mcp add coordledger -- coordledger mcp",
 )
 def mcp(app: App) -> None:

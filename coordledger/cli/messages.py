@@ -95,7 +95,6 @@ def _acked(screen: Screen, message: Message, now: datetime) -> str:
 @command(
     "send",
     parent=root,
-    section="Messages and facts",
     example="coordledger send --to bob 'the tests of task-1 are red'\n"
     "git log -3 | coordledger send --channel general -",
 )
@@ -123,9 +122,7 @@ def send(
     app.screen.line(f"sent {sent.seq} to {_where(sent)}")
 
 
-@command(
-    "inbox", parent=root, section="Messages and facts", example="coordledger inbox --wait 5m --json"
-)
+@command("inbox", parent=root, example="coordledger inbox --wait 5m --json")
 @click.option("--all", "everything", is_flag=True, help="Read ones of the channels too.")
 @channel_option
 @click.option("--wait", type=params.SPAN, metavar="DURATION", help="Wait for a message.")
@@ -140,7 +137,7 @@ def inbox(app: App, everything: bool, channel: str | None, wait: timedelta | Non
     print_messages(app.screen, found)
 
 
-@command("ack", parent=root, section="Messages and facts", example="coordledger ack 17 18")
+@command("ack", parent=root, example="coordledger ack 17 18")
 @click.argument("seqs", type=int, nargs=-1, metavar="[N]...")
 @click.option("--all", "everything", is_flag=True, help="All that `inbox` shows.")
 def ack(app: App, seqs: tuple[int, ...], everything: bool) -> None:
@@ -156,7 +153,6 @@ def ack(app: App, seqs: tuple[int, ...], everything: bool) -> None:
 @command(
     "messages",
     parent=root,
-    section="Messages and facts",
     example="coordledger messages --channel general --limit 20\n"
     "coordledger messages --from alice --to bob",
 )
@@ -193,7 +189,6 @@ def messages(
 channels = group(
     "channel",
     parent=root,
-    section="Messages and facts",
     example="coordledger channel list",
     doc="The channels that there are, and dropping one.",
 )

@@ -39,7 +39,7 @@ trust_option = click.option(
 )
 
 
-@command("blame-claim", parent=root, section="Code", example="coordledger blame-claim HEAD")
+@command("blame-claim", parent=root, example="coordledger blame-claim HEAD")
 @click.argument("commit", type=params.TEXT)
 def blame_claim(app: App, commit: str) -> None:
     """Under whose claim a commit came to a fenced ref.
@@ -78,7 +78,6 @@ def moved(old: str, new: str) -> str:
 @command(
     "prove",
     parent=root,
-    section="Trust",
     example="coordledger prove HEAD -o landed.proof",
 )
 @click.argument("commit", type=params.TEXT)
@@ -109,7 +108,6 @@ def prove(app: App, commit: str, output: str | None, ref: str | None, whole: boo
 @command(
     "verify-proof",
     parent=root,
-    section="Trust",
     example="coordledger verify-proof landed.proof --trust alice.pub",
 )
 @click.argument("file", type=params.TEXT)

@@ -29,7 +29,6 @@ _SHOWN = 20  # records that are cut, in the text; JSON has all of them
 @command(
     "repair",
     parent=root,
-    section="Server",
     example="coordledger repair /srv/git/project.git --dry-run",
 )
 @click.argument("repository", metavar="[REPO.git]", required=False)

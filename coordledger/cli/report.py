@@ -33,7 +33,6 @@ MOST = 20_000  # records, where nobody says how many
 @command(
     "report",
     parent=root,
-    section="Looking",
     example="coordledger report --html report.html\n"
     "coordledger report --svg timeline.svg --since '1 week ago'\n"
     "coordledger report --serve",

@@ -58,7 +58,6 @@ class RunCommand(Command):
 @command(
     "run",
     parent=root,
-    section="Work",
     cls=RunCommand,
     example="coordledger run task-1 --complete -- make test\n"
     "coordledger run --next --restart --complete -- sh -c 'work-on \"$COORDLEDGER_TASK\"'",

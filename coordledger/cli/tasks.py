@@ -62,7 +62,6 @@ def _given(**options: Any) -> dict[str, Any]:
 @command(
     "submit",
     parent=root,
-    section="Tasks",
     example="coordledger submit task-1 --title 'Mend the login' --label auth --priority 5\n"
     "coordledger submit task-2 --parent task-1 --body - < notes.md",
 )
@@ -102,7 +101,6 @@ _EMPTY: dict[str, Any] = {
 @command(
     "edit",
     parent=root,
-    section="Tasks",
     example="coordledger edit task-1 --title 'Mend the login again' --clear labels",
 )
 @task_argument
@@ -145,7 +143,6 @@ def _differs(screen: Screen, lost: Lost) -> int:
 @command(
     "withdraw",
     parent=root,
-    section="Tasks",
     example="coordledger withdraw task-1 --reason 'not needed any more'",
 )
 @task_argument
@@ -161,7 +158,6 @@ def withdraw(app: App, task: str, reason: str | None) -> None:
 @command(
     "batch",
     parent=root,
-    section="Tasks",
     example="""printf '%s\\n' '{"do": "submit", "task": "task-1"}' \\
   '{"do": "claim", "task": "task-1", "ttl": "30m"}' | coordledger batch""",
 )

@@ -11,7 +11,8 @@ import click
 import pytest
 
 from coordledger import cli
-from coordledger.cli.common import SECTIONS, root
+from coordledger.cli.common import root
+from coordledger.cli.table import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,8 +58,30 @@ def test_each_line_of_a_groups_help_is_whole_at_80_columns(group, capsys, monkey
     assert [line for line in lines[1:] if line.endswith("...")] == []
 
 
-def test_every_command_stands_in_a_section_of_the_first_help():
-    assert {command.section for command in root.commands.values()} == set(SECTIONS)
+ROWS = [(name, *row) for rows in TABLE.values() for name, row in rows.items()]
+
+
+@pytest.mark.parametrize(("name", "module", "line"), ROWS, ids=[name for name, *_ in ROWS])
+def test_a_line_of_the_table_is_the_first_sentence_of_the_commands_own_help(name, module, line):
+    command = root.commands[name]
+    text = " ".join((command.help or "").split())
+    assert text == line or text.startswith(f"{line} ")
+    assert ". " not in line
+    made = next(iter(command.commands.values())) if isinstance(command, click.Group) else command
+    assert made.callback.__module__ == f"coordledger.cli.{module}"
+
+
+def test_the_table_has_every_command_that_the_modules_make():
+    code = """if True:
+        import pkgutil
+        from coordledger import cli
+        from coordledger.cli.common import root
+        for module in pkgutil.walk_packages(cli.__path__, "coordledger.cli."):
+            __import__(module.name)
+        print(len(root.commands), len(root.commands._made))
+    """
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [str(len(ROWS))] * 2
 
 
 def test_the_page_of_json_names_every_command():
@@ -92,6 +115,21 @@ def test_the_common_options_are_everywhere(capsys):
     for argv in commands():
         assert cli.main([*argv, "--json", "-C", "/", "--as", "x", "--offline", "--help"]) == 0, argv
     capsys.readouterr()
+
+
+def test_the_first_help_imports_no_commands_module():
+    code = """if True:
+        import sys
+        from coordledger import cli
+        for argv in (["--help"], ["--version"], ["no-such-command"]):
+            cli.main(argv)
+        print([name for name in sys.modules if name.startswith("coordledger.")])
+    """
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = ran.stdout.splitlines()[-1]
+    assert "coordledger.cli.table" in imported
+    assert [module for _, module, _ in ROWS if f"'coordledger.cli.{module}'" in imported] == []
+    assert "'coordledger.client." not in imported.replace("'coordledger.client.texts'", "")
 
 
 def test_help_and_completion_import_nothing_heavy():

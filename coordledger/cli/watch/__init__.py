@@ -43,7 +43,6 @@ _SIZE = (100, 40)  # of what is printed where there is no terminal
 @command(
     "watch",
     parent=root,
-    section="Looking",
     example="coordledger watch --interval 10s\ncoordledger watch --once",
 )
 @click.option(
