@@ -7,11 +7,12 @@ the arguments those of `operations`: one that waits, or only looks, does not go 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import coordledger  # what is made of its names is imported when it is made
 from coordledger.client import operations
 from coordledger.errors import LOST, UNKNOWN, CoordledgerError, error
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from coordledger.client.writer import Writer
 
 
-class _Form(NamedTuple):
+class _Form(Value):
     """How an operation is written as a line: the field of its first argument, and the others."""
 
     make: Callable[..., Operation]

@@ -7,11 +7,12 @@ chosen meanwhile.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from coordledger.errors import Lost, error
 from coordledger.format import timestamps
 from coordledger.format.rules.tasks import standing
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -23,7 +24,7 @@ _PASSED_OVER = 1000  # milliseconds: the server's clock had not come to a lease'
 _TOO_EARLY = ("too-early", "not-yet", "offered")  # what a server says by its clock
 
 
-class Wanted(NamedTuple):
+class Wanted(Value):
     """What has to be true of a task: each of these that is given."""
 
     statuses: Collection[str] = ()

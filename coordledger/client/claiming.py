@@ -10,7 +10,6 @@ where it lasts as long already it is kept, and nothing is written.
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coordledger.client import operations, waiting
@@ -100,10 +99,10 @@ def _answer(views: Views, claim: Claim, before: Record | None) -> Claim:
     handed over.
     """
     if before is None:
-        return replace(claim, last=None, created=True)
+        return claim._replace(last=None, created=True)
     taken = claim.attempts == before["attempts"] and before["offer"] is not None
     by = views.offers.giver(before) if taken else None
-    return replace(claim, last=views.last_before(before), handed_over_by=by)
+    return claim._replace(last=views.last_before(before), handed_over_by=by)
 
 
 def resume(connection: Connection, views: Views, ttl: timedelta | None) -> ClaimResult | None:

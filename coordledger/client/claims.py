@@ -7,12 +7,12 @@ takes a millisecond.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from coordledger.format import timestamps
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -50,17 +50,17 @@ def to_json(value: Any, said: Callable[[str], str] = str) -> Any:
         return [to_json(item, said) for item in value]
     if isinstance(value, dict):
         return {said(name): to_json(item, said) for name, item in value.items()}
-    if not hasattr(value, "__dataclass_fields__"):
+    if not isinstance(value, Value):
         return value
-    members = _members(type(value))  # type: ignore[arg-type] # a class can be hashed
+    members = _members(type(value))
     return {shown: to_json(getattr(value, name), said) for shown, name in members}
 
 
 @cache
-def _members(result: type) -> list[tuple[str, str]]:
-    """The names of a result's members: in JSON, and here."""
-    named = [(item.metadata.get("json", item.name), item.name) for item in fields(result)]
-    return [(shown, name) for shown, name in named if shown]
+def _members(result: type[Value]) -> list[tuple[str, str]]:
+    """The names of a result's members: in JSON, as its `_in_json` has them, and here."""
+    shown = dict(getattr(result, "_in_json", ()))
+    return [(shown.get(name, name), name) for name in result._fields if shown.get(name, name)]
 
 
 class Changes(TypedDict, total=False):
@@ -75,8 +75,7 @@ class Changes(TypedDict, total=False):
     not_before: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Last:
+class Last(Value):
     """The newest record on a task. `text`: its note, result or reason; of a renewal without a note,
     that of the claim that it renews.
     """
@@ -89,8 +88,7 @@ class Last:
     checked: str
 
 
-@dataclass(frozen=True, slots=True)
-class Legacy:
+class Legacy(Value):
     """Where an imported task or message comes from, by the word of the importer, who has signed the
     record `seq`: `agent` has held, done or sent it there, at `at`. `mac`: whether the proof of that
     which was kept there was valid, invalid, missing, or unknown as it could not be checked.
@@ -110,8 +108,7 @@ class Legacy:
     channel: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Value):
     """A task and who holds it. `status`: open, claimed, expired, done or withdrawn.
 
     `waits_for` are those in `after` that are not done: nobody can claim it before. `by` has
@@ -156,11 +153,11 @@ class Claim:
     paths: tuple[str, ...] = ()
     handed_over_by: str | None = None
     legacy: Legacy | None = None
-    created: bool = field(default=False, metadata={"json": ""})
+    created: bool = False
+    _in_json = (("created", ""),)
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimResult:
+class ClaimResult(Value):
     """How a claim ended: won, renewed, kept (the lease lasts as long already, and nothing was
     written) or lost; lost with the claims in the way.
 

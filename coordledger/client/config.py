@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from coordledger.errors import error
 from coordledger.format.names import is_agent, is_identifier
 from coordledger.git import address
 from coordledger.hashes import digest
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ PREFIX = "coordledger."  # of the names in git's configuration
 _TRUE = ("on", "true", "yes", "1")
 
 
-class Options(NamedTuple):
+class Options(Value):
     """The caller's choices; None for what was not chosen. `timeout` in seconds."""
 
     path: Path = Path()
@@ -43,7 +44,7 @@ class Options(NamedTuple):
     ssh_key: str | None = None
 
 
-class Settings(NamedTuple):
+class Settings(Value):
     """Everything that was decided before the first look at the ledger."""
 
     path: Path
@@ -119,7 +120,7 @@ def _on_or_off(key: str) -> Callable[[str], bool]:
     return parse
 
 
-class Setting(NamedTuple):
+class Setting(Value):
     """`name`: of the option and, below `coordledger.` and without `_`, in git's configuration;
     `variable`: the environment's. `parse` makes its value of a text, or raises `Failed`.
     """
@@ -254,7 +255,7 @@ def harness_session(environ: Mapping[str, str]) -> str | None:
     return "-".join((*names, tail))
 
 
-class Host(NamedTuple):
+class Host(Value):
     """The bare repository around the path: where nothing else is said it is the remote itself,
     and who works there is the owner of the ledger.
 

@@ -8,12 +8,13 @@ the record itself was verified.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from coordledger.client.ssh_keys import given_public
 from coordledger.errors import Failed, error
 from coordledger.format.signing import SSH
 from coordledger.hashes import is_hex
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -88,7 +89,7 @@ def compare(connection: Connection, line: str) -> None:
 # -- what a reader trusts
 
 
-class Trusted(NamedTuple):
+class Trusted(Value):
     """What a reader knows from elsewhere: `what` it is (owner, ledger or head), the `seq` of the
     record that shows it, and whether it is so, or why not.
     """

@@ -21,12 +21,13 @@ from __future__ import annotations
 import contextlib
 import os
 from binascii import a2b_base64, b2a_base64  # base64 around them imports re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from coordledger import files
 from coordledger.errors import CoordledgerError, error
 from coordledger.format import canonical
 from coordledger.format.signing import Signed
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 LANDED, VOIDED, OPEN = "landed", "voided", "open"
 
 
-class Intent(NamedTuple):
+class Intent(Value):
     """One write on its way: who, what for people, and the bytes that may land."""
 
     op: str

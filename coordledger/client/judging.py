@@ -23,13 +23,14 @@ import sys
 from collections import deque
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import coordledger
 from coordledger.errors import Integrity
 from coordledger.format import canonical
 from coordledger.format.chain import AUTHENTIC, UNVERIFIED, Judged
 from coordledger.format.commit import parse_commit
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -51,7 +52,7 @@ main()
 """
 
 
-class Lot(NamedTuple):
+class Lot(Value):
     """Verdicts on commits that follow each other; of each the seq of one that the same key has
     signed, or None where a secret is the key.
     """
@@ -60,7 +61,7 @@ class Lot(NamedTuple):
     alike: list[int | None]
 
 
-class _Plain(NamedTuple):
+class _Plain(Value):
     """Records that are valid: the verdict on each, and the seq of one that the same SSH key has
     signed, where it was one.
     """

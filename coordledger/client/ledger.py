@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -155,7 +154,7 @@ class Ledger(Tasks, Mail, Looking):
         state, settings = self.connection.read(), self.connection.settings
         session = self.connection.identity().session if settings.agent else None
         found, why = self._views.status(state, settings, session), self.connection.why_pushed()
-        return replace(found, writes="push" if why else "direct", pushes_because=why)
+        return found._replace(writes="push" if why else "direct", pushes_because=why)
 
     # -- operations that go together
 

@@ -32,7 +32,7 @@ import errno
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from coordledger import files
 from coordledger.client import holder
@@ -44,6 +44,7 @@ from coordledger.format import canonical
 from coordledger.format.commit import parse_commit
 from coordledger.format.names import LEDGERS
 from coordledger.hashes import LENGTHS, digest, is_hex
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,7 +58,7 @@ _PATIENCE = 1.0  # seconds that the lock is waited for even after the deadline: 
 _PRIVATE = 0o700  # of folders, and so of the files in them
 
 
-class TrustedHead(NamedTuple):
+class TrustedHead(Value):
     """The verified head. `first` is the oldest seq that this copy has (0 if whole),
     `audited` the newest one that an audit has covered; `unverified` a seq below which it left
     none without a verdict for want of a key (-1: nowhere), `keys` tells which ones it had.
@@ -87,7 +88,7 @@ class TrustedHead(NamedTuple):
         return self._replace(read=self.read | marks)
 
 
-class Checkpoint(NamedTuple):
+class Checkpoint(Value):
     """A commit beyond the head whose chain is verified up to there, and no further."""
 
     ledger: str
@@ -96,7 +97,7 @@ class Checkpoint(NamedTuple):
     digest: str
 
 
-class Stop(NamedTuple):
+class Stop(Value):
     """The remote's `head` leads over `commit`, which follows the verified head and is not valid."""
 
     head: str

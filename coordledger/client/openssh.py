@@ -9,7 +9,6 @@ commit's date to OpenSSH, and two records of one second cannot be told apart by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,14 +17,14 @@ from coordledger.client.ssh_keys import armored
 from coordledger.errors import error
 from coordledger.format.signing import SSH
 from coordledger.format.sshsig import NAMESPACE
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from coordledger.client.opening import Connection
     from coordledger.format.records import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Value):
     """A record for OpenSSH. `payload` is what was signed, `time` its commit's date as
     `ssh-keygen -Overify-time` has it, `signer` the line of its key in an allowed_signers file.
     """

@@ -8,7 +8,7 @@ decide whether the record may be there. No I/O.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from coordledger.errors import RuleBroken, error
 from coordledger.format import timestamps
@@ -16,6 +16,7 @@ from coordledger.format.fields import is_integer
 from coordledger.format.names import is_agent, is_identifier, is_task
 from coordledger.format.reservations import MAX_PATHS, path_problem
 from coordledger.format.rules.tasks import GROUP, standing
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,7 +33,7 @@ DEFAULT_TTL = timedelta(minutes=60)
 RESENT = timedelta(minutes=10)  # within which the same message is the same command, called again
 
 
-class Operation(NamedTuple):
+class Operation(Value):
     """`what` for people; `build(state, now)` gives the kind and the fields, or raises.
 
     `choose_again`: of what chooses among several objects, which it does on the newest state; told

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from coordledger.deadline import Deadline
 from coordledger.errors import ERRORS, CoordledgerError, Failed, Integrity, Lost, error, printable
 from coordledger.errors import LOST as EXIT_LOST
 from coordledger.git.outcome import LOST, UNKNOWN, UNSENT, WON, Move, PushPayload
 from coordledger.git.process import untrusted
+from coordledger.values import Value
 
 # What is said of a ref of the code by git, and by no hook of ours.
 OF_THE_CODE = ("code-moved", "code-refused")
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 MOST_RECORDS, MOST_BYTES = 1024, 16_777_216  # that go with one push
 
 
-class Published(NamedTuple):
+class Published(Value):
     """A record that the remote has. `here` and `state` are the record as it was proposed on
     this copy, and the state after it; `seq` and `oid` where it stands in the ledger.
 
@@ -61,7 +62,7 @@ class Published(NamedTuple):
     resumed: bool = False
 
 
-class Publication(NamedTuple):
+class Publication(Value):
     """How a run ended. `published` has its records if it won.
 
     `ahead`: the remote decided on a head of its own, which may be ahead of this copy's.

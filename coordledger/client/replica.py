@@ -24,7 +24,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import shlex
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from coordledger.client import judging, stops
 from coordledger.client.heads import check_pin
@@ -50,6 +50,7 @@ from coordledger.git.address import without_password
 from coordledger.git.history import ancestors
 from coordledger.git.tree import Tree
 from coordledger.hashes import digest
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -70,7 +71,7 @@ TOLD = 100  # records between two words about how far it has come
 _REMEMBERED = 4096  # verdicts
 
 
-class Known(NamedTuple):
+class Known(Value):
     """What a clone knew before it asked the remote: its verified head, and the told places."""
 
     head: TrustedHead | None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from coordledger.errors import CoordledgerError, Integrity
 
 
-@dataclass(frozen=True, slots=True)
-class Acked:
+class Acked(Value):
     """The record by which an addressee has acknowledged a message."""
 
     seq: int
@@ -22,8 +22,7 @@ class Acked:
     checked: str
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Value):
     """One message. `sender` is checked on every read: see `verdict`. JSON calls it `from`.
     `acked` is for `messages`, of those to an agent: None, as long as it has not.
 
@@ -35,7 +34,7 @@ class Message:
     """
 
     seq: int
-    sender: str = field(metadata={"json": "from"})
+    sender: str
     session: str
     to: str | None
     channel: str | None
@@ -49,10 +48,10 @@ class Message:
     acked: Acked | None = None
     task: str | None = None
     legacy: Legacy | None = None
+    _in_json = (("sender", "from"),)
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(Value):
     """All of one task: its `claim`, its `body`, and its parts, the tasks whose parent it is: how
     many have each status. `body` is None where there is none, or where the copy has not the
     record with it; `body_checked`: who has checked that.
@@ -64,8 +63,7 @@ class Description:
     parts: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(Value):
     """The paths that the claim of one task reserves, until its lease ends."""
 
     task: str
@@ -75,8 +73,7 @@ class Reservation:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
+class Reserved(Value):
     """A path that was asked for, and the live claim of somebody else that it collides with:
     `reserved` is the path of the claim that it is, or that lies below or above it.
     """
@@ -89,8 +86,7 @@ class Reserved:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Guarded:
+class Guarded(Value):
     """What `guard` found, by path and task. It was asked of the local copy, which ends with the
     record `seq`, and stood at the remote's head at `as_of`, `age` before it was asked.
     """
@@ -98,11 +94,11 @@ class Guarded:
     reserved: tuple[Reserved, ...]
     seq: int
     as_of: datetime
-    age: timedelta = field(metadata={"json": ""})
+    age: timedelta
+    _in_json = (("age", ""),)
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Value):
     """Some tasks: `tasks` are the first of them, and `statuses` says how many of all have each
     status.
     """
@@ -116,8 +112,7 @@ class Listing:
         return sum(self.statuses.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Value):
     """An agent's key. `under`: of a delegate, the number of the key above that it ends with."""
 
     id: int
@@ -128,8 +123,7 @@ class Key:
     under: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Agent:
+class Agent(Value):
     """An enrolled agent. `role`: owner, admin or agent."""
 
     agent: str
@@ -139,8 +133,7 @@ class Agent:
     keys: tuple[Key, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Delegate:
+class Delegate(Value):
     """A delegate that was enrolled: its name, its key's algorithm, and the file with the key."""
 
     agent: str
@@ -148,8 +141,7 @@ class Delegate:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class Purged:
+class Purged(Value):
     """What a purge of an agent did: its keys that were revoked, the delegates that ended with them,
     the tasks that it or one of these held and that were released, and those that they had offered
     and that were withdrawn. `left` are others that were offered: somebody else holds them. `facts`
@@ -166,8 +158,7 @@ class Purged:
     freed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(Value):
     """A channel: how many messages it keeps, of how many bytes, and its newest one's number."""
 
     channel: str
@@ -176,8 +167,7 @@ class Channel:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Value):
     """A shared fact: the `value` that `agent` has set for `key` at `at`, until `expires_at` or, if
     that is None, for good. `rev` is the number of its record; `verdict` and `checked` are on it.
     """
@@ -194,8 +184,7 @@ class Fact:
     checked: str
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Value):
     """One record about a task, as `history` tells it. `legacy` is an import's."""
 
     seq: int
@@ -212,8 +201,7 @@ class Event:
     legacy: Legacy | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
+class Before(Value):
     """How a `task` stood before a record that has moved it: claimed by `agent`, at `claimed_at`,
     until `expires_at`. `what` the record did: took over (that lease had ended), was handed (it was
     offered), done, gave back, forced (an admin has released it), withdrawn.
@@ -226,8 +214,7 @@ class Before:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(Value):
     """One record, as `log` tells it. `tasks` are those that it is about; `before` says how those of
     them stood that somebody had claimed and that it has moved. `text` is what its signer says to
     people: a note, result, reason, title or body. `to` and `channel` are a message's (`to` a
@@ -255,8 +242,7 @@ class LogEntry:
     legacy: Legacy | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(Value):
     """How long something has taken, `count` times: the `median`, the 95th percentile (each the time
     that so many of a hundred did not exceed), and all together. JSON has seconds.
     """
@@ -267,8 +253,7 @@ class Spread:
     total: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class AgentStats:
+class AgentStats(Value):
     """What an `agent` did, or None all of them.
 
     `claimed` counts all claims that it won; `taken_over` those that began when another's lease had
@@ -290,8 +275,7 @@ class AgentStats:
     per_day: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(Value):
     """What was done from `since` until `until`, by each of the `agents` and in all."""
 
     since: datetime
@@ -300,8 +284,7 @@ class Stats:
     total: AgentStats
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(Value):
     """An agent, and what is seen of it: when its newest record was signed, what it holds, what it
     has done since midnight (UTC), how many messages to it are not acknowledged, the algorithms of
     its valid keys, and its delegates. `active`: it has a valid key.
@@ -318,8 +301,7 @@ class Activity:
     delegates: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(Value):
     """`verdicts` counts the records from `since` on, and `checked` who has checked them: here, the
     server, nobody. `problems` is empty if all is well.
 
@@ -347,8 +329,7 @@ class Audit:
         return self.checked.get("nobody", 0) - bad
 
 
-@dataclass(frozen=True, slots=True)
-class LandRecord:
+class LandRecord(Value):
     """A land record: `ref` moved from `old` to `new` (all 0: it did not exist, or does no more)
     under `agent`'s claim on `task`, in this `epoch`. `seq` and `commit` are the record's.
     """
@@ -367,8 +348,7 @@ class LandRecord:
     checked: str
 
 
-@dataclass(frozen=True, slots=True)
-class Blame:
+class Blame(Value):
     """By which `landings` a `commit` of the code came to each ref, the oldest first. `unseen`: how
     many older land records name commits that this clone has not got, and may have brought it.
     """
@@ -378,8 +358,7 @@ class Blame:
     unseen: int
 
 
-@dataclass(frozen=True, slots=True)
-class Authority:
+class Authority(Value):
     """A key that a proof rests on, and the `seq` of the record that brought it into the ledger."""
 
     agent: str
@@ -389,8 +368,7 @@ class Authority:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Value):
     """What a proof has shown: `commit` came to `ref` when that moved from `old` to `new`, of which
     it is the parent `distance` times over, under `agent`'s claim on `task`.
 
@@ -423,8 +401,11 @@ class Proof:
     compared: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Value):
+    """Where a verified chain stands: its ledger, and the number, digest and commit of the newest
+    record.
+    """
+
     ledger: str
     seq: int
     digest: str
@@ -435,8 +416,7 @@ class Head:
         return f"{self.ledger} {self.seq}:{self.digest}"
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Value):
     """A remote's head below which a record is bad, why, and the last valid record."""
 
     head: str
@@ -444,8 +424,7 @@ class Damage:
     last: Head
 
 
-@dataclass(frozen=True, slots=True)
-class Vouched:
+class Vouched(Value):
     """The hook of the server at `url` has verified every record up to `seq`: it said so at `at`, by
     its own clock.
     """
@@ -455,8 +434,7 @@ class Vouched:
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Value):
     """`enforcement`: server, while the newest push or try was answered by a vouch; none, if that
     landed without one; else unknown. `stopped_at` is the first bad record that the remote has
     after `seq`: seq, commit, code, message. None if there is none. `offers` are tasks that this
@@ -481,8 +459,7 @@ class Status:
     pushes_because: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedRow:
+class ImportedRow(Value):
     """What became of one row of an import, or would become in a dry run.
 
     `table` and `id` say where it stands there, `kind` what it is here: task, message, fact, or
@@ -503,8 +480,7 @@ class ImportedRow:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
+class Imported(Value):
     """An import from a `source` in a `format`: its `rows`, tasks in the order of their records."""
 
     format: str
@@ -521,8 +497,7 @@ class Imported:
         return counts
 
 
-@dataclass(frozen=True, slots=True)
-class MovedRef:
+class MovedRef(Value):
     """A ref of the code that has moved from the object `old` to `new` (zeros: there is none), and
     the record that says so: its `seq` and `commit`.
     """
@@ -534,8 +509,7 @@ class MovedRef:
     commit: str
 
 
-@dataclass(frozen=True, slots=True)
-class Landing:
+class Landing(Value):
     """Code that has landed under a `claim`: the `refs` that have moved. `resumed`: an earlier call
     had landed it, and its process ended before it said so.
     """
@@ -545,8 +519,7 @@ class Landing:
     resumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Value):
     """How one operation of a batch ended. `outcome`: landed, kept (a lease that lasts as long
     already: nothing was written), lost, failed or unknown.
 
@@ -562,7 +535,8 @@ class Outcome:
     code: str = ""
     message: str = ""
     hint: str = ""
-    error: CoordledgerError | None = field(default=None, repr=False, metadata={"json": ""})
+    error: CoordledgerError | None = None
+    _in_json = (("error", ""),)
 
     @property
     def landed(self) -> bool:
@@ -570,8 +544,7 @@ class Outcome:
         return self.outcome == "landed"
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Value):
     """An intent whose outcome was open. `outcome`: landed, voided or open.
 
     `task` and `epoch` are what it was about, if that is a task; a claim of several gives one each.

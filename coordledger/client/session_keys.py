@@ -20,11 +20,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from coordledger import files
 from coordledger.client.config import is_named
 from coordledger.errors import error
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,7 +41,7 @@ _OLD = 7 * 86_400  # seconds
 _ASKED, _SIGNS, _ENDED = ".asked", ".signs", ".ended"
 
 
-class SessionKey(NamedTuple):
+class SessionKey(Value):
     """One session of a harness: `asked` names the delegate that may be enrolled for it, `signs`
     the name that it was decided to sign as, `ended` the delegate that is to be revoked.
     """

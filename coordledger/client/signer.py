@@ -8,12 +8,13 @@ record is about (`Build`), and the chain whether it may be there. Nothing is sen
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from coordledger.client.ssh_keys import line_of
 from coordledger.errors import error
 from coordledger.format import records, signing, timestamps
 from coordledger.format.signing import HMAC, SSH, Secret
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     Build = Callable[[State, int], tuple[str, Fields]]  # state, now -> kind, its fields
 
 
-class Identity(NamedTuple):
+class Identity(Value):
     """An agent's session, and where the agent's secrets and SSH keys are."""
 
     agent: str

@@ -7,7 +7,6 @@ have been first with the name.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from coordledger.client import operations
@@ -36,7 +35,7 @@ def submit(connection: Connection, views: Views, task: str, operation: Operation
         if fault.code != "task-exists":
             raise
     else:
-        return replace(views.claim(published.state, task, published), created=True)
+        return views.claim(published.state, task, published)._replace(created=True)
     state = connection.replica.position().state
     line = state.task(task) or {}
     _, offered = operation.build(state, connection.clock())

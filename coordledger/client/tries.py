@@ -8,7 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from coordledger.client.publish import push_error
 from coordledger.errors import error
@@ -16,6 +16,7 @@ from coordledger.format.names import TRIES
 from coordledger.git.outcome import LOST, UNKNOWN, UNSENT, WON, PushPayload
 from coordledger.git.process import untrusted
 from coordledger.git.tree import object_id
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from coordledger.answers import Vouch
@@ -30,7 +31,7 @@ _BLOBS = (b"", b"try\n")  # one is left where another try was cut off
 _TRY_CODES = ("try-ok", "bad-push")  # how a try that brings no record is refused in any case
 
 
-class Asked(NamedTuple):
+class Asked(Value):
     """The answer to a try that only asks, and the server's vouch, if it gives one. `at` is this
     machine's clock before it was sent. `refusal`: why a hook of ours does not vouch.
     """

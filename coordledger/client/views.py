@@ -10,7 +10,6 @@ Rules of this file:
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import coordledger  # what is made of its names is imported when it is made
@@ -425,7 +424,7 @@ class Views:
         verdict = self._replica.verdict_of(ack)
         checked = self._who_checked(verdict, ack.seq)
         acked = coordledger.Acked(ack.seq, time_of(ack.record["at"]), verdict, checked)
-        return replace(message, acked=acked)
+        return message._replace(acked=acked)
 
     def message(
         self, line: Record, *, to: str | None = None, channel: str | None = None

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from coordledger import answers, files
 from coordledger.deadline import Deadline
@@ -29,6 +29,7 @@ from coordledger.format import canonical, timestamps
 from coordledger.format.chain import AUTHENTIC, UNVERIFIED
 from coordledger.git.address import without_password
 from coordledger.git.outcome import REFUSED, WON
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
@@ -41,7 +42,7 @@ HERE, SERVER, NOBODY = "here", "server", "nobody"  # who has checked a record
 _MOST_PENDING = 8
 
 
-class _Memory(NamedTuple):
+class _Memory(Value):
     """`answered`: whether the newest push or try was answered by a vouch; None: not known.
     `fitting` is the newest vouch that is known to fit the chain; of `pending` that is not known.
     """

@@ -23,7 +23,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from coordledger.client.journal import LANDED, OPEN, VOIDED, Intent
 from coordledger.client.publish import MOST_BYTES, MOST_RECORDS, Published, push_error
@@ -39,6 +39,7 @@ from coordledger.errors import (
 )
 from coordledger.format.chain import MAX_BASE_DISTANCE
 from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -139,7 +140,7 @@ class PendingWrite:
         self.outcome = why if unknown else error("unknown-outcome", why=why.message if why else "")
 
 
-class Attempt(NamedTuple):
+class Attempt(Value):
     """One push: what went with it, on which head, how it ended, and after how many `seconds`.
 
     `newest`: the remote was looked at just before.

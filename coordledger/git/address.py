@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from coordledger.errors import error
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +39,7 @@ _HELPER = re.compile(r"([a-zA-Z0-9][a-zA-Z0-9+.-]*)?::")
 _HARMLESS = {"url", "fetch", "tagopt", "prune", "prunetags", "mirror", "push", "gh-resolved"}
 
 
-class Address(NamedTuple):
+class Address(Value):
     """Where a remote is. `given` is what was typed or configured, `name` the configured
     remote's, `url` where git reads from. `folder` is the directory of this machine that it
     names, without links; None if there is none.

@@ -9,11 +9,12 @@ refs and ids, and nothing of records.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from coordledger import answers
 from coordledger.answers import SEQUENCED, Landed, Refused, Unknown, Vouch
 from coordledger.errors import error
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +54,7 @@ _COMPLETE = ("[remote rejected]", "[rejected]", "[no match]")
 _NOT_UNPACKED = "remote unpack failed: "
 
 
-class Push(NamedTuple):
+class Push(Value):
     """How a push ended. `code` is the hook's slug if the hook spoke, `why` for people,
     `blamed` the first digits of the commit that it refused. `landed` tells where commits
     have got to that somebody else put into their places: id as pushed -> seq, id. `later`: the
@@ -74,7 +75,7 @@ class Push(NamedTuple):
     by_status: bool = False  # an HTTP status refused it: no git has seen it
 
 
-class Move(NamedTuple):
+class Move(Value):
     """What a push does to one more ref; an id of zeros: there is none."""
 
     ref: str
@@ -82,7 +83,7 @@ class Move(NamedTuple):
     new: str
 
 
-class PushPayload(NamedTuple):
+class PushPayload(Value):
     """The objects that a push brings, and what is to be done here on its way.
 
     `pack()` gives a pack of what is new there. `ready()` is called before anything is sent,

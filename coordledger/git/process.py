@@ -16,12 +16,13 @@ import re
 import select
 import signal
 import subprocess
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from coordledger.errors import error
 from coordledger.git.address import without_password
 from coordledger.git.cat_file import CatFile
 from coordledger.git.loose import Reader
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ _UNINFORMATIVE = (
 _INFORMATIVE = ("fatal:", "FATAL:", "error:", "ssh:")  # the second is gitolite's
 
 
-class Ran(NamedTuple):
+class Ran(Value):
     """The end of a program: its exit code, and what it has printed."""
 
     code: int

@@ -8,17 +8,16 @@ a report that is cut off or odd is no report.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from coordledger.git import pktline
 from coordledger.git.pktline import FLUSH, ProtocolError
 from coordledger.hashes import LENGTHS
+from coordledger.values import Value
 
 _ASKED = ("report-status", "side-band-64k", "delete-refs", "quiet", "ofs-delta")
 _DATA, _PROGRESS, _DEATH = b"\1", b"\2", b"\3"  # the third says what the server died of
 
 
-class Advertisement(NamedTuple):
+class Advertisement(Value):
     """The refs of a server, and what it can do."""
 
     refs: dict[str, str]
@@ -31,7 +30,7 @@ class Advertisement(NamedTuple):
         return next(formats, "=sha1").partition("=")[2]
 
 
-class Report(NamedTuple):
+class Report(Value):
     """The end of a push: per ref None or why not, and what the hooks printed."""
 
     unpacked: str

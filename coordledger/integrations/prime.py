@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +25,7 @@ from coordledger.errors import RuleBroken
 from coordledger.integrations.here import span, until
 from coordledger.integrations.news import UNVERIFIED
 from coordledger.server.fence import read_fences
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,8 +51,7 @@ _PLAIN = re.findall(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(Value):
     """Whose messages are unread, how many, and who has checked the one that is checked least."""
 
     agent: str
@@ -60,8 +59,7 @@ class Sender:
     checked: str
 
 
-@dataclass(frozen=True, slots=True)
-class Free:
+class Free(Value):
     """How many tasks are free (`more`: at least so many), and the one that comes next."""
 
     count: int
@@ -71,8 +69,7 @@ class Free:
     priority: int
 
 
-@dataclass(frozen=True, slots=True)
-class Prime:
+class Prime(Value):
     """What `coordledger prime` says. `looked_at`: the remote's newest, as far as this clone knows.
     `claims` are this session's, `elsewhere` counts those of this agent's other sessions.
     `fenced`: a ref that moves only under a claim, as far as that is known here.
@@ -128,7 +125,7 @@ def prime(here: Here) -> Prime:
         fenced=_fenced(here),
         text="",
     )
-    return replace(said, text=told(said, here.connection.settings.ledger, here.age, here.now))
+    return said._replace(text=told(said, here.connection.settings.ledger, here.age, here.now))
 
 
 def told(said: Prime, name: str, age: timedelta, now: int) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from coordledger.client.claims import ClaimResult, to_json
@@ -27,6 +26,7 @@ from coordledger.integrations.holding import Holding
 from coordledger.integrations.processes import Terminal
 from coordledger.integrations.supervision import Signals, Supervision
 from coordledger.integrations.watcher import Watcher
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
 _INTERRUPTED = (130, 131)  # how a command ends by ^C and ^\, which only it has heard
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(Value):
     """What is to be run, and how. `environ` and `folder` are the command's."""
 
     command: tuple[str, ...]
@@ -54,8 +53,7 @@ class Order:
     waits: bool = False  # whether the claim is waited for
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(Value):
     """How it went. `code` is the exit code of `run`; `ended` is None where nothing was started.
     `status` of the task: done, released, lost, or held where that could not be settled.
     """
@@ -236,7 +234,7 @@ class Runner:
             if not supervision.is_taken:
                 holding.give_back("the lease could not be renewed in time")
             lost = error("lease-lost", task=holding.claim.task, why=supervision.lost)
-            return replace(self._run(holding, ended, "lost", lost), code=lost.exit_code)
+            return self._run(holding, ended, "lost", lost)._replace(code=lost.exit_code)
         if supervision.is_finished:
             return self._run(holding, ended, "done", None)
         if order.complete and ended.code == 0:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import coordledger
 from coordledger import files
@@ -30,6 +30,7 @@ from coordledger.server.push_effects import (
     why_not_by_settings,
 )
 from coordledger.server.shims import HOOK, TRANSACTION, is_ours
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +48,7 @@ _OWN = (
 _SYSTEM_WIDE = ("/etc/gitconfig", "/usr/etc/gitconfig", "/usr/local/etc/gitconfig")
 
 
-class Finding(NamedTuple):
+class Finding(Value):
     """`why` not, or ""; it holds while the files at `paths` have the same `stamp`."""
 
     why: str

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shlex
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from coordledger.format.names import TRIES
 from coordledger.format.signing import Secret, Signed
 from coordledger.git.outcome import LOST, UNSENT, WON
 from coordledger.setup import hooks, trying
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,8 +44,7 @@ NOT_COMPARED = "the server takes a push with a wrong old value: two agents can w
 NOT_COMPARED_DO = "keep the ledger on a server that runs git's own receive-pack"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Value):
     """One finding. `ok` is None where the check does not apply; `do` says what to do."""
 
     name: str
@@ -87,7 +86,7 @@ def examine(options: Options, environ: Mapping[str, str]) -> list[Check]:
                 checks.append(_session_keys(around.settings, ledger.connection, named=named))
     except CoordledgerError as fault:
         checks.append(_failed("set-up", fault))
-    return [replace(check, do="") if check.ok else check for check in checks]
+    return [check._replace(do="") if check.ok else check for check in checks]
 
 
 def _git_version(git: Git) -> Check:

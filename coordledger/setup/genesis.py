@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import secrets
 from base64 import b64encode
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,6 +38,7 @@ from coordledger.git.repository import Repository, create_bare, open_bare
 from coordledger.server import mark
 from coordledger.setup import hooks, trying
 from coordledger.setup.configuration import remember
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,8 +53,7 @@ if TYPE_CHECKING:
 LEAST_SKEW, MOST_SKEW = 1, 3600  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Founded:
+class Founded(Value):
     """The result of `init`. `master` and `secret` are paths, never the secrets; with an SSH key
     `secret` says where that is, and there is no master. `enforcement`: server; none;
     unknown, if the hook was not heard (`why`, and what to `do` about it). `configured`: the clone

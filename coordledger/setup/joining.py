@@ -7,7 +7,6 @@ what exists is detected and kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coordledger import keyfiles
@@ -20,6 +19,7 @@ from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
 from coordledger.format.commit import parse_commit
 from coordledger.setup.configuration import remember
 from coordledger.setup.doctor import NOT_COMPARED, NOT_COMPARED_DO, probe
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from coordledger.format.signing import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(Value):
     """The result of `join`. `key`: ready, no-secret, unknown-key, revoked or not-enrolled.
     `public`: the line of the agent's SSH key, if it has one here. `enforcement`: server, none or
     unknown. `whole`: all records are here. `configured`: the file or folder that remembers it.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from binascii import a2b_base64  # base64 around it imports re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from coordledger.client.combining import slots
 from coordledger.client.publish import MOST_BYTES, MOST_RECORDS
@@ -21,6 +21,7 @@ from coordledger.errors import RuleBroken
 from coordledger.format import canonical, records, timestamps
 from coordledger.format.signing import Signed
 from coordledger.git.outcome import AGAIN, LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ LOSSES = 6
 _PASSING = {"timeout", "unfinished"}  # faults that are not the copy's
 
 
-class Waiting(NamedTuple):
+class Waiting(Value):
     """Records of one owner that wait, and the ids that it expects them to get."""
 
     name: str  # of its slot

@@ -12,11 +12,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from coordledger import files
 from coordledger.client.combining import slots
 from coordledger.errors import Failed
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ STUCK = 10.0  # seconds after which nobody waits for it
 _NOTHING, _NO_ANSWER = "-", "?"
 
 
-class Look(NamedTuple):
+class Look(Value):
     """What the remote has said: `head` (None: it has none), where it has `answered`; and `at`, when
     it began to be asked, by this host's monotonic clock.
     """

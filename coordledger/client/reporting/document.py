@@ -11,11 +11,11 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coordledger.client.reporting.page import assemble, escaped
 from coordledger.client.texts import safe
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(Value):
     """A text that is not ours."""
 
     text: str
@@ -33,8 +32,7 @@ class Foreign:
 Cell = str | Foreign
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Value):
     """`header` names the columns of the `rows`; `none` is said where there is no row, and `more`
     how many rows were left out.
     """
@@ -45,8 +43,7 @@ class Table:
     more: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Value):
     """A part with a heading. `facts` are pairs of a name and what it is."""
 
     heading: str
@@ -55,8 +52,7 @@ class Section:
     table: Table | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Value):
     """`outcome` is the sentence that all of it comes to, `is_good` whether that is well."""
 
     title: str

@@ -9,7 +9,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +18,7 @@ from coordledger.client.choosing import Wanted
 from coordledger.client.looking import activity_of, asked_for, at_ms, entry_of, stats_of
 from coordledger.client.reporting.leases import Lease, Told, lease_of, leases
 from coordledger.client.views import Views, agents_of
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,8 +61,7 @@ class Selection(NamedTuple):
     limit: int | None = MOST
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Value):
     """`records` are the newest that were selected, of `matching` (with an `agent`: of which they
     are a part); `leases` and `messages` follow from them. `keys` are all records about keys and
     policy, whatever was selected. `bodies`: what tasks were submitted with. `oldest`: records below

@@ -7,7 +7,6 @@ its task stood then (`Turn.before`), so a part of a history gives the part of it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordledger.client.index.rows import (
@@ -22,6 +21,7 @@ from coordledger.client.index.rows import (
 from coordledger.client.looking import at_ms, in_ms
 from coordledger.client.vouches import HERE, NOBODY, SERVER
 from coordledger.format import timestamps
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,8 +46,7 @@ class Told(NamedTuple):
     checked: str
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Value):
     """`agent` held `task` from `start` to `end`, in that `epoch` (0: not known), and had it for
     itself until `until`.
 
