@@ -28,7 +28,7 @@ else:
 
 MAX_STDIN = 1_048_576
 MAX_TIMEOUT = timedelta(days=1)
-_DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")
+_DURATION = r"([0-9]{1,9})([smhd]?)"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -37,7 +37,7 @@ def _duration(text: str, what: str) -> timedelta | None:
 
     Raises `Failed`: no-unit.
     """
-    found = _DURATION.fullmatch(text)
+    found = re.fullmatch(_DURATION, text)
     if found is None:
         return None
     if not found[2]:

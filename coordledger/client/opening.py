@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import shlex
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import coordledger
@@ -524,6 +523,8 @@ def _advice(missing: Address, *, typed: bool) -> str:
     if not missing.others:
         return "coordledger join URL --agent NAME, or --remote URL; a folder: ./FOLDER"
     best = "upstream" if "upstream" in missing.others else missing.others[0]
+    import shlex  # noqa: PLC0415 - for the hint of an error
+
     remotes, word = " ".join(missing.others), shlex.quote(best)
     command = f"--remote {word}" if typed else f"git config coordledger.remote {word}"
     return f"there are: {remotes}; to take one: {command}"

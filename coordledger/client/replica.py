@@ -23,10 +23,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shlex
 from typing import TYPE_CHECKING
 
-from coordledger.client import judging, stops
+from coordledger.client import stops
 from coordledger.client.heads import check_pin
 from coordledger.client.local_state import Checkpoint, TrustedHead
 from coordledger.client.roots import CheckedHere
@@ -55,6 +54,7 @@ from coordledger.values import Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from coordledger.client.judging import Lot
     from coordledger.client.local_state import LocalState
     from coordledger.deadline import Deadline
     from coordledger.format.chain import Judged
@@ -283,6 +283,8 @@ class Replica:
         passed, authentic = list[tuple[int, str]](), list[str]()
         told = {seq for seq, _ in places} | {vouch.seq for vouch in self.vouches.pending}
         ids: dict[int, str] = {}
+        from coordledger.client import judging  # noqa: PLC0415 - where nothing is new, there is none
+
         done, lots = 0, judging.lots(self, chain, len(path), path.ids, path.after, self.clock())
         try:
             for lot in lots:
@@ -480,9 +482,7 @@ class Replica:
         return self._checked
 
 
-def _first_bad(
-    replica: Replica, chain: Chain, lot: judging.Lot, passed: list[tuple[int, str]]
-) -> str:
+def _first_bad(replica: Replica, chain: Chain, lot: Lot, passed: list[tuple[int, str]]) -> str:
     """The first commit of a lot that stops the copy (`stop` says why), or ""; those before it
     have `passed`.
     """
@@ -679,6 +679,8 @@ def _reset_command(replica: Replica) -> str:
     options = ["--ledger", local.name] if local.name != "main" else []
     if local.remote_ref != local.ref:
         options += ["--branch", local.remote_ref.removeprefix("refs/heads/")]
+    import shlex  # noqa: PLC0415 - for the hint of an error
+
     return shlex.join(
         ["coordledger", replica.reset_by, without_password(given), *options, "--reset"]
     )

@@ -42,11 +42,9 @@ if TYPE_CHECKING:
 GITS = "git"  # names the key that git signs commits with
 NEW = "new"  # names the newest key that `SshKeyFinder.make` has written
 _TYPE = r"((?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+)"
-_LINE = re.compile(rf"(?:^|\s){_TYPE}[ \t]+([A-Za-z0-9+/=]+)(?=\s|$)")
-_OPTION = re.compile(r'"(?:[^"\\]|\\.)*"')
-_PRIVATE = re.compile(
-    rb"-----BEGIN OPENSSH PRIVATE KEY-----\s(.*)-----END OPENSSH PRIVATE KEY-----\s*", re.DOTALL
-)
+_LINE = rf"(?:^|\s){_TYPE}[ \t]+([A-Za-z0-9+/=]+)(?=\s|$)"
+_OPTION = r'"(?:[^"\\]|\\.)*"'
+_PRIVATE = rb"(?s)-----BEGIN OPENSSH PRIVATE KEY-----\s(.*)-----END OPENSSH PRIVATE KEY-----\s*"
 _MAGIC = b"openssh-key-v1\0"
 _ARMOR = "PRIVATE KEY"  # in the first line of every form of a private key
 
@@ -77,8 +75,8 @@ def _keys_in(text: str) -> list[tuple[str, str]]:
     that is a comment, or revokes or certifies, gives none.
     """
     lines = [line.strip() for line in text.split("\n")]
-    taken = [_OPTION.sub('""', line) for line in lines if not line.startswith(("#", "@"))]
-    return [(found[1], found[2]) for line in taken if (found := _LINE.search(line))]
+    taken = [re.sub(_OPTION, '""', line) for line in lines if not line.startswith(("#", "@"))]
+    return [(found[1], found[2]) for line in taken if (found := re.search(_LINE, line))]
 
 
 def given_public(word: str, folder: Path) -> str:
@@ -139,7 +137,7 @@ class KeyFile:
         """`content` is a file in OpenSSH's form. Raises `Failed`: bad-ssh-key."""
         self.where, self._content = where, content
         self._sign: Callable[[bytes], bytes] | None = None
-        found = _PRIVATE.fullmatch(content)
+        found = re.fullmatch(_PRIVATE, content)
         try:
             wire = a2b_base64(found[1] if found else b"").removeprefix(_MAGIC)
             cipher, _kdf, _options, public, inner = _strings(wire, "sss4ss")

@@ -11,8 +11,8 @@ import re
 
 from coordledger.format.names import is_task
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_ENCODED = re.compile(r"%([0-9A-F]{2})")
+_CONTROL = r"[\x00-\x1f\x7f-\x9f]"
+_ENCODED = r"%([0-9A-F]{2})"
 
 
 def encode(name: str) -> str:
@@ -22,7 +22,7 @@ def encode(name: str) -> str:
     """
     if is_task(name):
         return name
-    if _CONTROL.search(name):
+    if re.search(_CONTROL, name):
         raise ValueError("a control character")
     return "".join(
         char if "!" <= char <= "~" and char != "%" else _encoded(char.encode("utf-8"))
@@ -34,7 +34,7 @@ def decode(task: str) -> str:
     """The name that an id is the encoded form of, or the id."""
     if "%" not in task:
         return task
-    data = _ENCODED.sub(lambda found: chr(int(found[1], 16)), task).encode("latin-1")
+    data = re.sub(_ENCODED, lambda found: chr(int(found[1], 16)), task).encode("latin-1")
     try:
         name = data.decode("utf-8")
         return name if encode(name) == task else task

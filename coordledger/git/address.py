@@ -34,7 +34,7 @@ FOLDER, SSH, HTTP, OTHER, NOWHERE = "folder", "ssh", "http", "other", "nowhere"
 _SCHEMES = {"file": FOLDER, "http": HTTP, "https": HTTP} | dict.fromkeys(
     ("ssh", "git+ssh", "ssh+git"), SSH
 )
-_HELPER = re.compile(r"([a-zA-Z0-9][a-zA-Z0-9+.-]*)?::")
+_HELPER = r"([a-zA-Z0-9][a-zA-Z0-9+.-]*)?::"
 # A remote can have these beside its URL without changing where a push goes, and how.
 _HARMLESS = {"url", "fetch", "tagopt", "prune", "prunetags", "mirror", "push", "gh-resolved"}
 
@@ -155,7 +155,7 @@ def resolve(
 
 def kind_of(url: str) -> str:
     """FOLDER, SSH, HTTP or OTHER: what git makes of a URL that is no remote's name."""
-    if _HELPER.match(url):
+    if re.match(_HELPER, url):
         return OTHER
     scheme, has_scheme, _ = url.partition("://")
     if has_scheme:

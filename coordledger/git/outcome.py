@@ -43,7 +43,7 @@ _RACES = (
 REFUSALS = frozenset((401, 403, 404, 413))
 TOO_MANY = 429
 _FOR_GOOD = frozenset((501, 505))
-_STATUS = re.compile(r"(?:RPC failed; HTTP |returned error: )([0-9]{3})\b")  # as git says it
+_STATUS = r"(?:RPC failed; HTTP |returned error: )([0-9]{3})\b"  # as git says it
 _NO_LOGIN = (
     "fatal: Authentication failed for ",
     "fatal: could not read Username for ",
@@ -200,7 +200,7 @@ def _for_the_others(push: Push, ran: Ran, moves: Sequence[Move]) -> Push:
 def _without_report(ran: Ran, *, sent: bool) -> Push:
     """What git says that got no report. Over HTTP its words have the status that it got."""
     own = [line for line in ran.err.splitlines() if not line.startswith("remote:")]
-    found = (_STATUS.search(line) for line in own if line.startswith(("error: ", "fatal: ")))
+    found = (re.search(_STATUS, line) for line in own if line.startswith(("error: ", "fatal: ")))
     status = next((int(match[1]) for match in found if match), 0)
     if not status and any(line.startswith(_NO_LOGIN) for line in own):
         status = 401

@@ -61,15 +61,15 @@ class Ran(Value):
 
 
 # How git's versions say that a repository is somebody else's, or a bare one that was not named.
-_UNTRUSTED = re.compile(r"(?:dubious ownership in repository at '|unsafe repository \(')(.+?)'")
-_UNNAMED = re.compile(r"cannot use bare repository '(.+?)' \(safe\.bareRepository")
+_UNTRUSTED = r"(?:dubious ownership in repository at '|unsafe repository \(')(.+?)'"
+_UNNAMED = r"cannot use bare repository '(.+?)' \(safe\.bareRepository"
 
 
 def untrusted(said: str) -> CoordledgerError | None:
     """The error that it is if git has `said` that it opens no such repository; else None."""
-    if found := _UNTRUSTED.search(said):
+    if found := re.search(_UNTRUSTED, said):
         return error("not-trusted", path=found[1])
-    if found := _UNNAMED.search(said):
+    if found := re.search(_UNNAMED, said):
         return error("not-named", path=found[1])
     return None
 

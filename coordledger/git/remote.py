@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coordledger.errors import Failed, error
-from coordledger.git import receive_pack, refs
+from coordledger.git import refs
 from coordledger.git.address import HTTP
 from coordledger.git.outcome import (
     LOST,
@@ -31,7 +31,6 @@ from coordledger.git.outcome import (
     from_report,
     planned,
 )
-from coordledger.git.pktline import ProtocolError
 from coordledger.git.process import Ran, untrusted
 
 if TYPE_CHECKING:
@@ -116,6 +115,9 @@ class Remote:
     def head(self, ref: str) -> str | None:
         """The id that `ref` has there, or None. Raises `Failed`: remote-unreachable, …"""
         if self.folder:
+            from coordledger.git import receive_pack  # noqa: PLC0415 - as below
+            from coordledger.git.pktline import ProtocolError  # noqa: PLC0415
+
             with contextlib.suppress(ProtocolError):  # git says it better
                 return receive_pack.head(self._git, self.folder, ref)
         if self._http_at:
@@ -223,6 +225,8 @@ class Remote:
             self.told = push.outcome == WON
             return push
         if payload and self.folder:
+            from coordledger.git import receive_pack  # noqa: PLC0415 - without a push there is none
+
             return receive_pack.push(self._git, self.folder, ref, old, new, payload)
         if payload:
             payload.ready()

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from coordledger.errors import Integrity, RuleBroken, error
 from coordledger.git import loose
-from coordledger.git.pack import MANY, pack
 from coordledger.git.process import NO_REMOTE, untrusted
 from coordledger.git.refs import GitRefs, Refs
 from coordledger.git.tree import object_id
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from coordledger.git.process import Git, Ran
     from coordledger.git.tree import Objects
 
+MANY = 64  # objects: more are written as a pack of their own
 _LOT = 256  # names of objects, which fit into a pipe
 _FORMS = ("repository extension", "repo version")  # in what git says of them
 
@@ -168,7 +168,7 @@ class Repository:
 
         `pack()` gives what `pack(objects)` does, if the caller may have it already.
         """
-        if len(objects) <= MANY:  # more take a tenth of the time as a pack of their own
+        if len(objects) <= MANY:  # more take a tenth of the time as a pack
             loose.write(self._objects, objects)
             return
         ran = self._run(
@@ -182,7 +182,9 @@ class Repository:
 
     def pack(self, objects: Objects) -> bytes:
         """Objects as a pack of their own."""
-        return pack(objects, self.algo)
+        from coordledger.git import pack  # noqa: PLC0415 - where nothing is pushed there is none
+
+        return pack.pack(objects, self.algo)
 
     # -- the work tree
 

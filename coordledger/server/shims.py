@@ -5,7 +5,6 @@ It writes no hook: `setup/hooks` does.
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 from pathlib import Path
 
@@ -19,6 +18,8 @@ _PACKAGE = str(Path(__file__).resolve().parents[2])
 
 def render(name: str, python: str) -> bytes:
     """The hook's newest text, which `python` runs."""
+    import importlib.util  # noqa: PLC0415 - who compares texts needs none
+
     verifier = importlib.util.find_spec("cryptography")
     libraries = str(Path(str(verifier.origin)).resolve().parents[1]) if verifier else _PACKAGE
     text = shim(name).read_text("utf-8")

@@ -14,9 +14,8 @@ import pytest
 from coordledger.deadline import Deadline
 from coordledger.errors import Failed, Integrity
 from coordledger.git import refs
-from coordledger.git.pack import MANY
 from coordledger.git.process import Git
-from coordledger.git.repository import Repository
+from coordledger.git.repository import MANY, Repository
 from coordledger.git.tree import object_id
 
 if TYPE_CHECKING:
