@@ -83,14 +83,18 @@ class App:
     @contextlib.contextmanager
     def ledger(self, *, writes: bool = False, remote: str | None = None) -> Iterator[Ledger]:
         """The ledger that the options, the environment and the configuration name."""
-        from coordledger.client.opening import connect  # noqa: PLC0415
+        from coordledger.client import place  # noqa: PLC0415
 
         if writes and self.offline:
             raise error("bad-value", what="--offline", why="writing needs the remote")
         options = self.options()
         if remote is not None:
             options = options._replace(remote=remote)
-        with self._opened(connect(options, os.environ, **self._told())) as ledger:
+        with place.begin(options, os.environ) as git:  # which looks around, while this is imported
+            from coordledger.client.opening import connect  # noqa: PLC0415
+
+            connection = connect(options, os.environ, git=git, **self._told())
+        with self._opened(connection) as ledger:
             yield ledger
 
     @contextlib.contextmanager
@@ -140,7 +144,7 @@ class App:
 
     def git(self) -> Git:
         """Git, for what is done to a repository named on the command line."""
-        from coordledger.client.opening import git_at  # noqa: PLC0415
+        from coordledger.client.place import git_at  # noqa: PLC0415
 
         return git_at(self.options(), os.environ)
 

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from coordledger.git.process import Git
 
 PREFIX = "coordledger."  # of the names in git's configuration
+# What git is asked for its configuration: what matters to us.
+GIT_CONFIG = (
+    *("config", "--null", "--get-regexp"),
+    (
+        r"^((coordledger|remote|url|protocol|http|push)\."
+        r"|core\.(sshcommand|gitproxy|sharedrepository|ignorecase)$)"
+    ),
+)
 _TRUE = ("on", "true", "yes", "1")
 
 
@@ -395,11 +403,8 @@ def _git_config(git: Git, file: Path | None = None) -> list[tuple[str, str]]:
 
     Raises `Failed`: bad-config.
     """
-    where = ["--file", str(file)] if file else []
-    ran = git.run(
-        *("config", *where, "--null", "--get-regexp"),
-        r"^((coordledger|remote|url|protocol|http|push)\.|core\.(sshcommand|gitproxy|sharedrepository|ignorecase)$)",
-    )
+    command, *asked = GIT_CONFIG
+    ran = git.run(command, *(["--file", str(file)] if file else []), *asked)
     if ran.code > 1:  # 1: nothing found
         raise error("bad-config", key="git config", why=ran.why())
     pairs = (entry.partition("\n") for entry in ran.out.split("\0") if entry)

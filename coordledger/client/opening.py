@@ -23,6 +23,7 @@ from coordledger.client.combining.sequenced import SequencedPublisher
 from coordledger.client.config import Host
 from coordledger.client.journal import OPEN
 from coordledger.client.local_state import LocalState
+from coordledger.client.place import git_at
 from coordledger.client.publish import DirectPublisher
 from coordledger.client.replica import Replica
 from coordledger.client.signer import Identity
@@ -159,6 +160,8 @@ class Connection:
             other.close()
         if self._line is not None:
             self._line.close()
+        if self.host:
+            self.host.close()
         self.replica.close()
         self.code.close()
 
@@ -257,6 +260,8 @@ class Connection:
         publisher: Publisher = DirectPublisher()
         if not direct:
             publisher = self.line() if self.settings.queue else self._alone
+            if self.host:
+                self.host.ask(self.git.deadline)
         me = self.identity()
         if self.ssh_keys.unlock(me.agent):  # somebody typed, and nothing is locked yet
             self.git.work_until(Deadline(self.settings.timeout))
@@ -421,16 +426,18 @@ def connect(
     environ: Mapping[str, str],
     *,
     around: Surroundings | None = None,
+    git: Git | None = None,
     clock: Callable[[], int] = unix_ms,
     progress: Progress = silent,
     warn: Callable[[str], None] = unheard,
     passphrase: Ask = nobody,
 ) -> Connection:
-    """A connection; nothing is fetched yet. `around`: the surroundings, if they are known.
+    """A connection; nothing is fetched yet. `around`: the surroundings, if they are known; else
+    `git`, as of `surroundings`.
 
     Raises `Failed`: not-a-repository, no-remote, bad-agent, …
     """
-    settings, repository, git = around or surroundings(options, environ)
+    settings, repository, git = around or surroundings(options, environ, git)
     code = repository
     if not (settings.offline and repository):
         need_remote(options, settings)
@@ -530,22 +537,30 @@ def _advice(missing: Address, *, typed: bool) -> str:
     return f"there are: {remotes}; to take one: {command}"
 
 
-def surroundings(options: Options, environ: Mapping[str, str]) -> Surroundings:
-    """The surroundings of the options' path. Raises `Failed`: not-a-repository, bad-config, …"""
-    if not options.path.is_dir():
-        raise error("not-a-repository", path=options.path)
-    named, git = environ.get("GIT_DIR"), git_at(options, environ)
-    try:
-        repository = Repository.open(git, options.path.absolute() / named if named else None)
-        git = repository.git = git_in(repository, environ, git.deadline)
-    except Failed as fault:
-        if fault.code != "not-a-repository" or named:
-            raise
-        repository = None
-    base = (repository.root or repository.git_dir) if repository else None
-    host = _host(repository) if repository and repository.is_bare else None
-    settings = config.load(options, environ, git, base, host)
-    return Surroundings(settings, repository, git)
+def surroundings(
+    options: Options, environ: Mapping[str, str], git: Git | None = None
+) -> Surroundings:
+    """The surroundings of the options' path; `git` is there, if it has begun to look (`place`).
+
+    Raises `Failed`: not-a-repository, bad-config, …
+    """
+    outside = git or git_at(options, environ)
+    with outside:
+        if not options.path.is_dir():
+            raise error("not-a-repository", path=options.path)
+        named, inside = environ.get("GIT_DIR"), outside
+        try:
+            path = options.path.absolute() / named if named else None
+            repository = Repository.open(outside, path)
+            inside = repository.git = git_in(repository, environ, outside.deadline)
+        except Failed as fault:
+            if fault.code != "not-a-repository" or named:
+                raise
+            repository = None
+        base = (repository.root or repository.git_dir) if repository else None
+        host = _host(repository) if repository and repository.is_bare else None
+        settings = config.load(options, environ, inside if named else outside, base, host)
+    return Surroundings(settings, repository, inside)
 
 
 def located(
@@ -594,11 +609,6 @@ def git_in(repository: Repository, environ: Mapping[str, str], deadline: Deadlin
     """Git for this very repository, whatever the directory; relative URLs are its root's."""
     env = child_environment(environ) | {"GIT_DIR": str(repository.git_dir)}
     return Git(env, repository.root or repository.git_dir, deadline)
-
-
-def git_at(options: Options, environ: Mapping[str, str]) -> Git:
-    """Git in a directory, for repositories that are named in its arguments."""
-    return Git(child_environment(environ), options.path, Deadline(options.timeout))
 
 
 def _can_be_kept_in(clone: Repository) -> bool:

@@ -140,6 +140,15 @@ class Git:
             "GIT_NO_REPLACE_OBJECTS": "1",
         }
         self.cwd, self.deadline, self._options = cwd, deadline, options
+        self._begun: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what was begun and not asked for."""
+        while self._begun:
+            _end(self._begun.popitem()[1])
 
     @property
     def environ(self) -> dict[str, str]:
@@ -149,6 +158,29 @@ class Git:
     def work_until(self, deadline: Deadline) -> None:
         """From now on every call ends by `deadline`: another operation begins."""
         self.deadline = deadline
+
+    def begin(self, *args: str, hooks: str | None = os.devnull) -> None:
+        """Start `git ARGS`: a `run` of the same, which is to come, finds it under way."""
+        command = self._command(args, hooks)
+        with contextlib.suppress(OSError):  # `run` finds the same, and says it
+            self._begun[command] = self._start(command, {}, has_input=False)
+
+    def _command(self, args: tuple[str, ...], hooks: str | None) -> tuple[str, ...]:
+        no_hooks = ("-c", f"core.hooksPath={hooks}") if hooks else ()
+        return ("git", *self._options, *no_hooks, *args)
+
+    def _start(
+        self, command: tuple[str, ...], environ: dict[str, str], *, has_input: bool
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            cwd=self.cwd,
+            env=self._environ | environ,
+            stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # no terminal to prompt on, and one group to kill
+        )
 
     def run(
         self,
@@ -163,19 +195,12 @@ class Git:
 
         Raises `Failed`: no-git, timeout.
         """
-        no_hooks = ["-c", f"core.hooksPath={hooks}"] if hooks else []
-        command = ["git", *self._options, *no_hooks, *args]
+        command, begun = self._command(args, hooks), None
+        if not environ and stdin is None:
+            begun = self._begun.pop(command, None)
         left = self.deadline.left()
         try:
-            process = subprocess.Popen(
-                command,
-                cwd=self.cwd,
-                env=self._environ | environ,
-                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # no terminal to prompt on, and one group to kill
-            )
+            process = begun or self._start(command, environ, has_input=stdin is not None)
         except OSError as fault:
             if self.cwd and not self.cwd.is_dir():
                 raise error("not-a-repository", path=self.cwd) from None

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 MANY = 64  # objects: more are written as a pack of their own
 _LOT = 256  # names of objects, which fit into a pipe
+# What git is asked of the repository where it runs.
+WHERE = (
+    "rev-parse",
+    *("--is-bare-repository", "--absolute-git-dir", "--show-object-format", "--show-toplevel"),
+)
 _FORMS = ("repository extension", "repo version")  # in what git says of them
 
 
@@ -67,8 +72,7 @@ class Repository:
             named = {"GIT_DIR": str(path)}
             if path.name == ".git" and path.is_dir():
                 chdir = ("-C", str(path.parent))
-        asked = "--is-bare-repository --absolute-git-dir --show-object-format --show-toplevel"
-        ran = git.run(*chdir, "rev-parse", *asked.split(), errors="surrogateescape", **named)
+        ran = git.run(*chdir, *WHERE, errors="surrogateescape", **named)
         bare, git_dir, algo, root, *_ = [*ran.out.split("\n"), "", "", "", ""]
         if algo not in LENGTHS:
             shown = path or git.cwd or "."

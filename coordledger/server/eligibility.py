@@ -35,6 +35,7 @@ from coordledger.values import Value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from coordledger.deadline import Deadline
     from coordledger.git.process import Git
 
     Facts = tuple[int, ...] | None
@@ -64,22 +65,45 @@ def find(git_dir: str, environ: Mapping[str, str], git: Git, loaded: Facts) -> F
     """Ask it of the repository at `git_dir`; `git` runs there. `loaded`: the facts of PACKAGE when
     this process began. Raises `Failed`: no-git, timeout.
     """
-    paths = tuple(_watched(git_dir, environ))
-    before = stamp(paths)
-    try:
-        why = _why_not_by_files(git_dir)
-    except OSError as fault:
-        why = str(fault)
-    if files.facts(PACKAGE) != loaded:
-        why = "coordledger was updated since this process began"
-    if why:
-        return Finding(why, paths, before)
-    ran = git.run("--git-dir=.", *ASKED, hooks=None)
-    if ran.code:
-        return Finding(f"git cannot read its configuration: {ran.why()}", paths, before)
-    why, origins = why_not_by_settings(ran.out)
-    more = tuple(os.path.join(git_dir, path) for path in origins)  # noqa: PTH118 - may be absolute
-    return Finding(why, paths + more, before + stamp(more))
+    return Question(git_dir, environ, git, loaded).answer(git.deadline)
+
+
+class Question:
+    """As `find`, where the answer is not needed at once: git is at it meanwhile."""
+
+    def __init__(self, git_dir: str, environ: Mapping[str, str], git: Git, loaded: Facts) -> None:
+        self._git_dir, self._git, self._loaded = git_dir, git, loaded
+        self._paths = tuple(_watched(git_dir, environ))
+        self._stamp = stamp(self._paths)  # before git reads them
+        git.begin("--git-dir=.", *ASKED, hooks=None)
+
+    def answer(self, deadline: Deadline) -> Finding:
+        """Raises `Failed`: no-git, timeout."""
+        with self._git as git:
+            git.work_until(deadline)
+            return self._find(git)
+
+    def close(self) -> None:
+        """Nobody wants the answer."""
+        with self._git:
+            pass
+
+    def _find(self, git: Git) -> Finding:
+        paths, before = self._paths, self._stamp
+        try:
+            why = _why_not_by_files(self._git_dir)
+        except OSError as fault:
+            why = str(fault)
+        if files.facts(PACKAGE) != self._loaded:
+            why = "coordledger was updated since this process began"
+        if why:
+            return Finding(why, paths, before)
+        ran = git.run("--git-dir=.", *ASKED, hooks=None)
+        if ran.code:
+            return Finding(f"git cannot read its configuration: {ran.why()}", paths, before)
+        why, origins = why_not_by_settings(ran.out)
+        more = tuple(os.path.join(self._git_dir, path) for path in origins)  # noqa: PTH118 - may be absolute
+        return Finding(why, paths + more, before + stamp(more))
 
 
 def stamp(paths: Iterable[str]) -> tuple[Facts, ...]:

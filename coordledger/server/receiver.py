@@ -25,8 +25,8 @@ from coordledger.answers import Unknown
 from coordledger.errors import CoordledgerError
 from coordledger.git.loose import Reader
 from coordledger.git.process import NO_REMOTE, Git, server_environment
-from coordledger.server import eligibility
 from coordledger.server.admission import server_keyring
+from coordledger.server.eligibility import Question
 from coordledger.server.fence import read_fences
 from coordledger.server.sequencer import PushedRecords, Sequencer, Unsure, refused
 
@@ -52,13 +52,30 @@ class Receiver:
         self._environ = server_environment(environ) | NO_REMOTE | {"GIT_DIR": git_dir}
         self._sequencer = Sequencer(ledger, self._environ)
         self._finding: Finding | None = None
+        self._question: Question | None = None
+
+    def ask(self, deadline: Deadline) -> None:
+        """Begin to ask what `why_not` answers, if that was never asked."""
+        if self._finding is None and self._question is None:
+            self._question = self._new_question(deadline)
 
     def why_not(self, deadline: Deadline) -> str:
         """Why a push has to do it; "" if it need not. Raises `Failed`: no-git, timeout."""
-        if self._finding is None or not self._finding.holds:
-            git = Git(server_environment(self._environ), Path(self._git_dir), deadline)
-            self._finding = eligibility.find(self._git_dir, self._environ, git, self._loaded)
+        question, self._question = self._question, None
+        if question:
+            self._finding = question.answer(deadline)
+        if self._finding is None or not self._finding.holds:  # also where it was begun long ago
+            self._finding = self._new_question(deadline).answer(deadline)
         return self._finding.why
+
+    def _new_question(self, deadline: Deadline) -> Question:
+        git = Git(server_environment(self._environ), Path(self._git_dir), deadline)
+        return Question(self._git_dir, self._environ, git, self._loaded)
+
+    def close(self) -> None:
+        question, self._question = self._question, None
+        if question:
+            question.close()
 
     @property
     def head(self) -> str:

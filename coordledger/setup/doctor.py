@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from coordledger.client import session_keys, tries
 from coordledger.client.config import is_named
 from coordledger.client.ledger import Ledger
-from coordledger.client.opening import connect, git_at, surroundings
+from coordledger.client.opening import connect, surroundings
+from coordledger.client.place import git_at
 from coordledger.client.ssh_keys import AgentKey
 from coordledger.errors import CoordledgerError, RuleBroken, error, printable
 from coordledger.format.names import TRIES

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from coordledger import keyfiles
 from coordledger.client.ledger import Ledger
 from coordledger.client.local_state import LocalState, TrustedHead
-from coordledger.client.opening import connect, git_at, nobody, surroundings, unheard
+from coordledger.client.opening import connect, nobody, surroundings, unheard
+from coordledger.client.place import git_at
 from coordledger.client.publish import push_error
 from coordledger.client.secrets import SecretFinder
 from coordledger.client.signer import entry_of

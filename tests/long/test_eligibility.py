@@ -13,7 +13,7 @@ from support.ways_in import receiver_of
 import coordledger
 from coordledger import files
 from coordledger.deadline import Deadline
-from coordledger.server import eligibility
+from coordledger.git.process import Git
 from coordledger.server.receiver import Receiver
 
 if TYPE_CHECKING:
@@ -192,18 +192,34 @@ def test_git_is_asked_once_as_long_as_nothing_changes(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver, asked = receiver_of(fleet), []
-    find = eligibility.find
+    begin = Git.begin
 
-    def counted(*args: object) -> eligibility.Finding:
+    def counted(git: Git, *args: str, **kw: str | None) -> None:
         asked.append(args)
-        return find(*args)  # type: ignore[arg-type]
+        begin(git, *args, **kw)
 
-    monkeypatch.setattr(eligibility, "find", counted)
+    monkeypatch.setattr(Git, "begin", counted)
     for number in range(3):
         assert receiver.why_not(patient()) == ""
         (fleet.remote / f"refs/heads/x{number}").write_text(f"{fleet.head()}\n")
         (fleet.remote / f"objects/{number}{number}").mkdir(exist_ok=True)
     assert len(asked) == 1
+
+
+def test_what_was_found_out_ahead_does_not_hold_for_what_changed_since(fleet: Fleet) -> None:
+    receiver = receiver_of(fleet)
+    receiver.ask(patient())
+    fleet.git("config", "receive.fsckObjects", "true")
+    assert "receive.fsckobjects" in receiver.why_not(patient())
+
+
+def test_a_question_that_nobody_wants_answered_leaves_no_program(fleet: Fleet) -> None:
+    receiver = receiver_of(fleet)
+    receiver.ask(patient())
+    receiver.close()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert receiver.why_not(patient()) == ""
 
 
 def test_a_version_that_has_been_replaced_takes_no_part(fleet: Fleet) -> None:

@@ -119,13 +119,15 @@ class Line:
 
         Raises `Failed`: timeout, if it left the line before anybody sent them.
         """
-        ahead = self._is_put_in_place(replica)
+        ahead = False
         try:
             slots.enter(self.folder)
             if self._take_lock():
                 with self._leading():
-                    if not slots.waiting(self.folder) and (ahead or not self._is_ahead_of(replica)):
+                    fits = not self._is_ahead_of(replica) or self._is_put_in_place(replica)
+                    if fits and not slots.waiting(self.folder):
                         return self._alone.publish(replica, tip, run, ready)
+            ahead = self._is_put_in_place(replica)
             ready()
             push = self._wait_in_line(run, replica.git.deadline)
         except OSError as fault:  # no place to line up, or no journal: nothing was sent

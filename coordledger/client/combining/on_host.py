@@ -36,7 +36,11 @@ class Receiver(Protocol):
     @property
     def head(self) -> str: ...
 
+    def ask(self, deadline: Deadline) -> None: ...
+
     def why_not(self, deadline: Deadline) -> str: ...
+
+    def close(self) -> None: ...
 
     def land(
         self, runs: list[Run], ready: Callable[[], None], deadline: Deadline
@@ -55,11 +59,22 @@ class HostPublisher:
     def alone(self) -> Publisher:
         return self
 
+    def ask(self, deadline: Deadline) -> None:
+        """A write begins: what `why_not` says is found out meanwhile."""
+        self._opened().ask(deadline)
+
     def why_not(self, deadline: Deadline) -> str:
         """Why records go by pushes, now; "" where they do not. Raises `Failed`: no-git, timeout."""
+        return self._opened().why_not(deadline)
+
+    def _opened(self) -> Receiver:
         if self._receiver is None:
             self._receiver = self._open()
-        return self._receiver.why_not(deadline)
+        return self._receiver
+
+    def close(self) -> None:
+        if self._receiver is not None:
+            self._receiver.close()
 
     def publish(
         self, replica: Replica, tip: Chain, run: list[Proposal], ready: Callable[[], None]
