@@ -8,7 +8,7 @@ import sys
 
 def main() -> int:
     """Run the command that was typed; its exit code."""
-    gc.set_threshold(50_000)  # before the imports: a short command has no cycles to look for
+    gc.set_threshold(200_000)  # before the imports: a short command has no cycles to look for
     try:
         return _answer()
     finally:

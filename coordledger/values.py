@@ -28,7 +28,8 @@ else:  # it says something to type checkers only, and typing takes long to impor
         return lambda cls: cls
 
 
-MANY = 32
+MANY = 500  # values of a class: then it pays to compile its initialiser
+_made: dict[type, int] = {}  # how many there are, of each class
 
 
 def _as_dataclass(cls: type[Value]) -> Any:
@@ -56,8 +57,8 @@ def _initialise(self: Value, *given: Any, **named: Any) -> None:
         given = _completed(cls, given, named)
     for put, value in zip(cls._setters, given, strict=True):
         put(self, value)
-    cls._count += 1
-    if cls._count == MANY:
+    _made[cls] = count = _made.get(cls, 0) + 1
+    if count == MANY:
         cls.__init__ = _as_dataclass(cls).__init__  # type: ignore[method-assign]
 
 
@@ -69,7 +70,6 @@ class _Maker(type):
     _defaults: dict[str, Any]
     _fields: tuple[str, ...]
     _setters: tuple[Callable[[object, Any], None], ...]
-    _count: int  # of the values that were made, as long as these are few
 
     def __new__(
         cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **_: object
@@ -83,7 +83,6 @@ class _Maker(type):
         made._defaults = getattr(base, "_defaults", {}) | defaults
         made._fields = tuple(made._annotated)
         made._setters = tuple(getattr(made, field).__set__ for field in made._fields)
-        made._count = 0
         return made
 
     @property

@@ -412,7 +412,7 @@ class LocalState:
 def _token_in(path: Path) -> str:
     """The session that a file has; "" if there is none."""
     with contextlib.suppress(FileNotFoundError):
-        return path.read_text("ascii").strip()
+        return path.read_bytes().decode("ascii").strip()  # a text file would import a codec
     return ""
 
 
@@ -442,5 +442,7 @@ def _place(repository: Repository) -> str:
     facts = [os.stat(folder) for folder in folders if folder]  # noqa: PTH116 - as above
     words = [os.uname().nodename, str(os.geteuid()), *(f"{f.st_dev}:{f.st_ino}" for f in facts)]
     with contextlib.suppress(OSError):
-        words.append(Path("/etc/machine-id").read_text("ascii"))  # hosts can have one name
+        words.append(
+            Path("/etc/machine-id").read_bytes().decode("ascii")
+        )  # hosts can have one name
     return digest("sha256", "\n".join(words).encode()).hex()[:24]

@@ -33,6 +33,10 @@ KINDS = ("commit", "tree", "blob", "tag")
 _START = 4096  # of a file: enough for most objects, and for the header of every one
 _CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
 _TRIES = 10  # to make a folder, and a file in it
+# Objects that were deflated for one repository, and may be written into another one by this very
+# process: where a remote is a folder of this machine, each object is in the clone as well.
+_deflated: dict[str, bytes] = {}
+_MOST_DEFLATED = 16, 65_536  # so many are kept, up to that size
 _HEADER = 32  # `commit 67108864` and a NUL are 16
 
 
@@ -159,8 +163,7 @@ def write(
             changed.add(fan)
             try:
                 posix.fchmod(fd, mode & 0o444)
-                header = b"%s %d\0" % (kind.encode("ascii"), len(content))
-                files.write_all(fd, deflate(header + content))
+                files.write_all(fd, _deflate_once(oid, kind, content))
             finally:
                 posix.close(fd)
         settle([fresh for fresh, _ in moves])
@@ -171,6 +174,18 @@ def write(
             files.remove(fresh)  # or `git gc` does it some day
         raise
     return changed
+
+
+def _deflate_once(oid: str, kind: str, content: bytes) -> bytes:
+    """An object's file, which is asked for twice at most."""
+    done = _deflated.pop(oid, None)
+    if done is None:
+        done = deflate(b"%s %d\0" % (kind.encode("ascii"), len(content)) + content)
+        if len(done) < _MOST_DEFLATED[1]:
+            _deflated[oid] = done
+            if len(_deflated) > _MOST_DEFLATED[0]:
+                _deflated.clear()
+    return done
 
 
 def write_durably(

@@ -11,7 +11,6 @@ Rules of this file:
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -100,12 +99,16 @@ class Memory:
                 raise TimeoutError("another hook has the memory's lock")
             facts = self._read()
             yield facts
+            import json  # noqa: PLC0415 - what only looks where a session is needs none
+
             content = json.dumps(facts).encode("ascii")
             files.replace(str(self._file), content, f"{self._file}.new", mode=0o600)
         finally:
             os.close(fd)
 
     def _read(self) -> dict[str, Any]:
+        import json  # noqa: PLC0415 - as above
+
         with contextlib.suppress(OSError, ValueError, RecursionError):
             facts = json.loads(self._file.read_bytes())
             if isinstance(facts, dict):
