@@ -79,11 +79,11 @@ EXPECTED = {
     "resident: claim":               (1, 1, 0, 0, 5, 5, 1, 5, 10, 7, 4),
     "resident: batch of 20":         (2, 1, 0, 0, 100, 100, 20, 100, 100, 8, 8),
     "resident: hook":                (1, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0),
-    "direct: claim":                 (0, 0, 0, 0, 5, 5, 2, 17, 10, 0, 11),
+    "direct: claim":                 (0, 0, 0, 0, 5, 5, 2, 17, 5, 0, 11),
     "direct: claim, just lost":      (1, 0, 1, 2, 5, 0, 4, 21, 0, 6, 4),
     "direct: claim, behind":         (0, 0, 0, 0, 0, 5, 2, 17, 5, 0, 11),
     "direct: batch of 20":           (1, 0, 0, 1, 100, 100, 40, 203, 200, 1, 14),
-    "direct: complete":              (1, 0, 0, 1, 5, 5, 3, 13, 10, 1, 11),
+    "direct: complete":              (1, 0, 0, 1, 5, 5, 3, 13, 5, 1, 11),
 }  # fmt: skip
 
 FANS = re.compile(r"/objects(/[0-9a-f]{2})?>")
@@ -171,22 +171,48 @@ def _comparable() -> bool:
     return bool(STRACE) and version.stdout.split()[2].startswith(f"{GIT}.")
 
 
-UNUSED = {"dulwich", "rich", "json", "hashlib", "random", "tempfile", "shutil", "base64", "logging"}
+UNUSED = {
+    *("dulwich", "rich", "json", "hashlib", "random", "tempfile", "shutil", "base64", "logging"),
+    *(
+        "dataclasses",
+        "importlib.metadata",
+        "coordledger.client.judging",
+        "coordledger.client.reports",
+    ),
+}
+# What only a push needs, and commands that were not typed.
+ONLY_A_PUSH = {f"coordledger.git.{name}" for name in ("pack", "pktline", "receive_pack")}
+OTHER_COMMANDS = {f"coordledger.cli.{name}" for name in ("admin", "audit", "log", "tasks", "watch")}
+
+
+def _imported(fleet: Fleet, *argv: str, **environ: str) -> set[str]:
+    """The modules that a command of alice's imports."""
+    command = [sys.executable, "-X", "importtime", "-m", "coordledger", *argv]
+    env = fleet.env | {"COORDLEDGER_AGENT": "alice"} | environ
+    ran = subprocess.run(
+        command, cwd=fleet.clone("alice"), env=env, capture_output=True, text=True, check=True
+    )
+    return {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
 
 
 def test_a_cold_claim_imports_little_even_where_objects_and_refs_are_packed(
     founded: Callable[..., Fleet],
 ) -> None:
     fleet = founded("bob")
-    clone = fleet.clone("alice")
     fleet.run("submit", "first", agent="alice", check=0)
-    fleet.git("gc", "--quiet", cwd=clone)
-    argv = [sys.executable, "-X", "importtime", "-m", "coordledger", "claim", "first"]
-    env = fleet.env | {"COORDLEDGER_AGENT": "alice"}
-    ran = subprocess.run(argv, cwd=clone, env=env, capture_output=True, text=True, check=True)
-    imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
+    fleet.git("gc", "--quiet", cwd=fleet.clone("alice"))
+    imported = _imported(fleet, "claim", "first")
     assert "coordledger.client.writer" in imported
-    assert imported.isdisjoint(UNUSED)
+    assert imported.isdisjoint(UNUSED | OTHER_COMMANDS)
+    without = _imported(fleet, "claim", "second", COORDLEDGER_DIRECT="on")
+    assert "coordledger.server.receiver" in without
+    assert without.isdisjoint(UNUSED | OTHER_COMMANDS | ONLY_A_PUSH)
+
+
+def test_prime_imports_little(founded: Callable[..., Fleet]) -> None:
+    imported = _imported(founded("bob"), "prime")
+    assert "coordledger.integrations.prime" in imported
+    assert imported.isdisjoint((UNUSED | OTHER_COMMANDS) - {"coordledger.client.reports"})
 
 
 def test_a_list_reads_the_records_that_it_shows_and_asks_for_pages_together(
