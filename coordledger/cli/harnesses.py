@@ -19,11 +19,12 @@ def prime(app: App) -> None:
     From the local copy, at once. Where there is no ledger, or anything is wrong: nothing, exit 0.
     """
     from coordledger.integrations import here  # noqa: PLC0415 - help needs none
-    from coordledger.integrations import prime as primes  # noqa: PLC0415 - as above
 
     try:
         options = app.options()._replace(timeout=here.TIMEOUT)
         found = here.look(options, os.environ)
+        from coordledger.integrations import prime as primes  # noqa: PLC0415 - after git has begun
+
         said = primes.prime(found) if found else None
         if found:
             found.close()

@@ -2,8 +2,8 @@
 
 Rules of this file: which repository, which remote, which keys, and how records get to the
 remote (by pushes of this process, or in line with this user's other processes) is decided
-here and nowhere else. An operation has the whole timeout, from its `begin` on. It reads and writes
-for its callers, but knows no operation of theirs.
+here and nowhere else; who only reads imports none of the ways to write. An operation has the whole
+timeout, from its `begin` on. It reads and writes for its callers, but knows no operation of theirs.
 """
 
 from __future__ import annotations
@@ -16,20 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import coordledger
 from coordledger import files
 from coordledger.client import config, secrets, stops
-from coordledger.client.combining.line import Line
-from coordledger.client.combining.looks import Looks
-from coordledger.client.combining.on_host import HostPublisher
-from coordledger.client.combining.sequenced import SequencedPublisher
 from coordledger.client.config import Host
 from coordledger.client.journal import OPEN
 from coordledger.client.local_state import LocalState
 from coordledger.client.place import git_at
-from coordledger.client.publish import DirectPublisher
 from coordledger.client.replica import Replica
 from coordledger.client.signer import Identity
 from coordledger.client.ssh_keys import SshKeyFinder
 from coordledger.client.tries import ask
-from coordledger.client.writer import Writer
 from coordledger.deadline import Deadline, unix_ms
 from coordledger.errors import CoordledgerError, Failed, RuleBroken, disk_error, error
 from coordledger.format.chain import Chain
@@ -47,14 +41,15 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from coordledger.client.combining.looks import Look
-    from coordledger.client.combining.on_host import Receiver
+    from coordledger.client.combining.line import Line
+    from coordledger.client.combining.looks import Look, Looks
+    from coordledger.client.combining.on_host import HostPublisher, Receiver
     from coordledger.client.config import Options, Settings
     from coordledger.client.operations import Operation
     from coordledger.client.publish import Published, Publisher
     from coordledger.client.replica import Progress
     from coordledger.client.ssh_keys import Ask
-    from coordledger.client.writer import Stands
+    from coordledger.client.writer import Stands, Writer
     from coordledger.format.signing import Secret
     from coordledger.format.state import State
     from coordledger.git.address import Address
@@ -117,7 +112,8 @@ class Connection:
         self.hexadecimal, self.jitter = _random_hex, _random_fraction
         self._keyrings: dict[str | None, Keyring] = {}
         self.given: list[Secret] = []  # to verify with, beside those that are found
-        self._alone: Publisher = SequencedPublisher(DirectPublisher())
+        self._pushing: Publisher | None = None
+        self._host: HostPublisher | None = None
         self._line: Line | None = None
         self._looks: Looks | None = None
         self._may_ask = False  # the server, for a vouch
@@ -126,9 +122,6 @@ class Connection:
         self.finder = secrets.SecretFinder(settings, repository, self.warn)
         self.ssh_keys = SshKeyFinder(settings, repository, git, passphrase)
         self.remote = self._remote_from(git)
-        self.host = self._host_publisher()
-        if self.host:
-            self._alone = self.host
         self.local = LocalState(repository, settings.ledger, settings.branch, settings.folder_mode)
         self.replica = Replica(self.local, self.remote, git, self._keyring, clock, progress)
         self.replica.vouches.ask_first = self._ask_for_vouch
@@ -160,8 +153,8 @@ class Connection:
             other.close()
         if self._line is not None:
             self._line.close()
-        if self.host:
-            self.host.close()
+        if self._host is not None:
+            self._host.close()
         self.replica.close()
         self.code.close()
 
@@ -257,6 +250,9 @@ class Connection:
         if self.settings.session_keys and self.settings.agent == self.settings.base_agent:
             name = self.settings.need_agent
             self.warn(f"this session has no key of its own, and signs by {name}'s")
+        from coordledger.client.publish import DirectPublisher  # noqa: PLC0415 - see above
+        from coordledger.client.writer import Writer  # noqa: PLC0415
+
         publisher: Publisher = DirectPublisher()
         if not direct:
             publisher = self.line() if self.settings.queue else self._alone
@@ -348,18 +344,38 @@ class Connection:
             http = (settings.remote.url, settings.ca_file)
         return Remote(git, settings.remote, http)
 
-    def _host_publisher(self) -> HostPublisher | None:
+    @property
+    def _alone(self) -> Publisher:
+        """The way to the remote without other processes' help."""
+        return self.host or self._by_pushes()
+
+    def _by_pushes(self) -> Publisher:
+        if self._pushing is None:
+            from coordledger.client.combining.sequenced import (  # noqa: PLC0415 - see above
+                SequencedPublisher,
+            )
+            from coordledger.client.publish import DirectPublisher  # noqa: PLC0415
+
+            self._pushing = SequencedPublisher(DirectPublisher())
+        return self._pushing
+
+    @property
+    def host(self) -> HostPublisher | None:
         """What lands records without a push, if the remote is a folder and that is wanted."""
         settings, folder = self.settings, self.remote.folder
         if not (settings.direct and folder and settings.branch is None):
             return None
+        if self._host is not None:
+            return self._host
+        from coordledger.client.combining.on_host import HostPublisher  # noqa: PLC0415 - see above
 
         def open_receiver() -> Receiver:
             from coordledger.server.receiver import Receiver  # noqa: PLC0415 - see pyproject.toml
 
             return Receiver(folder, settings.ledger, settings.environ, _LOADED)
 
-        return HostPublisher(self._alone, open_receiver)
+        self._host = HostPublisher(self._by_pushes(), open_receiver)
+        return self._host
 
     def why_pushed(self) -> str:
         """Why records go to the remote by pushes, for people; "" where they are landed here."""
@@ -382,6 +398,8 @@ class Connection:
             what = [host, settings.remote.target, *settings.transport_settings]
             what += [self.local.remote_ref, self.repository.algo]
             name = digest("sha256", "\n".join(what).encode()).hex()[:24]
+            from coordledger.client.combining.line import Line  # noqa: PLC0415 - see above
+
             folder = settings.cache_dir / "queue" / name
             here = self.repository.root or self.repository.git_dir
             alone, direct = self._alone, self.host
@@ -393,6 +411,8 @@ class Connection:
         one look serves this user's processes on this host.
         """
         if self._looks is None:
+            from coordledger.client.combining.looks import Looks  # noqa: PLC0415 - see above
+
             shared = self.settings.queue and not self.remote.folder
             folder = self.line().folder if shared else None
             self._looks = Looks(folder, lambda: self.remote.head(self.local.remote_ref))

@@ -25,6 +25,7 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING
 
+from coordledger import client
 from coordledger.client import stops
 from coordledger.client.heads import check_pin
 from coordledger.client.local_state import Checkpoint, TrustedHead
@@ -282,10 +283,8 @@ class Replica:
         first = trusted.first if trusted else 0
         passed, authentic = list[tuple[int, str]](), list[str]()
         told = {seq for seq, _ in places} | {vouch.seq for vouch in self.vouches.pending}
-        ids: dict[int, str] = {}
-        from coordledger.client import judging  # noqa: PLC0415 - where nothing is new, there is none
-
-        done, lots = 0, judging.lots(self, chain, len(path), path.ids, path.after, self.clock())
+        ids, done = dict[int, str](), 0
+        lots = client.judging.lots(self, chain, len(path), path.ids, path.after, self.clock())
         try:
             for lot in lots:
                 done += len(lot.judged)

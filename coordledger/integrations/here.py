@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coordledger.client.config import HARNESSES, Options
-from coordledger.client.opening import connect, surroundings
-from coordledger.client.views import Views
+from coordledger.client.place import begin
 from coordledger.errors import Failed
 from coordledger.format import timestamps
 from coordledger.integrations.memory import FOLDER
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from coordledger.client.opening import Connection, Surroundings
     from coordledger.client.reports import Message
     from coordledger.client.session_keys import SessionKey
+    from coordledger.client.views import Views
     from coordledger.format.state import State
 
 TIMEOUT = 2.0  # seconds for what is read locally
@@ -40,7 +40,9 @@ class Here:
 
     def __init__(self, connection: Connection) -> None:
         self.connection, self.agent = connection, connection.settings.need_agent
-        self.views = Views(connection.replica, connection.clock)
+        from coordledger.client.views import Views  # noqa: PLC0415 - as in `look`
+
+        self.views: Views = Views(connection.replica, connection.clock)
         self.session = connection.identity().session
         self.folder = connection.repository.git_dir / "coordledger" / FOLDER
         self._state: State | None = None
@@ -135,7 +137,10 @@ def look(options: Options, environ: Mapping[str, str], *, offline: bool = True) 
     """
     options = options._replace(offline=offline)
     try:
-        around = surroundings(options, environ)
+        with begin(options, environ) as git:  # it looks around, while this is imported
+            from coordledger.client.opening import connect, surroundings  # noqa: PLC0415
+
+            around = surroundings(options, environ, git)
         if around.settings.agent is None or _is_among_files(around, options.path, environ):
             return None
         connection = connect(options, environ, around=around)
