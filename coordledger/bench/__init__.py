@@ -24,6 +24,7 @@ SUITES = (
     "keys",
     "tasks",
     "fence",
+    "follow",
     "parts",
 )
 DEFAULT = ("write", "contention", "batch")
@@ -38,6 +39,9 @@ TITLES = {  # of the columns, for people; docs/json.md tells what each means
     "max_ms": "MAX ms",
     "slowest_to_fastest": "SLOWEST:FASTEST",
     "cpu_ms": "CPU ms",
+    "server_ms": "SERVER ms",
+    "cpu_per_record_ms": "CPU/RECORD ms",
+    "server_per_record_ms": "SERVER/RECORD ms",
     "of_naive": "x NAIVE",
     "pushes": "PUSHES",
     "record_ms": "RECORD ms",

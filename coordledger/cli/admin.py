@@ -579,7 +579,7 @@ def bench(app: App, suites: tuple[str, ...], rounds: int | None) -> None:
     """Measure what claims cost here, beside plain git.
 
     Suites: write, http, contention, compare, batch, pages, scale, ledgers, keys, tasks, fence,
-    parts; without any: write, contention and batch, about a minute.
+    follow, parts; without any: write, contention and batch, about a minute.
     """
     from coordledger.bench.suites import measure  # noqa: PLC0415 - help needs none
 

@@ -29,6 +29,7 @@ from coordledger import client
 from coordledger.client import stops
 from coordledger.client.heads import check_pin
 from coordledger.client.local_state import Checkpoint, TrustedHead
+from coordledger.client.promised import need_told, reset_command
 from coordledger.client.roots import CheckedHere
 from coordledger.client.vouches import Vouches
 from coordledger.errors import CoordledgerError, Integrity, RuleBroken, error
@@ -46,8 +47,8 @@ from coordledger.format.names import LEDGERS
 from coordledger.format.rules.ledger import policy_problem
 from coordledger.format.signing import Keyring
 from coordledger.format.state import State
-from coordledger.git.address import without_password
 from coordledger.git.history import ancestors
+from coordledger.git.remote import News
 from coordledger.git.tree import Tree
 from coordledger.hashes import digest
 from coordledger.values import Value
@@ -123,10 +124,9 @@ class Replica:
     @property
     def trusted(self) -> TrustedHead:
         """The verified head. Raises `Failed`: not-joined."""
-        trusted = self.local.trusted
-        if trusted is None:
-            raise error("not-joined")
-        return trusted
+        if trusted := self.local.trusted:
+            return trusted
+        raise error("not-joined")
 
     def keyring(self, ledger: str | None = None) -> Keyring:
         """The secrets at hand for a ledger's id; by default for that of the copy."""
@@ -167,17 +167,18 @@ class Replica:
         """Bring the copy up to the remote's head, verifying what is new; or to the last valid
         record, and then `stop` tells of the one that follows it.
 
-        It is asked for first, and fetched if it is another one; only fetched where either
-        takes a connection of its own, and where the caller knows that it has `moved`. Raises
-        `Failed` (remote-unreachable, not-a-ledger, timeout), `Integrity`.
+        By commits alone if that is all there is to it; else whole objects are fetched, at once
+        where to ask for the head takes a connection of its own, and where it has `moved`.
+        Raises `Failed` (remote-unreachable, not-a-ledger, timeout), `Integrity`.
         """
         local, stopped, self.stop = self.local, self.local.stopped, None
         known = Known(local.trusted, local.told.all())
-        if known.head and not moved and (self.remote.head_is_cheap or stopped):
-            head = self.remote.head(local.remote_ref)
-            if head == self.trusted.commit and not stopped:
+        if news := _news(self, known, moved=moved):
+            if news.head and news.commits:
+                client.by_commits.bring_up(self, news.head, news.commits, known.told)
+            if news.head == self.trusted.commit and not stopped:
                 return self._confirmed(known)
-            if head and stops.stop_again(self, head):
+            if news.head and stops.stop_again(self, news.head):
                 return self.position()
         with local.incoming_ref() as ref:
             try:
@@ -207,7 +208,7 @@ class Replica:
     def _confirmed(self, known: Known) -> Chain:
         """The chain at the verified head, which is the remote's. Raises `Integrity`: told-lost."""
         stops.forget(self)
-        _need_told(self, self.trusted.seq, {}, known.told)
+        need_told(self, self.trusted.seq, {}, known.told)
         self._forget_told(known.told)
         self.local.note_look(self.clock())
         return self.position()
@@ -310,7 +311,7 @@ class Replica:
                 raise self.stop or _not_a_ledger(self)
             if bad:
                 places = [place for place in places if place[0] <= chain.head.seq]
-            _need_told(self, chain.head.seq, ids, places)
+            need_told(self, chain.head.seq, ids, places)
         except BaseException:
             self._chain = None  # it may have moved; the clone has not
             raise
@@ -320,7 +321,7 @@ class Replica:
             return None
         self._forget_told(places)
         stops.note(self, path.head, bad)
-        self._remembered().authentic.update(authentic)
+        self.know_as_authentic(*authentic)
         return chain
 
     def judge(self, chain: Chain, commits: Iterable[tuple[str, bytes]]) -> Iterator[Judged]:
@@ -469,9 +470,9 @@ class Replica:
         state_for = functools.partial(state_with_key, self)
         return self._remembered().is_rooted(commit, state_for, self.commit_at)
 
-    def know_as_authentic(self, commit: Commit) -> None:
-        """The commit is this process's own proposal: it has signed the record itself."""
-        self._remembered().authentic.add(commit.oid)
+    def know_as_authentic(self, *oids: str) -> None:
+        """These commits are authentic: judged in here, or this process's own proposals."""
+        self._remembered().authentic.update(oids)
 
     def _remembered(self) -> CheckedHere:
         """What is known to be checked, by the keys that are at hand now."""
@@ -479,6 +480,21 @@ class Replica:
         if keyring is not checked.keyring or len(checked.authentic) > _REMEMBERED:
             self._checked = CheckedHere(keyring)
         return self._checked
+
+
+def _news(replica: Replica, known: Known, *, moved: bool) -> News | None:
+    """Where the remote's head is, with the commits up to it if it hands them over alone; None where
+    git is to fetch it at once.
+    """
+    local, remote, news = replica.local, replica.remote, None
+    if known.head is None:
+        return None
+    if not (local.stopped or local.checkpoint or replica.in_memory_only):
+        objects = str(local.repository.common_dir / "objects")
+        news = remote.news(local.remote_ref, known.head.commit, objects)
+    if not (news or moved) and (remote.head_is_cheap or local.stopped):
+        return News(remote.head(local.remote_ref))
+    return news
 
 
 def _first_bad(replica: Replica, chain: Chain, lot: Lot, passed: list[tuple[int, str]]) -> str:
@@ -630,9 +646,9 @@ def _not_continued(replica: Replica, head: str, trusted: TrustedHead | None) -> 
         if chain.head and stops.is_from_future(replica, chain, chain.head):
             # This clock was wrong, too. A remote that has cut the record off is no old replica.
             dated = f"record {trusted.seq} of this copy is dated {chain.head.record['at']}"
-            behind.hint = f"{dated}: if its owner has cut it off: {_reset_command(replica)}"
+            behind.hint = f"{dated}: if its owner has cut it off: {reset_command(replica)}"
         return behind
-    return error("rewritten", head=_shown(trusted), command=_reset_command(replica))
+    return error("rewritten", head=_shown(trusted), command=reset_command(replica))
 
 
 def _shown(trusted: TrustedHead) -> str:
@@ -645,41 +661,3 @@ def _is_older(replica: Replica, commit: Commit, trusted: TrustedHead) -> bool:
         return True
     known = replica.commit_at(commit.seq)
     return known is not None and known.oid == commit.oid
-
-
-def _need_told(
-    replica: Replica, head: int, ids: dict[int, str], places: list[tuple[int, str]]
-) -> None:
-    """The `places` that the remote has told have to be in the chain that ends at record `head`, and
-    what its hook has verified up to there has to be this chain; `ids` has those of these records
-    that are not adopted yet. Raises `Integrity`: told-lost, vouch-differs.
-    """
-    local, remote = replica.local, replica.remote.shown
-
-    def id_at(seq: int) -> str | None:
-        known = replica.commit_at(seq) if seq not in ids else None
-        at_checkpoint = next(local.indexed_ids(seq, seq), None) if seq <= head else None
-        return ids.get(seq, known.oid if known else at_checkpoint)
-
-    for seq, oid in places:
-        if oid != id_at(seq):
-            facts = {"remote": remote, "seq": seq, "commit": oid[:12]}
-            raise error("told-lost", command=_reset_command(replica), **facts)
-    for vouch in replica.vouches.pending:
-        known = id_at(vouch.seq) if vouch.seq <= head else None
-        if known and parse_commit(known, local.repository.read(known)).digest != vouch.digest:
-            facts = {"remote": remote, "seq": vouch.seq}
-            raise error("vouch-differs", command=_reset_command(replica), **facts)
-
-
-def _reset_command(replica: Replica) -> str:
-    """The command that leaves the verified history for the remote's, to be copied."""
-    local, given = replica.local, replica.remote.address.given
-    options = ["--ledger", local.name] if local.name != "main" else []
-    if local.remote_ref != local.ref:
-        options += ["--branch", local.remote_ref.removeprefix("refs/heads/")]
-    import shlex  # noqa: PLC0415 - for the hint of an error
-
-    return shlex.join(
-        ["coordledger", replica.reset_by, without_password(given), *options, "--reset"]
-    )

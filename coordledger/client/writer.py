@@ -475,7 +475,7 @@ class Writer:
         self._forget(attempt.run)
         with contextlib.suppress(CoordledgerError, OSError):  # it has landed, even if this fails
             for one in published:
-                self._replica.know_as_authentic(one.here)
+                self._replica.know_as_authentic(one.here.oid)
         _catch_up(self._replica, published[-1].seq, self._jitter())
 
     def _after_lost(self, attempt: Attempt, losses: Losses) -> None:

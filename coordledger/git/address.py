@@ -83,6 +83,11 @@ class Address(Value):
         return self.plain and bool(re.fullmatch(web, self.url))
 
     @property
+    def is_plain_connection(self) -> bool:
+        """Whether it is SSH's or git's own daemon's, and says no more than where that is."""
+        return self.plain and (self.kind == SSH or self.url.startswith("git://"))
+
+    @property
     def authenticates(self) -> bool:
         """Whether the way there proves whose words come back. A helper's way is the user's."""
         url = self.url.lower().removeprefix("http::")  # git's own helper, named

@@ -32,6 +32,7 @@ from coordledger.errors import Failed, printable
 from coordledger.git import push_protocol
 from coordledger.git.outcome import REFUSALS, TOO_MANY, is_later
 from coordledger.git.pktline import ProtocolError
+from coordledger.git.remote import News
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,6 +141,28 @@ class SmartHttp:
 
     def head(self, ref: str) -> str | None:
         """The id that `ref` has there, or None. Raises `Unsent`."""
+        return self._listed().refs.get(ref)
+
+    def news(self, ref: str, have: str) -> News:
+        """What `ref` has there beyond the commit `have`. Raises `Unsent`."""
+        advertised = self._listed()
+        head = advertised.refs.get(ref)
+        if head in (None, have):
+            return News(head)
+        from coordledger.git import fetch_protocol  # noqa: PLC0415 - most looks find nothing new
+
+        if not fetch_protocol.offers_commits(advertised):
+            return News(head)
+        try:
+            answer = self._ask(_UPLOAD, fetch_protocol.request(advertised, head, have))
+            return News(head, fetch_protocol.commits(answer, advertised.algo))
+        except (Later, Refused):
+            return News(head)
+        except _FAULTS as fault:
+            raise self._failed(fault, sent=False) from None
+
+    def _listed(self) -> push_protocol.Advertisement:
+        """The refs there. Raises `Unsent`."""
         if not self._lists:
             raise Unsent("git asks for the one ref")
         try:
@@ -150,7 +173,7 @@ class SmartHttp:
         except _FAULTS as fault:
             raise self._failed(fault, sent=False) from None
         self._lists, self._spoke = len(answer) < MOST_LISTED, True
-        return advertised.refs.get(ref)
+        return advertised
 
     def _failed(self, fault: BaseException, *, sent: bool) -> Unsent | Unknown:
         self.close()

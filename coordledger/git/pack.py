@@ -1,7 +1,8 @@
-"""Packs (gitformat-pack(5)) of a few whole objects: no deltas.
+"""Packs (gitformat-pack(5)) of a few objects: whole, or by where they differ from one before.
 
-Rules: what is in a pack is the caller's business. A pack in a repository appears whole, with its
-index, and is kept from `git repack` until whoever wrote it has named what is in it by a ref.
+Rules: what is in a pack is the caller's business, and what is much like what, too. A pack in a
+repository appears whole, with its index, and is kept from `git repack` until whoever wrote it has
+named what is in it by a ref.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ from coordledger.git.tree import deflate
 from coordledger.hashes import digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from coordledger.git.tree import Objects
 
 MANY = 64  # objects
 _KINDS = {"commit": 1, "tree": 2, "blob": 3}
+_DELTA = 6
+_DEEPEST = 16  # deltas, one on the other: git's own packs have up to fifty
+_LONGEST_COPY = 0xFFFFFF  # bytes that one step of a delta takes over
 _START = b"PACK" + (2).to_bytes(4, "big")
 _INDEX = b"\377tOc" + (2).to_bytes(4, "big")
 
@@ -28,13 +34,16 @@ def pack(objects: Objects, algo: str) -> bytes:
     return _pack(list(_entries(objects).values()), algo)
 
 
-def write_durably(folder: str, objects: Objects, algo: str) -> str:
-    """Add a pack of these to an `objects` folder: on the disk when this returns.
+def write_durably(
+    folder: str, objects: Objects, algo: str, like: Mapping[str, str] | None = None
+) -> str:
+    """Add a pack of these to an `objects` folder: on the disk when this returns. `like` has for an
+    object the id of an earlier one in `objects` that it differs from in one place, if there is one.
 
     What is returned is the path of the file that keeps `git repack -d` from dropping the pack as
     long as no ref leads to its objects; the caller removes it then. Raises OSError.
     """
-    entries = _entries(objects)
+    entries = _entries_by_deltas(objects, like) if like else _entries(objects)
     whole = _pack(list(entries.values()), algo)
     index = _index(entries, whole, algo)
     into = f"{folder}/pack"
@@ -57,11 +66,89 @@ def _entries(objects: Objects) -> dict[str, bytes]:
     """How the objects stand in a pack, by their ids."""
     deflated = _deflated([content for _, content in objects.values()])
     pairs = zip(objects.items(), deflated, strict=True)
-    return {oid: _head(kind, len(content)) + small for (oid, (kind, content)), small in pairs}
+    return {
+        oid: _head(_KINDS[kind], len(content)) + small for (oid, (kind, content)), small in pairs
+    }
 
 
-def _head(kind: str, size: int) -> bytes:
-    head = [_KINDS[kind] << 4 | size & 15]
+def _entries_by_deltas(objects: Objects, like: Mapping[str, str]) -> dict[str, bytes]:
+    """As `_entries`, in their order: what is like another is a step or three from that."""
+    entries: dict[str, bytes] = {}
+    places: dict[str, int] = {}
+    depths: dict[str, int] = {}
+    at = len(_START) + 4
+    for oid, (kind, content) in objects.items():
+        base = like.get(oid, "")
+        depth = depths.get(base, _DEEPEST) + 1
+        delta = None
+        if depth <= _DEEPEST and objects[base][0] == kind:
+            delta = _delta(objects[base][1], content)
+        if delta is None:
+            entry, depth = _head(_KINDS[kind], len(content)) + deflate(content), 0
+        else:
+            entry = _head(_DELTA, len(delta)) + _distance(at - places[base]) + deflate(delta)
+        entries[oid], places[oid], depths[oid] = entry, at, depth
+        at += len(entry)
+    return entries
+
+
+def _delta(base: bytes, content: bytes) -> bytes | None:
+    """What makes `content` of `base`: its beginning, something new, its end. None where most of it
+    is new.
+    """
+    shorter = min(len(base), len(content))
+    first = _alike(lambda n: base[:n] == content[:n], shorter)
+    last = _alike(lambda n: base[len(base) - n :] == content[len(content) - n :], shorter - first)
+    new = content[first : len(content) - last]
+    if 2 * len(new) >= len(content) or max(first, last) > _LONGEST_COPY:
+        return None
+    parts = [_size(len(base)), _size(len(content)), _copy(0, first)]
+    parts += [bytes([len(part)]) + part for part in _in_parts(new)]
+    return b"".join([*parts, _copy(len(base) - last, last)])
+
+
+def _alike(is_same: Callable[[int], bool], most: int) -> int:
+    """The largest number up to `most` for which it holds, as it does for all below that."""
+    low = 0
+    while low < most:
+        middle = (low + most + 1) // 2
+        if is_same(middle):
+            low = middle
+        else:
+            most = middle - 1
+    return low
+
+
+def _in_parts(new: bytes) -> list[bytes]:
+    return [new[at : at + 127] for at in range(0, len(new), 127)]
+
+
+def _copy(start: int, length: int) -> bytes:
+    """The step of a delta that takes `length` bytes of its base, from `start` on."""
+    given = [*start.to_bytes(4, "little"), *length.to_bytes(3, "little")]
+    code = 128 | sum(1 << bit for bit, byte in enumerate(given) if byte)
+    return bytes([code, *(byte for byte in given if byte)]) if length else b""
+
+
+def _size(size: int) -> bytes:
+    out = [size & 127]
+    while size := size >> 7:
+        out[-1] |= 128
+        out.append(size & 127)
+    return bytes(out)
+
+
+def _distance(distance: int) -> bytes:
+    """How far before an entry its base stands."""
+    out = [distance & 127]
+    while distance := distance >> 7:
+        distance -= 1
+        out.append(128 | distance & 127)
+    return bytes(reversed(out))
+
+
+def _head(kind: int, size: int) -> bytes:
+    head = [kind << 4 | size & 15]
     size >>= 4
     while size:
         head[-1] |= 128

@@ -216,13 +216,16 @@ class Git:
             raise
         return Ran(process.returncode, out.decode("utf-8", errors), _text(err))
 
-    def run_without_folders(self, *args: str, hooks: str | None = os.devnull) -> Ran:
+    def run_without_folders(
+        self, *args: str, hooks: str | None = os.devnull, **environ: str
+    ) -> Ran:
         """As `run`; but no folder of this machine is opened as a remote."""
         allowed = self._environ.get("GIT_ALLOW_PROTOCOL")
         if allowed is None:
-            return self.run("-c", "protocol.file.allow=never", *args, hooks=hooks)
+            return self.run("-c", "protocol.file.allow=never", *args, hooks=hooks, **environ)
         rest = ":".join(name for name in allowed.split(":") if name != "file")
-        return self.run(*args, hooks=hooks, GIT_ALLOW_PROTOCOL=rest)  # -c would not count
+        environ |= {"GIT_ALLOW_PROTOCOL": rest}  # -c would not count
+        return self.run(*args, hooks=hooks, **environ)
 
     def objects(self) -> CatFile:
         """A reader of the repository's objects. It waits for no remote, and so has no deadline.
@@ -295,6 +298,21 @@ class Service:
         if out is None or not poll.poll(1000 * self._deadline.left()):
             raise error("timeout", seconds=f"{self._deadline.seconds:g}")
         return os.read(out.fileno(), 65_536)
+
+    def answer(self, data: bytes, limit: int) -> bytes:
+        """Write the rest of its input, which it reads before it prints more; all that it prints
+        then, cut off above `limit` bytes. Raises `Failed`: timeout.
+        """
+        self.send(data)
+        parts, size = [], 0
+        while size <= limit:
+            part = self.read()
+            if not part:
+                self.finish()
+                break
+            parts.append(part)
+            size += len(part)
+        return b"".join(parts)
 
     def fits(self, data: bytes) -> bool:
         """Whether `send` can write it at once, without waiting for the program to read."""

@@ -1,4 +1,4 @@
-"""git's server programs for a folder of this machine, started by us and talked with directly.
+"""git's server program for pushes to a folder of this machine, started by us and talked with.
 
 Rules: only where git itself would do nothing else. That takes a third of the time of `git push`,
 and the advertisement tells the head before anything is sent. The folder is an absolute path.
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
     from coordledger.git.push_protocol import Advertisement
 
 
-def head(git: Git, folder: str, ref: str) -> str | None:
-    """The id that `ref` has there, or None. Raises `ProtocolError`; `Failed`: timeout, no-git."""
-    with git.service("upload-pack", folder) as service:
-        advertised = _advertisement(service)
-        service.finish(FLUSH)
-        return advertised.refs.get(ref)
-
-
 def push(
     git: Git, folder: str, ref: str, old: str | None, new: str | None, payload: PushPayload
 ) -> Push:
@@ -38,7 +30,7 @@ def push(
         with git.service("receive-pack", folder) as service:
             payload.ready()
             pack = payload.pack()
-            advertised = _advertisement(service)
+            advertised = advertisement(service)
             if advertised.refs.get(ref) != old:
                 with contextlib.suppress(Failed):
                     service.finish(FLUSH)
@@ -57,7 +49,7 @@ def push(
     return from_report(report, ref, errors)
 
 
-def _advertisement(service: Service) -> Advertisement:
+def advertisement(service: Service) -> Advertisement:
     """The words with which the program begins. Raises `ProtocolError`; `Failed`: timeout."""
     packets: list[bytes] = []
     rest = b""

@@ -32,6 +32,7 @@ from coordledger.git.outcome import (
     planned,
 )
 from coordledger.git.process import Ran, untrusted
+from coordledger.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,16 @@ _ABSENT = ("couldn't find remote ref", "could not find remote ref")
 # git says so, too, where another process of this clone moves the refs that a fetch checks against.
 _INCOMPLETE = "did not send all necessary objects"
 _TRIES_AMONG_OTHERS = 3
+_NO_CONNECTION = "Could not read from remote repository"
+
+
+class News(Value):
+    """The id that a ref has, or None; and the commits below it that are new, by their ids, or None
+    where they cannot be had alone.
+    """
+
+    head: str | None
+    commits: dict[str, bytes] | None = None
 
 
 def _id_or_none(oid: str) -> str:
@@ -84,12 +95,13 @@ class Remote:
             self._http = SmartHttp(self._git, url, ca_file)
         return self._http
 
-    def _run(self, *args: str, hooks: str | None = os.devnull) -> Ran:
+    def _run(self, *args: str, hooks: str | None = os.devnull, **environ: str) -> Ran:
         """As `Git.run`, of a command that speaks to the remote; one that is no folder of this
         machine is never looked for in one.
         """
         opens = self.address.opens_folders
-        return (self._git.run if opens else self._git.run_without_folders)(*args, hooks=hooks)
+        run = self._git.run if opens else self._git.run_without_folders
+        return run(*args, hooks=hooks, **environ)
 
     @property
     def _no_mirror(self) -> list[str]:
@@ -115,11 +127,11 @@ class Remote:
     def head(self, ref: str) -> str | None:
         """The id that `ref` has there, or None. Raises `Failed`: remote-unreachable, …"""
         if self.folder:
-            from coordledger.git import receive_pack  # noqa: PLC0415 - as below
+            from coordledger.git import upload_pack  # noqa: PLC0415 - only a folder has it
             from coordledger.git.pktline import ProtocolError  # noqa: PLC0415
 
             with contextlib.suppress(ProtocolError):  # git says it better
-                return receive_pack.head(self._git, self.folder, ref)
+                return upload_pack.head(self._git, self.folder, ref)
         if self._http_at:
             from coordledger.git.http import Unsent  # noqa: PLC0415 - 20 ms
 
@@ -132,6 +144,41 @@ class Remote:
             oid, _, name = line.partition("\t")
             if name == ref:
                 return oid
+        return None
+
+    def news(self, ref: str, have: str, objects: str) -> News | None:
+        """What `ref` has there, and the commits beyond `have`, if they can be had without their
+        trees; None where git has to be asked. `objects` is the folder that has those of `have`.
+        Raises `Failed`: remote-unreachable, timeout, no-git.
+        """
+        from coordledger.git.pktline import ProtocolError  # noqa: PLC0415 - one way of three
+
+        with contextlib.suppress(ProtocolError):
+            if self.folder:
+                from coordledger.git import upload_pack  # noqa: PLC0415
+
+                return upload_pack.news(self._git, self.folder, ref, have)
+            if self._http_at:
+                return self._news_by_http(*self._http_at, ref, have)
+            if self.address.is_plain_connection:
+                return self._news_by_git(ref, have, objects)
+        return None
+
+    def _news_by_http(self, url: str, ca_file: str | None, ref: str, have: str) -> News | None:
+        from coordledger.git.http import Unsent  # noqa: PLC0415 - 20 ms
+
+        with contextlib.suppress(Unsent):
+            return self._web(url, ca_file).news(ref, have)
+        return None
+
+    def _news_by_git(self, ref: str, have: str, objects: str) -> News | None:
+        from coordledger.git import fetch_pack  # noqa: PLC0415 - as above
+
+        found = fetch_pack.news(self._run, self.address.url, ref, have, objects)
+        if isinstance(found, News):
+            return found
+        if _NO_CONNECTION in found.err:
+            raise self._unreachable(found)
         return None
 
     def stamp(self, ref: str) -> object:

@@ -23,7 +23,7 @@ from coordledger.git.tree import object_id
 from coordledger.hashes import LENGTHS, is_hex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from coordledger.errors import CoordledgerError
     from coordledger.git.cat_file import StoredObject
@@ -58,6 +58,7 @@ class Repository:
         self._has_reftable = (self.common_dir / "reftable").exists()
         self._reader: Reader | None = None
         self._ahead: dict[str, StoredObject] = {}
+        self._held: Objects = {}
 
     @classmethod
     def open(cls, git: Git, path: Path | None = None) -> Repository:
@@ -118,6 +119,15 @@ class Repository:
             with contextlib.suppress(RuleBroken):
                 self._ahead |= self._objects_here().find_all(oids[at : at + _LOT])
 
+    @contextlib.contextmanager
+    def holding(self, objects: Objects) -> Iterator[None]:
+        """As long as this lasts, these are read as if they were here; their ids are theirs."""
+        self._held = objects
+        try:
+            yield
+        finally:
+            self._held = {}
+
     def _objects_here(self) -> Reader:
         if self._reader is None:
             self._reader = self.git.reader(self.git_dir, self._objects)
@@ -138,6 +148,8 @@ class Repository:
 
     def _find(self, oid: str) -> bytes | None:
         """The content, hashed once."""
+        if oid in self._held:
+            return self._held[oid][1]
         if not self._is_id(oid):
             return None
         if oid in self._ahead:
@@ -180,6 +192,19 @@ class Repository:
         )
         if ran.code:
             raise OSError(errno.EIO, f"git index-pack: {ran.why()}")
+
+    def write_until_named(self, objects: Objects, like: Mapping[str, str]) -> str:
+        """Add objects that no ref leads to yet: a few as `write` does, many as a pack that is on
+        the disk when this returns. What is returned is the path of the file, if any, that keeps
+        it from upkeep, and that the caller removes once a ref leads there. `like` is as in
+        `pack.write_durably`. Raises OSError.
+        """
+        if len(objects) <= MANY:
+            loose.write(self._objects, objects)
+            return ""
+        from coordledger.git.pack import write_durably  # noqa: PLC0415 - not of a few
+
+        return write_durably(self._objects, objects, self.algo, like)
 
     def _run(self, *args: str, stdin: bytes | None = None) -> Ran:
         return self.git.run(*args, stdin=stdin, GIT_DIR=str(self.git_dir), **NO_REMOTE)

@@ -142,6 +142,7 @@ class Tree:
         self._memory = _Memory({}, 0)
         self._new: dict[str, _Kept] = {}  # by path, what `update` has made for this tree
         self.objects: Objects = {}  # the same as objects of git
+        self.ids: dict[str, str] = {}  # the same by path: the ids
 
     def _object(self, path: str, oid: str) -> _Kept:
         new = self._new.get(path)
@@ -263,6 +264,7 @@ class Tree:
     def _add(self, path: str, kind: str, content: bytes, entries: Entries | None = None) -> str:
         oid = object_id(kind, content, self._algo)
         self.objects[oid] = (kind, content)
+        self.ids[path] = oid
         self._new[path] = _Kept(oid, content, entries)
         return oid
 

@@ -364,7 +364,7 @@ class Sequencer:
             why = self._bring_to_disk(rendered, old.oid, new.oid, ready)
             if not why:
                 self._chain = longer
-                upkeep.start_if_due(old.seq, new.seq, self._environ)
+                upkeep.start_if_due(old.seq, new.seq, new.oid, self._environ)
                 return vouched(outcomes, new, now)
             # Another push was faster; or git died after it had moved the ref.
         if posix.access(f"{self.git_dir}/{self.ref}.lock", posix.F_OK):

@@ -321,6 +321,7 @@ def _server_files(path: Path, connection: Connection, git: Git) -> Check:
         lambda: _exposed_master(path / "coordledger" / "master"),
         lambda: _silent_process(path),
         lambda: _stopped_upkeep(path, connection.clock()),
+        lambda: _sends_whole(path, git),
     ]
     for check in checks:
         fault = check()
@@ -384,6 +385,14 @@ def _shallow_pushes(path: Path, git: Git) -> Check | None:
         return None
     found = "receive.shallowUpdate lets a push cut the ledger's history"
     return _bad("server's files", found, f"git -C {path} config receive.shallowUpdate false")
+
+
+def _sends_whole(path: Path, git: Git) -> Check | None:
+    if hooks.settles_filters(path, git):
+        return None
+    found = "uploadpack.allowFilter is not set: who follows is sent trees, too"
+    do = f"coordledger hook install {shlex.quote(str(path))}"
+    return Check("server's files", ok=None, found=found, do=do)
 
 
 def _exposed_master(master: Path) -> Check | None:

@@ -32,8 +32,13 @@ SEQUENCER_MARK = "# coordledger proc-receive:"
 SEQUENCED = FOR.rstrip("/")
 UNSEQUENCED = "coordledger.sequence"  # false in the repository where its owner has switched it off
 OLDEST_GIT = (2, 29)  # that knows proc-receive
-# Settings that make pushes to a busy ref cheap; `install_hook` tells which it has made.
-SETTINGS = {"receive.autogc": "false", "core.logAllRefUpdates": "true"}
+# Settings that make a busy ref cheap, to push to and to follow; `install_hook` tells which it has
+# made. By the third one a copy gets commits without their trees, which it renders itself.
+SETTINGS = {
+    "receive.autogc": "false",
+    "core.logAllRefUpdates": "true",
+    "uploadpack.allowFilter": "true",
+}
 # Without it each push lists all refs once more, as those of the objects that its quarantine
 # borrows from. Not where the repository borrows from another one indeed.
 NO_ALTERNATES = {"core.alternateRefsCommand": "true"}
@@ -329,6 +334,11 @@ def takes_shallow(path: Path, git: Git) -> bool:
     """Whether a push may declare commits parentless there: then no fetch would reach below."""
     asked = ("config", "--type=bool", "--get", "receive.shallowUpdate")
     return git.run(*_in(path), *asked).out.strip() == "true"
+
+
+def settles_filters(path: Path, git: Git) -> bool:
+    """Whether somebody has said there if copies may leave trees out; git's own default is no."""
+    return bool(git.run(*_in(path), "config", "--get", "uploadpack.allowFilter").out.strip())
 
 
 def hook_path(path: Path, git: Git, name: str = HOOK) -> Path:

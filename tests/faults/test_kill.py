@@ -143,6 +143,7 @@ def test_a_lock_that_git_itself_left_in_the_clone_is_waited_for_and_then_removed
 ) -> None:
     """With the time limit that users have."""
     fleet.enroll("bob")
+    fleet.git("config", "uploadpack.allowFilter", "false")  # commits alone come without a ref
     alice, bob = fleet.ledger("alice"), fleet.ledger("bob")
     for name in ("refs/coordledger/main.lock", "refs/coordledger-incoming/main.lock"):
         bob.send("x", channel="general")

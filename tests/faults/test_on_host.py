@@ -191,6 +191,7 @@ def test_in_a_program_whose_children_nobody_waits_for_what_lands_is_told_so(
         return said[-1]
 
     monkeypatch.setattr(upkeep, "EVERY", 1)
+    monkeypatch.setattr(upkeep, "COMMITS", 1)
     monkeypatch.setattr(receiver.Receiver, "land", heard)
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:

@@ -89,3 +89,49 @@ def test_where_there_is_no_room_nothing_of_it_stays(
     with pytest.raises(OSError, match="No space"):
         pack.write_durably(str(tmp_path), blobs([b"x"], "sha1"), "sha1")
     assert list((tmp_path / "pack").iterdir()) == []
+
+
+def versions(count: int) -> list[bytes]:
+    """A text that changes in one place each time, at its beginning and its end as well."""
+    lines = [b"line %d of it, which is long enough\n" % n for n in range(80)]
+    found = []
+    for n in range(count):
+        lines[(n * 37) % len(lines)] = b"changed for the %dth time\n" % n * (n % 3)
+        found.append(b"".join(lines))
+    return found
+
+
+ODD = {
+    "the same twice over": (b"abab" * 50, b"abab" * 51),
+    "shorter": (b"x" * 400 + b"yz", b"x" * 399),
+    "emptied": (b"something", b""),
+    "out of nothing": (b"", b"something"),
+    "one byte more than a step takes": (
+        b"a" * 70_000 + b"b" * 70_000,
+        b"a" * 70_000 + b"c" * 70_000,
+    ),
+    "new in the middle": (b"a" * 900 + b"b" * 900, b"a" * 900 + bytes(range(256)) + b"b" * 900),
+    "much new": (b"a" * 10, b"b" * 4000),
+}
+
+
+@pytest.mark.parametrize("algo", ["sha1", "sha256"])
+@pytest.mark.parametrize("case", ["versions", *ODD])
+def test_git_reads_what_differs_little_from_what_was_before(
+    tmp_path: Path, env: dict[str, str], algo: str, case: str
+) -> None:
+    here = tmp_path / "here.git"
+    git("init", "--quiet", "--bare", f"--object-format={algo}", here, cwd=tmp_path, env=env)
+    contents = versions(60) if case == "versions" else list(ODD[case])
+    objects = blobs(contents, algo)
+    ids = list(objects)
+    pack.write_durably(f"{here}/objects", objects, algo, dict(zip(ids[1:], ids, strict=False)))
+    for oid, (_, content) in objects.items():
+        assert git("cat-file", "blob", oid, cwd=here, env=env) == content
+    git("fsck", "--strict", "--full", cwd=here, env=env)
+    if case == "versions":
+        [written] = (here / "objects/pack").glob("*.pack")
+        assert written.stat().st_size < sum(map(len, contents)) / 20
+        verified = git("verify-pack", "-v", str(written.with_suffix(".idx")), cwd=here, env=env)
+        assert b"chain length = 16" in verified
+        assert b"chain length = 17" not in verified

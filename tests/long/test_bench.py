@@ -19,6 +19,7 @@ from coordledger.bench import (
     compare,
     contention,
     fence,
+    follow,
     http,
     keys,
     ledgers,
@@ -41,12 +42,14 @@ TIMES = {"what", "median_ms", "p95_ms", "cpu_ms", "of_floor"}
 CROWD = {"what", "records_per_s", "p50_ms", "p95_ms", "max_ms", "slowest_to_fastest", "cpu_ms"}
 SIZES = {"what", "bytes_per_record", "join_ms", "shallow_ms", "audit_per_s"}
 SIZES |= {"claim_ms", "claim_cpu_ms", "hook_ms", "hook_cpu_ms"}
+FOLLOWED = {"what", "cpu_ms", "server_ms", "cpu_per_record_ms", "server_per_record_ms"}
 KEYS = {"what", "claim_ms", "claim_cpu_ms", "hook_ms", "hook_cpu_ms", "audit_per_s"}
 SMALL: dict[str, tuple[Callable[..., Any], dict[str, Any], set[str]]] = {
     "http": (http.run, {}, TIMES),
     "scale": (scale.run, {"sizes": (12, 24)}, SIZES),
     "parts": (parts.run, {}, TIMES),
     "fence": (fence.run, {}, TIMES),
+    "follow": (follow.run, {"records": 60, "gaps": (1, 20)}, FOLLOWED),
     "contention": (
         contention.run,
         {"processes": 2, "each": 2},

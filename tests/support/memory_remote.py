@@ -32,6 +32,7 @@ from coordledger.git.address import resolve
 from coordledger.git.history import raw_parent
 from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
 from coordledger.git.process import Git
+from coordledger.git.remote import News
 from coordledger.git.repository import Repository
 from coordledger.git.tree import object_id
 from coordledger.hashes import digest
@@ -281,6 +282,20 @@ class MemoryRemote:
 
     def head(self, ref: str) -> str | None:
         return self.server.look(ref)
+
+    def news(self, ref: str, have: str, objects: str) -> News:
+        """As of a server that hands over commits without their trees."""
+        head = self.server.look(ref)
+        if head in (None, have):
+            return News(head)
+        commits = {}
+        for oid, content in self.server.ledger.log:
+            commits[oid] = content
+            if oid == have:
+                commits.clear()
+            if oid == head:
+                break
+        return News(head, commits)
 
     def need_listing(self) -> None:
         pass
