@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -181,9 +182,7 @@ def config_dir(environ: Mapping[str, str]) -> Path:
         return Path(environ["XDG_CONFIG_HOME"], "coordledger")
     if not _has_home(environ):
         return _homeless(environ) / "config"
-    import platformdirs  # noqa: PLC0415 - where the environment says nothing
-
-    folder = platformdirs.user_config_path("coordledger", appauthor=False)
+    folder = _of_user(environ, ".config", "user_config_path")
     usable = os.access(folder, os.F_OK) or _can_be_made(folder)
     return folder if usable else _homeless(environ) / "config"
 
@@ -194,10 +193,19 @@ def cache_dir(environ: Mapping[str, str]) -> Path:
         return Path(environ["XDG_CACHE_HOME"], "coordledger")
     if not _has_home(environ):
         return _homeless(environ) / "cache"
-    import platformdirs  # noqa: PLC0415 - as above
-
-    folder = platformdirs.user_cache_path("coordledger", appauthor=False)
+    folder = _of_user(environ, ".cache", "user_cache_path")
     return folder if _can_be_made(folder) else _homeless(environ) / "cache"
+
+
+def _of_user(environ: Mapping[str, str], on_linux: str, kind: str) -> Path:
+    """The user's folder of that kind: on Linux `on_linux`; of others platformdirs knows it."""
+    home = environ.get("HOME")
+    if home and sys.platform == "linux":
+        return Path(home, on_linux, "coordledger")
+    import platformdirs  # noqa: PLC0415 - it takes 4 ms to import
+
+    folder: Path = getattr(platformdirs, kind)("coordledger", appauthor=False)
+    return folder
 
 
 def _has_home(environ: Mapping[str, str]) -> bool:

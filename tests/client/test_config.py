@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
+import platformdirs
 import pytest
 
 from coordledger.client import config
@@ -115,3 +117,16 @@ def test_outside_of_a_repository_the_users_own_file_counts(
 def test_nothing_of_the_environment_is_shown(env: dict[str, str], tmp_path: Path) -> None:
     settings = load(env | {"COORDINATION_SECRET": "hidden"}, tmp_path, {})
     assert "hidden" not in repr(settings)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere platformdirs is asked")
+def test_the_users_folders_are_where_platformdirs_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    environ = {"HOME": str(tmp_path)}
+    given = "coordledger", False
+    assert config.config_dir(environ) == platformdirs.user_config_path(*given)
+    assert config.cache_dir(environ) == platformdirs.user_cache_path(*given)
