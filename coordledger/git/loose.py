@@ -132,22 +132,26 @@ class Reader:
 
 
 def write(
-    folder: str, objects: Objects, settle: Callable[[list[str]], None] = lambda fresh: None
+    folder: str, objects: Objects, settle: Callable[[list[str]], None] = lambda paths: None
 ) -> set[str]:
     """Add loose objects (id -> kind, content) to an `objects` folder; the folders it changed.
 
-    Each appears whole, under its own name. Modes follow those of `folder`, as git's shared
-    repositories want it. `settle` gets the paths of what is written, before any is in place.
+    Each appears whole, under its own name, or is there already. Modes follow those of `folder`, as
+    git's shared repositories want it. `settle` gets the paths of all of them, before any that is
+    new is in place.
     """
     from coordledger import files  # noqa: PLC0415 - a hook that judges only reads
 
     mode = posix.stat(folder).st_mode
     moves: list[tuple[str, str]] = []
+    present: list[str] = []
     changed = set()
     try:
         for oid, (kind, content) in objects.items():
             fan, path = f"{folder}/{oid[:2]}", _path(folder, oid)
-            if freshen(path):
+            if _is_whole(path, oid):
+                present.append(path)
+                changed.add(fan)
                 continue
             fresh = f"{fan}/tmp_obj_{posix.urandom(8).hex()}"  # noqa: S108 - git prunes such
             fd = _create(fresh)
@@ -166,7 +170,7 @@ def write(
                 files.write_all(fd, _deflate_once(oid, kind, content))
             finally:
                 posix.close(fd)
-        settle([fresh for fresh, _ in moves])
+        settle([*present, *(fresh for fresh, _ in moves)])
         for fresh, path in moves:
             posix.rename(fresh, path)
     except BaseException:
@@ -198,24 +202,24 @@ def write_durably(
     """
     from coordledger import files  # noqa: PLC0415 - a hook that judges only reads
 
-    present = {*arrived, *(oid for oid in objects if freshen(_path(folder, oid)))}
-    fresh = {oid: stored for oid, stored in objects.items() if oid not in present}
-    others = [*(_path(folder, oid) for oid in present), *also]
-    changed = write(folder, fresh, lambda paths: files.sync_all([*paths, *others]))
-    files.sync_all(changed | {f"{folder}/{oid[:2]}" for oid in present})
+    here = [_path(folder, oid) for oid in arrived]
+    changed = write(folder, objects, lambda paths: files.sync_all([*paths, *here, *also]))
+    files.sync_all(changed | {path.rpartition("/")[0] for path in here})
 
 
 def _path(folder: str, oid: str) -> str:
     return f"{folder}/{oid[:2]}/{oid[2:]}"
 
 
-def freshen(path: str) -> bool:
-    """Keep `git gc` from an old object that nothing has named so far; False if that cannot be."""
+def _is_whole(path: str, oid: str) -> bool:
+    """Whether an object is there, as it should be: git does not bring loose ones to the disk, and a
+    crash may leave an empty file under its name. `git gc` will not take an old one for garbage.
+    """
     try:
         posix.utime(path)
-    except OSError:
+        return _loose(path, oid, MAX_OBJECT) is not None
+    except (OSError, RuleBroken):
         return False
-    return True
 
 
 def _create(path: str) -> int | None:

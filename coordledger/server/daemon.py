@@ -55,7 +55,7 @@ from coordledger.git.loose import Reader
 from coordledger.git.pktline import FLUSH
 from coordledger.git.process import Git, child_environment, server_environment
 from coordledger.git.repository import open_bare
-from coordledger.server import eligibility, pre_receive, proc_receive
+from coordledger.server import eligibility, in_quarantine, pre_receive, proc_receive
 from coordledger.server.admission import server_keyring
 from coordledger.server.combiner import Combiner, Quarantined
 from coordledger.server.sequencer import Sequencer
@@ -268,6 +268,8 @@ def _pre_receive(request: Request, repository: ServedRepository) -> str:
     environ = repository.environ | {name: value for name, value in variables.items() if value}
 
     def land(name: str, new: str, pushed: Reader, _: Keyring) -> list[Answer] | None:
+        if not in_quarantine.may_replace(str(repository.path), environ):
+            return None
         finding = repository.finding({name: request.values[name] for name in _SETTINGS})
         if finding.why:
             return None

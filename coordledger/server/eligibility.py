@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 import coordledger
 from coordledger import files
-from coordledger.format.names import LEDGERS
 from coordledger.server.push_effects import (
     ASKED,
     ODD_FILES,
@@ -158,9 +157,6 @@ def _why_not_by_files(git_dir: str) -> str:
     why = why_not_by_files(git_dir)
     if why:
         return why
-    with open(f"{git_dir}/HEAD", "rb") as file:  # noqa: PTH123 - a string
-        if LEDGERS.encode() in file.read(1024):
-            return "HEAD is a ledger"
     return _why_not_by_hooks(f"{git_dir}/hooks")
 
 

@@ -42,8 +42,10 @@ _INSIDE = (
     *("GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
     "GIT_CONFIG",
 )
-_TRANSACTION = "hooks/reference-transaction"
-_WATCHED = (".", "config", "hooks", "info", "objects/info", _TRANSACTION)
+_TRANSACTION, _SEQUENCER = "hooks/reference-transaction", "hooks/proc-receive"
+_OURS = b"#!/bin/sh\n# coordledger proc-receive:"  # how that hook begins
+# Folders may be links: what they lead to counts.
+_WATCHED = (".", "config", "hooks/.", "info/.", "objects/info/.", _TRANSACTION, _SEQUENCER)
 
 
 def records_alone(pushed: bytes) -> tuple[str, str] | None:
@@ -77,7 +79,7 @@ def land(
     git_dir = environ.get("GIT_DIR", ".")
     watched = [f"{git_dir}/{path}" for path in _WATCHED]
     before = list(map(files.facts, watched))
-    why, read = _why_not(git_dir, environ) if _is_in_place(git_dir, pushed.environ) else ("odd", [])
+    why, read = _why_not(git_dir, environ) if may_replace(git_dir, pushed.environ) else ("odd", [])
     if why:
         return None
     watched += read
@@ -96,14 +98,18 @@ def land(
     return [ended] if isinstance(ended, Unknown) else ended.answers
 
 
-def _is_in_place(git_dir: str, environ: dict[str, str]) -> bool:
-    """Whether the objects that a push stands on are the repository's own, where they belong."""
+def may_replace(git_dir: str, environ: dict[str, str]) -> bool:
+    """Whether the hook proc-receive, in whose place records land here, is ours; and the objects
+    that the push stands on are the repository's own, where they belong.
+    """
     try:
         there = posix.stat(environ.get("GIT_ALTERNATE_OBJECT_DIRECTORIES", ""))
         here = posix.stat(f"{git_dir}/objects")
-    except OSError:  # more than one, or a quoted one
+        with open(f"{git_dir}/{_SEQUENCER}", "rb") as file:  # noqa: PTH123
+            is_ours = file.read(len(_OURS)) == _OURS
+    except OSError:  # more than one folder, or a quoted one
         return False
-    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+    return is_ours and (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 def _why_not(git_dir: str, environ: dict[str, str]) -> tuple[str, list[str]]:

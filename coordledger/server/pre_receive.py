@@ -300,16 +300,28 @@ def main(environ: dict[str, str], *, sequenced: bool = False, asked: bool = Fals
 
     `asked`: a resident process was, and may have stopped in the middle of its turn.
     """
-    pushed, now = sys.stdin.buffer.read(MAX_INPUT + 1), unix_ms()
-    given = judge(pushed, environ, now, sequenced=sequenced, land=_land)
-    refused = refusal(given)
-    if asked and refused and _records_alone(pushed):
-        from coordledger.server.sequencer import MAY_STILL_LAND  # noqa: PLC0415 - as above
-
-        if refused.code in MAY_STILL_LAND:
-            given = [Unknown(refused.commit, refused.message)]
+    pushed = sys.stdin.buffer.read(MAX_INPUT + 1)
+    given = _end_of_resident(pushed, environ) if asked else []
+    given = given or judge(pushed, environ, unix_ms(), sequenced=sequenced, land=_land)
     sys.stderr.write("".join(f"{answer}\n" for answer in given))
     return 1 if stops(given) else 0
+
+
+def _end_of_resident(pushed: bytes, environ: dict[str, str]) -> list[Answer]:
+    """Wait until a resident process that was asked can land the push no more: where it has begun
+    its turn, the turn is over then, and it begins none for who has gone. An answer where it may.
+    """
+    alone = _records_alone(pushed)
+    if alone is None:
+        return []
+    from coordledger.server.sequencer import wait_for_turn  # noqa: PLC0415 - see above
+
+    name, new = alone
+    try:
+        wait_for_turn(environ.get("GIT_DIR", "."), name)
+    except Exception as fault:  # noqa: BLE001 - whatever it is, nothing is certain
+        return [Unknown(new, answers.reason(fault))]
+    return []
 
 
 def _land(name: str, new: str, pushed: Reader, keyring: Keyring) -> list[Answer] | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import posix
 
-from coordledger.format.names import FOR
+from coordledger.format.names import FOR, LEDGERS
 
 TOGGLES = frozenset(("true", "false", "yes", "no", "on", "off", "1", "0", ""))
 NO = frozenset(("false", "no", "off", "0"))
@@ -74,6 +74,8 @@ OTHERS = (
     "reference-transaction.chained",
 )
 
+_LONGEST = 4096  # bytes of HEAD: git keeps a reflog of it, whatever ref it is
+
 # What asks git for its configuration, in the form that `why_not_by_settings` reads.
 ASKED = ("config", "--null", "--show-origin", "--list")
 
@@ -86,7 +88,11 @@ def why_not_by_files(git_dir: str) -> str:
     for name in OTHERS:
         if _is_there(f"{git_dir}/hooks/{name}"):
             return f"there is a hook {name}"
-    return ""
+    try:
+        with open(f"{git_dir}/HEAD", "rb") as file:  # noqa: PTH123
+            return "HEAD is a ledger" if LEDGERS.encode() in file.read(_LONGEST) else ""
+    except OSError:
+        return "HEAD cannot be read"
 
 
 def _is_there(path: str) -> bool:

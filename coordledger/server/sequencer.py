@@ -329,7 +329,7 @@ class Sequencer:
 
     def lock(self, wait: Callable[[int, int], bool]) -> Lock:
         """The ledger's lock among processes."""
-        return Lock(f"{self.git_dir}/coordledger/{self.name}.lock", wait)
+        return Lock(_lock_path(self.git_dir, self.name), wait)
 
     def run(
         self, pushes: list[PushedRecords], ready: Callable[[], None] = lambda: None
@@ -343,7 +343,7 @@ class Sequencer:
         why, is_over = "", begin_turn()
         for attempt in range(TRIES + 1):
             rendered = self._rendered = Rendered()
-            chain = self._at_head()
+            chain = self._at_head_again(why) if attempt else self._at_head()
             now = unix_ms()
             context = AdmissionContext(self._objects, self._keyring, now, self._max_gap)
             longer, outcomes = land(
@@ -422,6 +422,13 @@ class Sequencer:
                 self._chain = Chain(self._read, self._keyring, head, algorithm(head.oid))
         return self._chain
 
+    def _at_head_again(self, why: str) -> Chain:
+        """Where the ref did not move, as far as git has said, and `why`. Raises `Unsure`."""
+        try:
+            return self._at_head()
+        except Exception as fault:
+            raise Unsure(f"{why.splitlines()[-1]}; {answers.reason(fault)}") from fault
+
     def _marks(self) -> Marks:
         return Marks(self._environ, self._objects, self._keyring)
 
@@ -461,6 +468,18 @@ def land_alone(
 
 
 # -- whose turn it is
+
+
+def _lock_path(git_dir: str, name: str) -> str:
+    return f"{git_dir}/coordledger/{name}.lock"
+
+
+def wait_for_turn(git_dir: str, name: str) -> None:
+    """Wait until the turns that others have now, or wait for, are over. Raises as `Lock`."""
+    path = _lock_path(git_dir, name)
+    if posix.access(path, posix.F_OK):  # else nobody has had one: there may be no such ledger
+        with Lock(path, files.lock_in_line):
+            pass
 
 
 class Lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,11 @@ import pytest
 from support.attacker import plain
 from support.fleet import LEDGER_REF
 from support.forgeries import good, submitted
-from support.sequencing import FOR_REF, ZERO, bring, is_sound, landed, send
+from support.sequencing import FOR_REF, ZERO, bring, enveloped, is_sound, landed, send
 from support.serve_process import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from support.attacker import Attacker
     from support.fleet import Fleet
@@ -46,6 +46,20 @@ def _borrowed(fleet: Fleet) -> None:
     (fleet.remote / "objects/info/alternates").write_text(f"{fleet.root}/elsewhere\n")
 
 
+def _ledger_at_head(fleet: Fleet) -> None:
+    """Then git keeps a reflog of HEAD."""
+    fleet.git("symbolic-ref", "HEAD", LEDGER_REF)
+    fleet.git("config", "core.logAllRefUpdates", "true")
+
+
+def _wrapped(fleet: Fleet) -> None:
+    """The owner's own hook, which starts ours."""
+    hook = fleet.remote / "hooks/proc-receive"
+    hook.with_suffix(".ours").write_text(hook.read_text())
+    hook.with_suffix(".ours").chmod(0o755)
+    hook.write_text(f"#!/bin/sh\necho proc-receive >> '{fleet.root}/told'\nexec $0.ours\n")
+
+
 # What would happen after the hook, or beside what it writes itself.
 AFTER: dict[str, Change] = {
     "a post-receive hook": _hook("post-receive"),
@@ -59,8 +73,14 @@ AFTER: dict[str, Change] = {
     "a user's settings": _user("[receive]\n\tupdateServerInfo = true\n"),
     "settings in another file": _user("[include]\n\tpath = elsewhere\n"),
     "borrowed objects": _borrowed,
+    "a reflog of HEAD": _ledger_at_head,
+    "somebody's hook around ours": _wrapped,
 }
-TOLD = {"a post-receive hook": "post-receive", "a post-update hook": "post-update"}
+TOLD = {
+    "a post-receive hook": "post-receive",
+    "a post-update hook": "post-update",
+    "somebody's hook around ours": "proc-receive",
+}
 
 
 @pytest.fixture
@@ -101,13 +121,19 @@ def test_nothing_that_git_would_do_afterwards_is_left_out(
 
 def _files(fleet: Fleet) -> list[Path]:
     """Those that a case changes."""
-    there = [fleet.root / "user.gitconfig", fleet.remote / "config"]
+    there = [fleet.root / "user.gitconfig", fleet.remote / "config", fleet.remote / "HEAD"]
     more = [*fleet.remote.glob("hooks/*"), fleet.remote / "objects/info/alternates"]
     return [path for path in (*there, *more) if path.is_file()]
 
 
-def test_a_hook_that_comes_while_it_waits_is_not_left_out(own_attacker: Attacker) -> None:
+@pytest.mark.parametrize("linked", [False, True], ids=["", "in a folder of hooks elsewhere"])
+def test_a_hook_that_comes_while_it_waits_is_not_left_out(
+    own_attacker: Attacker, *, linked: bool
+) -> None:
     fleet, oid = own_attacker.fleet, good(own_attacker)
+    if linked:
+        (fleet.remote / "hooks").rename(fleet.root / "hooks")
+        (fleet.remote / "hooks").symlink_to(fleet.root / "hooks")
     with (fleet.remote / "coordledger/main.lock").open("w") as file, ThreadPoolExecutor(1) as pool:
         fcntl.flock(file, fcntl.LOCK_EX)
         pushing = pool.submit(send, own_attacker, oid)
@@ -139,19 +165,61 @@ def test_a_hook_whose_resident_may_still_land_a_push_does_not_refuse_it(
     oid = good(own_attacker)
     bring(own_attacker, oid)
     crashing(0, seconds=1, hook="pre-receive")
-    fleet = own_attacker.fleet
-    argv = (fleet.remote / "hooks/pre-receive").read_text().splitlines()[-1]
+    with _in_turn(own_attacker.fleet):
+        said = [_judged(own_attacker, oid, ref, asked) for ref in (FOR_REF, LEDGER_REF)]
+    busy = "coordledger: unknown " if asked else "coordledger: refused "
+    assert said[0].startswith(busy)
+    assert said[1].startswith("coordledger: refused ")
+    assert own_attacker.tip != oid
+
+
+def test_what_a_resident_may_land_in_its_turn_is_refused_after_that_only(
+    own_attacker: Attacker, crashing: Callable[..., list[str]]
+) -> None:
+    """What is handed on is judged without the lock, and may be judged otherwise in that turn: by
+    another clock, or above a record that lands in it, too.
+    """
+    base = own_attacker.tip
+    first, bad = (submitted(own_attacker, "t", on=base) for _ in range(2))
+    assert len(landed(send(own_attacker, first))) == 1
+    bring(own_attacker, bad)
+    crashing(0, seconds=1, hook="pre-receive")
+    _hook("post-receive")(own_attacker.fleet)
+    with _in_turn(own_attacker.fleet):
+        assert _judged(own_attacker, bad, FOR_REF, "yes").startswith("coordledger: unknown ")
+    assert " task-exists: " in _judged(own_attacker, bad, FOR_REF, "yes")
+    none = FOR_REF.replace("main", "none")
+    assert " no-create: " in _judged(own_attacker, bad, none, "yes")
+    assert not (own_attacker.fleet.remote / "coordledger/none.lock").exists()
+
+
+@contextmanager
+def _in_turn(fleet: Fleet) -> Iterator[None]:
     with (fleet.remote / "coordledger/main.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        said = [
-            plain(
-                *("sh", "-c", f"{argv} '{asked}' << END\n{line}\nEND"),
-                cwd=fleet.remote,
-                env=fleet.env | {"GIT_DIR": ".", "GIT_ALTERNATE_OBJECT_DIRECTORIES": "objects"},
-            ).stderr
-            for line in (f"{ZERO} {oid} {FOR_REF}", f"{ZERO} {oid} {LEDGER_REF}")
-        ]
-    busy = b"coordledger: unknown " if asked else b"coordledger: refused "
-    assert said[0].startswith(busy)
-    assert said[1].startswith(b"coordledger: refused ")
-    assert own_attacker.tip != oid
+        yield
+
+
+def _judged(attacker: Attacker, oid: str, ref: str, asked: str) -> str:
+    """What the hook says by itself, which has `asked` a resident before, or has not."""
+    fleet = attacker.fleet
+    argv = (fleet.remote / "hooks/pre-receive").read_text().splitlines()[-1]
+    return plain(
+        *("sh", "-c", f"{argv} '{asked}' << END\n{ZERO} {oid} {ref}\nEND"),
+        cwd=fleet.remote,
+        env=fleet.env | {"GIT_DIR": ".", "GIT_ALTERNATE_OBJECT_DIRECTORIES": "objects"},
+    ).stderr.decode()
+
+
+@pytest.mark.parametrize("size", [0, 20])
+def test_an_object_that_a_crash_has_left_without_its_content_is_written_anew(
+    own_attacker: Attacker, size: int
+) -> None:
+    """git does not bring loose objects to the disk, and has given this one its name before."""
+    oid = good(own_attacker)
+    path = own_attacker.fleet.remote / f"objects/{oid[:2]}/{oid[2:]}"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(bytes(size))
+    [envelope] = enveloped(own_attacker, oid)
+    assert landed(send(own_attacker, envelope)) == [(envelope, 1, oid)]
+    is_sound(own_attacker)

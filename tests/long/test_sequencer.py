@@ -29,11 +29,12 @@ from support.sequencing import (
 from support.ways_in import something_after
 
 from coordledger import files
+from coordledger.answers import Unknown
 from coordledger.format.commit import parse_commit
 from coordledger.format.signing import Signed
 from coordledger.git.loose import Reader
 from coordledger.server.admission import server_keyring
-from coordledger.server.sequencer import Sequencer
+from coordledger.server.sequencer import Sequencer, land_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -410,6 +411,28 @@ def _at(attacker: Attacker) -> Sequencer:
     remote = attacker.fleet.remote
     environ = attacker.fleet.env | {"GIT_DIR": str(remote)}
     return Sequencer("main", environ).use(Reader(environ), server_keyring(f"{remote}/coordledger"))
+
+
+def test_where_git_dies_after_it_has_moved_the_ref_nothing_is_called_refused(
+    own_attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the ledger cannot be read any more, from which this would show."""
+    fleet, oid = own_attacker.fleet, good(own_attacker)
+    bring(own_attacker, oid)
+    ref, programs = fleet.remote / LEDGER_REF, fleet.root / "programs"
+    programs.mkdir()
+    (programs / "git").write_text(
+        f"#!/bin/sh\nPATH='{fleet.env['PATH']}'\n[ $1 = update-ref ] || exec git \"$@\"\n"
+        f"git \"$@\" && mv '{ref}' '{fleet.root}/away'\nkill -9 $$\n"
+    )
+    (programs / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{fleet.env['PATH']}")
+    environ = fleet.env | {"GIT_DIR": str(fleet.remote)}
+    with Reader(environ) as objects:
+        keyring = server_keyring(f"{fleet.remote}/coordledger")
+        sequencer = Sequencer("main", environ).use(objects, keyring)
+        assert isinstance(land_alone(oid, lambda: sequencer), Unknown)
+    assert (fleet.root / "away").read_text() == f"{oid}\n"
 
 
 def test_many_objects_come_as_one_pack(own_attacker: Attacker) -> None:
