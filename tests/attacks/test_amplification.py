@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -35,8 +36,11 @@ FILLING, TOO_MANY, WITHIN = 24, 22, 14
 NOISE = "0123456789abcdef" * 63  # what deflates is not the point: the bytes are counted before
 
 
-def _names() -> list[list[str]]:
-    """Tasks that fall on the same sixteen pages, page by page."""
+@functools.cache
+def names_by_page() -> list[list[str]]:
+    """Tasks that fall on the same sixteen pages, page by page. It takes a second: no process that
+    runs none of these tests has to wait for it.
+    """
     pages = [f"tasks/{a:02x}/{b:02x}.jsonl" for a in range(4) for b in range(4)]
     found: dict[str, list[str]] = {page: [] for page in pages}
     number, wanted = 0, FILLING + TOO_MANY + WITHIN * len(WAYS_IN)
@@ -46,7 +50,6 @@ def _names() -> list[list[str]]:
     return list(found.values())
 
 
-NAMES = _names()
 KEYS = [key for key in (f"f{n}" for n in range(4000)) if fact_path(key) == fact_path("f0")]
 
 
@@ -58,7 +61,7 @@ def shared_fleet(
     switch(fleet, sequence=True)
     batch = Batch(fleet, tmp_path_factory.mktemp("filler") / "batch.git")
     meta = dict.fromkeys("abcd", NOISE)
-    for names in NAMES:
+    for names in names_by_page():
         for name in names[:FILLING]:
             batch.put("bob", "submit", task=name, meta=meta)
         batch.send()
@@ -71,7 +74,9 @@ def shared_fleet(
         batch.put("bob", "fact", fact=key, value="x" * 4000)
     batch.send()
     assert 120_000 < len(batch.chain.state.tree.get(fact_path("f0")) or b"") < 131_072
-    sizes = [len(batch.chain.state.tree.get(page_path(names[0])) or b"") for names in NAMES]
+    sizes = [
+        len(batch.chain.state.tree.get(page_path(names[0])) or b"") for names in names_by_page()
+    ]
     assert 105_000 < min(sizes) <= max(sizes) < 131_072
     assert len(batch.chain.state.tree.get("inbox/erin.jsonl") or b"") > 480_000
     batch.close()
@@ -89,7 +94,7 @@ def batch(shared_fleet: Fleet, tmp_path: Path) -> Iterator[Batch]:
 def claims(batch: Batch, count: int, *, first: int = FILLING) -> list[str]:
     """Claims of sixteen tasks each that nobody offered, one on each page."""
     return [
-        batch.put("bob", "claim", tasks=sorted(names[n] for names in NAMES))
+        batch.put("bob", "claim", tasks=sorted(names[n] for names in names_by_page()))
         for n in range(first, first + count)
     ]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support import hostile
 from support import strategies as shapes
 from support.fleet import LEDGER_REF
-from support.second_reader import Invalid, Reader
+from support.second_reader import Invalid
 
 from coordledger import answers, keyfiles
 from coordledger.errors import ERRORS, CoordledgerError, RuleBroken
@@ -290,12 +290,6 @@ def test_a_deep_or_long_input_costs_no_more_than_reading_it(objects: CatFile) ->
 
 
 # -- the chain
-
-
-def copied(reader: Reader) -> Reader:
-    found = copy.copy(reader)
-    found.digests, found.signed = list(reader.digests), list(reader.signed)
-    return found
 
 
 def agreed(count: int, content: bytes) -> str:

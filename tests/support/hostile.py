@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,14 +107,25 @@ def readers_after(count: int, voids: int = 0) -> tuple[Chain, Reader]:
     """Both implementations after `count` records of the valid chain, and then some voids."""
     head = parse_commit(*log()[count - 1]) if count else None
     ours = Chain(objects().__getitem__, keyring(), head, "sha1")
-    theirs = Reader(secret_of)
-    for _, content in log()[:count]:
-        theirs.step(content)
+    theirs: Reader = pickle.loads(_second_readers()[count])
     for _ in range(voids):
         proposal = ours.propose(void_on(ours))
         theirs.step(proposal.content)
         ours.advance(proposal)
     return ours, theirs
+
+
+@functools.cache
+def _second_readers() -> list[bytes]:
+    """The second reader after each number of records: it reads the chain once, and who takes one
+    of these out has it alone.
+    """
+    reader = Reader(secret_of)
+    found = [pickle.dumps(reader)]
+    for _, content in log():
+        reader.step(content)
+        found.append(pickle.dumps(reader))
+    return found
 
 
 def void_on(reader: Chain) -> signing.Signed:
