@@ -6,9 +6,9 @@ Rules: nothing of the user's or the system's configuration is seen; what a whole
 
 from __future__ import annotations
 
+import functools
 import io
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from coordledger import cli
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    Pristine = Callable[..., Fleet]
     Ran = subprocess.CompletedProcess[str]
 
 ROOM = 4 << 30  # bytes that must be free in memory
@@ -55,22 +56,25 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """A fleet to be copied: alice's ledger as it was founded, with clones of three agents."""
-    root = tmp_path_factory.mktemp("pristine")
-    fleet = Fleet(root / "fleet", hermetic(root))
-    for agent in ("alice", "bob", "carol"):
-        fleet.clone(agent)
-    for sample in root.rglob("*.sample"):
-        sample.unlink()
-    for sessions in list(root.rglob(".git/coordledger/.sessions")):
-        shutil.rmtree(sessions)  # of which each copy would say that it is another's
-    return fleet
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Pristine:
+    """Fleets to be copied, one for each choice of settings: alice's ledger as it was founded, with
+    clones of three agents.
+    """
+
+    @functools.cache
+    def found(**kw: int) -> Fleet:
+        root = tmp_path_factory.mktemp("pristine")
+        fleet = Fleet(root / "fleet", hermetic(root), **kw)
+        for agent in ("alice", "bob", "carol"):
+            fleet.clone(agent)
+        return fleet.forgetful()
+
+    return found
 
 
 @pytest.fixture
 def make_fleet(
-    tmp_path: Path, env: dict[str, str], pristine: Fleet
+    tmp_path: Path, env: dict[str, str], pristine: Pristine
 ) -> Iterator[Callable[..., Fleet]]:
     """Makes fleets: `make_fleet(max_skew=1)`; each has a directory and a ledger of its own."""
     made: list[Fleet] = []
@@ -84,11 +88,13 @@ def make_fleet(
         one.close()
 
 
-def _fleet(pristine: Fleet, root: Path, env: dict[str, str], **kw: int) -> Fleet:
-    """A copy, unless it has to be another ledger: for these settings, or beside a first one."""
-    if kw or Path(env["XDG_CONFIG_HOME"]).exists():
+def _fleet(
+    pristine: Pristine, root: Path, env: dict[str, str], *, anew: bool = False, **kw: int
+) -> Fleet:
+    """A copy, unless it has to be another ledger: because a test says so, or beside a first one."""
+    if anew or Path(env["XDG_CONFIG_HOME"]).exists():
         return Fleet(root, env, **kw)
-    return pristine.copy(root, env)
+    return pristine(**kw).copy(root, env)
 
 
 @pytest.fixture
@@ -99,7 +105,7 @@ def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
 
 @pytest.fixture(scope="module")
 def founded(
-    tmp_path_factory: pytest.TempPathFactory, pristine: Fleet
+    tmp_path_factory: pytest.TempPathFactory, pristine: Pristine
 ) -> Iterator[Callable[..., Fleet]]:
     """Makes fleets for a whole file: `founded("bob", "carol", max_skew=60)`."""
     made: list[Fleet] = []

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from support.fleet import hermetic
 from support.past import MINUTE, with_a_past
 
 from coordledger import CoordledgerError, Failed
@@ -28,9 +29,18 @@ if TYPE_CHECKING:
     Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="module")
+def past(founded: Callable[..., Fleet], tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """What each test has a copy of."""
+    root = tmp_path_factory.mktemp("past")
+    fleet = with_a_past(root / "fleet", hermetic(root))
+    fleet.close()
+    return fleet.forgetful()
+
+
 @pytest.fixture
-def busy(tmp_path: Path, env: dict[str, str]) -> Iterator[Fleet]:
-    fleet = with_a_past(tmp_path / "fleet", env)
+def busy(past: Fleet, tmp_path: Path, env: dict[str, str]) -> Iterator[Fleet]:
+    fleet = past.copy(tmp_path / "fleet", env)
     yield fleet
     fleet.close()
 

@@ -472,7 +472,7 @@ def test_a_ledger_of_sha256_has_it_too(
     make_fleet: Callable[..., Fleet], attacker_for: Callable[..., Attacker], env: dict[str, str]
 ) -> None:
     env["GIT_DEFAULT_HASH"] = "sha256"
-    fleet = make_fleet(max_skew=31)  # not the copy of another
+    fleet = make_fleet(anew=True)
     alice = fleet.ledger("alice")
     alice.submit("one")
     path = str(fleet.remote / "coordledger/main.verified")

@@ -174,7 +174,7 @@ def test_another_ledger_with_the_same_agents_takes_none_of_it(
     make_fleet: Callable[..., Fleet],
     attacker_for: Callable[..., Attacker],
 ) -> None:
-    other = make_fleet(max_skew=3600)
+    other = make_fleet(max_skew=3600, anew=True)
     other.enroll("bob")
     there = attacker_for(other)
     assert there.refusal(there.render(attacker.signed("bob", "void"))) == "wrong-ledger"

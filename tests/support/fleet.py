@@ -79,6 +79,14 @@ class Fleet:
         while self._open:
             self._open.pop().close()
 
+    def forgetful(self) -> Fleet:
+        """This fleet, fit to be copied: it has nothing that its copies would take for another's."""
+        for sample in self.root.rglob("*.sample"):
+            sample.unlink()
+        for sessions in list(self.root.rglob(".git/coordledger/.sessions")):
+            shutil.rmtree(sessions)
+        return self
+
     def copy(self, root: Path, env: dict[str, str]) -> Fleet:
         """The same fleet at `root`, for an environment that has no secrets yet."""
         made = copy.copy(self)
