@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from coordledger.client.local_state import Stop
@@ -133,6 +132,8 @@ def note(replica: Replica, head: str, bad: str) -> None:
 
 def _repair_command(replica: Replica) -> str:
     """The command that cuts a bad record off, to be copied."""
+    import shlex  # noqa: PLC0415 - for the hint of an error
+
     local, folder = replica.local, replica.remote.address.folder
     ledger = ["--ledger", local.name] if local.name != "main" else []
     server = shlex.join(["coordledger", "repair", folder or "REPO.git", *ledger])
