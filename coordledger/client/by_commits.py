@@ -9,9 +9,9 @@ Rules of this file:
   the remote's, none from the future. Whatever else the remote has, says or sends, nothing is
   written, and the caller has git fetch it whole, and judges that. So every refusal, and every
   word about it, comes from the one walk over whole objects.
-- Nothing is written before all of it is judged; then commits, trees and files are, in one go,
-  before the copy names them. So the clone has no commit without its tree, and no ref that leads
-  to one; a process that dies in here leaves nothing, or objects that no ref leads to.
+- Nothing is written before it is judged, PORTION records at a time; then commits, trees and files
+  are, in one go, before the copy names them. So the clone has no commit without its tree, and no
+  ref that leads to one; a process that dies in here leaves objects that no ref leads to, if any.
 - No first contact, and none of a copy that has a checkpoint or a stop beyond its head, or whose
   head is not on the disk.
 """
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from coordledger.format.chain import Chain
     from coordledger.git.tree import Objects, Tree
 
+PORTION = 1000  # records that are judged before they are written, and the copy moves over them
 MOST_RENDERED = 67_108_864  # bytes: they are held in memory until they are written
 TOLD = 100  # records between two words about how far it has come
 
@@ -40,24 +41,39 @@ TOLD = 100  # records between two words about how far it has come
 def bring_up(
     replica: Replica, head: str, commits: dict[str, bytes], places: list[tuple[int, str]]
 ) -> None:
-    """Bring the copy up to `head` by the `commits` above the verified one, if all of it is plain,
-    and has the `places` that the remote has told.
+    """Bring the copy up to `head` by the `commits` above the verified one, as far as all of it is
+    plain, and has the `places` that the remote has told.
     """
+    verified = replica.position().head
+    above = _above(verified.oid if verified else None, head, commits)
+    if len(above) > PORTION and (places or replica.vouches.pending):
+        return  # these are compared before anything is adopted
+    for at in range(0, len(above), PORTION):
+        if not _adopted(replica, above[at : at + PORTION], places):
+            return
+
+
+def _adopted(
+    replica: Replica, above: list[tuple[str, bytes]], places: list[tuple[int, str]]
+) -> bool:
+    """Whether the copy has moved over these commits."""
     repository, new = replica.local.repository, _Rendered()
     with repository.holding(new.objects):
-        line = _judged(replica, head, commits, new)
+        line = _judged(replica, above, new)
         if line is None or not _has_promised(replica, line, places):
-            return
+            return False
         try:
             kept = repository.write_until_named(new.objects, new.like)
         except OSError:  # git says it
-            return
+            return False
     try:
-        if replica.adopt(line.chain, line.passed, line.start):
-            replica.know_as_authentic(*line.authentic)
+        if not replica.adopt(line.chain, line.passed, line.start):
+            return False
+        replica.know_as_authentic(*line.authentic)
     finally:
         if kept:
             files.remove(kept)
+    return True
 
 
 class _Line(Value):
@@ -94,15 +110,12 @@ class _Rendered:
         self.objects |= objects
 
 
-def _judged(
-    replica: Replica, head: str, commits: dict[str, bytes], rendered: _Rendered
-) -> _Line | None:
-    """The `commits` from above the verified head up to `head`, if they are plain; what is new with
-    them is `rendered`, and the repository is holding it.
+def _judged(replica: Replica, above: list[tuple[str, bytes]], rendered: _Rendered) -> _Line | None:
+    """The commits `above` the verified head, if they are plain; what is new with them is
+    `rendered`, and the repository is holding it.
     """
     chain = replica.position().copy()
     line = _Line(chain.head.oid if chain.head else None, chain, [], [])
-    above = _above(line.start, head, commits)
     try:
         for one in judge_all(chain, above):
             if stops.fault_of(replica, chain, one):
@@ -118,7 +131,7 @@ def _judged(
                 replica.progress("verifying", done, len(above))
     except (KeyError, Integrity):  # something of the copy is missing, or damaged
         return None
-    return line if above else None
+    return line
 
 
 def _has_promised(replica: Replica, line: _Line, places: list[tuple[int, str]]) -> bool:

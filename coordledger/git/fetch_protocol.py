@@ -20,7 +20,7 @@ from coordledger.hashes import LENGTHS
 if TYPE_CHECKING:
     from coordledger.git.push_protocol import Advertisement
 
-MOST_OBJECTS = 4096  # a server has more than these packed, or soon will: git fetches those
+MOST_OBJECTS = 6000  # more are git's to fetch; and they are judged sooner side by side
 MOST_BYTES = 33_554_432  # of an answer, and of the commits in it
 _ASKED = ("side-band-64k", "ofs-delta", "no-progress")
 _DATA, _DEATH = b"\1", b"\3"

@@ -16,7 +16,7 @@ from coordledger.git.tree import deflate
 from coordledger.hashes import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from coordledger.git.tree import Objects
 
@@ -24,6 +24,7 @@ MANY = 64  # objects
 _KINDS = {"commit": 1, "tree": 2, "blob": 3}
 _DELTA = 6
 _DEEPEST = 16  # deltas, one on the other: git's own packs have up to fifty
+_SMALL = 100  # bytes of a delta
 _LONGEST_COPY = 0xFFFFFF  # bytes that one step of a delta takes over
 _START = b"PACK" + (2).to_bytes(4, "big")
 _INDEX = b"\377tOc" + (2).to_bytes(4, "big")
@@ -86,7 +87,7 @@ def _entries_by_deltas(objects: Objects, like: Mapping[str, str]) -> dict[str, b
         if delta is None:
             entry, depth = _head(_KINDS[kind], len(content)) + deflate(content), 0
         else:
-            entry = _head(_DELTA, len(delta)) + _distance(at - places[base]) + deflate(delta)
+            entry = _head(_DELTA, len(delta)) + _distance(at - places[base]) + _stored(delta)
         entries[oid], places[oid], depths[oid] = entry, at, depth
         at += len(entry)
     return entries
@@ -96,9 +97,8 @@ def _delta(base: bytes, content: bytes) -> bytes | None:
     """What makes `content` of `base`: its beginning, something new, its end. None where most of it
     is new.
     """
-    shorter = min(len(base), len(content))
-    first = _alike(lambda n: base[:n] == content[:n], shorter)
-    last = _alike(lambda n: base[len(base) - n :] == content[len(content) - n :], shorter - first)
+    first = _alike(base, content)
+    last = _alike(base[first:][::-1], content[first:][::-1])
     new = content[first : len(content) - last]
     if 2 * len(new) >= len(content) or max(first, last) > _LONGEST_COPY:
         return None
@@ -107,16 +107,25 @@ def _delta(base: bytes, content: bytes) -> bytes | None:
     return b"".join([*parts, _copy(len(base) - last, last)])
 
 
-def _alike(is_same: Callable[[int], bool], most: int) -> int:
-    """The largest number up to `most` for which it holds, as it does for all below that."""
-    low = 0
-    while low < most:
-        middle = (low + most + 1) // 2
-        if is_same(middle):
+def _alike(one: bytes, other: bytes) -> int:
+    """How many bytes both begin with."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
             low = middle
         else:
-            most = middle - 1
+            high = middle - 1
     return low
+
+
+def _stored(delta: bytes) -> bytes:
+    """In zlib's form (RFC 1950, 1951); a small one whole, as it would hardly get smaller."""
+    if len(delta) > _SMALL:
+        return deflate(delta)
+    size = len(delta)
+    head = b"\x78\x01\x01" + size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little")
+    return head + delta + zlib.adler32(delta).to_bytes(4, "big")
 
 
 def _in_parts(new: bytes) -> list[bytes]:

@@ -9,6 +9,7 @@ import pytest
 from support.attacker import Attacker, fsck, opened
 from support.fleet import LEDGER_REF
 
+from coordledger.client import by_commits
 from coordledger.client.config import Options
 from coordledger.client.replica import Replica
 from coordledger.deadline import Deadline
@@ -339,6 +340,69 @@ def test_more_than_is_wanted_changes_nothing(
         )
         == 0
     )
+
+
+# -- more than is judged at a time
+
+
+def test_many_are_adopted_a_portion_at_a_time(
+    town: Fleet, fetches: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_commits, "PORTION", 20)
+    clone, adopted = town.clone("alice"), list[int]()
+    adopt = Replica.adopt
+
+    def noted(replica: Replica, *given: Any) -> bool:
+        adopted.append(len(given[1]))
+        return adopt(replica, *given)
+
+    monkeypatch.setattr(Replica, "adopt", noted)
+    land(town, 45)
+    fetches.clear()
+    adopted.clear()
+    reader = opened(town, clone, "alice")
+    assert reader.head().commit == town.head()
+    assert (fetches, adopted) == ([], [20, 20, 5])
+    fsck(clone / ".git", town.env)
+    assert reader.audit(full=True).problems == ()
+    assert not list((clone / ".git/objects").rglob("*.keep"))
+
+
+def test_a_bad_record_in_a_later_portion_stops_the_copy_below_it(
+    town: Fleet,
+    attacker_for: Callable[[Fleet], Attacker],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(by_commits, "PORTION", 20)
+    town.clone("alice")
+    land(town, 25)
+    good = town.head()
+    forge = attacker_for(town)
+    assert forge.push(_forged(forge)).slug == ""
+    alice = town.ledger("alice")
+    end = _verdict(alice)
+    assert (end[0]["code"], end[2]) == ("bad-signature", good)
+    fsck(town.clone("alice") / ".git", town.env)
+
+
+def test_of_many_nothing_is_adopted_before_it_has_what_the_remote_has_told_of(
+    town: Fleet, fetches: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A remote that says another thing than before has moved nothing, as ever."""
+    monkeypatch.setattr(by_commits, "PORTION", 20)
+    before = town.ledger("alice").head()
+    land(town, 45)
+    alice = town.ledger("alice")
+    told = alice.connection.local.told
+    told.add(before.seq + 30, "3" * 40)
+    fetches.clear()
+    with pytest.raises(Integrity) as caught:
+        alice.head()
+    assert caught.value.code == "told-lost"
+    assert len(fetches) == 1
+    head = alice.connection.local.trusted
+    assert head
+    assert head.commit == before.commit
 
 
 # -- a process that dies, and two at once

@@ -27,6 +27,7 @@ from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError, Failed, Lost, OutcomeUnknown
 from coordledger.format.signing import Signed
 from coordledger.git.process import ENDING, Git
+from coordledger.git.remote import Remote
 from coordledger.setup import doctor, genesis, hooks, joining
 
 from .conftest import absent
@@ -151,6 +152,22 @@ def test_claim_renew_complete_and_a_lost_claim(site: Site) -> None:
     assert renewed.expires_at > won.claims[0].expires_at
     assert site.alice.complete("shared", result="merged").status == "done"
     assert site.bob.claim("shared").code == "done"
+
+
+def test_a_copy_follows_by_commits_alone_and_has_their_trees(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.bob.head()
+    with site.alice.batch() as batch:
+        for _ in range(20):
+            batch.submit(site.new("followed"))
+    fetches: list[str] = []
+    monkeypatch.setattr(Remote, "fetch", lambda *given: fetches.append(given[1]))
+    assert site.bob.head().commit == site.head()
+    assert fetches == []
+    path = site.bob.connection.repository.git_dir
+    site.git("fsck", "--strict", cwd=path, check=True)
+    site.git("rev-list", "--objects", "--quiet", LEDGER_REF, cwd=path, check=True)
 
 
 def test_messages_arrive_and_are_acknowledged(site: Site) -> None:
