@@ -50,6 +50,8 @@ _NO_LOGIN = (
     "fatal: could not read Password for ",
 )
 _COMPLETE = ("[remote rejected]", "[rejected]", "[no match]")
+# How git refuses what it finds no room for, before any hook that lands records runs.
+_NOT_STORED = ("unpacker error", "unable to migrate objects to permanent storage")
 # With it no ref should have moved: a server that says "ok" of one contradicts itself.
 _NOT_UNPACKED = "remote unpack failed: "
 
@@ -72,7 +74,8 @@ class Push(Value):
     sequenced: bool = False  # the server says that it sequences
     later: int | None = None
     vouches: tuple[Vouch, ...] | None = None
-    by_status: bool = False  # an HTTP status refused it: no git has seen it
+    # No hook could have landed it: an HTTP status refused it, or git had no room for its objects.
+    kept_out: bool = False
 
 
 class Move(Value):
@@ -206,7 +209,7 @@ def _without_report(ran: Ran, *, sent: bool) -> Push:
         status = 401
     why = f"HTTP {status}: {ran.why()}" if status else ran.why()
     if sent and status in REFUSALS:
-        return Push(REFUSED, why, by_status=True)
+        return Push(REFUSED, why, kept_out=True)
     later = 0 if is_later(status) else None
     return Push(UNKNOWN if sent else UNSENT, why, later=later)
 
@@ -245,4 +248,5 @@ def _refusal(reason: str, printed: list[str], errors: str) -> Push:
     later = 0 if code == "busy" else None
     # A try is always refused, and may be vouched for; what is refused otherwise is not.
     vouches = answers.vouches(given) or None
-    return Push(REFUSED, why, code, False, commit, landed, sequenced, later, vouches)
+    push = Push(REFUSED, why, code, False, commit, landed, sequenced, later, vouches)
+    return push._replace(kept_out=reason in _NOT_STORED)

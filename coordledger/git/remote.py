@@ -390,7 +390,7 @@ class Remote:
         except Unknown as fault:
             return Push(UNKNOWN, str(fault))
         except Refused as fault:
-            return Push(REFUSED, str(fault), by_status=True)
+            return Push(REFUSED, str(fault), kept_out=True)
         except Later as later:
             outcome = UNKNOWN if later.sent else UNSENT
             return Push(outcome, str(later), later=later.seconds)

@@ -740,7 +740,7 @@ SEQUENCED: dict[str, Row] = {
         lambda s: [refused()], "landed", 2, ["claim"]
     ),
     "a no before any git has seen it is one": Row(
-        lambda s: [refused(by_status=True)] * 2, "push-refused", 2, []
+        lambda s: [refused(kept_out=True)] * 2, "push-refused", 2, []
     ),
 }  # fmt: skip
 

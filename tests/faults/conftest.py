@@ -1,4 +1,6 @@
-"""The faults' fixtures: agents that die on command, and disks that are full."""
+"""The faults' fixtures: agents that die on command, disks that are full, and by which way records
+land: BY_EACH_WAY runs a test by all of them, others are of plain pushes.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.sequencing import switch
+from support.serve_process import break_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from support.fleet import Fleet
+
 _DYING = Path(__file__).parents[1] / "support" / "dying_agent.py"
+
+
+PUSHED, IN_QUARANTINE, ON_HOST = "by a push", "in quarantine", "on the host"
+BY_EACH_WAY = pytest.mark.parametrize("way", [PUSHED, IN_QUARANTINE, ON_HOST], indirect=True)
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest) -> str:
+    """How records of a test's fleet land."""
+    return str(getattr(request, "param", PUSHED))
+
+
+def sequence_in_quarantine(fleet: Fleet) -> None:
+    """As `init` leaves a server, but that nothing lands by proc-receive."""
+    switch(fleet, sequence=True)
+    break_python(fleet.remote / "hooks/proc-receive")
+
+
+@pytest.fixture
+def env(env: dict[str, str], way: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    direct = {"COORDLEDGER_DIRECT": "on"} if way == ON_HOST else {}
+    for name, value in direct.items():
+        monkeypatch.setenv(name, value)
+    return env | direct
+
+
+@pytest.fixture
+def make_fleet(make_fleet: Callable[..., Fleet], way: str) -> Callable[..., Fleet]:
+    def make(**kw: int) -> Fleet:
+        fleet = make_fleet(**kw)
+        if way == IN_QUARANTINE:
+            sequence_in_quarantine(fleet)
+        return fleet
+
+    return make
 
 
 class Agents:

@@ -20,6 +20,9 @@ from support.bookkeeping import claims_of, records_of
 from support.git_daemon import daemon
 
 from coordledger.errors import CoordledgerError, Failed, Integrity
+from coordledger.server import sequencer
+
+from .conftest import BY_EACH_WAY, ON_HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,11 +80,16 @@ class World:
 
 
 @pytest.fixture
-def world(make_fleet: Callable[..., Fleet]) -> Callable[..., World]:
+def world(
+    make_fleet: Callable[..., Fleet], way: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., World]:
     def make(*, hook: bool = True) -> World:
         fleet = make_fleet()
         fleet.enroll("bob")
-        return World(fleet, hook=hook)
+        made = World(fleet, hook=hook)
+        if way == ON_HOST:  # the server's part is in this process
+            monkeypatch.setattr(sequencer, "unix_ms", lambda: made.now + made.server)
+        return made
 
     return make
 
@@ -156,6 +164,7 @@ def test_no_clocks_within_the_limit_let_two_agents_hold_a_lease(
     records_of(there.fleet.remote)
 
 
+@BY_EACH_WAY
 def test_a_fast_taker_waits_for_the_servers_clock_too(world: Callable[..., World]) -> None:
     there = world()
     alice, bob = there.agent("alice", 0), there.agent("bob", SKEW)
@@ -170,6 +179,7 @@ def test_a_fast_taker_waits_for_the_servers_clock_too(world: Callable[..., World
     assert bob.claim("t").won
 
 
+@BY_EACH_WAY
 def test_a_clock_that_jumps_ahead_stops_its_agent_and_back_again_lets_it_go_on(
     world: Callable[..., World],
 ) -> None:
@@ -228,6 +238,7 @@ def test_a_clock_that_jumps_between_two_attempts_of_a_write_signs_again_or_refus
 # -- refusals say whose clock is off, and by how much
 
 
+@BY_EACH_WAY
 @pytest.mark.parametrize(
     ("server", "says"),
     [
@@ -258,6 +269,7 @@ def test_a_server_whose_clock_is_off_is_named(
     assert alice.claim("t").won
 
 
+@BY_EACH_WAY
 def test_a_server_a_month_ahead_admits_nothing_until_its_owner_says_so(
     world: Callable[..., World],
 ) -> None:

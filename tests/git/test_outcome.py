@@ -112,6 +112,21 @@ def test_a_refusal_has_the_hooks_words_or_the_first_of_the_servers_or_gits() -> 
     assert from_report(report(declined), REF).why == declined
 
 
+@pytest.mark.parametrize(
+    ("reason", "kept_out"),
+    [
+        ("unpacker error", True),
+        ("unable to migrate objects to permanent storage", True),
+        ("pre-receive hook declined", False),
+        ("proc-receive failed to report status", False),
+    ],
+)
+def test_what_git_could_not_store_no_hook_has_landed(reason: str, kept_out: bool) -> None:
+    ran = Ran(1, f"!\t{ONE}:{REF}\t[remote rejected] ({reason})\n", "")
+    for push in (from_report(report(reason), REF), from_porcelain(ran, REF, ONE, sent=True)):
+        assert (push.outcome, push.kept_out) == (REFUSED, kept_out)
+
+
 GIT_SAYS = "error: RPC failed; HTTP {0} curl 22 The requested URL returned error: {0}\n"
 HUNG_UP = "fatal: the remote end hung up unexpectedly\nEverything up-to-date\n"
 

@@ -85,12 +85,12 @@ STALE_LOCK = Ending(Push(LOST, "cannot lock ref", locked=True), arrives=False)
 
 
 def refused(
-    code: str = "", why: str = "no", *, blames: int | None = None, by_status: bool = False
+    code: str = "", why: str = "no", *, blames: int | None = None, kept_out: bool = False
 ) -> Ending:
     """A complete no: with the hook's slug, or without one by something else on the server, or
     before any git there.
     """
-    return Ending(Push(REFUSED, why, code, by_status=by_status), arrives=False, blames=blames)
+    return Ending(Push(REFUSED, why, code, kept_out=kept_out), arrives=False, blames=blames)
 
 
 def after(act: Callable[[], object], ending: Ending = HONEST) -> Ending:

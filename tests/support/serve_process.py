@@ -52,12 +52,18 @@ def serving(*fleets: Fleet) -> Iterator[ServeProcess]:
 def without_python(fleet: Fleet, name: str = "pre-receive") -> Iterator[None]:
     """The hook can neither verify nor land: whatever passes, the resident has let pass."""
     hook = fleet.remote / "hooks" / name
-    whole = hook.read_text()
-    hook.write_text(re.sub("(?m)^python=.*", "python=/bin/false", whole))
+    whole = break_python(hook)
     try:
         yield
     finally:
         hook.write_text(whole)
+
+
+def break_python(hook: Path) -> str:
+    """What the hook was before."""
+    whole = hook.read_text()
+    hook.write_text(re.sub("(?m)^python=.*", "python=/bin/false", whole))
+    return whole
 
 
 @contextmanager

@@ -6,7 +6,8 @@ Rules of this file:
   each that nobody will ever need; and git, which does not know the server's new head, would
   send the whole history along.
 - The server's own word is certain, and nothing else: "ok" without places, and a refusal or a
-  lost race without a slug, may come from a server that has no such hook any more.
+  lost race without a slug, may come from a server that has no such hook any more; but for a
+  refusal of what no hook could have landed.
 - A server that has stopped sequencing is noticed by its answer; the next attempt goes to the
   ledger's ref.
 """
@@ -70,7 +71,7 @@ def _certain(push: Push, replica: Replica) -> Push:
     if push.outcome == REFUSED and push.landed and not push.code:  # its answer to what has landed
         push = push._replace(outcome=WON)
     without_places = push.outcome == WON and not push.landed
-    without_slug = push.outcome == REFUSED and not (push.code or push.by_status)
+    without_slug = push.outcome == REFUSED and not (push.code or push.kept_out)
     if without_places or without_slug:
         note_sequenced(replica, says=False)
         return push._replace(outcome=UNKNOWN, why=push.why or "it says nothing")
