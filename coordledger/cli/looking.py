@@ -5,6 +5,7 @@ Rules: those of `tasks`; and what is shown says who has checked it, where that i
 
 from __future__ import annotations
 
+import gc
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,7 @@ def list_(
     if mine and agent:
         raise click.UsageError("either --mine or --agent")
     asked = {status for status in STATUSES if given.pop(status, False)}
+    gc.disable()  # all that is made is kept to the end: a quarter of the time went into that search
     with app.ledger() as ledger:
         agent = ledger.connection.settings.need_agent if mine else agent
         found = ledger.some_tasks({*statuses, *asked}, agent, **given)

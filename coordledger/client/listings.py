@@ -59,7 +59,8 @@ def listing(
     """
     first = limit if checked is None else None
     tasks, counts = _chosen(replica, state, wanted, first, at)
-    claims = _claims(views, replica, state, tasks, at)
+    with replica.local.held_head():
+        claims = list(_claims(views, replica, state, tasks, at))
     if checked is None:
         return coordledger.Listing(tuple(claims), counts)
     found = [claim for claim in claims if claim.checked == checked]

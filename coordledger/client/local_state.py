@@ -130,7 +130,7 @@ class LocalState:
         self._width = LENGTHS[repository.algo] + 1
         self._trusted: TrustedHead | None = None
         self._stamp: tuple[int, int] | None = None
-        self._locked = self._is_in_memory = False
+        self._locked = self._is_in_memory = self._is_held = False
         self._session = ""  # where none can be kept
 
     # -- the verified head
@@ -143,6 +143,8 @@ class LocalState:
     @property
     def trusted(self) -> TrustedHead | None:
         """The verified head, or None before the first one. Raises `Integrity`: bad-copy."""
+        if self._is_held and self._stamp is not None:
+            return self._trusted
         path = self._trusted_path
         try:
             facts = os.stat(path)  # noqa: PTH116 - asked for at every turn
@@ -157,9 +159,21 @@ class LocalState:
             self._stamp, self._is_in_memory = stamp, False
         return self._trusted
 
+    @contextlib.contextmanager
+    def held_head(self) -> Iterator[None]:
+        """Meanwhile the verified head is the one that it is now, unless this process moves it: what
+        looks at thousands of records would look at its file for each of them several times.
+        """
+        before, self._is_held = self._is_held, True
+        try:
+            yield
+        finally:
+            self._is_held = before
+
     def save(self, trusted: TrustedHead) -> None:
         """Remember `trusted` (under the lock)."""
         self._make_folder()
+        self._stamp = None
         before = _changed_at(self._trusted_path)
         self._replace("trusted.json", trusted)
         if before and _changed_at(self._trusted_path) <= before:  # the clock's step is coarser

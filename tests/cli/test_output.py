@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
@@ -280,3 +281,20 @@ def test_what_a_task_waits_for_is_seen_on_a_narrow_terminal(capsys, monkeypatch)
     monkeypatch.setenv("COLUMNS", "80")
     claims_table(output.Screen(), [Claim(**facts)])
     assert "waits for first" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": [], "b": {}, "c": [[], {}, ""], "d": [{"e": [1, -(2**70), None, True, False, 1.5]}]},
+        [{"\u00e9\n": '\U0001f600"\\ \x7f\u2028'}, 0, [0.1, [["x"]]]],
+        [],
+        {},
+        None,
+        True,
+        "text",
+        7,
+    ],
+)
+def test_json_is_laid_out_as_the_standard_library_does_it(value):
+    assert output.laid_out(value) == json.dumps(value, indent=2, ensure_ascii=True)

@@ -126,9 +126,12 @@ class Lines:
         return found
 
     def _rows(self, where: str, order: str, values: list[Any]) -> list[Filed]:
-        sql = f"""SELECT number, page, line, facts FROM tasks JOIN texts USING (number)
-            {where} ORDER BY {order} LIMIT ?"""  # noqa: S608 - no values
-        return [Filed(*row) for row in self._all(sql, *values)]
+        # SQLite puts rows in order with all that is asked for of them, so not with their texts.
+        ordered = f"SELECT number, page FROM tasks{where} ORDER BY {order} LIMIT ?"  # noqa: S608 - no values
+        sql = f"SELECT number, line, facts FROM texts JOIN ({ordered}) USING (number)"  # noqa: S608
+        texts = {number: (line, facts) for number, line, facts in self._all(sql, *values)}
+        rows = self._all(ordered, *values)
+        return [Filed(number, page, *texts[number]) for number, page in rows if number in texts]
 
     def _all(self, sql: str, *values: Any) -> list[Any]:
         return self._db.execute(sql, values).fetchall()
