@@ -278,8 +278,8 @@ def commits_above(replica: Replica, below: Commit | None) -> Iterator[tuple[str,
 
 def _indexed(replica: Replica, first: int, last: int) -> Iterator[tuple[str, bytes]]:
     """The commits under the ids of the index, which may be incomplete or wrong."""
-    with contextlib.suppress(KeyError, RuleBroken), replica.git.objects() as objects:
-        yield from objects.stream(replica.local.indexed_ids(first, last))
+    with contextlib.suppress(KeyError, RuleBroken):
+        yield from replica.git.stream(replica.local.indexed_ids(first, last))
 
 
 # -- when somebody let a bad record in

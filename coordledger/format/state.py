@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Changes = dict[str, bytes | None]  # path -> new content, None removes
     Keys = list[tuple[str, Record]]  # agent, the key's entry
+    Line = tuple[int, int, Record]  # where on its page it begins and ends, and what it says
 
 # A record writes each file that it changes anew, however small it is itself.
 PAGE_BYTES = 131_072
@@ -320,15 +321,15 @@ class State:
 
 
 class _TaskPages:
-    """The pages of tasks: each a sorted list of lines, read once and searched in the middle.
+    """The pages of tasks: sorted lines, of which those of the tasks that are asked for are read.
 
     A claim of 16 tasks that each wait for 16 looks 272 times, maybe all into one page.
     """
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._pages: dict[str, list[bytes]] = {}
         self._paths: dict[str, str] = {}  # by task
+        self._lines: dict[str, Line | None] = {}  # by task
         self._names: dict[bytes, str] = {}  # by line
 
     def _path_of(self, name: str) -> str:
@@ -336,19 +337,47 @@ class _TaskPages:
             self._paths[name] = page_path(name)
         return self._paths[name]
 
-    def _page(self, path: str) -> list[bytes]:
-        if path not in self._pages:
-            self._pages[path] = lines_in(self._tree.get(path))
-        return self._pages[path]
+    def _content(self, name: str) -> bytes:
+        """Of the page on which the task's line would be."""
+        return self._tree.get(self._path_of(name)) or b""
 
-    def _name_of(self, line: bytes) -> str:
-        """The id of the task that a line is about."""
-        if line not in self._names:
-            self._names[line] = str(value_of(line)["task"])
-        return self._names[line]
+    def _line_of(self, name: str) -> Line | None:
+        if name not in self._lines:
+            self._lines[name] = _find_line(self._content(name), name)
+        return self._lines[name]
 
-    def _index_of(self, lines: list[bytes], name: str) -> int:
-        """Where among `lines` the task's line is, or would have to be."""
+    def find(self, name: str) -> Record | None:
+        line = self._line_of(name)
+        return line[2] if line else None
+
+    def without(self, name: str) -> Changes:
+        line = self._line_of(name)
+        if line is None:
+            raise KeyError(name)
+        start, end, _ = line
+        content = self._content(name)
+        return {self._path_of(name): content[:start] + content[end:] or None}
+
+    def changed(self, tasks: list[Record], *, grows: bool) -> Changes:
+        pages: dict[str, list[tuple[int, int, str, bytes]]] = {}
+        grown = {}  # the pages that need room: page -> task
+        for task in tasks:
+            name = task["task"]
+            path, line = self._path_of(name), self._line_of(name)
+            start = line[0] if line else self._place_of(name)
+            end = line[1] if line else start
+            pages.setdefault(path, []).append((start, end, name, line_of(task)))
+            if grows or line is None:
+                grown[path] = name
+        contents = {path: _spliced(self._tree.get(path) or b"", new) for path, new in pages.items()}
+        for path, name in grown.items():
+            if len(contents[path]) > PAGE_BYTES:
+                raise RuleBroken("page-full", task=name)
+        return {**contents}
+
+    def _place_of(self, name: str) -> int:
+        """Where on its page the line of a task that has none would begin."""
+        lines = lines_in(self._content(name))
         low, high = 0, len(lines)
         while low < high:
             middle = (low + high) // 2
@@ -356,37 +385,34 @@ class _TaskPages:
                 low = middle + 1
             else:
                 high = middle
-        return low
+        return sum(map(len, lines[:low]))
 
-    def find(self, name: str) -> Record | None:
-        lines = self._page(self._path_of(name))
-        index = self._index_of(lines, name)
-        task = value_of(lines[index]) if index < len(lines) else None
-        return task if task and task["task"] == name else None
+    def _name_of(self, line: bytes) -> str:
+        """The id of the task that a line is about."""
+        if line not in self._names:
+            self._names[line] = str(value_of(line)["task"])
+        return self._names[line]
 
-    def without(self, name: str) -> Changes:
-        path = self._path_of(name)
-        lines = list(self._page(path))
-        del lines[self._index_of(lines, name)]
-        return {path: b"".join(lines) or None}
 
-    def changed(self, tasks: list[Record], *, grows: bool) -> Changes:
-        pages: dict[str, list[bytes]] = {}
-        grown = {}  # the pages that need room: page -> task
-        for task in tasks:
-            name = task["task"]
-            path = self._path_of(name)
-            lines = pages.setdefault(path, list(self._page(path)))
-            index = self._index_of(lines, name)
-            if index < len(lines) and self._name_of(lines[index]) == name:
-                lines[index] = line_of(task)
-            else:
-                lines.insert(index, line_of(task))
-                grown[path] = name
-            if grows:
-                grown[path] = name
-        contents: Changes = {path: b"".join(lines) for path, lines in pages.items()}
-        for path, name in grown.items():
-            if len(contents[path] or b"") > PAGE_BYTES:
-                raise RuleBroken("page-full", task=name)
-        return contents
+def _find_line(content: bytes, name: str) -> Line | None:
+    """The line of a task. Its member `task` is looked for as it stands between its neighbours: in
+    a text of the line quotation marks are escaped, but `meta` may have such members, too.
+    """
+    mark = b',"task":%s,"title":' % canonical.encode(name)
+    at = content.find(mark)
+    while at >= 0:
+        start, end = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at) + 1
+        task = value_of(content[start:end])
+        if task["task"] == name:
+            return start, end, task
+        at = content.find(mark, end)
+    return None
+
+
+def _spliced(content: bytes, changes: list[tuple[int, int, str, bytes]]) -> bytes:
+    """A page after these changes: from where to where it is another line, of which task."""
+    parts, at = [], 0
+    for start, end, _, line in sorted(changes):
+        parts += [content[at:start], line]
+        at = end
+    return b"".join([*parts, content[at:]])

@@ -8,19 +8,32 @@ no subprocess, no dulwich and no os: inside a hook their start costs more than t
 from __future__ import annotations
 
 import posix
-from itertools import islice
 
 from coordledger.errors import RuleBroken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from typing import Any, Self
 
     StoredObject = tuple[str, str, bytes]  # id, kind, content
 
 MAX_OBJECT = 67_108_864
-_AHEAD = 100  # questions on their way: two lots of these have to fit into a pipe
+
+
+def parse_header(line: bytes, limit: int) -> tuple[str, str, int] | None:
+    """Id, kind and size of an object, which git prints before its content; None: it has none.
+
+    Raises `RuleBroken`: too-large, bad-push.
+    """
+    words = line.split()
+    if words[1:] == [b"missing"]:
+        return None
+    if len(words) != 3:
+        raise RuleBroken("bad-push", why="git cat-file gave no answer")
+    kind, size = words[1].decode("ascii"), int(words[2])
+    if size > limit:
+        raise RuleBroken("too-large", what=f"the {kind}", size=size, limit=limit)
+    return words[0].decode("ascii"), kind, size
 
 
 class CatFile:
@@ -85,14 +98,10 @@ class CatFile:
         return {stored[0]: stored for stored in answers if stored}
 
     def _answered(self, limit: int) -> StoredObject | None:
-        header = self._answer.readline().split()
-        if header[1:] == [b"missing"]:
+        stored = parse_header(self._answer.readline(), limit)
+        if stored is None:
             return None
-        if len(header) != 3:
-            raise RuleBroken("bad-push", why="git cat-file gave no answer")
-        oid, kind, size = header[0].decode("ascii"), header[1].decode("ascii"), int(header[2])
-        if size > limit:
-            raise RuleBroken("too-large", what=f"the {kind}", size=size, limit=limit)
+        oid, kind, size = stored
         content = self._answer.read(size)
         if len(content) != size or self._answer.read(1) != b"\n":
             raise RuleBroken("bad-push", why="git cat-file stopped")
@@ -104,27 +113,6 @@ class CatFile:
         if stored is None:
             raise KeyError(oid)
         return stored[2]
-
-    def stream(self, oids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Ids and contents of many objects in turn, each asked for before it is needed.
-
-        Raises as `read` does; what was asked is then left unread, and this reader is done.
-        """
-        left = iter(oids)
-        asked = self._ask_for(left)
-        while asked:
-            more = self._ask_for(left)
-            for oid in asked:
-                stored = self._answered(MAX_OBJECT)
-                if stored is None:
-                    raise KeyError(oid)
-                yield oid, stored[2]
-            asked = more
-
-    def _ask_for(self, oids: Iterator[str]) -> list[str]:
-        lot = list(islice(oids, _AHEAD))
-        self._say("".join(f"{oid}\n" for oid in lot).encode("ascii"))
-        return lot
 
     def _say(self, lines: bytes) -> None:
         try:

@@ -1,10 +1,10 @@
 """The commits from one place of a chain to another, in the order in which they are judged.
 
-Rules: the order is read from the commits' own bytes, so that grafts, replace
-refs and commit-graphs change nothing. A long range is read through one `git cat-file`, each
-commit asked for before it is needed, and only ids are kept of it (20 bytes a record, 32 of
-SHA-256); a short one is kept whole. Nothing is verified here, not even that a long range's
-contents are those of their ids: `Chain.judge` does that.
+Rules: the order is that of the commits' own bytes. A long range is listed by git, with all that
+would have it see another one (grafts, replace refs, commit-graphs) switched off; where it cannot,
+and from where it stops on, commits are read one after the other. Only ids are kept of a long range
+(20 bytes a record, 32 of SHA-256); a short one is kept whole. Nothing is verified here, not even
+that a long range's contents are those of their ids: `Chain.judge` does that.
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ class CommitRange:
         if done == len(self):
             return
         try:
-            with self._git.objects() as objects:
-                yield from objects.stream(islice(self.ids(), done, None))
+            yield from self._git.stream(islice(self.ids(), done, None))
         except (RuleBroken, KeyError) as fault:  # git has ended early, or the disk has changed
             raise error("bad-copy", why=f"its commits cannot be read: {fault}") from None
 
@@ -92,6 +91,8 @@ def ancestors(
     with contextlib.ExitStack() as until_done:
         while oid is not None and oid not in known and len(commits) != most:
             if len(commits) == SHORT:
+                if is_hex(oid, width):
+                    oid = _add_listed(commits, git, oid, known, progress, most)
                 read = until_done.enter_context(git.objects()).read
             try:
                 content = read(oid) if is_hex(oid, width) else None
@@ -107,6 +108,30 @@ def ancestors(
             oid = raw_parent(content)
     commits.below = oid
     return commits
+
+
+def _add_listed(
+    commits: CommitRange,
+    git: Git,
+    start: str,
+    known: set[str | None],
+    progress: Callable[[int], None],
+    most: int | None,
+) -> str:
+    """Add what git lists from `start` on that is not reached from one of `known`, but for the last
+    one of it: that is what is to be read next. `start`, where git lists nothing.
+    """
+    left = [f"--max-count={most - len(commits)}"] if most else []
+    width = len(commits.head)
+    ends = [f"^{oid}" for oid in known if oid and is_hex(oid, width)]
+    last = start
+    with contextlib.closing(git.history(*left, start, *ends)) as listed:
+        for oid in islice(listed, 1, None):
+            commits.add(last, b"")
+            last = oid
+            if len(commits) % _STEP == 0:
+                progress(len(commits))
+    return last
 
 
 def raw_parent(content: bytes) -> str | None:

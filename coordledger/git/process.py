@@ -25,11 +25,12 @@ from coordledger.git.loose import Reader
 from coordledger.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Iterable, Mapping
     from pathlib import Path
 
     from coordledger.deadline import Deadline
     from coordledger.errors import CoordledgerError
+    from coordledger.git.cat_file import StoredObject
 
 ENDING = 2.0  # seconds that git gets to clean up after it was asked to stop
 
@@ -236,6 +237,48 @@ class Git:
             return CatFile(self._environ | NO_REMOTE, quiet=True)
         except OSError as fault:
             raise _not_started(fault) from None
+
+    def stream(self, oids: Iterable[str]) -> Generator[tuple[str, bytes], None, None]:
+        """Ids and contents of many objects of the repository. Like `objects`, it has no deadline.
+
+        Raises `KeyError`: one is not there; `RuleBroken`: too-large, bad-push; `Failed`: no-git.
+        """
+        with contextlib.closing(self.stored_in(oids)) as stored:
+            for oid, _, content in stored:
+                yield oid, content
+
+    def stored_in(self, oids: Iterable[str], **environ: str) -> Generator[StoredObject, None, None]:
+        """As `stream`, with their kinds; of the repository that the environment names then."""
+        from coordledger.git.object_stream import ObjectStream  # noqa: PLC0415 - for many objects
+
+        try:
+            objects = ObjectStream(oids, self._environ | NO_REMOTE | environ)
+        except OSError as fault:
+            raise _not_started(fault) from None
+        with contextlib.closing(objects):
+            yield from objects
+
+    def history(self, *args: str) -> Generator[str, None, None]:
+        """The ids that `git rev-list --first-parent ARGS` prints: as the commits themselves name
+        their parents, whatever else git has been told of them; as far as they are here, and a
+        shallow copy goes. Like `objects`, it has no deadline. Raises `Failed`: no-git.
+        """
+        try:
+            process = subprocess.Popen(
+                ["git", "-c", "core.commitGraph=false", "rev-list", "--first-parent", *args],
+                env=self._environ | NO_REMOTE | {"GIT_GRAFT_FILE": os.devnull},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as fault:
+            raise _not_started(fault) from None
+        try:
+            for line in process.stdout or ():
+                yield line.decode("ascii").rstrip("\n")
+        finally:
+            _end(process)
 
     def reader(self, git_dir: Path, objects: str) -> Reader:
         """A reader of objects that prefers their own files. Like `objects`, it has no deadline."""

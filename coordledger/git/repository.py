@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MANY = 64  # objects: more are written as a pack of their own
 _LOT = 256  # names of objects, which fit into a pipe
+_STREAMED = 512  # objects: to have a git of their own print them takes less than to ask for each
 # What git is asked of the repository where it runs.
 WHERE = (
     "rev-parse",
@@ -115,6 +116,15 @@ class Repository:
         one after the other. Whatever it has no answer for is looked for when it is read.
         """
         self._ahead.clear()
+        if len(oids) > _STREAMED:
+            where = {"GIT_DIR": str(self.git_dir), "GIT_OBJECT_DIRECTORY": self._objects}
+            with (
+                contextlib.suppress(RuleBroken, KeyError),
+                contextlib.closing(self.git.stored_in(oids, **where)) as stored,
+            ):
+                for one in stored:
+                    self._ahead[one[0]] = one
+            return
         for at in range(0, len(oids), _LOT):
             with contextlib.suppress(RuleBroken):
                 self._ahead |= self._objects_here().find_all(oids[at : at + _LOT])

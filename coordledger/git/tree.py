@@ -90,12 +90,22 @@ def folder_id(files: dict[str, str], algo: str) -> str:
 
 
 class _Kept:
-    """An object at hand: its id, its content and, once asked for, what that parses to."""
+    """An object at hand: its id, its content and, once asked for, what that parses to; of a folder
+    also what is at hand of its entries, by name, each as this very folder names it.
+    """
 
-    __slots__ = ("content", "entries", "oid", "value")
+    __slots__ = ("below", "content", "entries", "is_folder", "oid", "value")
 
-    def __init__(self, oid: str, content: bytes, entries: Entries | None = None) -> None:
-        self.oid, self.content, self.entries = oid, content, entries
+    def __init__(
+        self,
+        oid: str,
+        content: bytes,
+        is_folder: bool,
+        entries: Entries | None = None,
+        below: dict[str, _Kept] | None = None,
+    ) -> None:
+        self.oid, self.content, self.is_folder, self.entries = oid, content, is_folder, entries
+        self.below: dict[str, _Kept] = {} if below is None else below
         self.value: Any = None
 
 
@@ -117,6 +127,9 @@ class _Memory:
         if path not in self._kept and self._size < KEPT_BYTES:
             self.add(path, kept)
 
+    def has(self, path: str, kept: _Kept) -> bool:
+        return self._kept.get(path) is kept
+
     def add(self, path: str, new: _Kept) -> None:
         """Keep what may be stored nowhere yet, instead of what it replaces."""
         old = self._kept.pop(path, None)
@@ -126,6 +139,8 @@ class _Memory:
     def trim(self) -> None:
         """Forget the oldest half of too much; by then it is in the store."""
         if self._size > KEPT_BYTES:
+            for kept in self._kept.values():
+                kept.below.clear()  # or it would be at hand by way of its folder
             for path in list(self._kept):
                 self._size -= len(self._kept.pop(path).content)
                 if self._size <= KEPT_BYTES // 2:
@@ -139,45 +154,67 @@ class Tree:
         """`root` is None for the empty tree, which has no id here."""
         self._read, self.root, self._algo = read, root or "", algo
         self._width = LENGTHS[algo] // 2
+        self._root: _Kept | None = None
         self._memory = _Memory({}, 0)
         self._new: dict[str, _Kept] = {}  # by path, what `update` has made for this tree
         self.objects: Objects = {}  # the same as objects of git
         self.ids: dict[str, str] = {}  # the same by path: the ids
 
-    def _object(self, path: str, oid: str) -> _Kept:
+    def _object(self, path: str, oid: str, is_folder: bool) -> _Kept:
         new = self._new.get(path)
         if new is not None and new.oid == oid:
             return new
         kept = self._memory.get(path, oid)
         if kept is None:
-            kept = _Kept(oid, self._read(oid))
+            kept = _Kept(oid, self._read(oid), is_folder)
             self._memory.seen(path, kept)
         return kept
 
-    def _entries(self, path: str, oid: str) -> Entries:
-        if not oid:
-            return {}
-        kept = self._object(path, oid)
-        if kept.entries is None:
-            kept.entries = _parse(kept.content, self._algo)
-        return kept.entries
+    def _top(self) -> _Kept | None:
+        """The root folder; None of the empty tree."""
+        if self._root is None and self.root:
+            self._root = self._object("", self.root, is_folder=True)
+        return self._root
 
-    def _find(self, path: str) -> tuple[bool, str] | None:
-        if not self.root:
-            return None
-        folder, oid = True, self.root
-        above = ""
-        for name in path.split("/") if path else ():
-            raw = self._entries(above, oid).get(name) if folder else None
+    def _entries(self, folder: _Kept) -> Entries:
+        if folder.entries is None:
+            folder.entries = _parse(folder.content, self._algo)
+        return folder.entries
+
+    def _inside(self, folder: _Kept, name: str, path: str) -> _Kept | None:
+        """What the folder has under this name, read; `path` is where that is."""
+        found = folder.below.get(name)
+        if found is None:
+            raw = self._entries(folder).get(name)
             if raw is None:
                 return None
-            folder, oid = _is_folder(raw), raw[-self._width :].hex()
+            found = self._object(path, raw[-self._width :].hex(), _is_folder(raw))
+            if self._memory.has(path, found):
+                folder.below[name] = found
+        return found
+
+    def _folder(self, path: str) -> _Kept | None:
+        """The folder at a path, "" for the root; None if there is none."""
+        here, above = self._top(), ""
+        for name in path.split("/") if path else ():
             above = f"{above}/{name}" if above else name
-        return folder, oid
+            here = self._inside(here, name, above) if here and here.is_folder else None
+        return here if here and here.is_folder else None
+
+    def _find(self, path: str) -> tuple[bool, str] | None:
+        """Whether it is a folder, and its id, unread; None if it is not there."""
+        if not path:
+            return (True, self.root) if self.root else None
+        above, _, name = path.rpartition("/")
+        folder = self._folder(above)
+        raw = self._entries(folder).get(name) if folder else None
+        return (_is_folder(raw), raw[-self._width :].hex()) if raw else None
 
     def _file(self, path: str) -> _Kept | None:
-        entry = self._find(path)
-        return None if entry is None or entry[0] else self._object(path, entry[1])
+        above, _, name = path.rpartition("/")
+        folder = self._folder(above)
+        file = self._inside(folder, name, path) if folder else None
+        return file if file and not file.is_folder else None
 
     def id_of(self, path: str) -> str:
         """The id of a file or a folder that is there. KeyError: it is not."""
@@ -211,13 +248,13 @@ class Tree:
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder, sorted; none if it is not there."""
-        entry = self._find(folder)
-        return sorted(self._entries(folder, entry[1])) if entry and entry[0] else []
+        found = self._folder(folder)
+        return sorted(self._entries(found)) if found else []
 
     def ids_in(self, folder: str) -> dict[str, str]:
         """What is in a folder: name -> id; nothing if it is not there."""
-        entry = self._find(folder)
-        entries = self._entries(folder, entry[1]) if entry and entry[0] else {}
+        found = self._folder(folder)
+        entries = self._entries(found) if found else {}
         return {name: raw[-self._width :].hex() for name, raw in entries.items()}
 
     def update(self, changes: dict[str, bytes | None]) -> Tree:
@@ -234,39 +271,53 @@ class Tree:
             for folder in folders:
                 here = here.setdefault(folder, {})
             here[name] = content
-        after.root = self._write("", self.root, nested, after) or after._add("", "tree", b"")
+        root = self._write("", self._top(), nested, after) or after._add("", b"", is_folder=True)
+        after.root = root.oid
         return after
 
-    def _write(self, path: str, oid: str, changes: dict[str, Any], after: Tree) -> str | None:
-        entries = dict(self._entries(path, oid))
+    def _write(
+        self, path: str, before: _Kept | None, changes: dict[str, Any], after: Tree
+    ) -> _Kept | None:
+        """The folder after these changes; None if nothing is left in it."""
+        entries = dict(self._entries(before)) if before else {}
+        below = dict(before.below) if before else {}
         in_order = True
         for name, change in changes.items():
-            below = f"{path}/{name}" if path else name
-            folder = isinstance(change, dict)
+            inside = f"{path}/{name}" if path else name
+            is_folder = isinstance(change, dict)
             was = entries.get(name)
             if isinstance(change, dict):
-                inside = was[-self._width :].hex() if was and _is_folder(was) else ""
-                new = self._write(below, inside, change, after)
+                folder = self._inside(before, name, inside) if before and was else None
+                here = folder if folder and folder.is_folder else None
+                new = self._write(inside, here, change, after)
             else:
-                new = None if change is None else after._add(below, "blob", change)
+                new = None if change is None else after._add(inside, change, is_folder=False)
             if new is None:
                 entries.pop(name, None)
+                below.pop(name, None)
                 continue
-            in_order = in_order and was is not None and _is_folder(was) == folder
-            entries[name] = _raw(folder, name, new)
+            in_order = in_order and was is not None and _is_folder(was) == is_folder
+            entries[name], below[name] = _raw(is_folder, name, new.oid), new
         if not entries:
             return None
         if not in_order:
             entries = dict(sorted(entries.items(), key=_order))
-        content = b"".join(entries.values())
-        return after._add(path, "tree", content, entries)
+        return after._add(path, b"".join(entries.values()), True, entries, below)
 
-    def _add(self, path: str, kind: str, content: bytes, entries: Entries | None = None) -> str:
+    def _add(
+        self,
+        path: str,
+        content: bytes,
+        is_folder: bool,
+        entries: Entries | None = None,
+        below: dict[str, _Kept] | None = None,
+    ) -> _Kept:
+        kind = "tree" if is_folder else "blob"
         oid = object_id(kind, content, self._algo)
         self.objects[oid] = (kind, content)
         self.ids[path] = oid
-        self._new[path] = _Kept(oid, content, entries)
-        return oid
+        new = self._new[path] = _Kept(oid, content, is_folder, entries, below)
+        return new
 
     def copy(self) -> Tree:
         """The same tree for another reader, who steps on without this one."""

@@ -40,6 +40,21 @@ class TestPlaces:
         assert [canonical.decode(line)["task"] for line in lines] == sorted(same)
         assert all(fleet.state.task(name)["task"] == name for name in same)
 
+    def test_a_line_is_not_taken_for_that_of_a_task_that_its_meta_names(self):
+        """`meta` may have the same members as a line, side by side."""
+        fleet = MemoryLedger("bob")
+        first, second, third = names = ("t929", "t4893", "t5354")
+        assert {page_path(name) for name in names} == {page_path("t")}
+        for name, other in ((first, second), (second, first)):
+            posing = {"submit_seq": "1", "task": other, "title": "x"}
+            fleet.put("bob", "submit", task=name, meta=posing)
+            assert fleet.state.task(other) is None or other == first
+        assert fleet.refusal("bob", "complete", task=third, epoch=1) == "unknown-task"
+        fleet.put("bob", "claim", tasks=[second])
+        fleet.put("bob", "claim", tasks=[first])
+        assert [fleet.state.task(name)["task"] for name in (first, second)] == [first, second]
+        assert [task["status"] for task in fleet.state.tasks()] == ["claimed", "claimed"]
+
 
 def test_the_state_is_never_changed_by_a_record_that_is_refused():
     fleet = MemoryLedger("bob", "dave")

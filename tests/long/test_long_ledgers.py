@@ -23,6 +23,7 @@ from coordledger.client.ledger import Ledger
 from coordledger.deadline import Deadline
 from coordledger.errors import CoordledgerError, Integrity
 from coordledger.format import timestamps
+from coordledger.git.cat_file import CatFile
 from coordledger.git.history import SHORT, ancestors
 from coordledger.git.process import Git
 from coordledger.setup import joining
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from support.fleet import Fleet
 
-COUNT = 3200
+COUNT = 3900
 INCOMING = "refs/coordledger-incoming/main"
 
 
@@ -77,7 +78,7 @@ class Long:
 
 @pytest.fixture(scope="module")
 def long(founded: Callable[..., Fleet], tmp_path_factory: pytest.TempPathFactory) -> Long:
-    """3,200 records; alice has all the keys, because the remote is on her machine."""
+    """3,900 records; alice has all the keys, because the remote is on her machine."""
     return Long(tmp_path_factory.mktemp("long"), founded().env, COUNT)
 
 
@@ -289,7 +290,7 @@ def test_a_join_that_takes_too_long_ends_and_is_gone_on_with(
                 ends.append(fault)
                 assert ledger.connection.local.trusted is None
         assert [fault.code for fault in ends] == ["unfinished"] * 2
-        assert ends[1].message == "1500 of 1700 new records verified within 30 s"
+        assert ends[1].message == f"1500 of {COUNT - 1500} new records verified within 30 s"
         assert ledger.head(refresh=False).seq == COUNT - 1
 
 
@@ -384,8 +385,27 @@ def test_a_path_is_the_same_however_long_it_is(long: Long, copy: Path) -> None:
             assert all(content == store.read(oid) for oid, content in path)
 
 
+def test_a_long_way_is_listed_and_not_asked_for(
+    long: Long, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    find = CatFile.find
+
+    def counted(self: CatFile, *what: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return find(self, *what)
+
+    monkeypatch.setattr(CatFile, "find", counted)
+    with long.open(copy, offline=True) as ledger:
+        store, git = ledger.connection.local.repository, ledger.connection.git
+        before = asked
+        assert len(ancestors(store.read, git, long.grown.head, {None})) == COUNT
+        assert asked - before <= SHORT + 1
+
+
 def test_the_way_is_that_of_the_commits_whatever_git_is_told(long: Long, copy: Path) -> None:
-    """Grafts, replace refs and a commit-graph change what git itself walks."""
+    """Grafts, replace refs and the edge of a shallow copy change what git itself walks."""
     path = long.root / "grafted"
     shutil.copytree(copy, path)
     with long.open(path, offline=True) as ledger:
@@ -393,6 +413,7 @@ def test_the_way_is_that_of_the_commits_whatever_git_is_told(long: Long, copy: P
         long.git.output("-C", str(path), "replace", ids[2500], ids[10])
         (path / ".git/info").mkdir(exist_ok=True)
         (path / ".git/info/grafts").write_text(f"{ids[2800]} {ids[2]}\n")
+        (path / ".git/shallow").write_text(f"{ids[2700]}\n")
         seen = ancestors(
             ledger.connection.local.repository.read, ledger.connection.git, ids[-1], set()
         )

@@ -20,6 +20,7 @@ ledger open, with a remote on the same machine:
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ from coordledger.git.repository import Repository
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from support.fleet import Fleet
 
@@ -322,6 +324,35 @@ def test_reads_of_a_large_ledger_read_what_is_new(
         bob.head()
         counts["list, after a claim"] = work(bob.tasks)
     assert counts == READS
+
+
+def test_a_list_looks_for_the_head_as_often_however_long_it_is(
+    founded: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet, looked, stat = founded("bob"), list[str](), os.stat
+
+    def counted(path: Any, **more: Any) -> os.stat_result:
+        if str(path).endswith("trusted.json"):
+            looked.append(str(path))
+        return stat(path, **more)
+
+    with fleet.ledger("alice") as alice, fleet.ledger("bob") as bob:
+        with alice.batch() as batch:
+            for number in range(60):
+                batch.submit(f"t{number}")
+        alice.claim("t1", "t4")
+        bob.head()
+        monkeypatch.setattr("coordledger.client.local_state.os.stat", counted)
+        counts = []
+        for limit in (2, 60):
+            looked.clear()
+            assert len(bob.some_tasks(limit=limit).tasks) == limit
+            counts.append(len(looked))
+        assert counts[0] == counts[1]
+        with alice.connection.local.held_head():  # and yet what it moves itself is seen
+            bob.submit("t60")
+            assert alice.claim("t60").won
+            assert alice.describe("t60").claim.agent == "alice"
 
 
 def test_what_a_remote_with_many_refs_says_is_read_once(
