@@ -486,15 +486,15 @@ def _news(replica: Replica, known: Known, *, moved: bool) -> News | None:
     """Where the remote's head is, with the commits up to it if it hands them over alone; None where
     git is to fetch it at once.
     """
-    local, remote, news = replica.local, replica.remote, None
+    local, remote = replica.local, replica.remote
     if known.head is None:
         return None
     if not (local.stopped or local.checkpoint or replica.in_memory_only):
         objects = str(local.repository.common_dir / "objects")
-        news = remote.news(local.remote_ref, known.head.commit, objects)
-    if not (news or moved) and (remote.head_is_cheap or local.stopped):
+        return remote.news(local.remote_ref, known.head.commit, objects)
+    if not moved and (remote.head_is_cheap or local.stopped):
         return News(remote.head(local.remote_ref))
-    return news
+    return None
 
 
 def _first_bad(replica: Replica, chain: Chain, lot: Lot, passed: list[tuple[int, str]]) -> str:

@@ -374,7 +374,7 @@ class Service:
         if self._process.stdin:
             with contextlib.suppress(BrokenPipeError):  # its answer tells
                 self._process.stdin.write(data)
-                self._process.stdin.close()
+            self._process.stdin.close()
             self._process.stdin = None
 
     def finish(self, data: bytes = b"") -> tuple[bytes, str]:

@@ -148,7 +148,7 @@ class Remote:
 
     def news(self, ref: str, have: str, objects: str) -> News | None:
         """What `ref` has there, and the commits beyond `have`, if they can be had without their
-        trees; None where git has to be asked. `objects` is the folder that has those of `have`.
+        trees; None where git is to fetch. `objects` is the folder that has those of `have`.
         Raises `Failed`: remote-unreachable, timeout, no-git.
         """
         from coordledger.git.pktline import ProtocolError  # noqa: PLC0415 - one way of three
@@ -164,12 +164,12 @@ class Remote:
                 return self._news_by_git(ref, have, objects)
         return None
 
-    def _news_by_http(self, url: str, ca_file: str | None, ref: str, have: str) -> News | None:
+    def _news_by_http(self, url: str, ca_file: str | None, ref: str, have: str) -> News:
         from coordledger.git.http import Unsent  # noqa: PLC0415 - 20 ms
 
         with contextlib.suppress(Unsent):
             return self._web(url, ca_file).news(ref, have)
-        return None
+        return News(self.head(ref))
 
     def _news_by_git(self, ref: str, have: str, objects: str) -> News | None:
         from coordledger.git import fetch_pack  # noqa: PLC0415 - as above

@@ -8,7 +8,7 @@ import pytest
 from support.memory_remote import MemoryClient, MemoryServer
 
 from coordledger.answers import Vouch
-from coordledger.client import operations
+from coordledger.client import by_commits, operations
 from coordledger.client.vouches import Vouches
 from coordledger.errors import Integrity
 from coordledger.format.chain import AUTHENTIC, INVALID, UNKNOWN_KEY, UNVERIFIED
@@ -219,6 +219,21 @@ def test_a_server_that_has_verified_another_history_is_found_out(
         client.replica.refresh()
     client.local.reset()
     assert client.replica.refresh().head
+
+
+def test_nothing_of_many_records_is_adopted_before_they_reach_the_vouched_one(
+    server: MemoryServer, client: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_commits, "PORTION", 1)
+    before = client.local.trusted
+    [vouch] = server.vouches
+    client.replica.vouches.note_try(tried(changed(vouch, seq=4, digest=OTHER_DIGEST)))
+    for task in ("t", "u", "v"):
+        server.write("bob", "submit", task=task)
+    with pytest.raises(Integrity) as caught:
+        client.replica.refresh()
+    assert caught.value.code == "vouch-differs"
+    assert client.local.trusted == before
 
 
 def test_a_chain_that_is_not_the_vouched_one_is_not_adopted(

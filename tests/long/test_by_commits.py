@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,10 +16,10 @@ from coordledger.client import by_commits
 from coordledger.client.config import Options
 from coordledger.client.replica import Replica
 from coordledger.deadline import Deadline
-from coordledger.errors import Integrity
+from coordledger.errors import Failed, Integrity
 from coordledger.git.process import Git
 from coordledger.git.remote import News, Remote
-from coordledger.setup import hooks, joining
+from coordledger.setup import doctor, hooks, joining
 from coordledger.setup.genesis import mint
 
 if TYPE_CHECKING:
@@ -342,6 +345,71 @@ def test_more_than_is_wanted_changes_nothing(
     )
 
 
+PROGRAMS = {  # what the server's program does once it has said its refs
+    "ends": "exit 0",
+    "never ends": "exec yes 0005x",
+    "dies": r"printf '0008NAK\n0016\003out of memory...'; exit 1",
+    "sends an empty pack": r"printf '0008NAK\n0011\001PACK\0\0\0\2\0\0\0\0' && printf 0000",
+}
+
+
+def saying(fleet: Fleet, then: str) -> dict[str, str]:
+    """An environment in which `git upload-pack` does this, after it has listed the refs."""
+    git, folder = shutil.which("git"), fleet.root / "bin"
+    folder.mkdir()
+    said = f'"{git}" upload-pack --advertise-refs "$2"; {then}'
+    (folder / "git").write_text(
+        f'#!/bin/sh\nif [ "$1" = upload-pack ]; then {said}; exit; fi\nexec "{git}" "$@"\n'
+    )
+    (folder / "git").chmod(0o755)
+    return fleet.env | {"PATH": f"{folder}:{fleet.env['PATH']}"}
+
+
+@pytest.mark.parametrize("then", PROGRAMS)
+def test_a_program_that_answers_oddly_is_left_and_git_fetches(
+    town: Fleet, fetches: list[str], then: str
+) -> None:
+    clone = town.clone("alice")
+    land(town, 3)
+    fetches.clear()
+    reader = opened(town, clone, "alice", environ=saying(town, PROGRAMS[then]))
+    assert reader.head().commit == town.head()
+    assert len(fetches) == 1
+    fsck(clone / ".git", town.env)
+
+
+def test_a_program_that_says_nothing_ends_at_the_deadline(town: Fleet, fetches: list[str]) -> None:
+    clone = town.clone("alice")
+    land(town, 3)
+    fetches.clear()
+    env = saying(town, "exec sleep 60")
+    began = time.monotonic()
+    with pytest.raises(Failed) as caught:
+        opened(town, clone, "alice", environ=env, timeout=timedelta(seconds=4)).head()
+    assert caught.value.code == "timeout"
+    assert time.monotonic() - began < 20
+    assert fetches == []
+
+
+def test_doctor_names_a_server_that_sends_everything_unless_its_owner_wants_that(
+    fleet: Fleet,
+) -> None:
+    path, env = fleet.clone("alice"), fleet.env
+
+    def found() -> tuple[bool | None, str]:
+        checks = {one.name: one for one in doctor.examine(Options(path, agent="alice"), env)}
+        one = checks["server's files"]
+        return one.ok, one.do if "allowFilter" in one.found else ""
+
+    assert found() == (True, "")
+    fleet.git("config", "--unset", "uploadpack.allowFilter")
+    ok, do = found()
+    assert ok is None
+    assert do == f"coordledger hook install {fleet.remote}"
+    fleet.git("config", "uploadpack.allowFilter", "false")
+    assert found() == (True, "")
+
+
 # -- more than is judged at a time
 
 
@@ -385,11 +453,12 @@ def test_a_bad_record_in_a_later_portion_stops_the_copy_below_it(
     fsck(town.clone("alice") / ".git", town.env)
 
 
-def test_of_many_nothing_is_adopted_before_it_has_what_the_remote_has_told_of(
-    town: Fleet, fetches: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("portion", [20, 1000])
+def test_nothing_is_adopted_before_it_has_what_the_remote_has_told_of(
+    town: Fleet, fetches: list[str], monkeypatch: pytest.MonkeyPatch, portion: int
 ) -> None:
     """A remote that says another thing than before has moved nothing, as ever."""
-    monkeypatch.setattr(by_commits, "PORTION", 20)
+    monkeypatch.setattr(by_commits, "PORTION", portion)
     before = town.ledger("alice").head()
     land(town, 45)
     alice = town.ledger("alice")
