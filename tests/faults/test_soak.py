@@ -1,8 +1,9 @@
-"""Eight agents of one host, and a network that fails or processes that die at random: what
-was said is what is in the chain.
+"""Eight agents that write by different ways, a network that fails or processes that die at random,
+and an owner who cannot leave the server alone: what was said is what is in the chain.
 
-COORDLEDGER_SOAK says for how many seconds (each): 10 without it, 30 suit CI, 300 a quiet
-night. The faults follow a fixed seed; COORDLEDGER_SOAK_SEED gives another one.
+Those of one way stand in one line. COORDLEDGER_SOAK says for how many seconds (each): 10 without
+it, 30 suit CI, 300 a quiet night. The faults follow a fixed seed; COORDLEDGER_SOAK_SEED gives
+another one.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from support.bookkeeping import Record, fsck, litter, replay
 from support.fleet import Fleet, hermetic
 from support.git_daemon import daemon
 from support.proxy import Fault, Proxy
+from support.sequencing import switch
+from support.serve_process import ServeProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SECONDS = float(os.environ.get("COORDLEDGER_SOAK", "10"))
 SEED = os.environ.get("COORDLEDGER_SOAK_SEED", "1")
@@ -36,10 +39,31 @@ AGENTS = 8
 MAX_SKEW = 5
 AFTERWARDS = 40.0  # seconds for settling and ending
 UNFINISHED = ("new", "intents/new", "vouches.new")  # what a killed process may leave
+# How agents write: pushes that race for the ledger's head, as clients make that know no sequencing;
+# records to be sequenced; and without a push, where the server is a folder of this host.
+PLAIN, SEQUENCED, ON_HOST = "plain", "sequenced", "on the host"
+SETTINGS = {PLAIN: {"SOAKER_PLAIN": "1"}, SEQUENCED: {}, ON_HOST: {"COORDLEDGER_DIRECT": "on"}}
+MIXED = {
+    "a bad network": (PLAIN,) * 3 + (SEQUENCED,) * 5,
+    "processes that die": (PLAIN,) * 3 + (SEQUENCED,) * 3 + (ON_HOST,) * 2,
+}
 _SOAKER = Path(__file__).parents[1] / "support" / "soaker.py"
 
 
-class Weather(threading.Thread):
+class Trouble(threading.Thread):
+    """Goes on until it is told to stop; always the same for one seed."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._dice, self._end = random.Random(SEED), threading.Event()
+        self.seen: Counter[str] = Counter()
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join(60)
+
+
+class Weather(Trouble):
     """Changes the proxy's fault every moment, until it is told to stop.
 
     A connection that has been in a black hole is reset, and so is every one when the delay
@@ -49,10 +73,8 @@ class Weather(threading.Thread):
     KINDS = ("cut up", "cut down", "cut later", "refuse", "hole", "mute", "reset", "delay")
 
     def __init__(self, proxy: Proxy) -> None:
-        super().__init__(daemon=True)
-        self._proxy, self._dice, self._end = proxy, random.Random(SEED), threading.Event()
-        self._delay = 0.0
-        self.seen: Counter[str] = Counter()
+        super().__init__()
+        self._proxy, self._delay = proxy, 0.0
 
     def run(self) -> None:
         coming: list[str] = []
@@ -86,18 +108,13 @@ class Weather(threading.Thread):
         }
         return faults.get(name, Fault(delay=delay))
 
-    def stop(self) -> None:
-        self._end.set()
-        self.join(20)
 
-
-class Reaper(threading.Thread):
+class Reaper(Trouble):
     """Kills a process every moment, and starts it again, or stops it for a while."""
 
     def __init__(self, crew: Crew) -> None:
-        super().__init__(daemon=True)
-        self._crew, self._dice, self._end = crew, random.Random(SEED), threading.Event()
-        self.seen: Counter[str] = Counter()
+        super().__init__()
+        self._crew = crew
 
     def run(self) -> None:
         while not self._end.wait(self._dice.uniform(0.1, 0.8)):
@@ -114,16 +131,81 @@ class Reaper(threading.Thread):
                 process.send_signal(signal.SIGCONT)
                 self.seen["stop"] += 1
 
-    def stop(self) -> None:
-        self._end.set()
-        self.join(20)
+
+class Owner(Trouble):
+    """Looks after the server all the time: its resident process, whether it sequences, whether
+    others are told of pushes, how its objects and refs are kept.
+    """
+
+    UPKEEP = (
+        ("gc", "--quiet"),
+        ("repack", "-a", "-d", "-q"),
+        ("pack-refs", "--all"),
+        ("maintenance", "run", "--quiet", "--task=loose-objects", "--task=incremental-repack"),
+    )
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__()
+        self._fleet, self._sequences = fleet, True
+        self._resident: ServeProcess | None = None
+        self._hook = fleet.remote / "hooks/post-receive"
+
+    def run(self) -> None:
+        acts: list[Callable[[], None]] = [self._upkeep, self._serve, self._switch, self._tell]
+        coming: list[Callable[[], None]] = []
+        while not self._end.wait(self._dice.uniform(0.1, 0.8)):
+            if not coming:
+                coming = self._dice.sample(acts, len(acts))
+            act = coming.pop()
+            act()
+            self.seen[act.__name__] += 1
+        if self._resident:
+            self._resident.end()
+        if not self._sequences:
+            self._switch()
+        self._hook.unlink(missing_ok=True)
+
+    def _upkeep(self) -> None:
+        argv = ["git", *self._dice.choice(self.UPKEEP)]
+        where = {"cwd": self._fleet.remote, "env": self._fleet.env}
+        subprocess.run(argv, **where, capture_output=True, timeout=60, check=False)
+
+    def _serve(self) -> None:
+        if self._resident is None:
+            self._resident = ServeProcess(self._fleet.env, self._fleet.remote)
+        elif self._dice.random() < 0.5:
+            self._resident.end(self._dice.choice((signal.SIGKILL, signal.SIGTERM)))
+            self._resident = None
+        else:
+            self._resident.send(signal.SIGSTOP)
+            self._end.wait(self._dice.uniform(0.05, 2.5))
+            self._resident.send(signal.SIGCONT)
+
+    def _switch(self) -> None:
+        self._sequences = not self._sequences
+        switch(self._fleet, sequence=self._sequences)
+
+    def _tell(self) -> None:
+        if self._hook.exists():
+            self._hook.unlink()
+            return
+        fresh = self._hook.with_suffix(".new")
+        fresh.write_text("#!/bin/sh\ncat > /dev/null\n")
+        fresh.chmod(0o755)
+        fresh.rename(self._hook)
 
 
 class Crew:
-    """The processes, one for each clone."""
+    """The processes, one for each clone; `settings` are more of the environment, of some."""
 
-    def __init__(self, clones: dict[str, Path], env: dict[str, str], calm: Path) -> None:
-        self.clones, self._env, self.calm = clones, env, calm
+    def __init__(
+        self,
+        clones: dict[str, Path],
+        env: dict[str, str],
+        calm: Path,
+        settings: dict[str, dict[str, str]],
+    ) -> None:
+        self.clones, self._env, self.calm, self._settings = clones, env, calm, settings
         self.end = time.time() + SECONDS
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         for name in clones:
@@ -135,7 +217,10 @@ class Crew:
             seed = f"{SEED} {name} {time.time()}"
             argv = [sys.executable, str(_SOAKER), str(self.clones[name]), name, seed]
             self.running[name] = subprocess.Popen(
-                [*argv, str(self.end), str(self.calm)], env=self._env, stdout=out, stderr=err
+                [*argv, str(self.end), str(self.calm)],
+                env=self._env | self._settings[name],
+                stdout=out,
+                stderr=err,
             )
 
     def said(self, name: str) -> list[dict[str, Any]]:
@@ -150,8 +235,10 @@ class Crew:
 class Soak:
     """What the processes said, line by line, and what is in the chain."""
 
-    def __init__(self, fleet: Fleet, said: dict[str, list[dict[str, Any]]]) -> None:
-        self.fleet = fleet
+    def __init__(
+        self, fleet: Fleet, said: dict[str, list[dict[str, Any]]], ways: dict[str, str]
+    ) -> None:
+        self.fleet, self.ways = fleet, ways
         self.said = {agent: list(_with_killed(lines)) for agent, lines in said.items()}
         self.records, self.reader = replay(fleet.remote)
         self.by_op: dict[str, Record] = {record["op"]: record for record in self.records}
@@ -198,7 +285,7 @@ def _with_killed(lines: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield line
 
 
-@pytest.fixture(scope="module", params=["a bad network", "processes that die"])
+@pytest.fixture(scope="module", params=MIXED)
 def soak(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Soak]:
@@ -209,49 +296,62 @@ def soak(
             patch.delenv(name)
         for name, value in env.items():
             patch.setenv(name, value)
-        fleet = Fleet(root / "fleet", env, max_skew=MAX_SKEW)
+        fleet = Fleet(root / "fleet", env, max_skew=MAX_SKEW, sequence=True)
         names = [f"agent{number}" for number in range(AGENTS)]
         for name in names:
             fleet.enroll(name)
         clones = {name: fleet.clone(name) for name in names}
+        ways = dict(zip(names, MIXED[request.param], strict=True))
+        settings = {
+            name: SETTINGS[way] | {"XDG_CACHE_HOME": str(root / "cache" / way)}
+            for name, way in ways.items()
+        }
+        owner = Owner(fleet)
         if request.param == "processes that die":
-            crew = Crew(clones, env, root / "calm")
-            said = _soak(crew, Reaper(crew))
+            crew = Crew(clones, env, root / "calm", settings)
+            said = _soak(crew, Reaper(crew), owner)
         else:
             with daemon(fleet.root, env, writable=True) as port, Proxy(port) as proxy:
                 for clone in clones.values():
                     url = f"git://127.0.0.1:{proxy.port}/{fleet.remote.name}"
                     fleet.git("remote", "set-url", "origin", url, cwd=clone)
                 weather = Weather(proxy)
-                said = _soak(Crew(clones, env, root / "calm"), weather)
+                said = _soak(Crew(clones, env, root / "calm", settings), weather, owner)
                 assert weather.seen.keys() == set(weather.KINDS), weather.seen
-        yield Soak(fleet, said)
+        yield Soak(fleet, said, ways)
         fleet.close()
 
 
-def _soak(crew: Crew, trouble: Weather | Reaper) -> dict[str, list[dict[str, Any]]]:
-    trouble.start()
+def _soak(crew: Crew, *troubles: Trouble) -> dict[str, list[dict[str, Any]]]:
+    for trouble in troubles:
+        trouble.start()
     try:
         time.sleep(max(0.0, crew.end - time.time()))
-        trouble.stop()
+        for trouble in troubles:
+            trouble.stop()
         crew.calm.touch()
         end = time.monotonic() + AFTERWARDS
         for name, process in crew.running.items():
             code = process.wait(max(1.0, end - time.monotonic()))
             assert code == 0, crew.calm.with_name(f"{name}.err").read_text()
     finally:
-        trouble.stop()
+        for trouble in troubles:
+            trouble.stop()
         for process in crew.running.values():
             process.kill()
             process.wait(10)
-    print(dict(trouble.seen))
+    print(*(dict(trouble.seen) for trouble in troubles))
     return {name: crew.said(name) for name in crew.clones}
 
 
 def test_there_was_trouble_and_work_went_on(soak: Soak) -> None:
     outcomes = Counter(line["outcome"] for _, line, _ in soak.operations())
     said = dict(outcomes), Counter(line["code"] for _, line, _ in soak.operations())
-    print(*said)
+    won = Counter(
+        soak.ways[agent] for agent, line, _ in soak.operations() if line["outcome"] == "won"
+    )
+    print(*said, dict(won))
+    assert won.keys() == set(soak.ways.values()), won
     assert outcomes["won"] > SECONDS / 3, said  # on a machine that has much else to do
     assert outcomes["failed"] + outcomes["unknown"] + outcomes["killed"] > 0, said
     assert outcomes["integrity"] == 0, said

@@ -19,6 +19,7 @@ import pytest
 from support import hosts
 from support.fleet import LEDGER_REF
 from support.proxy import Fault
+from support.serve_process import break_python
 from support.sites import SECONDS, Site, on_a_terminal, survivors, wait_until
 
 from coordledger.client.config import Options
@@ -33,7 +34,7 @@ from coordledger.setup import doctor, genesis, hooks, joining
 from .conftest import absent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 AGENT = Path(__file__).parents[1] / "support" / "server_agent.py"
 LARGE = base64.b64encode(os.urandom(36_000)).decode()  # and does not get smaller in a pack
@@ -422,6 +423,57 @@ def test_half_an_answer_moves_nothing(site: Site) -> None:
         assert ledger.connection.local.repository.ref(ledger.connection.local.incoming) is None
     assert ledger.head().seq >= sent.seq
     assert ledger.messages("downloads")[-1].body == LARGE
+
+
+# -- where the server sequences, as `init` leaves it
+
+
+@pytest.fixture
+def sequencing(site: Site) -> Iterator[Site]:
+    """Nothing lands by proc-receive; but for gitolite, whose update hook has to be asked."""
+    git = Git(site.server_env, site.root, Deadline(20))
+    hooks.install_hook(site.host.path, git, sequence=True)
+    hook = site.host.path / "hooks/proc-receive"
+    whole = hook.read_text() if site.kind == "gitolite" else break_python(hook)
+    yield site
+    hook.write_text(whole)
+    hooks.install_hook(site.host.path, git, sequence=False)
+
+
+def test_what_is_sequenced_is_told_how_it_has_landed(sequencing: Site) -> None:
+    """git refuses the push of what has landed in quarantine, and with it the whole chain."""
+    site, before = sequencing, sequencing.head()
+    site.alice.send("so that she hears of it", channel="general")
+    won = site.alice.claim("sequenced")
+    assert (won.outcome, won.claims[0].agent) == ("won", "alice")
+    lost = site.bob.claim("sequenced")
+    assert (lost.outcome, lost.code, lost.claims[0].agent) == ("lost", "held", "alice")
+    tasks = [site.new("sequenced") for _ in range(3)]
+    with site.alice.batch() as batch:
+        for task in ("sequenced", *tasks):
+            batch.submit(task)
+    assert [one.code for one in batch.outcomes] == ["task-exists", "", "", ""]
+    assert site.alice.complete("sequenced").status == "done"
+    assert site.records_since(before) == 6
+    oid = record(site)
+    ran = push(site, f"{oid}:refs/for/coordledger/main")
+    assert f"coordledger: landed {oid} " in ran.stderr
+    assert (ran.returncode == 0) == (site.kind == "gitolite")
+    assert site.head() == oid
+    for ledger in (site.alice, site.bob):
+        assert ledger.head().commit == oid
+        assert ledger.connection.local.journal.intents() == []
+
+
+def test_a_sequenced_write_whose_answer_is_lost_is_won_after_a_look(sequencing: Site) -> None:
+    site = sequencing
+    ledger = site.through_proxy("alice")
+    ledger.send("so that it hears of it", channel="general")
+    before, task = site.head(), site.new("unheard")
+    with site.answer_lost(away=False):
+        assert ledger.claim(task).outcome == "won"
+    assert site.records_since(before) == 1
+    assert ledger.connection.local.journal.intents() == []
 
 
 # -- afterwards

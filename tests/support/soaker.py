@@ -1,13 +1,15 @@
 """One agent's process of the soak: python soaker.py CLONE AGENT SEED END CALM
 
 It claims, renews, completes, releases and sends until the time END, waits for the file CALM,
-settles what is open, and ends. Each operation is lines of JSON on standard output: what is
-wanted, each op (taken from its source of random numbers), and in the end what was said.
+settles what is open, and ends. With SOAKER_PLAIN in the environment it never lets the server
+sequence its records. Each operation is lines of JSON on standard output: what is wanted, each op
+(taken from its source of random numbers), and in the end what was said.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import secrets
 import sys
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordledger import Ledger
 from coordledger.client.claims import ClaimResult
+from coordledger.client.combining.sequenced import SequencedPublisher
 from coordledger.errors import CoordledgerError, Failed, Integrity, Lost, OutcomeUnknown
 
 if TYPE_CHECKING:
@@ -139,8 +142,17 @@ class Agent:
             assert time.monotonic() < end, "it cannot be settled"
 
 
+def _never_sequence() -> None:
+    def publish(self: SequencedPublisher, *args: Any) -> Any:
+        return self._direct.publish(*args)
+
+    SequencedPublisher.publish = publish  # type: ignore[method-assign]
+
+
 def main() -> None:
     clone, name, seed, end, calm = sys.argv[1:]
+    if "SOAKER_PLAIN" in os.environ:
+        _never_sequence()
     with Ledger.open(clone, name, timeout=TIMEOUT) as ledger:
         agent = Agent(ledger, seed)
         while time.time() < float(end):
