@@ -153,17 +153,19 @@ class Owner(Trouble):
     def run(self) -> None:
         acts: list[Callable[[], None]] = [self._upkeep, self._serve, self._switch, self._tell]
         coming: list[Callable[[], None]] = []
-        while not self._end.wait(self._dice.uniform(0.1, 0.8)):
-            if not coming:
-                coming = self._dice.sample(acts, len(acts))
-            act = coming.pop()
-            act()
-            self.seen[act.__name__] += 1
-        if self._resident:
-            self._resident.end()
-        if not self._sequences:
-            self._switch()
-        self._hook.unlink(missing_ok=True)
+        try:
+            while not self._end.wait(self._dice.uniform(0.1, 0.8)):
+                if not coming:
+                    coming = self._dice.sample(acts, len(acts))
+                act = coming.pop()
+                act()
+                self.seen[act.__name__] += 1
+            if not self._sequences:
+                self._switch()
+            self._hook.unlink(missing_ok=True)
+        finally:
+            if self._resident:
+                self._resident.end()
 
     def _upkeep(self) -> None:
         argv = ["git", *self._dice.choice(self.UPKEEP)]
