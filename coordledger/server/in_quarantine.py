@@ -42,10 +42,10 @@ _INSIDE = (
     *("GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
     "GIT_CONFIG",
 )
-_TRANSACTION, _SEQUENCER = "hooks/reference-transaction", "hooks/proc-receive"
-_OURS = b"#!/bin/sh\n# coordledger proc-receive:"  # how that hook begins
+_TRANSACTION = "hooks/reference-transaction"
+_OURS = ("pre-receive", "proc-receive")
 # Folders may be links: what they lead to counts.
-_WATCHED = (".", "config", "hooks/.", "info/.", "objects/info/.", _TRANSACTION, _SEQUENCER)
+_WATCHED = (".", "config", "hooks/.", "info/.", "objects/info/.", _TRANSACTION)
 
 
 def records_alone(pushed: bytes) -> tuple[str, str] | None:
@@ -99,17 +99,22 @@ def land(
 
 
 def may_replace(git_dir: str, environ: dict[str, str]) -> bool:
-    """Whether the hook proc-receive, in whose place records land here, is ours; and the objects
-    that the push stands on are the repository's own, where they belong.
+    """Whether git starts our hooks, and not somebody's who starts ours; and the objects that the
+    push stands on are the repository's own, where they belong.
     """
     try:
         there = posix.stat(environ.get("GIT_ALTERNATE_OBJECT_DIRECTORIES", ""))
         here = posix.stat(f"{git_dir}/objects")
-        with open(f"{git_dir}/{_SEQUENCER}", "rb") as file:  # noqa: PTH123
-            is_ours = file.read(len(_OURS)) == _OURS
+        are_ours = all(_begins_as_ours(git_dir, name) for name in _OURS)
     except OSError:  # more than one folder, or a quoted one
         return False
-    return is_ours and (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+    return are_ours and (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+def _begins_as_ours(git_dir: str, name: str) -> bool:
+    begin = f"#!/bin/sh\n# coordledger {name}:".encode("ascii")
+    with open(f"{git_dir}/hooks/{name}", "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read(len(begin)) == begin
 
 
 def _why_not(git_dir: str, environ: dict[str, str]) -> tuple[str, list[str]]:

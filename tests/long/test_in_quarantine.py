@@ -52,12 +52,17 @@ def _ledger_at_head(fleet: Fleet) -> None:
     fleet.git("config", "core.logAllRefUpdates", "true")
 
 
-def _wrapped(fleet: Fleet) -> None:
-    """The owner's own hook, which starts ours."""
-    hook = fleet.remote / "hooks/proc-receive"
-    hook.with_suffix(".ours").write_text(hook.read_text())
-    hook.with_suffix(".ours").chmod(0o755)
-    hook.write_text(f"#!/bin/sh\necho proc-receive >> '{fleet.root}/told'\nexec $0.ours\n")
+def _wrapped(name: str) -> Change:
+    """The owner's own hook, which starts ours first."""
+
+    def make(fleet: Fleet) -> None:
+        hook = fleet.remote / "hooks" / name
+        ours = hook.with_suffix(".ours")
+        ours.write_text(hook.read_text())
+        ours.chmod(0o755)
+        hook.write_text(f"#!/bin/sh\n$0.ours || exit 1\necho {name} >> '{fleet.root}/told'\n")
+
+    return make
 
 
 # What would happen after the hook, or beside what it writes itself.
@@ -74,12 +79,14 @@ AFTER: dict[str, Change] = {
     "settings in another file": _user("[include]\n\tpath = elsewhere\n"),
     "borrowed objects": _borrowed,
     "a reflog of HEAD": _ledger_at_head,
-    "somebody's hook around ours": _wrapped,
+    "somebody's hook around pre-receive": _wrapped("pre-receive"),
+    "somebody's hook around proc-receive": _wrapped("proc-receive"),
 }
 TOLD = {
     "a post-receive hook": "post-receive",
     "a post-update hook": "post-update",
-    "somebody's hook around ours": "proc-receive",
+    "somebody's hook around pre-receive": "pre-receive",
+    "somebody's hook around proc-receive": "proc-receive",
 }
 
 
