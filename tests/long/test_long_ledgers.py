@@ -350,7 +350,8 @@ def test_a_note_that_is_wrong_is_not_gone_on_from(long: Long) -> None:
 def test_a_clone_that_was_away_for_long_catches_up_in_steps(
     long: Long, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It moves to the new head, or stays at the one that it had."""
+    """It moves to the new head, or stays at the one that it had: whole objects are fetched."""
+    monkeypatch.setattr("coordledger.git.fetch_protocol.offers_commits", lambda advertised: False)
     behind = tmp_path / "behind.git"
     shutil.copytree(long.remote, behind)
     old = long.git.output("-C", str(behind), "rev-parse", f"{LEDGER_REF}~2000").strip()

@@ -107,18 +107,27 @@ def test_what_a_killed_process_has_left_is_settled_by_a_sibling(
     assert settled.outcome in ("landed", "voided")
 
 
-def after_the_fetch(ledger: Ledger, act: Callable[[], object]) -> None:
-    """Once, `act` happens after the ledger's process has fetched and before it judges."""
+def after_the_fetch(ledger: Ledger, act: Callable[[], object], *, whole: bool = False) -> None:
+    """Once, `act` happens after the ledger's process has fetched, by commits alone or `whole`
+    objects, and before it judges.
+    """
     replica = ledger.connection.replica
-    fetch = replica.fetch
+    fetch, news = replica.fetch, replica.remote.news
 
-    def fetch_and_wait(*args: object) -> str:
-        head = fetch(*args)  # type: ignore[arg-type]
-        replica.fetch = fetch  # type: ignore[method-assign]
+    def acted(got: object) -> object:
+        replica.fetch, replica.remote.news = fetch, news  # type: ignore[method-assign]
         act()
-        return head
+        return got
 
-    replica.fetch = fetch_and_wait  # type: ignore[method-assign]
+    def fetch_and_wait(*args: object) -> object:
+        return acted(fetch(*args))  # type: ignore[arg-type]
+
+    def ask_and_wait(*args: object) -> object:
+        return acted(news(*args))  # type: ignore[arg-type]
+
+    replica.fetch = fetch_and_wait  # type: ignore[assignment, method-assign]
+    if not whole:
+        replica.remote.news = ask_and_wait  # type: ignore[assignment, method-assign]
 
 
 def test_an_overtaken_reader_goes_on_from_the_newer_head(fleet: Fleet) -> None:
@@ -211,7 +220,7 @@ def test_a_remote_that_went_back_is_noticed_also_where_another_process_moves_on(
         fleet.git("update-ref", LEDGER_REF, newest)
         swift.head()
 
-    after_the_fetch(slow, overtake)
+    after_the_fetch(slow, overtake, whole=True)  # what is gone is no way that leads up
     with pytest.raises(Integrity) as caught:
         slow.head()
     assert caught.value.code == "remote-behind"
