@@ -2,8 +2,9 @@
 
 Rules: credentials, proxies, ssh commands, CA files and insteadOf are git's business,
 so git does it: `git push`, `git fetch`. Where git would do nothing but start
-`git receive-pack` in a folder of this machine, `receive_pack` does. Where git would do
-nothing but speak HTTP, `http` does, on one connection for all pushes.
+`git receive-pack` or `git upload-pack` in a folder of this machine, modules of these names do.
+Where git would do nothing but speak HTTP, `http` does, on one connection for all of it. What
+leaves trees out is no `git fetch` anywhere: that would make the clone a partial one (`news`).
 
 A push is a compare-and-swap of one ref; `outcome` says how it ended. It knows refs and ids,
 and nothing of records.
