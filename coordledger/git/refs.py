@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import posix
 import time
+from _stat import S_ISGID
 
 from coordledger.errors import CoordledgerError, RuleBroken, error
 from coordledger.hashes import LENGTHS, is_digest, is_hex
@@ -119,8 +120,8 @@ class Mover:
 
 
 class PlainMover(Mover):
-    """The same without starting git, where the ref has the plain form and no reflog: else git
-    does it. No hook runs.
+    """The same without starting git, where the ref has the plain form, no reflog, and no readers by
+    its folder's leave: else git does it. No hook runs.
 
     The file with the new id is complete and on the disk before it becomes `<ref>.lock`, by a
     hard link, and then the ref. Its name is new each time, as it is the ref's own file afterwards,
@@ -154,7 +155,7 @@ class PlainMover(Mover):
         return f"{self._git_dir}/{self._ref}.lock"
 
     def move(self, old: str, new: str) -> str:
-        if posix.access(f"{self._git_dir}/logs/{self._ref}", posix.F_OK):
+        if posix.access(f"{self._git_dir}/logs/{self._ref}", posix.F_OK) or self._inherits():
             return super().move(old, new)
         try:
             if not self._lock():
@@ -165,6 +166,20 @@ class PlainMover(Mover):
         if not now:  # it is packed, or symbolic
             return super().move(old, new)
         return "" if now == old else f"is at {now} but expected {old}"
+
+    def _inherits(self) -> bool:
+        """Whether a file that is made beside the ref gets its group or an access list from there,
+        by which another account may read the repository.
+        """
+        folder = f"{self._git_dir}/{self._ref}".rpartition("/")[0]
+        try:
+            there = posix.stat(folder)
+            if there.st_mode & S_ISGID and there.st_gid != posix.fstat(self._fd).st_gid:
+                return True
+            posix.getxattr(folder, "system.posix_acl_default")
+        except (OSError, AttributeError):  # there is none; or none anywhere
+            return False
+        return True
 
     def _lock(self) -> bool:
         end = time.monotonic() + LOCK_WAIT

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -131,6 +133,39 @@ def _files(fleet: Fleet) -> list[Path]:
     there = [fleet.root / "user.gitconfig", fleet.remote / "config", fleet.remote / "HEAD"]
     more = [*fleet.remote.glob("hooks/*"), fleet.remote / "objects/info/alternates"]
     return [path for path in (*there, *more) if path.is_file()]
+
+
+def _for_group(folder: Path) -> None:
+    """Of one that this process's files have not of themselves."""
+    others = set(os.getgroups()) - {os.getegid()} or {os.getegid() + 1}
+    try:
+        os.chown(folder, -1, min(others))
+    except PermissionError:
+        pytest.skip("this account is in one group")
+    folder.chmod(0o2750)
+
+
+def _for_account(folder: Path) -> None:
+    """By an access list: a version, and tag, permissions and id of each entry (acl(5))."""
+    entries = [(1, 7, -1), (2, 5, 33), (4, 0, -1), (16, 5, -1), (32, 0, -1)]
+    parts = (struct.pack("<HHi", *entry) for entry in entries)
+    os.setxattr(folder, "system.posix_acl_default", b"".join([struct.pack("<I", 2), *parts]))
+
+
+@pytest.mark.parametrize("allow", [_for_group, _for_account])
+def test_who_may_read_the_ref_by_its_folders_leave_may_do_so_ever_after(
+    own_attacker: Attacker, allow: Callable[[Path], None]
+) -> None:
+    """As another account that serves the repository to readers."""
+    ref = own_attacker.fleet.remote / LEDGER_REF
+    allow(ref.parent)
+    oid = good(own_attacker)
+    pushed = send(own_attacker, oid)
+    assert (pushed.code, len(landed(pushed))) == (1, 1)
+    assert ref.read_text() == f"{oid}\n"
+    assert ref.stat().st_gid == ref.parent.stat().st_gid
+    lists = [name for name in os.listxattr(ref.parent) if name == "system.posix_acl_default"]
+    assert len(lists) == ("system.posix_acl_access" in os.listxattr(ref))
 
 
 @pytest.mark.parametrize("linked", [False, True], ids=["", "in a folder of hooks elsewhere"])
