@@ -604,14 +604,21 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def test_a_damaged_shared_copy_keeps_no_process_back_and_is_made_anew(
     t: str, fleet: Fleet, line: Line, what: str
 ) -> None:
-    bob, carol = fleet.ledger("bob"), fleet.ledger("carol")
-    for number in range(3):
+    bob, carol, copy = fleet.ledger("bob"), fleet.ledger("carol"), line.folder / "copy.git"
+
+    def claim_together(name: str) -> None:
         with line.led():
-            both = [Claiming(who, f"{t}-{agent_of(who)}{number}") for who in (bob, carol)]
+            both = [Claiming(who, f"{t}-{agent_of(who)}{name}") for who in (bob, carol)]
             line.wait_for(2)
         assert [one.ended() for one in both] == ["won", "won"]
-        if number == 0:
-            DAMAGES[what](line.folder / "copy.git")
+
+    for number in range(5):  # a leader that was hindered forgets the copy, and each pushes alone
+        claim_together(f"before{number}")
+        if (copy / "objects").is_dir():
+            break
+    DAMAGES[what](copy)
+    claim_together("then")
+    claim_together("afterwards")
     assert (line.folder / "copy.git/HEAD").exists()
     assert int((line.folder / "seq").read_text()) == fleet.ledger("alice").head().seq
 
