@@ -6,6 +6,8 @@ from __future__ import annotations
 
 # A remote has its ledgers here, tries a push out there, and puts it into its place in the third.
 LEDGERS, TRIES, FOR = "refs/coordledger/", "refs/coordledger-try/", "refs/for/coordledger/"
+# After the name in the third: for who reads the lines that answer a push, and not git's word of it.
+ANSWERED = ".answered"
 CUT = "refs/coordledger-cut/"  # and, where it lives, what a repair has cut off
 
 # Refs that are no code's: the ledgers' own, and those that are pushed to for review. A push to one
@@ -27,6 +29,12 @@ def is_identifier(value: object) -> bool:
         and value[0] in _FIRST
         and _REST.issuperset(value)
     )
+
+
+def ledger_for(ref: str) -> str:
+    """The ledger into which what is pushed to this ref is put, "" if it is no ref for that."""
+    name = ref.removeprefix(FOR).removesuffix(ANSWERED)
+    return name if ref.startswith(FOR) and is_identifier(name) else ""
 
 
 def is_agent(value: object) -> bool:

@@ -6,6 +6,7 @@ are in the ledger already (docs/format.md, section 10). git refuses it, so nobod
 refs, and what it brought goes with the quarantine: envelopes, and whatever came with them.
 
 Rules of this file:
+- It is for who pushes to `….answered`, and reads the answer instead of git's word of the ref.
 - It is for a push of nothing but records of one ledger, in a repository of which `push_effects`
   knows that nothing else would happen. That is asked before the turn comes, and looked at again
   before the ref moves. Else nothing is done: the push goes on, through `arrival` and proc-receive.
@@ -23,7 +24,7 @@ import posix
 from coordledger import files
 from coordledger.answers import Unknown
 from coordledger.errors import RuleBroken
-from coordledger.format.names import FOR, is_identifier
+from coordledger.format.names import ANSWERED, ledger_for
 from coordledger.git import spawn
 from coordledger.git.loose import Reader
 from coordledger.git.refs import parse_update
@@ -56,8 +57,8 @@ def records_alone(pushed: bytes) -> tuple[str, str] | None:
         _, new, ref = parse_update(pushed.removesuffix(b"\n").decode("ascii"))
     except (RuleBroken, ValueError):
         return None
-    name = ref.removeprefix(FOR)
-    return (name, new) if name != ref and is_identifier(name) and new.strip("0") else None
+    name = ledger_for(ref) if ref.endswith(ANSWERED) else ""
+    return (name, new) if name and new.strip("0") else None
 
 
 def outside(environ: dict[str, str]) -> dict[str, str]:

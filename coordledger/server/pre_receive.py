@@ -28,7 +28,7 @@ from coordledger.deadline import unix_ms
 from coordledger.errors import RuleBroken
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
-from coordledger.format.names import CUT, FOR, LEDGERS, TRIES, is_identifier
+from coordledger.format.names import CUT, FOR, LEDGERS, TRIES, is_identifier, ledger_for
 from coordledger.git.loose import Reader
 from coordledger.git.refs import parse_update
 from coordledger.hashes import algorithm
@@ -143,11 +143,14 @@ def _is_ours(ref: str, *, deleted: bool) -> bool:
 def _judge_for(
     new: str, ref: str, context: AdmissionContext, marks: Marks, *, sequenced: bool
 ) -> Arrival:
-    if not ref.startswith(FOR) or not is_identifier(ref.removeprefix(FOR)):
+    name = ledger_for(ref)
+    if not name:
         raise RuleBroken("bad-ref", ref=ref)
     if not sequenced:
         raise RuleBroken("not-sequenced", ref=ref)
-    head = _head(_ledger_of(ref, FOR, new), context, marks)
+    if not new.strip("0"):
+        raise RuleBroken("no-delete")
+    head = _head(name, context, marks)
     from coordledger.server.arrival import Arrival  # noqa: PLC0415 - other pushes need none
 
     return Arrival(head, new, context)

@@ -18,7 +18,7 @@ import sys
 from coordledger import answers
 from coordledger.answers import Unknown
 from coordledger.errors import RuleBroken
-from coordledger.format.names import FOR, LEDGERS, is_identifier
+from coordledger.format.names import LEDGERS, ledger_for
 from coordledger.git import pktline
 from coordledger.git.loose import Reader
 from coordledger.git.pktline import FLUSH, ProtocolError
@@ -57,8 +57,8 @@ def parse_command(line: bytes) -> Command:
 
 def ledger_of(ref: str) -> str:
     """The ledger that a ref for records names. Raises `RuleBroken`: bad-ref."""
-    name = ref.removeprefix(FOR)
-    if name == ref or not is_identifier(name):
+    name = ledger_for(ref)
+    if not name:
         raise RuleBroken("bad-ref", ref=ref)
     return name
 
@@ -96,7 +96,7 @@ def report(ref: str, outcome: Outcome) -> bytes:
     """The report to receive-pack about one command."""
     if outcome.code:
         return packet(f"ng {ref} {outcome.code}")
-    lines = [f"ok {ref}", f"option refname {LEDGERS}{ref.removeprefix(FOR)}"]
+    lines = [f"ok {ref}", f"option refname {LEDGERS}{ledger_for(ref)}"]
     lines += [f"option old-oid {outcome.old}", f"option new-oid {outcome.new}"]
     return b"".join(map(packet, lines))
 

@@ -190,8 +190,8 @@ def test_the_same_to_be_sequenced(
     base = {"seq": batch.head.seq, "digest": batch.head.digest}
     newest, more = filled(batch, "alice", base=base)
     assert attacker.push(attacker.voids(1)[0]).slug == ""  # so that each is rendered anew
-    assert batch.push(f"{more}:refs/for/coordledger/main").slug == "too-much"
-    pushed = batch.push(f"{newest}:refs/for/coordledger/main")
+    assert batch.push(f"{more}:refs/for/coordledger/main.answered").slug == "too-much"
+    pushed = batch.push(f"{newest}:refs/for/coordledger/main.answered")
     batch.close()
     assert pushed.slug == ""
     assert pushed.err.count("coordledger: landed ") > 200

@@ -11,7 +11,17 @@ import pytest
 from support.attacker import Pushed, packet, plain
 from support.fleet import LEDGER_REF
 from support.forgeries import code_commit, commit_with_tree, forged, good, submitted
-from support.sequencing import FOR_REF, ZERO, bring, enveloped, grow, landed, send, switch
+from support.sequencing import (
+    ANSWERED_REF,
+    FOR_REF,
+    ZERO,
+    bring,
+    enveloped,
+    grow,
+    landed,
+    switch,
+)
+from support.sequencing import send as send_to
 from support.serve_process import serving
 from support.ways_in import hand_on
 
@@ -31,7 +41,7 @@ if TYPE_CHECKING:
 
 JUNK = 600_000  # bytes that do not compress
 # git hands them all to proc-receive.
-NOT_FOR_IT = (FOR_REF, "refs/for/coordledger/none", "refs/for/coordledger")
+NOT_FOR_IT = (FOR_REF, ANSWERED_REF, "refs/for/coordledger/none", "refs/for/coordledger")
 
 
 IN_QUARANTINE = "in quarantine"  # there records land before git lets their push in
@@ -72,13 +82,17 @@ def stored(fleet: Fleet) -> set[Path]:
     return {path for path in (fleet.remote / "objects").rglob("*") if path.is_file()}
 
 
+def send(attacker: Attacker, oid: str, ref: str = ANSWERED_REF) -> Pushed:
+    return send_to(attacker, oid, ref)
+
+
 def junk() -> bytes:
     return os.urandom(JUNK)
 
 
 def raw_push(attacker: Attacker, oid: str, packed: bytes, *deleted: str) -> Pushed:
     """A push by hand, with any pack, that asks to remove refs as well."""
-    lines = [f"{ZERO} {oid} {FOR_REF}\0report-status delete-refs"]
+    lines = [f"{ZERO} {oid} {ANSWERED_REF}\0report-status delete-refs"]
     lines += [f"{oid} {ZERO} {ref}" for ref in deleted]
     command = b"".join(packet(line.encode()) for line in lines) + b"0000"
     ran = plain(

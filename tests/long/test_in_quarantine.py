@@ -15,7 +15,7 @@ import pytest
 from support.attacker import plain
 from support.fleet import LEDGER_REF
 from support.forgeries import good, submitted
-from support.sequencing import FOR_REF, ZERO, bring, enveloped, is_sound, landed, send
+from support.sequencing import ANSWERED_REF, ZERO, bring, enveloped, is_sound, landed, send
 from support.serve_process import serving
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def test_nothing_that_git_would_do_afterwards_is_left_out(
                 if is_there:
                     change(fleet)
                 oid = submitted(with_user, f"t{seq}", on=with_user.tip)
-                pushed = send(with_user, oid)
+                pushed = send(with_user, oid, ANSWERED_REF)
                 assert [(old, number) for old, number, _ in landed(pushed)] == [(oid, seq)], case
                 assert (pushed.code == 0) == is_there, case
                 seq += 1
@@ -160,7 +160,7 @@ def test_who_may_read_the_ref_by_its_folders_leave_may_do_so_ever_after(
     ref = own_attacker.fleet.remote / LEDGER_REF
     allow(ref.parent)
     oid = good(own_attacker)
-    pushed = send(own_attacker, oid)
+    pushed = send(own_attacker, oid, ANSWERED_REF)
     assert (pushed.code, len(landed(pushed))) == (1, 1)
     assert ref.read_text() == f"{oid}\n"
     assert ref.stat().st_gid == ref.parent.stat().st_gid
@@ -178,7 +178,7 @@ def test_a_hook_that_comes_while_it_waits_is_not_left_out(
         (fleet.remote / "hooks").symlink_to(fleet.root / "hooks")
     with (fleet.remote / "coordledger/main.lock").open("w") as file, ThreadPoolExecutor(1) as pool:
         fcntl.flock(file, fcntl.LOCK_EX)
-        pushing = pool.submit(send, own_attacker, oid)
+        pushing = pool.submit(send, own_attacker, oid, ANSWERED_REF)
         _wait_for_asker(file.name)
         _hook("post-receive")(fleet)
         fcntl.flock(file, fcntl.LOCK_UN)
@@ -208,7 +208,7 @@ def test_a_hook_whose_resident_may_still_land_a_push_does_not_refuse_it(
     bring(own_attacker, oid)
     crashing(0, seconds=1, hook="pre-receive")
     with _in_turn(own_attacker.fleet):
-        said = [_judged(own_attacker, oid, ref, asked) for ref in (FOR_REF, LEDGER_REF)]
+        said = [_judged(own_attacker, oid, ref, asked) for ref in (ANSWERED_REF, LEDGER_REF)]
     busy = "coordledger: unknown " if asked else "coordledger: refused "
     assert said[0].startswith(busy)
     assert said[1].startswith("coordledger: refused ")
@@ -223,14 +223,14 @@ def test_what_a_resident_may_land_in_its_turn_is_refused_after_that_only(
     """
     base = own_attacker.tip
     first, bad = (submitted(own_attacker, "t", on=base) for _ in range(2))
-    assert len(landed(send(own_attacker, first))) == 1
+    assert len(landed(send(own_attacker, first, ANSWERED_REF))) == 1
     bring(own_attacker, bad)
     crashing(0, seconds=1, hook="pre-receive")
     _hook("post-receive")(own_attacker.fleet)
     with _in_turn(own_attacker.fleet):
-        assert _judged(own_attacker, bad, FOR_REF, "yes").startswith("coordledger: unknown ")
-    assert " task-exists: " in _judged(own_attacker, bad, FOR_REF, "yes")
-    none = FOR_REF.replace("main", "none")
+        assert _judged(own_attacker, bad, ANSWERED_REF, "yes").startswith("coordledger: unknown ")
+    assert " task-exists: " in _judged(own_attacker, bad, ANSWERED_REF, "yes")
+    none = ANSWERED_REF.replace("main", "none")
     assert " no-create: " in _judged(own_attacker, bad, none, "yes")
     assert not (own_attacker.fleet.remote / "coordledger/none.lock").exists()
 
@@ -263,5 +263,5 @@ def test_an_object_that_a_crash_has_left_without_its_content_is_written_anew(
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(bytes(size))
     [envelope] = enveloped(own_attacker, oid)
-    assert landed(send(own_attacker, envelope)) == [(envelope, 1, oid)]
+    assert landed(send(own_attacker, envelope, ANSWERED_REF)) == [(envelope, 1, oid)]
     is_sound(own_attacker)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from coordledger.client.publish import Publication
 
-FOR_REF = "refs/for/coordledger/main"
+FOR_REF = "refs/for/coordledger/main.answered"
 
 
 @pytest.fixture
@@ -115,6 +115,25 @@ def test_a_batch_is_sequenced_as_one(busy: Fleet, pushed: Callable[[], list[str]
         assert pushed() == [FOR_REF]
         assert bob.show("t19").seq == batch.outcomes[-1].seq
         assert alice.show("t19").commit == batch.outcomes[-1].commit
+
+
+def test_a_server_that_is_older_than_the_ref_is_written_to_all_the_same(
+    busy: Fleet, pushed: Callable[[], list[str]]
+) -> None:
+    hook = busy.remote / "hooks/pre-receive"
+    hook.rename(hook.with_suffix(".today"))
+    refusal = "coordledger: refused -: bad-ref: no ledger has this name"
+    hook.write_text(f"""#!/bin/sh
+given=$(cat)
+case $given in *.answered) echo '{refusal}' >&2; exit 1 ;; esac
+printf '%s\\n' "$given" | "$0.today"
+""")
+    hook.chmod(0o755)
+    with busy.ledger("alice") as alice:
+        alice.claim("a")
+        pushed()
+        assert alice.claim("b").won
+    assert pushed() == [FOR_REF, LEDGER_REF]
 
 
 def test_when_the_server_stops_sequencing_it_goes_back(

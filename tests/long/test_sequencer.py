@@ -14,6 +14,7 @@ from support.attacker import opened, plain
 from support.fleet import LEDGER_REF
 from support.forgeries import forged, good, submitted
 from support.sequencing import (
+    ANSWERED_REF,
     FOR_REF,
     bring,
     enveloped,
@@ -26,7 +27,6 @@ from support.sequencing import (
     seq_of,
     switch,
 )
-from support.ways_in import something_after
 
 from coordledger import files
 from coordledger.answers import Unknown
@@ -55,17 +55,16 @@ def test_a_record_on_the_head_lands_as_it_was_pushed(
     shared_fleet: Fleet, attacker: Attacker
 ) -> None:
     oid, before = good(attacker), attacker.tip
-    with something_after(shared_fleet):
-        pushed = attacker.push("--porcelain", f"{oid}:{FOR_REF}")
+    pushed = attacker.push("--porcelain", f"{oid}:{FOR_REF}")
     assert landed(pushed) == [(oid, seq_of(attacker, oid), oid)]
     assert attacker.tip == oid
     # What git tells its user is the truth, too.
     assert f"{oid}:{LEDGER_REF}\t{before[:7]}..{oid[:7]}" in pushed.out
     oid = good(attacker)
-    pushed = attacker.push("--porcelain", f"{oid}:{FOR_REF}")
+    pushed = attacker.push("--porcelain", f"{oid}:{ANSWERED_REF}")
     assert landed(pushed) == [(oid, seq_of(attacker, oid), oid)]
     assert attacker.tip == oid
-    assert f"{oid}:{FOR_REF}\t[remote rejected]" in pushed.out  # that ref is not to be there
+    assert f"{oid}:{ANSWERED_REF}\t[remote rejected]" in pushed.out  # that ref is not to be there
     is_sound(attacker)
 
 
@@ -355,8 +354,7 @@ def test_a_push_that_gets_no_turn_is_told_so(
     with (own_attacker.fleet.remote / "coordledger/main.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert send(own_attacker, oid).slug == "busy"
-        with something_after(own_attacker.fleet):
-            assert send(own_attacker, oid).slug == "busy"
+        assert send(own_attacker, oid, ANSWERED_REF).slug == "busy"
     assert len(landed(send(own_attacker, oid))) == 1
 
 

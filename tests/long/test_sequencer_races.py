@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.fleet import LEDGER_REF
 from support.forgeries import submitted
-from support.sequencing import grow, is_sound, landed, landed_lines, send
+from support.sequencing import ANSWERED_REF, FOR_REF, grow, is_sound, landed, landed_lines, send
 from support.serve_process import hidden, without_python
 
 from coordledger.format.state import page_path
@@ -81,8 +81,7 @@ def test_a_hook_that_dies_at_any_step_loses_nothing_and_doubles_nothing(
     own_attacker: Attacker, crashing: Callable[..., list[str]], hook: str
 ) -> None:
     base, (move, goes_on) = own_attacker.tip, MOVES[hook]
-    if hook == "proc-receive":  # it lands what pre-receive may not
-        own_attacker.fleet.git("config", "receive.maxInputSize", "1g")
+    ref = FOR_REF if hook == "proc-receive" else ANSWERED_REF
     grow(own_attacker)
     for number in range(256):  # so that every run has the same steps
         (own_attacker.fleet.remote / f"objects/{number:02x}").mkdir(exist_ok=True)
@@ -102,7 +101,7 @@ def test_a_hook_that_dies_at_any_step_loses_nothing_and_doubles_nothing(
             signed = own_attacker.signed("alice", "submit", on=base, task=task)
             oid = own_attacker.propose(signed, on=base)
             crashing(point, hook=hook)
-            pushed = send(own_attacker, oid)
+            pushed = send(own_attacker, oid, ref)
             assert pushed.said == []  # nobody said that it was refused
             after, came_by = count(), crashing(hook=hook)
             steps = [step.split()[0] for step in came_by]
@@ -110,7 +109,7 @@ def test_a_hook_that_dies_at_any_step_loses_nothing_and_doubles_nothing(
             moved = [number for number, step in enumerate(came_by[:-1]) if step.startswith(move)]
             if lived or not (goes_on and moved == [len(came_by) - 2]):
                 assert after - before == (lived or bool(moved)), came_by
-            assert len(landed(send(own_attacker, oid))) == 1  # the same bytes again: the truth
+            assert len(landed(send(own_attacker, oid, ref))) == 1  # the same bytes again: the truth
             assert count() == before + 1
             kinds |= set(steps[-1:])
             if lived:

@@ -27,7 +27,7 @@ from coordledger.errors import RuleBroken, error
 from coordledger.format import timestamps
 from coordledger.format.chain import Chain
 from coordledger.format.commit import parse_commit
-from coordledger.format.names import FOR, LEDGERS, TRIES
+from coordledger.format.names import ANSWERED, FOR, LEDGERS, TRIES
 from coordledger.git.address import resolve
 from coordledger.git.history import raw_parent
 from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, UNSENT, WON, Push
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from coordledger.git.tree import Objects
 
 REF = LEDGERS + "main"
-FOR_REF = FOR + "main"
+FOR_REF = FOR + "main" + ANSWERED
 _KINDS = {1: "commit", 2: "tree", 3: "blob"}
 _BY_ANOTHER_WAY = ("not-fast-forward", "replayed")  # `git.remote` calls these lost
 

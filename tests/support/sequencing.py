@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 FOR_REF = "refs/for/coordledger/main"
+ANSWERED_REF = "refs/for/coordledger/main.answered"
 
 
 ZERO = "0" * 40

@@ -1,6 +1,6 @@
 """The ways by which records get into a ledger: two hooks, each by itself or through a resident
-(what is sequenced lands by the first of them where nothing would happen after it, else by the
-second); and a process of the server's own account, which needs no push.
+(what is sequenced lands by the first of them for who reads the answer, else by the second); and a
+process of the server's own account, which needs no push.
 
 Rules: one fleet has all of them, so that the very same commit can be pushed by each. By the way
 of a resident the hook itself cannot work: whatever passes or is refused with a reason has been
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from support.attacker import Pushed
 from support.fleet import LEDGER_REF
-from support.sequencing import FOR_REF, landed, seq_of
+from support.sequencing import ANSWERED_REF, FOR_REF, landed, seq_of
 from support.serve_process import hidden, without_python
 
 import coordledger
@@ -42,7 +42,7 @@ class WayIn(NamedTuple):
 
     @property
     def sequences(self) -> bool:
-        return self.ref == FOR_REF
+        return self.ref != LEDGER_REF
 
     @contextmanager
     def alone(self, fleet: Fleet, *, with_python: bool = False) -> Iterator[None]:
@@ -52,8 +52,6 @@ class WayIn(NamedTuple):
                 stack.enter_context(hidden(fleet, "coordledger/socket"))
             elif not with_python:
                 stack.enter_context(without_python(fleet, self.hook))
-            if self.hook == "proc-receive":
-                stack.enter_context(something_after(fleet))
             yield
 
     def push(self, attacker: Attacker, oid: str, *, with_python: bool = False) -> Pushed:
@@ -106,8 +104,8 @@ def receiver_of(fleet: Fleet) -> Receiver:
 WAYS_IN = {
     "pre-receive": WayIn(LEDGER_REF, "pre-receive", by_resident=False),
     "pre-receive by the resident": WayIn(LEDGER_REF, "pre-receive", by_resident=True),
-    "in quarantine": WayIn(FOR_REF, "pre-receive", by_resident=False),
-    "in quarantine by the resident": WayIn(FOR_REF, "pre-receive", by_resident=True),
+    "in quarantine": WayIn(ANSWERED_REF, "pre-receive", by_resident=False),
+    "in quarantine by the resident": WayIn(ANSWERED_REF, "pre-receive", by_resident=True),
     "proc-receive": WayIn(FOR_REF, "proc-receive", by_resident=False),
     "proc-receive by the resident": WayIn(FOR_REF, "proc-receive", by_resident=True),
 }

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from coordledger.client.publish import Publication, Publisher, conclude, note_sequenced
 from coordledger.format.commit import envelope
-from coordledger.format.names import FOR
+from coordledger.format.names import ANSWERED, FOR
 from coordledger.git.outcome import LOST, REFUSED, UNKNOWN, WON, PushPayload
 from coordledger.git.tree import object_id
 
@@ -54,7 +54,8 @@ class SequencedPublisher:
         payload = PushPayload(
             pack, ready, lambda: repository.write(objects, pack), meanwhile=lambda: None
         )
-        push = replica.remote.push(FOR + replica.local.name, None, envelopes[-1], payload)
+        ref = FOR + replica.local.name + ANSWERED
+        push = replica.remote.push(ref, None, envelopes[-1], payload)
         push = _certain(_opened(push, dict(zip(envelopes, run, strict=True))), replica)
         # Envelopes are no part of the copy: what was proposed is not stored yet.
         done = conclude(push, replica, tip, run, before, stored=False)
@@ -63,7 +64,7 @@ class SequencedPublisher:
 
 def _certain(push: Push, replica: Replica) -> Push:
     """The answer as far as it is the sequencer's own; else the server is not known to sequence."""
-    if push.code == "not-sequenced":  # it did once
+    if push.code in ("not-sequenced", "bad-ref"):  # it did once, or is older than that ref
         note_sequenced(replica, says=False)
         return push._replace(outcome=LOST)
     if push.outcome == LOST and not push.code:  # another client has made a ref of that name
