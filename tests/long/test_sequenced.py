@@ -120,15 +120,11 @@ def test_a_batch_is_sequenced_as_one(busy: Fleet, pushed: Callable[[], list[str]
 def test_a_server_that_is_older_than_the_ref_is_written_to_all_the_same(
     busy: Fleet, pushed: Callable[[], list[str]]
 ) -> None:
-    hook = busy.remote / "hooks/pre-receive"
-    hook.rename(hook.with_suffix(".today"))
+    chained = busy.remote / "hooks/pre-receive.chained"  # which keeps the log
     refusal = "coordledger: refused -: bad-ref: no ledger has this name"
-    hook.write_text(f"""#!/bin/sh
-given=$(cat)
-case $given in *.answered) echo '{refusal}' >&2; exit 1 ;; esac
-printf '%s\\n' "$given" | "$0.today"
-""")
-    hook.chmod(0o755)
+    logging = chained.read_text().strip().replace("cat >>", "tee -a")
+    refusing = f"! grep -q answered || {{ echo '{refusal}' >&2; exit 1; }}"
+    chained.write_text(f"{logging} | {{ {refusing}; }}\n")
     with busy.ledger("alice") as alice:
         alice.claim("a")
         pushed()
