@@ -92,7 +92,7 @@ class Weather(Trouble):
             if name in ("hole", "mute"):
                 self._proxy.reset()
             self._proxy.fault = Fault(delay=self._delay)
-            self._end.wait(self._dice.uniform(0.2, 1.0))
+            self._end.wait(self._dice.uniform(0.1, 0.6))
         self._proxy.reset()
         self._proxy.fault = Fault()
 

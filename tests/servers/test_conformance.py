@@ -456,7 +456,7 @@ def test_what_is_sequenced_is_told_how_it_has_landed(sequencing: Site) -> None:
     assert site.alice.complete("sequenced").status == "done"
     assert site.records_since(before) == 6
     oid = record(site)
-    ran = push(site, f"{oid}:refs/for/coordledger/main")
+    ran = push(site, f"{oid}:refs/for/coordledger/main.answered")
     assert f"coordledger: landed {oid} " in ran.stderr
     assert (ran.returncode == 0) == (site.kind == "gitolite")
     assert site.head() == oid
