@@ -113,7 +113,7 @@ def may_replace(git_dir: str, environ: dict[str, str]) -> bool:
 
 
 def _begins_as_ours(git_dir: str, name: str) -> bool:
-    begin = f"#!/bin/sh\n# coordledger {name}:".encode("ascii")
+    begin = f"#!/bin/sh\n{push_effects.mark_of(name)}".encode("ascii")
     with open(f"{git_dir}/hooks/{name}", "rb", buffering=0) as file:  # noqa: PTH123
         return file.read(len(begin)) == begin
 

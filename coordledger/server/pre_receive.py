@@ -4,9 +4,9 @@ Rules of this file:
 - It decides about refs/coordledger/*, refs/coordledger-try/* and refs/for/coordledger/*, lets
   nobody move refs/coordledger-cut/*, and decides about no other ref, but for those whose names
   end in one of these and so make it ambiguous, and those that are fenced (`fence`).
-- What is pushed to refs/for/coordledger/* lands at once where nothing else would happen after it
-  (`in_quarantine`). Elsewhere it passes where the hook that runs next, `proc_receive`, is in
-  force, and would land it: `arrival` judges that.
+- What is pushed to refs/for/coordledger/*.answered lands at once where nothing else would happen
+  after it (`in_quarantine`). Elsewhere, and from refs/for/coordledger/*, it passes where the hook
+  that runs next, `proc_receive`, is in force, and would land it: `arrival` judges that.
 - It fails closed: what it cannot read, find or finish is refused, in one line.
 - What it judges has no side effects but the mark of what it has verified (`mark`): git runs it for
   pushes that then lose the race.
@@ -260,7 +260,7 @@ def judge(
     """Judge a push in the repository that `environ` names, as `judge_updates` does; `land` may land
     what is to be sequenced and end the push: see `in_quarantine`.
 
-    `now` in milliseconds since 1970. Raises nothing but what `land` does.
+    `now` in milliseconds since 1970. Raises nothing.
     """
     try:
         if len(pushed) > MAX_INPUT:

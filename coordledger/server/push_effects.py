@@ -76,6 +76,12 @@ OTHERS = (
 
 _LONGEST = 4096  # bytes of HEAD: git keeps a reflog of it, whatever ref it is
 
+
+def mark_of(hook: str) -> str:
+    """How the second line of our hook of that name begins."""
+    return f"# coordledger {hook}:"
+
+
 # What asks git for its configuration, in the form that `why_not_by_settings` reads.
 ASKED = ("config", "--null", "--show-origin", "--list")
 

@@ -17,6 +17,7 @@ from coordledger.errors import RuleBroken, error
 from coordledger.format.names import FOR, LEDGERS
 from coordledger.git.repository import open_bare
 from coordledger.server.fence import PATHS, SUFFIX, is_pattern, read_fences
+from coordledger.server.push_effects import mark_of
 from coordledger.server.shims import HOOK, SEQUENCER, TRANSACTION, render
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from coordledger.server.fence import Fences
 
 CHAINED = "pre-receive.chained"
-MARK = "# coordledger pre-receive:"
-TRANSACTION_MARK = "# coordledger reference-transaction:"
+MARK = mark_of("pre-receive")
+TRANSACTION_MARK = mark_of("reference-transaction")
 OLDEST_TRANSACTION = (2, 28)  # that knows this hook
-SEQUENCER_MARK = "# coordledger proc-receive:"
+SEQUENCER_MARK = mark_of("proc-receive")
 SEQUENCED = FOR.rstrip("/")
 UNSEQUENCED = "coordledger.sequence"  # false in the repository where its owner has switched it off
 OLDEST_GIT = (2, 29)  # that knows proc-receive

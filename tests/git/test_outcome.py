@@ -127,6 +127,12 @@ def test_what_git_could_not_store_no_hook_has_landed(reason: str, kept_out: bool
         assert (push.outcome, push.kept_out) == (REFUSED, kept_out)
 
 
+def test_a_hook_that_does_not_know_has_refused_nothing() -> None:
+    """git says "declined" of whatever a hook ends: the hook's own line counts."""
+    push = from_report(report("pre-receive hook declined", "coordledger: unknown -: busy"), REF)
+    assert (push.outcome, push.why) == (UNKNOWN, "busy")
+
+
 GIT_SAYS = "error: RPC failed; HTTP {0} curl 22 The requested URL returned error: {0}\n"
 HUNG_UP = "fatal: the remote end hung up unexpectedly\nEverything up-to-date\n"
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import chdir, contextmanager, nullcontext
 from pathlib import Path
+from socket import AF_UNIX, socket
 from typing import TYPE_CHECKING
 
 import pytest
 from support.attacker import plain
 from support.fleet import LEDGER_REF
 from support.forgeries import good, submitted
-from support.sequencing import ANSWERED_REF, ZERO, bring, enveloped, is_sound, landed, send
+from support.sequencing import ANSWERED_REF, FOR_REF, ZERO, bring, enveloped, is_sound, landed, send
 from support.serve_process import serving
 
 if TYPE_CHECKING:
@@ -265,3 +267,17 @@ def test_an_object_that_a_crash_has_left_without_its_content_is_written_anew(
     [envelope] = enveloped(own_attacker, oid)
     assert landed(send(own_attacker, envelope, ANSWERED_REF)) == [(envelope, 1, oid)]
     is_sound(own_attacker)
+
+
+@pytest.mark.parametrize(("ref", "word"), [(FOR_REF, "refused -"), (ANSWERED_REF, "unknown -")])
+def test_a_hook_without_python_refuses_what_no_resident_lands(
+    own_attacker: Attacker, ref: str, word: str
+) -> None:
+    """One was asked, and has not answered: its socket is there, and nobody listens."""
+    with socket(AF_UNIX) as silent, chdir(own_attacker.fleet.remote / "coordledger"):
+        silent.bind("socket")  # a whole path may be too long for one
+    hook = own_attacker.fleet.remote / "hooks/pre-receive"
+    hook.write_text(re.sub("(?m)^python=.*", "python=/nowhere", hook.read_text()))
+    pushed = send(own_attacker, good(own_attacker), ref)
+    assert pushed.code == 1
+    assert f"coordledger: {word}: " in pushed.err
